@@ -1,0 +1,42 @@
+"""What went wrong, said to the person who can mend it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class UserError(Exception):
+    """The user's mistake: one sentence with the offending name and what would be right. Exit code 2."""
+
+
+def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
+    """The known words most like `word`, as the end of an error sentence.
+
+    Args:
+        word: what was given.
+        known: the valid words.
+        most: how many to name at the most.
+
+    Returns:
+        `; nearest: a, b`, or `; known: …` where nothing resembles it.
+    """
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=most, cutoff=0.5)
+    return f"; nearest: {', '.join(close)}" if close else f"; known: {', '.join(known)}"
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import a module that belongs to an optional extra.
+
+    Raises:
+        UserError: the extra is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"this needs {error.name}, which the base install leaves out: pip install 'dermlens[{extra}]'"
+        ) from error

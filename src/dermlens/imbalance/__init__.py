@@ -1,0 +1,1 @@
+"""What is done about 67 % nevi: class weights, losses, samplers."""

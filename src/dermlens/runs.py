@@ -1,0 +1,198 @@
+"""The run directory: the contract between the verbs.
+
+run.json          status, versions, git commit, seeds, machine, data hash, wall time
+recipe.yaml       the resolved recipe
+split.csv         the manifest
+model.safetensors, model.json   everything needed to rebuild model, preprocessing, metadata encoding
+history.csv       one row an epoch
+predictions.csv   image_id, lesion_id, role, target, p_<class>…, age, sex, site, dx_type
+metrics.json      every score, recomputed from predictions.csv
+figures/, report.html, model_card.md
+checkpoints/      for resume
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from dermlens.atomic import write_json
+from dermlens.errors import UserError
+from dermlens.recipe import Recipe, parse_recipe
+
+Status = Literal["running", "completed", "failed", "interrupted"]
+
+_VERSIONED = ("dermlens", "torch", "torchvision", "timm", "lightning", "numpy", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run directory."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Recipe) -> Run:
+        """Make a new run directory and mark it running.
+
+        Args:
+            folder: the directory; it must be absent or empty.
+            recipe: the resolved recipe, written beside the record.
+
+        Raises:
+            UserError: the folder holds something already.
+        """
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(
+                f"{folder} is not empty: name a new folder with --out, or continue it with --resume"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder)
+        recipe.save(run.recipe_file)
+        run.record(status="running", started=_now(), command=sys.argv[1:], **environment())
+        return run
+
+    @classmethod
+    def open(cls, folder: Path, *, statuses: tuple[Status, ...] = ("completed",)) -> Run:
+        """Open an existing run.
+
+        Args:
+            folder: the run directory.
+            statuses: what it may have ended as.
+
+        Raises:
+            UserError: no run there, or one that ended otherwise.
+        """
+        run = cls(folder)
+        if not run.record_file.is_file():
+            raise UserError(f"{folder} is not a run: it has no run.json; `dermlens train` makes one")
+        status = run.read_record().get("status")
+        if status not in statuses:
+            hint = f"continue it with `dermlens train --resume {folder}`"
+            raise UserError(f"run {folder} is {status}, not {' or '.join(statuses)}: {hint}")
+        return run
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def split_file(self) -> Path:
+        return self.path / "split.csv"
+
+    @property
+    def model_file(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def model_json(self) -> Path:
+        return self.path / "model.json"
+
+    @property
+    def history_file(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def predictions_file(self) -> Path:
+        return self.path / "predictions.csv"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def read_record(self) -> dict[str, Any]:
+        """What run.json says. Raises: UserError when it is not JSON."""
+        try:
+            record: dict[str, Any] = json.loads(self.record_file.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self.record_file} is not JSON: {error}") from error
+        return record
+
+    def record(self, **facts: Any) -> None:
+        """Add facts to run.json."""
+        known = self.read_record() if self.record_file.is_file() else {}
+        write_json(self.record_file, known | facts)
+
+    def end(self, status: Status, **facts: Any) -> None:
+        """Write how the run ended, and when."""
+        self.record(status=status, ended=_now(), **facts)
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe of the run."""
+        return parse_recipe(self.recipe_file.read_text(encoding="utf-8"), str(self.recipe_file))
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The scores. Raises: UserError when the run has not been evaluated."""
+        if not self.metrics_file.is_file():
+            raise UserError(f"run {self.path} has no metrics yet: `dermlens evaluate {self.path}`")
+        metrics: dict[str, Any] = json.loads(self.metrics_file.read_text(encoding="utf-8"))
+        return metrics
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on besides recipe and data: versions, machine, commit."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: found for name in _VERSIONED if (found := _version(name))},
+        "machine": {"system": platform.platform(), "processor": _processor()},
+        "git_commit": _commit(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The processor's name, from Linux where there is one."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
+        if match:
+            return match[1]
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The checkout's commit, `+` behind it where files differ; none outside a checkout."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        dirty = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if dirty else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,1 @@
+"""From a recipe to a trained run: the Lightning task, optimisers and schedules, fit and resume."""

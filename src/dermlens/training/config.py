@@ -1,0 +1,81 @@
+"""What a recipe says of optimisation: optimiser, schedule, stopping, checkpoint, averaging."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from dermlens.section import Section
+
+Monitor = Literal["val_loss", "val_accuracy", "val_mean_recall"]
+
+
+class OptimizerConfig(Section):
+    """One optimiser.
+
+    Attributes:
+        kind: `keras_adam` divides by √v + ε with v not bias-corrected, as the paper's code does (P§3).
+        lr: learning rate.
+        eps: ε of the Adam family.
+        weight_decay: decoupled, for `adamw`; batch-norm scales, biases and γ are exempt.
+        momentum: of `sgd`.
+    """
+
+    kind: Literal["keras_adam", "adam", "adamw", "sgd"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+
+class ScheduleConfig(Section):
+    """How the learning rate moves.
+
+    Attributes:
+        kind: `plateau` multiplies by `factor` after `patience` epochs without a lower `val_loss`;
+            `cosine` warms up linearly over `warmup_epochs` and falls to `min_lr` at the last step.
+        factor, patience: of `plateau`.
+        warmup_epochs: of `cosine`.
+        min_lr: the floor.
+    """
+
+    kind: Literal["constant", "plateau", "cosine"] = "constant"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    patience: NonNegativeInt = 5
+    warmup_epochs: NonNegativeFloat = 0.0
+    min_lr: NonNegativeFloat = 1e-7
+
+
+class EarlyStoppingConfig(Section):
+    """Stop when `monitor` has not improved by `min_delta` for `patience` epochs."""
+
+    monitor: Monitor = "val_loss"
+    patience: PositiveInt = 35
+    min_delta: NonNegativeFloat = 0.001
+
+
+class TrainConfig(Section):
+    """One training.
+
+    Attributes:
+        epochs: at the most.
+        batch_size: images a step; the last, smaller batch of an epoch is kept.
+        optimizer, schedule, early_stopping: see their sections; no early stopping by default.
+        keep: which epoch's weights become the model: the best of a monitor, or `last`.
+        monitor_role: the role whose images give `val_*`; `none` needs `keep: last`.
+        ema: decay of an exponential moving average of the weights, which then is scored and kept.
+        freeze_epochs: first epochs in which only what follows the backbone is trained.
+        precision: Lightning's name of a precision; mixed ones need hardware that has them.
+    """
+
+    epochs: PositiveInt = 30
+    batch_size: PositiveInt = 32
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    early_stopping: EarlyStoppingConfig | None = None
+    keep: Monitor | Literal["last"] = "val_mean_recall"
+    monitor_role: Literal["selection", "test", "none"] = "selection"
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    freeze_epochs: NonNegativeInt = 0
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
