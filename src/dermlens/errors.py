@@ -24,7 +24,7 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
         `; nearest: a, b`, or `; known: …` where nothing resembles it.
     """
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=most, cutoff=0.5)
+    close = difflib.get_close_matches(word, known, n=most, cutoff=0.6)
     return f"; nearest: {', '.join(close)}" if close else f"; known: {', '.join(known)}"
 
 
@@ -40,3 +40,14 @@ def require(module: str, extra: str) -> ModuleType:
         raise UserError(
             f"this needs {error.name}, which the base install leaves out: pip install 'dermlens[{extra}]'"
         ) from error
+
+
+_TRAIN = {"torch", "torchvision", "timm", "lightning", "pandas", "pandera", "sklearn", "matplotlib", "jinja2"}
+
+
+def missing_extra(error: ModuleNotFoundError) -> str | None:
+    """The sentence for a module that an extra would have brought; none for any other module."""
+    module = (error.name or "").partition(".")[0]
+    if module not in _TRAIN:
+        return None
+    return f"this needs {module}, which the base install leaves out: pip install 'dermlens[train]'"

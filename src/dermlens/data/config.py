@@ -21,12 +21,16 @@ class DataConfig(Section):
         crop: `center` takes the largest centred square, `squash` the whole image out of proportion.
         metadata: `paper` is the published 21-vector, `default` the encoder that drops no patient.
         classes: the labels, in the order of the logits.
+        columns: for someone's own CSV: our column name → theirs, such as `image_id: img_id`.
+        labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; it travels with the model.
     """
 
     size: Annotated[int, Field(ge=32, le=1024)] | None = None
     crop: Literal["center", "squash"] = "center"
     metadata: Literal["none", "paper", "default"] = "default"
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = CLASSES
+    columns: dict[str, str] = {}
+    labels: dict[str, str] = {}
 
 
 class SplitConfig(Section):

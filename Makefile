@@ -1,0 +1,63 @@
+# `make demo` and `make test` set up what they need on a fresh machine and then do the work.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Real images if there are any, synthetic ones otherwise.
+ifneq ($(and $(DERMLENS_DATA),$(wildcard $(DERMLENS_DATA)/ham10000)),)
+DEMO_DATA := $(DERMLENS_DATA)/ham10000
+else ifneq ($(wildcard data/ham10000),)
+DEMO_DATA := data/ham10000
+else
+DEMO_DATA := demo/synthetic
+endif
+
+.PHONY: demo test test-slow lint format bench lock clean
+
+$(READY): requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dermlens needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: $(READY)
+	rm -rf demo/run
+	test "$(DEMO_DATA)" != demo/synthetic || test -f demo/synthetic/HAM10000_metadata.csv || \
+		$(BIN)/dermlens synthesize demo/synthetic --lesions 1200 --width 300 --height 225
+	$(BIN)/dermlens verify "$(DEMO_DATA)"
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/dermlens train demo --data "$(DEMO_DATA)" --out demo/run
+	$(BIN)/dermlens evaluate demo/run
+	$(BIN)/dermlens report demo/run
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/cache_build.py
+	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/training_memory.py
+
+# Needs uv. The file names packages and versions only, no index.
+lock:
+	uv pip compile pyproject.toml --extra train --extra track --group dev --universal --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header -o requirements/dev.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header -o requirements/base.txt
+
+clean:
+	rm -rf $(VENV) demo

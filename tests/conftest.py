@@ -1,0 +1,26 @@
+"""What several tests share: where the real images are, and quiet threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder that DERMLENS_DATA names; tests that need it are skipped where it is not set."""
+    named = os.environ.get("DERMLENS_DATA")
+    if not named:
+        pytest.skip("DERMLENS_DATA is not set: it names the folder with the real images (ham10000/ inside)")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def ham10000(data_root: Path) -> Path:
+    """The HAM10000 folder."""
+    folder = data_root / "ham10000"
+    if not folder.is_dir():
+        pytest.skip(f"DERMLENS_DATA has no ham10000 folder: {folder}")
+    return folder

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def dermlens(*words: str, code: int) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does and insist on its exit code."""
+    command = [sys.executable, "-c", "from dermlens.cli import main; main()", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_help_names_every_verb():
+    text = dermlens("--help", code=0).stdout
+    for verb in ("verify", "fetch", "synthesize", "split", "models", "recipes", "train", "evaluate", "report", "compare"):
+        assert verb in text
+    assert "not a medical device" in " ".join(text.split())
+
+
+def test_help_imports_nothing_heavy():
+    program = (
+        "import sys, dermlens.cli; "
+        "print(sorted({'torch', 'pandas', 'sklearn', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("nosuch",), "No such command"),
+        (("train",), "name a recipe and its data"),
+        (("train", "demo"), "name a recipe and its data"),
+        (("train", "nosuch", "--data", "."), "neither a file nor one of ours"),
+        (("train", "demo", "--data", ".", "--set", "train.epoks=3"), "nearest: epochs"),
+        (("verify", "/nowhere/at/all"), "/nowhere/at/all"),
+        (("evaluate", "/nowhere/at/all"), "is not a run"),
+        (("report", "/nowhere/at/all"), "is not a run"),
+        (("compare", "/nowhere/at/all"), "is not a run"),
+        (("split", "--data", ".", "--test", "0.9", "--selection", "0.2"), "below 1"),
+        (("split", "--data", ".", "--column", "image_id"), "--column a=b"),
+        (("fetch", "nosuch"), "nosuch"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_mistake_gets_one_sentence_and_code_2(words, sentence):
+    done = dermlens(*words, code=2)
+    assert sentence in done.stderr
+    assert done.stderr.startswith("dermlens: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_recipes_can_be_listed_and_printed():
+    assert "paper/densenet201" in dermlens("recipes", code=0).stdout
+    assert "backbone: densenet201" in dermlens("recipes", "paper/densenet201", code=0).stdout

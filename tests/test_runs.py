@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from dermlens.errors import UserError
+from dermlens.recipe import Recipe
+from dermlens.runs import Run
+
+
+def test_a_run_records_what_it_depends_on(tmp_path):
+    run = Run.create(tmp_path / "run", Recipe(name="x", seed=5))
+    record = run.read_record()
+    assert record["status"] == "running"
+    assert record["versions"]["dermlens"]
+    assert record["machine"]["processor"]
+    assert run.recipe() == Recipe(name="x", seed=5)
+    run.end("completed", seconds=3.5)
+    assert Run.open(run.path).read_record()["seconds"] == 3.5
+
+
+def test_a_folder_in_use_is_not_overwritten(tmp_path):
+    (tmp_path / "precious.txt").write_text("x")
+    with pytest.raises(UserError, match="not empty"):
+        Run.create(tmp_path, Recipe())
+
+
+def test_only_a_completed_run_opens(tmp_path):
+    run = Run.create(tmp_path / "run", Recipe())
+    run.end("failed")
+    with pytest.raises(UserError, match=r"is failed, not completed.*--resume"):
+        Run.open(run.path)
+    assert Run.open(run.path, statuses=("failed",)).path == run.path
+
+
+def test_a_folder_without_a_record_is_not_a_run(tmp_path):
+    with pytest.raises(UserError, match=r"has no run\.json"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UserError, match="is not JSON"):
+        Run.open(tmp_path)
+
+
+def test_a_run_without_metrics_says_how_to_get_them(tmp_path):
+    run = Run.create(tmp_path / "run", Recipe())
+    with pytest.raises(UserError, match="dermlens evaluate"):
+        run.read_metrics()
