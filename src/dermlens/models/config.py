@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from dermlens.errors import nearest
+from dermlens.models.table import BACKBONES, METADATA_BRANCHES, Cut, Form
 from dermlens.section import Section
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -20,8 +22,12 @@ class ModelConfig(Section):
             map, `plain` is the uncut network with a linear layer on its 1000 logits (the paper's Table 6).
         weights: what the backbone starts from: `none` (random), `hub` (ImageNet, downloaded by timm or
             torchvision), or the path of a safetensors file of the uncut backbone.
+        form: `keras` is the network of keras.applications (padding, stride, ε), `library` the network as the
+            weights of timm and torchvision were trained; none takes what `weights` asks for.
+        normalization: of the pixels: `weights` as the backbone's weights expect it, `half` is x/127.5 − 1,
+            which the authors fed most networks whatever their weights expected.
         attention: the Soft-Attention kernel: `corrected` sees all channels, `original` keeps the authors'
-            axis mix-up (channels 0 to 2), `none` leaves the module out.
+            axis mix-up (channels 0 to 2), `none` leaves the module out, its max-pool with it.
         heads: K, the attention heads.
         gamma: the learnable scalar of the paper's Eq. 1, which its code does not have.
         pool: what follows the 2×2 max-pool: `flatten` or global average, `gap`.
@@ -30,11 +36,46 @@ class ModelConfig(Section):
     """
 
     backbone: str = "mobilenet_v3_small"
-    cut: Literal["paper", "full", "plain"] = "full"
+    cut: Cut = "full"
     weights: str = "none"
+    form: Form | None = None
+    normalization: Literal["weights", "half"] = "weights"
     attention: Literal["none", "original", "corrected"] = "corrected"
     heads: PositiveInt = 16
     gamma: bool = False
     pool: Literal["flatten", "gap"] = "flatten"
     dropout: Dropout = 0.5
     metadata: str = "paper"
+
+    @property
+    def resolved_form(self) -> Form:
+        """The form that is built: hub weights were trained in their library's."""
+        return self.form or ("library" if self.weights == "hub" else "keras")
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_is_known(cls, name: str) -> str:
+        if name not in BACKBONES:
+            raise ValueError(f"not a backbone{nearest(name, BACKBONES)}")
+        return name
+
+    @field_validator("metadata")
+    @classmethod
+    def _branch_is_known(cls, name: str) -> str:
+        if name not in METADATA_BRANCHES:
+            raise ValueError(f"not a metadata branch{nearest(name, METADATA_BRANCHES)}")
+        return name
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        row = BACKBONES[self.backbone]
+        if not row.has_cut(self.cut):
+            cuts = [cut for cut in ("paper", "full", "plain") if row.has_cut(cut)]
+            raise ValueError(f"backbone {self.backbone} has no cut {self.cut}; it has {', '.join(cuts)}")
+        if self.weights == "hub" and not row.has_hub_weights:
+            raise ValueError(f"no hub has weights of {self.backbone}; use weights=none or a file")
+        if self.cut == "plain" and (self.attention != "none" or self.metadata != "none"):
+            raise ValueError("cut plain has no feature map: it needs attention=none and metadata=none")
+        if self.gamma and self.attention == "none":
+            raise ValueError("gamma belongs to Soft-Attention: it needs attention=original or corrected")
+        return self

@@ -1,0 +1,140 @@
+"""Backbones: created by their library, put into Keras's form, loaded, cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+
+from dermlens.errors import UserError
+from dermlens.models.keras_form import fix_norm_scales, to_keras_form
+from dermlens.models.nasnet_mobile import NASNetMobile
+from dermlens.models.table import BACKBONES, Backbone, Cut, Form
+from dermlens.models.vgg16_authors import VGG16Trunk
+from dermlens.models.weights import load_pretrained
+
+
+def build_backbone(name: str, cut: Cut, *, form: Form = "keras", weights: str = "none") -> fx.GraphModule:
+    """Build one row of the table up to its cut; what follows the cut is gone, not idle.
+
+    Args:
+        name: a key of BACKBONES.
+        cut: `paper`, `full` or, for the whole network with its 1000 logits, `plain`.
+        form: `keras` makes it the network of keras.applications, `library` leaves it as the library's weights
+            were trained.
+        weights: `none`, `hub`, or the path of a safetensors file of the uncut network.
+
+    Returns:
+        A module that maps normalised x_BCHW to the feature map, or to logits for `plain`.
+
+    Raises:
+        UserError: the hub cannot be reached, or the file is not this network's.
+    """
+    row = BACKBONES[name]
+    if not row.has_cut(cut):
+        raise ValueError(f"{name} has no cut {cut}")
+    network = _create(row, pretrained=weights == "hub")
+    if form == "keras":
+        to_keras_form(network, row.keras)
+    if not row.scaled_norms:
+        fix_norm_scales(network)
+    known = network.state_dict()
+    if cut == "paper" and row.ends_before_activation:
+        network.get_submodule(row.cuts[cut]).act = nn.Identity()
+    backbone = cut_at(network, row.cuts.get(cut))
+    if weights not in ("none", "hub"):
+        load_pretrained(backbone, Path(weights), known, name)
+    return backbone
+
+
+def cut_at(network: nn.Module, name: str | None) -> fx.GraphModule:
+    """Keep what leads to one module's output, or to one operation's.
+
+    Args:
+        network: any network that torch.fx can trace.
+        name: the qualified name of a module, or the graph's name of an operation such as `relu`. Where the
+            network calls the module several times, the last call counts. None keeps the whole network.
+
+    Returns:
+        The network that ends there, its parameters under their old names.
+    """
+    graph = _ModuleTracer().trace(network)
+    if name is not None:
+        ends = [
+            node for node in graph.nodes if name == (node.target if node.op == "call_module" else node.name)
+        ]
+        if not ends:
+            raise ValueError(f"the network has no {name}")
+        graph.output_node().args = (ends[-1],)
+    cut = fx.GraphModule(network, graph)
+    cut.graph.eliminate_dead_code()
+    cut.delete_all_unused_submodules()
+    cut.recompile()
+    return cut
+
+
+class _ModuleTracer(fx.Tracer):
+    """Goes into every module that has modules inside, but for fused norms, which look at `self.training`."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        del module_qualified_name
+        return isinstance(m, nn.BatchNorm2d) or next(m.children(), None) is None
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(m, nn.Identity):  # libraries leave many of them as placeholders
+            return args[0]
+        return super().call_module(m, forward, args, kwargs)
+
+
+def _create(row: Backbone, *, pretrained: bool) -> nn.Module:
+    """The uncut network of a row."""
+    if row.source == "dermlens":
+        own: dict[str, type[nn.Module]] = {"nasnet_mobile": NASNetMobile, "vgg16_authors": VGG16Trunk}
+        return own[row.model]()
+    try:
+        if row.source == "timm":
+            network: nn.Module = timm.create_model(row.model, pretrained=pretrained)
+        else:
+            network = torchvision.models.get_model(row.model, weights="DEFAULT" if pretrained else None)
+    except Exception as error:  # what a failed download raises differs by library and version
+        if not pretrained:
+            raise
+        raise UserError(
+            f"model.weights hub: {row.source}'s weights of {row.model} could not be downloaded"
+            f" ({' '.join(str(error).split())[:120] or type(error).__name__});"
+            " give the path of a safetensors file, or weights=none"
+        ) from error
+    return network
+
+
+def feature_shape(backbone: fx.GraphModule, size: int) -> tuple[int, ...] | None:
+    """Shape of what a backbone makes of one square image, found without computing it.
+
+    Args:
+        backbone: on any device.
+        size: side of the image in pixels.
+
+    Returns:
+        (channels, height, width) of a cut backbone, (1000,) of a whole one; none if the image is too small.
+    """
+    try:
+        y: Tensor = _ShapeInterpreter(backbone).run(torch.empty(1, 3, size, size, device="meta"))
+    except (RuntimeError, ValueError):  # a window does not fit
+        return None
+    return tuple(y.shape[1:])
+
+
+class _ShapeInterpreter(fx.Interpreter):
+    """Runs a graph on tensors without numbers."""
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        module = self.fetch_attr(target)
+        if isinstance(module, nn.BatchNorm2d):  # keeps the shape, and is the slowest of all without numbers
+            return args[0]
+        state = {name: tensor.to("meta") for name, tensor in module.state_dict().items()}
+        return functional_call(module, state, args, kwargs)

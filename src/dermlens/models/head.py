@@ -1,0 +1,103 @@
+"""What follows the backbone: attention, pooling, metadata, one linear layer.
+
+B batch, C classes in `logits_BC`, channels in `x_BCHW`, H × W positions, M metadata width, D features.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dermlens.models.metadata_branch import MetadataBranch
+from dermlens.models.soft_attention import SoftAttention
+from dermlens.models.vgg16_authors import VGG16Tail
+
+Intermediates = dict[str, Tensor]
+
+
+class LogitsHead(nn.Module):
+    """A linear layer on the 1000 logits of an uncut network: the MobileNetV3-Large of the paper's Table 6."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, num_classes)
+
+    def forward(self, features_BD: Tensor, meta_BM: Tensor | None) -> tuple[Tensor, Intermediates]:
+        del meta_BM
+        return self.linear(features_BD), {"features_BD": features_BD}
+
+
+class MapHead(nn.Module):
+    """The paper's Fig. 7: max-pool the map and the attended map, join, ReLU, dropout, flatten, classify.
+
+    Without attention there is no max-pool either: the map goes to ReLU, dropout and flatten as it is. That is
+    the network without Soft-Attention whose counts the paper's reference [14] printed.
+
+    Args:
+        shape: (channels, height, width) of the map.
+        num_classes: how many logits.
+        attention: Soft-Attention, or none.
+        branch: the metadata branch, or none.
+        pool: `flatten`, or global average, `gap`.
+        dropout: probability.
+        tail: `vgg16` goes on with the authors' fifth block and dense layers instead of flattening.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        num_classes: int,
+        *,
+        attention: SoftAttention | None,
+        branch: MetadataBranch | None,
+        pool: Literal["flatten", "gap"],
+        dropout: float,
+        tail: Literal["vgg16"] | None,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.branch = branch
+        self.dropout = nn.Dropout(dropout)
+        self.global_average = pool == "gap"
+        self.max_pool = attention is not None or tail is not None  # VGG16 pools there anyway
+        channels, height, width = shape
+        if attention is not None:
+            channels *= 2
+        if self.max_pool:
+            height, width = -(-height // 2), -(-width // 2)
+        self.tail = VGG16Tail(channels, height) if tail == "vgg16" else None
+        if self.tail is not None:
+            features = self.tail.width
+        elif self.global_average:
+            features = channels
+        else:
+            features = channels * height * width
+        self.linear = nn.Linear(features + (branch.width if branch is not None else 0), num_classes)
+
+    def forward(self, x_BCHW: Tensor, meta_BM: Tensor | None) -> tuple[Tensor, Intermediates]:
+        """logits_BC, and `features_BD` and, with attention, `alpha_BKHW`."""
+        found: Intermediates = {}
+        if self.branch is not None:
+            if meta_BM is None:
+                raise ValueError("this network has a metadata branch and got no metadata")
+            x_BCHW = self.branch.modulate(x_BCHW, meta_BM)
+        maps = [x_BCHW]
+        if self.attention is not None:
+            attended_BCHW, found["alpha_BKHW"] = self.attention(x_BCHW)
+            maps.append(attended_BCHW)
+        if self.max_pool:
+            maps = [F.max_pool2d(one_BCHW, 2, ceil_mode=True) for one_BCHW in maps]
+        x_BCHW = self.dropout(F.relu(torch.cat(maps, dim=1)))
+        if self.tail is not None:
+            features_BD = self.tail(x_BCHW)
+        elif self.global_average:
+            features_BD = x_BCHW.mean(dim=(2, 3))
+        else:
+            features_BD = x_BCHW.flatten(1)
+        if self.branch is not None and meta_BM is not None:
+            features_BD = torch.cat([features_BD, self.branch(meta_BM)], dim=1)
+        found["features_BD"] = features_BD
+        return self.linear(features_BD), found

@@ -1,0 +1,64 @@
+"""From a library's network to the one of keras.applications: same parameters, slightly different function."""
+
+from __future__ import annotations
+
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.models.resnet import Bottleneck
+from torch import nn
+
+from dermlens.models.table import KerasForm
+
+
+def to_keras_form(network: nn.Module, form: KerasForm) -> None:
+    """Adjust a network in place; parameters, their names and their number stay.
+
+    Args:
+        network: the library's uncut network.
+        form: what differs for this row.
+    """
+    if form.eps is not None:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = form.eps
+    if form.same_padding:
+        _pad_same(network)
+    if form.stride_first:
+        _stride_first(network)
+
+
+def fix_norm_scales(network: nn.Module) -> None:
+    """Make the scale of every batch norm a buffer of ones: Keras's InceptionResNetV2 has none to learn.
+
+    The entry keeps its name in the state dict, so that weights of the library load.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            ones = torch.ones_like(module.weight.detach())
+            del module.weight
+            module.register_buffer("weight", ones)
+
+
+def _pad_same(network: nn.Module) -> None:
+    """Strided convolutions pad on the bottom and right first; those of stride 1 already pad evenly."""
+    for parent in list(network.modules()):
+        for name, conv in list(parent.named_children()):
+            if isinstance(conv, nn.Conv2d) and max(conv.stride) > 1:
+                same = Conv2dSame(
+                    conv.in_channels,
+                    conv.out_channels,
+                    conv.kernel_size[0],
+                    stride=conv.stride[0],
+                    groups=conv.groups,
+                    bias=conv.bias is not None,
+                    device="meta",
+                )
+                same.weight, same.bias = conv.weight, conv.bias
+                setattr(parent, name, same)
+
+
+def _stride_first(network: nn.Module) -> None:
+    """ResNet v1 strides in a bottleneck's first 1×1 convolution; libraries stride in its 3×3 (v1.5)."""
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride

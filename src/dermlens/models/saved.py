@@ -1,0 +1,129 @@
+"""A model on disk: model.safetensors beside model.json, and nothing pickled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+
+from dermlens import __version__
+from dermlens.atomic import atomic_path, write_json
+from dermlens.data.metadata import MetadataEncoder, encoder_from_json
+from dermlens.errors import UserError
+from dermlens.models.classifier import LesionClassifier, build_classifier
+from dermlens.models.config import ModelConfig
+from dermlens.models.document import ModelDocument, read_document
+from dermlens.models.weights import read_tensors
+
+WEIGHTS_FILE, DOCUMENT_FILE = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """A loaded model with all that its input and output need.
+
+    Attributes:
+        model: the network, in evaluation mode, on the CPU.
+        config: how it was built.
+        classes: labels, in the order of the logits.
+        size: side of the square input in pixels.
+        crop: how an image becomes square.
+        encoder: the fitted metadata encoder.
+        temperature: logits are divided by it before softmax.
+    """
+
+    model: LesionClassifier
+    config: ModelConfig
+    classes: tuple[str, ...]
+    size: int
+    crop: Literal["center", "squash"]
+    encoder: MetadataEncoder
+    temperature: float = 1.0
+
+
+def save_model(
+    folder: Path,
+    model: LesionClassifier,
+    *,
+    config: ModelConfig,
+    classes: Sequence[str],
+    size: int,
+    crop: Literal["center", "squash"],
+    encoder_json: Mapping[str, Any],
+    temperature: float = 1.0,
+) -> None:
+    """Write a model; the weights first, then the document that holds their check sum.
+
+    Args:
+        folder: a run directory, or any other.
+        model: the network.
+        config: how it was built.
+        classes: labels, in the order of the logits.
+        size: side of the square input in pixels.
+        crop: how an image becomes square.
+        encoder_json: the fitted metadata encoder, as its `to_json` gives it.
+        temperature: logits are divided by it before softmax.
+
+    Raises:
+        OSError: as the writing raised it; no half-written file stays.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = safetensors.torch.save(tensors)
+    document = ModelDocument(
+        dermlens=__version__,
+        model=config,
+        classes=tuple(classes),
+        size=size,
+        crop=crop,
+        encoder=dict(encoder_json),
+        meta_width=encoder_from_json(dict(encoder_json)).width,
+        temperature=temperature,
+        sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    with atomic_path(folder / WEIGHTS_FILE) as part:
+        part.write_bytes(weights)
+    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Read a model that `save_model` wrote, every entry accounted for.
+
+    Args:
+        folder: a run directory, or any folder with the two files.
+
+    Raises:
+        UserError: a file is absent, damaged, or does not belong to the other.
+    """
+    weights_path, document_path = folder / WEIGHTS_FILE, folder / DOCUMENT_FILE
+    document = read_document(document_path)
+    tensors = read_tensors(weights_path)
+    if hashlib.sha256(weights_path.read_bytes()).hexdigest() != document.sha256:
+        raise UserError(f"{weights_path} is not the file that {document_path} was written for")
+    # the weights are all in the file: none are fetched, and none are drawn
+    config = document.model.model_copy(update={"weights": "none", "form": document.model.resolved_form})
+    with torch.device("meta"):
+        model = build_classifier(
+            config,
+            num_classes=len(document.classes),
+            meta_width=document.meta_width,
+            size=document.size,
+        )
+    try:
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{weights_path} does not fit the network of {document_path}: {reason}") from error
+    return SavedModel(
+        model.eval(),
+        document.model,
+        document.classes,
+        document.size,
+        document.crop,
+        encoder_from_json(document.encoder),
+        document.temperature,
+    )
