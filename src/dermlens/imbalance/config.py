@@ -29,7 +29,8 @@ class ImbalanceConfig(Section):
     """Class weights and loss.
 
     Attributes:
-        weights: `none`; `original` N/N_i; `new` N/(C·N_i), the paper's Eq. 3–4; or one number a class.
+        weights: `none`; `original` N/N_i; `new` N/(C·N_i), the paper's Eq. 3–4; or numbers by class, such as
+            `{mel: 5}` of its reference [14], where a class that is not named weighs 1.
         weights_from: count classes in the training role, or in all images as the authors did.
         loss: the loss, by its `kind`.
     """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from dermlens.section import Section
 
@@ -60,10 +60,11 @@ class TrainConfig(Section):
 
     Attributes:
         epochs: at the most.
-        batch_size: images a step; the last, smaller batch of an epoch is kept.
+        batch_size: images a step, all devices together; the last, smaller batch of an epoch is kept.
         optimizer, schedule, early_stopping: see their sections; no early stopping by default.
         keep: which epoch's weights become the model: the best of a monitor, or `last`.
-        monitor_role: the role whose images give `val_*`; `none` needs `keep: last`.
+        monitor_role: the role whose images give `val_*`; `none` needs `keep: last` and neither plateau nor
+            early stopping. `test` is for protocols that chose the epoch on what they reported.
         ema: decay of an exponential moving average of the weights, which then is scored and kept.
         freeze_epochs: first epochs in which only what follows the backbone is trained.
         precision: Lightning's name of a precision; mixed ones need hardware that has them.
@@ -79,3 +80,16 @@ class TrainConfig(Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     freeze_epochs: NonNegativeInt = 0
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+    @model_validator(mode="after")
+    def _what_is_watched_is_measured(self) -> Self:
+        if self.monitor_role == "none":
+            watching = {
+                f"keep {self.keep}": self.keep != "last",
+                "schedule.kind plateau": self.schedule.kind == "plateau",
+                "early_stopping": self.early_stopping is not None,
+            }
+            for name, watches in watching.items():
+                if watches:
+                    raise ValueError(f"monitor_role none measures nothing that {name} could watch")
+        return self

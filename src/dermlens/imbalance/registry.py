@@ -1,0 +1,92 @@
+"""Losses by the config that sets them: a file in `losses/` with one decorated function adds one.
+
+Shapes: B batch, C classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dermlens.imbalance import losses as losses_package
+from dermlens.section import Section
+
+LossFunction = Callable[..., Tensor]
+F = TypeVar("F", bound=LossFunction)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One registered loss.
+
+    Attributes:
+        function: (logits_BC, target_B, weight_C, **settings) → scalar.
+        neutral: the setting at which it is weighted cross-entropy, which the shared tests hold it to.
+    """
+
+    function: LossFunction
+    neutral: Section
+
+
+_LOSSES: dict[type[Section], Loss] = {}
+
+
+def loss(config: type[Section], *, neutral: Section | None = None) -> Callable[[F], F]:
+    """Register the decorated function as the loss that `config` sets.
+
+    Args:
+        config: its section of a recipe; its fields but `kind` reach the function by name.
+        neutral: the setting at which it is weighted cross-entropy; the defaults, if not given.
+    """
+
+    def register(function: F) -> F:
+        assert config not in _LOSSES, config
+        _LOSSES[config] = Loss(function, neutral if neutral is not None else config())
+        return function
+
+    return register
+
+
+def all_losses() -> dict[str, Loss]:
+    """Every loss there is, by its `kind`."""
+    for module in pkgutil.iter_modules(losses_package.__path__, f"{losses_package.__name__}."):
+        importlib.import_module(module.name)
+    return {str(config.model_fields["kind"].default): entry for config, entry in _LOSSES.items()}
+
+
+class ClassLoss(nn.Module):
+    """A loss with its settings and class weights, which move with it to a device."""
+
+    weight_C: Tensor
+
+    def __init__(self, config: Section, weight_C: Tensor) -> None:
+        super().__init__()
+        all_losses()
+        self.function = _LOSSES[type(config)].function
+        self.settings = config.model_dump(exclude={"kind"})
+        self.register_buffer("weight_C", weight_C.clone(), persistent=False)
+
+    def forward(self, logits_BC: Tensor, target_B: Tensor) -> Tensor:
+        """The loss of a batch, a scalar divided by B and not by the sum of the weights."""
+        # An autocast step gives logits of half precision; a loss of a few numbers is cheap in full.
+        logits_BC = logits_BC.to(torch.promote_types(logits_BC.dtype, self.weight_C.dtype))
+        return self.function(logits_BC, target_B, self.weight_C.to(logits_BC.dtype), **self.settings)
+
+
+def make_loss(config: Section, weight_C: Tensor) -> ClassLoss:
+    """The loss that a recipe asks for.
+
+    Args:
+        config: `imbalance.loss` of a recipe.
+        weight_C: class weights; ones weigh all alike.
+
+    Returns:
+        (logits_BC, target_B) → scalar.
+    """
+    return ClassLoss(config, weight_C)

@@ -1,0 +1,172 @@
+"""From a recipe and a data folder to a run directory, in one go or in several."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from dermlens.errors import UserError
+from dermlens.recipe import Recipe
+from dermlens.runs import Run
+from dermlens.training import processes
+from dermlens.training.checkpoint import NAME as CHECKPOINT
+from dermlens.training.device import check_precision, resolve_device
+from dermlens.training.inputs import read_inputs
+from dermlens.training.tracking import check_tracker
+from dermlens.training.train import Hardware, train
+
+
+def fit(
+    recipe: Recipe,
+    data: Path,
+    *,
+    out: Path,
+    device: str = "auto",
+    devices: int = 1,
+    cache: Path | None = None,
+    logger: str = "csv",
+) -> Run:
+    """Train a recipe.
+
+    Args:
+        recipe: the run.
+        data: the data folder.
+        out: the run directory to make; absent or empty.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        devices: processes, each with a device of its own; they share each batch.
+        cache: where pixel caches are; none takes the default place.
+        logger: `csv`, which is always written, or `tensorboard` or `mlflow` besides.
+
+    Returns:
+        The completed run: model, history, predictions of its held-out roles but test.
+
+    Raises:
+        UserError: the data, the recipe or the machine does not allow it, or the disk is full. The run
+            directory says `failed`.
+        KeyboardInterrupt: with a sentence that says how to go on. The run directory says `interrupted`.
+    """
+    hardware = _hardware(recipe, device, devices)
+    check_tracker(logger)
+    if processes.is_first():
+        run = Run.create(out, recipe)
+        run.record(data=str(Path(data).resolve()))
+    else:
+        run = Run(processes.shared_folder(out))
+    return _run(run, recipe, Path(data), hardware, cache, logger)
+
+
+def resume_fit(
+    folder: Path,
+    *,
+    data: Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    cache: Path | None = None,
+    logger: str = "csv",
+) -> Run:
+    """Go on with a run that was stopped, from the end of its last whole epoch.
+
+    On the machine where it began, with as many devices and threads, it ends with the same weights as if it
+    had never been stopped.
+
+    Args:
+        folder: the run directory.
+        data: the data folder; none takes the one that the run began with.
+        device: as for `fit`.
+        devices: as for `fit`.
+        cache: as for `fit`.
+        logger: as for `fit`.
+
+    Raises:
+        UserError: there is no such run, it is completed, or as for `fit`.
+        KeyboardInterrupt: as for `fit`.
+    """
+    run = Run.open(folder, statuses=("running", "failed", "interrupted", "completed"))
+    record = run.read_record()
+    if record["status"] == "completed":
+        raise UserError(
+            f"run {folder} is completed: there is nothing to resume; `dermlens evaluate {folder}`"
+        )
+    recipe = run.recipe()
+    hardware = _hardware(recipe, device, devices)
+    check_tracker(logger)
+    if processes.is_first():
+        run.record(status="running", error=None)
+    return _run(run, recipe, data or Path(record["data"]), hardware, cache, logger)
+
+
+def _hardware(recipe: Recipe, device: str, devices: int) -> Hardware:
+    """Refuse what the machine cannot do before anything is written."""
+    resolved = resolve_device(device)
+    check_precision(recipe.train.precision, resolved)
+    if recipe.train.batch_size % devices:
+        raise UserError(
+            f"--devices {devices} cannot share train.batch_size {recipe.train.batch_size} evenly;"
+            f" {devices * (recipe.train.batch_size // devices + 1)} would do"
+        )
+    return Hardware(resolved, devices)
+
+
+def _run(run: Run, recipe: Recipe, data: Path, hardware: Hardware, cache: Path | None, logger: str) -> Run:
+    """Read the data and train, and whatever happens say in run.json how it ended."""
+    processes.share_folder(run.path)
+    try:
+        with _ended_like_ctrl_c():
+            manifest = run.split_file if run.split_file.is_file() else None
+            inputs = read_inputs(recipe, data, manifest=manifest, cache_root=cache)
+            facts = train(run, recipe, inputs, hardware, logger)
+    except KeyboardInterrupt as error:
+        _end(run, "interrupted")
+        raise KeyboardInterrupt(f"{run.path} was interrupted{_how_to_go_on(run)}") from error
+    except UserError as error:
+        _end(run, "failed", error=str(error))
+        raise
+    except OSError as error:
+        _end(run, "failed", error=str(error))
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        where = error.filename or run.path
+        raise UserError(f"{where}: {error.strerror}: make room{_how_to_go_on(run)}") from error
+    except Exception as error:
+        _end(run, "failed", error=f"{type(error).__name__}: {error}")
+        raise
+    processes.end_others()
+    run.end("completed", **facts)
+    return run
+
+
+def _end(run: Run, status: str, **facts: str) -> None:
+    """Record an end, where there is room to; without it stays `running`, which nobody takes for whole."""
+    if processes.is_first():
+        with suppress(OSError):
+            run.end(status, **facts)  # type: ignore[arg-type]
+
+
+def _how_to_go_on(run: Run) -> str:
+    """What to do with a run that stopped."""
+    if (run.checkpoints / CHECKPOINT).is_file():
+        return f"; go on from its last whole epoch with `dermlens train --resume {run.path}`"
+    return f" before its first epoch was whole; begin again with `dermlens train --resume {run.path}`"
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """A polite kill, as of a batch system, ends a run like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

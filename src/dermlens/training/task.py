@@ -1,0 +1,114 @@
+"""The Lightning task: what one step and one epoch are.
+
+Shapes: B batch, C channels or classes, M metadata width.
+"""
+
+from __future__ import annotations
+
+import random
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dermlens.errors import UserError
+from dermlens.imbalance.registry import ClassLoss
+from dermlens.models.classifier import LesionClassifier
+from dermlens.training.batches import Batch, drawn_seed
+from dermlens.training.config import OptimizerConfig
+from dermlens.training.optimisers import make_optimizer
+from dermlens.training.tally import Tally
+
+
+class LesionTask(pl.LightningModule):
+    """Trains a classifier.
+
+    Args:
+        model: takes pixels of 0 to 255; normalisation is inside.
+        loss: with the class weights of the recipe; training minimises it.
+        plain_loss: the same loss with all classes alike, which `val_loss` reports, as Keras does.
+        optimizer: `train.optimizer` of the recipe.
+        seed: of dropout.
+
+    Attributes:
+        val_summary: `val_*` of the latest epoch, in double precision, which Lightning's own copies lack.
+    """
+
+    def __init__(
+        self,
+        model: LesionClassifier,
+        *,
+        loss: ClassLoss,
+        plain_loss: ClassLoss,
+        optimizer: OptimizerConfig,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+        self.loss, self.plain_loss = loss, plain_loss
+        self.optimizer_config = optimizer
+        self.seed = seed
+        self.num_classes = len(loss.weight_C)
+        self.val_summary: dict[str, float] = {}
+
+    def configure_optimizers(self) -> Optimizer:
+        """The recipe's optimiser; schedules are callbacks."""
+        return make_optimizer(self.optimizer_config, self.model)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits of a batch."""
+        logits_BC: Tensor = self.model(batch["image"], batch["meta"])[0]
+        return logits_BC
+
+    def on_train_epoch_start(self) -> None:
+        """Every epoch begins from its own seed: a run resumed at an epoch goes on as if never stopped."""
+        seed = drawn_seed(self.seed, self.current_epoch, self.global_rank, "network")
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - whatever a library draws from it shall repeat too
+        torch.manual_seed(seed)
+        self.train_tally = Tally(self.num_classes, self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The weighted loss of a batch."""
+        del batch_idx
+        logits_BC = self(batch)
+        loss: Tensor = self.loss(logits_BC, batch["target"])
+        self.train_tally.add(loss, logits_BC, batch["target"])
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count."""
+        self.val_tally = Tally(self.num_classes, self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch."""
+        del batch_idx
+        logits_BC = self(batch)
+        self.val_tally.add(self.plain_loss(logits_BC, batch["target"]), logits_BC, batch["target"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Publish `val_*`, for the callbacks that act on them."""
+        summary = self.val_tally.summary(self._total)
+        self.val_summary = {f"val_{name}": value for name, value in summary.items()}
+        self.log_dict(self.val_summary)
+
+    def train_summary(self) -> dict[str, float]:
+        """`train_loss` and `train_accuracy` of the epoch, over all processes.
+
+        Raises:
+            UserError: the loss is not a number any more.
+        """
+        summary = self.train_tally.summary(self._total)
+        if not np.isfinite(summary["loss"]):
+            raise UserError(
+                f"epoch {self.current_epoch}: the training loss is {summary['loss']}, the run has diverged;"
+                f" lower train.optimizer.lr, which is {self.optimizer_config.lr}"
+            )
+        return {"train_loss": summary["loss"], "train_accuracy": summary["accuracy"]}
+
+    def _total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over the processes."""
+        summed: Tensor = self.trainer.strategy.reduce(tensor, reduce_op="sum")
+        return summed

@@ -1,0 +1,258 @@
+"""One training under Lightning: assemble, loop, and write what came of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.strategies import DDPStrategy
+
+from dermlens.atomic import write_text
+from dermlens.data.table import table_sha256
+from dermlens.imbalance.registry import make_loss
+from dermlens.imbalance.weights import class_weights
+from dermlens.models.classifier import LesionClassifier, build_classifier
+from dermlens.models.saved import SavedModel, save_model
+from dermlens.recipe import Recipe
+from dermlens.runs import Run
+from dermlens.training import processes
+from dermlens.training.batches import EpochBatches
+from dermlens.training.checkpoint import NAME as CHECKPOINT
+from dermlens.training.checkpoint import AtomicCheckpoints, SaveEpoch
+from dermlens.training.device import Device
+from dermlens.training.ema import WeightAverage
+from dermlens.training.freeze import FrozenBackbone
+from dermlens.training.history import History
+from dermlens.training.inputs import Inputs
+from dermlens.training.predict import predict_cached
+from dermlens.training.schedules import make_schedule
+from dermlens.training.stopping import KeepBest, StopEarly
+from dermlens.training.task import LesionTask
+from dermlens.training.tracking import make_loggers
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What trains.
+
+    Attributes:
+        device: resolved.
+        devices: processes, each with one.
+    """
+
+    device: Device
+    devices: int
+
+
+def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: str) -> dict[str, Any]:
+    """Train, from the run's checkpoint if it has one, and write model, history and predictions.
+
+    Args:
+        run: the run directory, marked running.
+        recipe: of the run.
+        inputs: its data.
+        hardware: what trains.
+        logger: the tracker beside history.csv.
+
+    Returns:
+        Facts for run.json.
+
+    Raises:
+        UserError: the run has diverged, or a checkpoint cannot be written or read.
+        KeyboardInterrupt: Ctrl-C or a polite kill.
+    """
+    weight_C = _class_weights(recipe, inputs)
+    if processes.is_first():
+        inputs.split.save(run.split_file)
+        run.record(**_facts_before(recipe, inputs, hardware, weight_C))
+    task = _task(recipe, inputs, weight_C)
+    trainable = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
+    settings = recipe.train
+    history = History(run.history_file)
+    best = KeepBest(settings.keep) if settings.keep != "last" else None
+    average = WeightAverage(settings.ema) if settings.ema is not None else None
+    # Their order is part of their work, each says why; Lightning itself puts the checkpoint last.
+    callbacks = [
+        FrozenBackbone(settings.freeze_epochs) if settings.freeze_epochs else None,
+        best,
+        average,
+        StopEarly(settings.early_stopping) if settings.early_stopping else None,
+        history,
+        make_schedule(settings.schedule, settings.optimizer.lr),
+        TQDMProgressBar(leave=False) if sys.stdout.isatty() else None,
+        SaveEpoch(run.checkpoints),
+    ]
+    _loop(
+        _trainer(run, recipe, hardware, [one for one in callbacks if one is not None], logger),
+        task,
+        EpochBatches(inputs, recipe, world=hardware.devices),
+        run.checkpoints / CHECKPOINT,
+    )
+    if not processes.is_first():
+        return {}
+    if best is not None:
+        task.model.load_state_dict(best.best)
+    elif average is not None:
+        task.model.load_state_dict(average.average)
+    roles = _write(run, recipe, inputs, task.model, hardware.device)
+    return {
+        "trainable_parameters": trainable,
+        "epochs": len(history.rows),
+        "kept_epoch": history.rows[-1]["epoch"] if best is None else best.epoch,
+        "seconds_per_epoch": median(float(row["seconds"] or 0) for row in history.rows),
+        "predicted_roles": roles,
+    }
+
+
+def _class_weights(recipe: Recipe, inputs: Inputs) -> npt.NDArray[np.float64]:
+    """The recipe's weights, from the counts that it names."""
+    settings = recipe.imbalance
+    counted = inputs.target_N if settings.weights_from == "all" else inputs.target_N[inputs.rows("train")]
+    counts_C = np.bincount(counted, minlength=len(recipe.data.classes))
+    return class_weights(settings.weights, counts_C, recipe.data.classes)
+
+
+def _facts_before(
+    recipe: Recipe, inputs: Inputs, hardware: Hardware, weight_C: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    """What run.json says of data and machine."""
+    return {
+        "table_sha256": table_sha256(inputs.table),
+        "split": inputs.split.header,
+        "counts": _counts(recipe, inputs),
+        "class_weights": dict(zip(recipe.data.classes, weight_C.tolist(), strict=True)),
+        "warnings": inputs.warnings,
+        "seeds": {"run": recipe.seed, "split": inputs.split.header.get("seed")},
+        "device": hardware.device,
+        "devices": hardware.devices,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _counts(recipe: Recipe, inputs: Inputs) -> dict[str, dict[str, int]]:
+    """Images by role and class."""
+    classes = recipe.data.classes
+    counts = {}
+    for role in inputs.split.role_names:
+        counts_C = np.bincount(inputs.target_N[inputs.rows(role)], minlength=len(classes))
+        counts[role] = dict(zip(classes, counts_C.tolist(), strict=True))
+    return counts
+
+
+def _task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64]) -> LesionTask:
+    """Network and losses, the random weights fixed by the recipe's seed."""
+    torch.manual_seed(recipe.seed)
+    model = build_classifier(
+        recipe.model,
+        num_classes=len(recipe.data.classes),
+        meta_width=inputs.encoder.width,
+        size=inputs.size,
+    )
+    weights = torch.from_numpy(weight_C).float()
+    return LesionTask(
+        model,
+        loss=make_loss(recipe.imbalance.loss, weights),
+        plain_loss=make_loss(recipe.imbalance.loss, torch.ones_like(weights)),
+        optimizer=recipe.train.optimizer,
+        seed=recipe.seed,
+    )
+
+
+def _trainer(
+    run: Run, recipe: Recipe, hardware: Hardware, callbacks: list[pl.Callback], logger: str
+) -> pl.Trainer:
+    """Lightning's trainer, without what it would say of itself."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # Filling every new tensor with NaN is for finding bugs, and costs a pass over memory each.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    strategy: Any = "auto"
+    if hardware.devices > 1:
+        # A frozen backbone is a part of the network that gets no gradient.
+        strategy = DDPStrategy(find_unused_parameters=recipe.train.freeze_epochs > 0)
+    return pl.Trainer(
+        accelerator=hardware.device,
+        devices=hardware.devices,
+        strategy=strategy,
+        precision=recipe.train.precision,
+        max_epochs=recipe.train.epochs,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        logger=make_loggers(logger, run.path, recipe) if processes.is_first() else False,
+        deterministic="warn" if hardware.device == "cuda" else True,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),
+        default_root_dir=run.path,
+    )
+
+
+def _loop(trainer: pl.Trainer, task: LesionTask, batches: EpochBatches, checkpoint: Path) -> None:
+    """Run the epochs, those that a checkpoint does not hold already."""
+    try:
+        with _quiet():
+            trainer.fit(
+                task, batches, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True
+            )
+    except SystemExit as error:
+        # Lightning tidies up after a Ctrl-C and then exits by itself, with 1.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what is said to Lightning's own authors and not to our users."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 looks at PyTorch's tree specifications in a way that PyTorch 2.15 is about to drop.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        yield
+
+
+def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, device: str) -> list[str]:
+    """Write the model, and its predictions of every role that it was neither trained on nor must not see."""
+    saved = SavedModel(
+        model=model,
+        config=recipe.model,
+        classes=recipe.data.classes,
+        size=inputs.size,
+        crop=recipe.data.crop,
+        encoder=inputs.encoder,
+    )
+    hidden = {"train", "test"} - {recipe.train.monitor_role}
+    roles = [role for role in inputs.split.role_names if role not in hidden]
+    predicted = []
+    for role in roles:
+        rows = inputs.table.iloc[inputs.rows(role)]
+        frame = predict_cached(saved, rows, inputs.cache, device=device)
+        frame.insert(2, "role", role)
+        predicted.append(frame)
+    if predicted:
+        write_text(run.predictions_file, pd.concat(predicted).to_csv(index=False, float_format="%.9g"))
+    save_model(
+        run.path,
+        model,
+        config=saved.config,
+        classes=saved.classes,
+        size=saved.size,
+        crop=saved.crop,
+        encoder_json=saved.encoder.to_json(),
+    )
+    return roles
