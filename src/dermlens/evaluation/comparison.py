@@ -1,0 +1,224 @@
+"""Runs side by side on the images they share, with paired intervals for the differences.
+
+A difference is taken resample by resample on the same draw of lesions: what is hard for both runs cancels,
+and the interval is narrower than two intervals laid side by side suggest. It says how far the difference of
+these two trained models may be due to the images drawn, not what another seed of the training would change.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich.console import Group
+from rich.table import Table
+
+from dermlens.errors import UserError
+from dermlens.evaluation.config import EvaluationConfig
+from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
+from dermlens.evaluation.predictions import arrays, classes_of, read_predictions
+from dermlens.evaluation.score import ROLE_ORDER, core_numbers
+from dermlens.metrics import Floats
+from dermlens.runs import Run
+
+SHOWN: dict[Place, str] = {
+    ("overall", "balanced_accuracy_isic"): "mean recall (ISIC)",
+    ("overall", "balanced_accuracy_ovr"): "(sens. + spec.)/2 (paper)",
+    ("overall", "accuracy"): "accuracy",
+    ("averages", "macro", "precision"): "precision, macro",
+    ("averages", "macro", "f1"): "F1, macro",
+    ("averages", "macro", "auc"): "AUC, macro",
+    ("overall", "ece"): "ECE",
+    ("overall", "brier"): "Brier",
+    ("overall", "log_loss"): "log loss",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleComparison:
+    """The runs on one role.
+
+    Attributes:
+        images, lesions: how many all runs have in common.
+        values: for each run, every metric on those images.
+        differences: for each run, every metric less that of the first run; nothing for the first.
+    """
+
+    images: int
+    lesions: int
+    values: dict[str, dict[Place, Estimate]]
+    differences: dict[str, dict[Place, Estimate]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        names: of the runs; the first is what the others are compared with.
+        classes: of all of them.
+        config: of the bootstrap.
+        roles: the comparison on each role in which the runs share images.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    config: EvaluationConfig
+    roles: dict[str, RoleComparison]
+
+    def render(self) -> Group:
+        """One table a role: recall of each class first."""
+        tables = []
+        for role, compared in self.roles.items():
+            table = Table(
+                title=f"{role}: {compared.images} images of {compared.lesions} lesions, in every run"
+            )
+            table.add_column("metric")
+            for name in self.names:
+                table.add_column(name, justify="right")
+                if name in compared.differences:
+                    table.add_column("difference", justify="right")
+            recalls: dict[Place, str] = {
+                ("per_class", code, "recall"): f"recall {code}" for code in self.classes
+            }
+            for place, words in (recalls | SHOWN).items():
+                cells = []
+                for name in self.names:
+                    cells.append(_cell(compared.values[name][place]))
+                    if name in compared.differences:
+                        cells.append(_cell(compared.differences[name][place], signed=True))
+                table.add_row(words, *cells)
+            tables.append(table)
+        return Group(*tables)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every metric by its dotted place in metrics.json, with plain numbers and null."""
+        return {
+            "schema": 1,
+            "runs": list(self.names),
+            "reference": self.names[0],
+            "classes": list(self.classes),
+            "bootstrap": {
+                "replicates": self.config.bootstrap,
+                "level": self.config.level,
+                "seed": self.config.seed,
+                "unit": "lesion",
+                "paired": True,
+            },
+            "roles": {
+                role: {
+                    "images": compared.images,
+                    "lesions": compared.lesions,
+                    "values": {name: _dotted(found) for name, found in compared.values.items()},
+                    "differences": {name: _dotted(found) for name, found in compared.differences.items()},
+                }
+                for role, compared in self.roles.items()
+            },
+        }
+
+
+def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) -> Comparison:
+    """Compare runs on the images that all of them predicted in the same role.
+
+    A test role takes part where it was opened in every run: only then is it in their predictions.
+
+    Args:
+        runs: two or more; the first is what the others are compared with.
+        config: of the bootstrap; none takes that of the first run's recipe.
+
+    Raises:
+        UserError: fewer than two runs, other classes, no image in common, or an image with two diagnoses.
+    """
+    if len(runs) < 2:
+        raise UserError("compare needs two runs or more: dermlens compare RUN RUN…")
+    names = _names(runs)
+    tables = {name: read_predictions(run.predictions_file) for name, run in zip(names, runs, strict=True)}
+    classes = classes_of(tables[names[0]])
+    for name, table in tables.items():
+        if set(classes_of(table)) != set(classes):
+            raise UserError(
+                f"run {name} has the classes {', '.join(classes_of(table))}, run {names[0]} has "
+                f"{', '.join(classes)}: only runs of the same classes can be compared"
+            )
+    shared = set.intersection(*({*zip(t["image_id"], t["role"], strict=True)} for t in tables.values()))
+    if not shared:
+        raise UserError(
+            f"runs {', '.join(names)} predicted no image in the same role: they need a split in common"
+        )
+    by_image = {name: table.set_index("image_id") for name, table in tables.items()}
+    config = config or runs[0].recipe().evaluation
+    roles = {}
+    for role in (role for role in ROLE_ORDER if any(of_image == role for _, of_image in shared)):
+        ids = sorted(image_id for image_id, of_image in shared if of_image == role)
+        aligned = {name: table.loc[ids] for name, table in by_image.items()}
+        _same_truth(aligned, names[0])
+        roles[role] = _compare_role(aligned, classes, config)
+    return Comparison(names=names, classes=classes, config=config, roles=roles)
+
+
+def _compare_role(
+    tables: dict[str, pd.DataFrame], classes: tuple[str, ...], config: EvaluationConfig
+) -> RoleComparison:
+    names = list(tables)
+    scored = {name: arrays(table, classes) for name, table in tables.items()}
+    reference = tables[names[0]]
+    lesion_N = reference["lesion_id"].to_numpy(dtype=str)
+
+    def numbers(weights: Floats | None) -> dict[Place, Floats]:
+        """Values and differences in one pass, so that both see the same draw."""
+        found: dict[Place, Floats] = {}
+        first = core_numbers(*scored[names[0]], classes, weights)
+        found |= {(names[0], "values", *place): value for place, value in first.items()}
+        for name in names[1:]:
+            this = core_numbers(*scored[name], classes, weights)
+            found |= {(name, "values", *place): value for place, value in this.items()}
+            found |= {(name, "differences", *place): value - first[place] for place, value in this.items()}
+        return found
+
+    resamples = draw_lesions(lesion_N, scored[names[0]][0], replicates=config.bootstrap, seed=config.seed)
+    estimates = estimate(numbers, resamples, level=config.level)
+
+    def part(name: str, kind: str) -> dict[Place, Estimate]:
+        return {place[2:]: found for place, found in estimates.items() if place[:2] == (name, kind)}
+
+    return RoleComparison(
+        images=len(reference),
+        lesions=int(reference["lesion_id"].nunique()),
+        values={name: part(name, "values") for name in names},
+        differences={name: part(name, "differences") for name in names[1:]},
+    )
+
+
+def _names(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Folder names where they differ, else paths."""
+    short = [run.path.resolve().name for run in runs]
+    long = [str(run.path) for run in runs]
+    names = short if len(set(short)) == len(short) else long
+    twice = next((name for name, group in itertools.groupby(sorted(names)) if len(list(group)) > 1), None)
+    if twice is not None:
+        raise UserError(f"run {twice} is named twice: compare needs different runs")
+    return tuple(names)
+
+
+def _same_truth(tables: dict[str, pd.DataFrame], first: str) -> None:
+    for name, table in tables.items():
+        differs = table["target"] != tables[first]["target"]
+        if differs.any():
+            image_id = differs.index[differs.to_numpy()][0]
+            raise UserError(f"image {image_id} has another diagnosis in run {name} than in run {first}")
+
+
+def _dotted(found: dict[Place, Estimate]) -> dict[str, Estimate]:
+    return {".".join(place): entry for place, entry in found.items()}
+
+
+def _cell(entry: Estimate, *, signed: bool = False) -> str:
+    form = "+.3f" if signed else ".3f"
+    if entry["value"] is None:
+        return "–"
+    if entry["low"] is None or entry["high"] is None:
+        return format(entry["value"], form)
+    return f"{entry['value']:{form}} [{entry['low']:{form}}, {entry['high']:{form}}]"

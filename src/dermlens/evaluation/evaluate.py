@@ -1,0 +1,236 @@
+"""`dermlens evaluate`: a run's own roles from its predictions, its sealed test role, or any other labelled
+set.
+
+The test role is sealed where the split has a selection role: it is scored with `open_test` alone, each time
+with a line in the ledger, even where its predictions lie in the run already. Where there is no selection role
+(`singletons`), the test role is all that is held out; it is scored like any other and `open_test` merely
+enters it. Another set never lets in an image of the run's own split, so it is no back door to the test role.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermlens.atomic import write_json
+from dermlens.data.lesion_groups import lesion_groups
+from dermlens.data.split import Split, load_manifest
+from dermlens.data.table import read_table, table_sha256
+from dermlens.errors import UserError
+from dermlens.evaluation.ledger import append_entry
+from dermlens.evaluation.predictions import classes_of, read_predictions, write_predictions
+from dermlens.evaluation.score import score
+from dermlens.runs import Run
+
+LEDGER = Path("docs/results/test_ledger.csv")
+
+
+def evaluate_run(
+    run: Run,
+    *,
+    data: Path | None = None,
+    open_test: bool = False,
+    device: str = "auto",
+    ledger: Path = LEDGER,
+    cache: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Score a run and write metrics.json.
+
+    Args:
+        run: a completed run.
+        data: another labelled set, scored as the role `external` into `evaluations/<name>/` of the run; with
+            `open_test`, where the run's own images are now, if they have moved.
+        open_test: score the sealed test role too, and enter it in the ledger.
+        device: where to predict: auto, cpu, cuda or mps.
+        ledger: the CSV of opened tests.
+        cache: root of the pixel cache; none for the usual one.
+        columns: the set's column by ours, as `read_table` takes them.
+        labels: our class by the set's diagnosis, likewise.
+
+    Returns:
+        The content of metrics.json; `warnings` says what a reader must know of the numbers.
+
+    Raises:
+        UserError: nothing to score, no test role, the data are not there or not the run's, or a set has no
+            image that is not the run's own.
+    """
+    if data is not None and not open_test:
+        return _evaluate_other(run, data, device=device, cache=cache, columns=columns, labels=labels)
+    return _evaluate_own(run, data, open_test=open_test, device=device, ledger=ledger, cache=cache)
+
+
+def _evaluate_own(
+    run: Run, data: Path | None, *, open_test: bool, device: str, ledger: Path, cache: Path | None
+) -> dict[str, Any]:
+    split = load_manifest(str(run.split_file))
+    held_out = [role for role in ("selection", "calibration", "test") if split.ids(role)]
+    if open_test and "test" not in held_out:
+        raise UserError(
+            f"run {run.path} has no test role to open: its split has {', '.join(held_out) or 'none'}"
+        )
+    sealed = "selection" in held_out and not open_test
+    roles = [role for role in held_out if role != "test" or not sealed]
+
+    predictions = read_predictions(run.predictions_file)
+    if "test" in roles and set(predictions.loc[predictions["role"] == "test", "image_id"]) != set(
+        split.ids("test")
+    ):
+        predictions = pd.concat(
+            [
+                predictions[predictions["role"] != "test"],
+                _predict_test(run, data, device=device, cache=cache),
+            ],
+            ignore_index=True,
+        )
+    classes = classes_of(predictions)
+    scored = predictions[predictions["role"].isin(roles)]
+    if scored.empty:
+        raise UserError(
+            f"{run.predictions_file} has no image of {' or '.join(roles) or 'a held-out role'}; "
+            "`dermlens train` predicts them, and --open-test the test role"
+        )
+    metrics = score(scored, classes, run.recipe().evaluation)
+    metrics["warnings"] = _own_warnings(run, metrics["roles"])
+    if open_test:  # the ledger first: no number of the test role is seen that is not entered
+        append_entry(ledger, _entry(run, metrics["roles"]["test"]))
+    write_predictions(run.predictions_file, predictions)
+    write_json(run.metrics_file, metrics)
+    return metrics
+
+
+def _predict_test(run: Run, data: Path | None, *, device: str, cache: Path | None) -> pd.DataFrame:
+    folder = data or Path(run.read_record().get("data") or "")
+    if not folder.exists() or folder == Path():
+        raise UserError(
+            f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
+        )
+    table = read_table(folder, classes=run.recipe().data.classes)
+    split: Split = load_manifest(str(run.split_file), table)
+    test = table[table["image_id"].isin(split.ids("test"))].reset_index(drop=True)
+    return _predict(run, test, role="test", device=device, cache=cache)
+
+
+def _predict(run: Run, table: pd.DataFrame, *, role: str, device: str, cache: Path | None) -> pd.DataFrame:
+    from dermlens.models.saved import load_model
+    from dermlens.training.predict import predict_table
+
+    predictions: pd.DataFrame = predict_table(load_model(run.path), table, cache_root=cache, device=device)
+    return predictions.assign(role=role)
+
+
+def _own_warnings(run: Run, roles: dict[str, Any]) -> list[str]:
+    """What flatters the numbers: an epoch chosen on the images that are scored, thresholds fixed on them."""
+    train = run.recipe().train
+    warnings = []
+    chosen = train.keep != "last" or train.early_stopping is not None
+    if chosen and train.monitor_role in roles:
+        warnings.append(
+            f"{train.monitor_role}: the epoch was chosen on these images, so every score of the role "
+            "flatters the model"
+        )
+    warnings += [
+        f"{role}: there is no other role to fix thresholds on, so sensitivities at a threshold are met by "
+        "construction"
+        for role, scored in roles.items()
+        if any(
+            point["optimistic"]
+            for found in scored["detection"].values()
+            for point in found["operating_points"]
+        )
+    ]
+    return warnings
+
+
+def _entry(run: Run, scored: dict[str, Any]) -> dict[str, object]:
+    recipe = run.recipe()
+    mean_recall = scored["overall"]["balanced_accuracy_isic"]
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": run.path.resolve().name,
+        "recipe": recipe.name,
+        "recipe_sha256": _sha256(run.recipe_file),
+        "manifest": recipe.split.manifest or recipe.split.protocol,
+        "split_sha256": _sha256(run.split_file),
+        "git_commit": run.read_record().get("git_commit"),
+        "images": scored["images"],
+        "accuracy": _rounded(scored["overall"]["accuracy"]["value"]),
+        "mean_recall": _rounded(mean_recall["value"]),
+        "mean_recall_low": _rounded(mean_recall["low"]),
+        "mean_recall_high": _rounded(mean_recall["high"]),
+        "melanoma_recall": _rounded(scored["per_class"].get("mel", {}).get("recall", {}).get("value")),
+    }
+
+
+def _rounded(number: float | None) -> str | None:
+    return None if number is None else f"{number:.4f}"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _evaluate_other(
+    run: Run,
+    data: Path,
+    *,
+    device: str,
+    cache: Path | None,
+    columns: Mapping[str, str] | None,
+    labels: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    recipe = run.recipe()
+    table = read_table(data, columns=columns, labels=labels, classes=recipe.data.classes)
+    kept, warnings = _without_own(run, data, table)
+    external = _predict(run, kept, role="external", device=device, cache=cache)
+    own = read_predictions(run.predictions_file)
+    thresholds = own[own["role"].isin(["selection", "calibration"])]
+    metrics = score(
+        pd.concat([thresholds, external], ignore_index=True),
+        classes_of(external),
+        recipe.evaluation,
+        only=["external"],
+    )
+    sha256 = table_sha256(table)
+    name = f"{data.resolve().stem}-{sha256[:8]}"
+    folder = run.path / "evaluations" / name
+    metrics |= {"warnings": warnings, "data": {"name": name, "table_sha256": sha256, "images": len(table)}}
+    write_predictions(folder / "predictions.csv", external)
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def _without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The images that are not in the run's split, whatever their role there; what was left out, in words.
+
+    Lesion ids alone are not grounds to leave an image out: two sources may both count from 1.
+    """
+    roles = load_manifest(str(run.split_file)).roles
+    own_N = table["image_id"].isin(roles["image_id"])
+    warnings = []
+    if own_N.all():
+        raise UserError(
+            f"{data} holds only images of the run's own split; `dermlens evaluate {run.path}` scores those, "
+            "with --open-test the test role too"
+        )
+    if own_N.any():
+        warnings.append(
+            f"external: {int(own_N.sum())} of {len(table)} images are in the run's own split "
+            "and were left out"
+        )
+    kept = table[~own_N].reset_index(drop=True)
+    ids = ["image_id", "lesion_id"]
+    group_N = lesion_groups(pd.concat([roles[ids], kept[ids]], ignore_index=True))
+    shared = int(group_N[len(roles) :].isin(group_N[: len(roles)]).sum())
+    if shared:
+        warnings.append(
+            f"external: {shared} images show, by their lesion ids or the list of lesions with several ids, a lesion "
+            "of the run's own split; if that is so, the scores flatter the model"
+        )
+    return kept, warnings

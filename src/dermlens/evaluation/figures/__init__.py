@@ -1,0 +1,1 @@
+"""Figures: numbers and pictures in, a matplotlib Figure out."""

@@ -1,0 +1,118 @@
+"""One group of diagnoses sought among all: thresholds, what they cost, and whether they help.
+
+A threshold is chosen on one role and applied to another: chosen where it is scored, it fits the noise and its
+sensitivity is met by construction. The score is the sum of the probabilities of the group's classes.
+
+Shapes: N images, C classes, `...` the leading axes of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dermlens.labels import BY_CODE
+from dermlens.metrics import Bools, Floats, Ints, weighted_mean
+
+SENSITIVITIES = (0.90, 0.95)
+NET_BENEFIT_THRESHOLDS = tuple(percent / 100 for percent in range(2, 21, 2))
+THRESHOLD_ROLES = {
+    "selection": ("calibration",),
+    "calibration": ("selection",),
+}
+"""Where a role's thresholds come from; every other role (test, external) takes those of `calibration`, or
+else of `selection`. With no such role, as under the paper's protocol, a role has only itself, and the point
+says it is optimistic."""
+
+
+def detection_groups(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The groups that can be sought with these classes: name → codes of its classes.
+
+    Melanoma wherever `mel` is a class. Malignant against benign only where every class is one of the seven
+    (what someone's own label means is not known here) and all of a group's codes are there: with and without
+    akiec, which holds precursors and a carcinoma in situ.
+    """
+    groups: dict[str, tuple[str, ...]] = {"melanoma": ("mel",)}
+    if all(code in BY_CODE for code in classes):
+        malignant = tuple(code for code, diagnosis in BY_CODE.items() if diagnosis.malignant)
+        between = tuple(code for code, diagnosis in BY_CODE.items() if diagnosis.in_situ)
+        groups["malignant_with_akiec"] = (*between, *malignant)
+        groups["malignant_without_akiec"] = malignant
+    return {
+        name: codes
+        for name, codes in groups.items()
+        if set(codes) <= set(classes) and len(codes) < len(classes)
+    }
+
+
+def threshold_role(role: str, available: Sequence[str]) -> str:
+    """The role whose thresholds `role` is scored with: another one where there is one, else itself."""
+    preferred = THRESHOLD_ROLES.get(role, ("calibration", "selection"))
+    return next((other for other in preferred if other in available), role)
+
+
+def group_scores(
+    target_N: Ints, p_NC: Floats, classes: Sequence[str], codes: Sequence[str]
+) -> tuple[Bools, Floats]:
+    """Which images belong to the group, and the probability given to it.
+
+    Returns:
+        positive_N and score_N, the sum of the group's probabilities.
+    """
+    columns = [classes.index(code) for code in codes]
+    return np.isin(target_N, columns), p_NC[:, columns].sum(axis=1)
+
+
+def threshold_at(positive_N: Bools, score_N: Floats, sensitivity: float) -> float | None:
+    """The highest threshold at which score ≥ threshold catches the share of the positives; none without
+    positives.
+
+    Args:
+        positive_N: which images are sought.
+        score_N: higher means more likely.
+        sensitivity: the share aimed at, 0 … 1.
+    """
+    falling = np.sort(score_N[positive_N])[::-1]
+    if not len(falling):
+        return None
+    needed = int(np.ceil(sensitivity * len(falling) - 1e-9))  # 0.9 × 10 must be 9, whatever the last bit says
+    return float(falling[max(needed, 1) - 1])
+
+
+def rates_at(
+    positive_N: Bools, score_N: Floats, threshold: float, weights: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Sensitivity and specificity of score ≥ threshold, each (...); NaN where there is nothing to count."""
+    w = np.ones(len(score_N)) if weights is None else weights
+    caught_N = score_N >= threshold
+    return weighted_mean(caught_N, w * positive_N), weighted_mean(~caught_N, w * ~positive_N)
+
+
+def net_benefit(
+    positive_N: Bools, score_N: Floats, thresholds: Sequence[float] = NET_BENEFIT_THRESHOLDS
+) -> list[dict[str, float]]:
+    """Net benefit of acting on score ≥ p_t, beside acting on everyone and on no one.
+
+    TP/N − FP/N · p_t/(1 − p_t): true positives less the false ones, weighed as someone does who would accept
+    (1 − p_t)/p_t false alarms to catch one. Everyone: prevalence − (1 − prevalence)·p_t/(1 − p_t); no one: 0.
+    It supposes that the score is a calibrated probability and that the prevalence is the clinic's; of
+    HAM10000's images about 11 % are melanomas, far more than in screening. Source: Vickers and Elkin 2006.
+
+    Args:
+        positive_N: which images are sought.
+        score_N: probability of the group.
+        thresholds: p_t, 0 … 1.
+
+    Returns:
+        One {threshold, model, all, none} for each p_t.
+    """
+    prevalence = float(positive_N.mean())
+    curve = []
+    for threshold in thresholds:
+        odds = threshold / (1 - threshold)
+        caught_N = score_N >= threshold
+        model = float((caught_N & positive_N).mean() - odds * (caught_N & ~positive_N).mean())
+        everyone = prevalence - (1 - prevalence) * odds
+        curve.append({"threshold": threshold, "model": model, "all": everyone, "none": 0.0})
+    return curve

@@ -1,0 +1,109 @@
+"""predictions.csv: one row an image, from which every score can be recomputed without the images.
+
+Columns: image_id, lesion_id, role, target (a class code), p_<class> for every class in the order of the
+logits, age, sex, site, dx_type. Probabilities keep nine significant digits, enough to restore a float32, so
+that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's metric).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermlens.atomic import atomic_path
+from dermlens.errors import UserError
+from dermlens.metrics import Floats, Ints
+
+BEFORE = ("image_id", "lesion_id", "role", "target")
+AFTER = ("age", "sex", "site", "dx_type")
+SUM_TOLERANCE = 1e-4
+
+
+def classes_of(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """The classes, from the columns p_<class>, in their order."""
+    return tuple(name.removeprefix("p_") for name in predictions.columns if name.startswith("p_"))
+
+
+def arrays(predictions: pd.DataFrame, classes: tuple[str, ...]) -> tuple[Ints, Floats]:
+    """Truth and probabilities as numbers: target_N in 0 … C−1 and p_NC."""
+    index = {code: number for number, code in enumerate(classes)}
+    target_N = np.array([index[code] for code in predictions["target"]], dtype=np.int64)
+    p_NC = np.asarray(predictions[[f"p_{code}" for code in classes]], dtype=np.float64)
+    return target_N, p_NC
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read and check a predictions table.
+
+    Args:
+        path: the CSV.
+
+    Returns:
+        The table: text columns as str (an empty lesion_id becomes the image_id, other empty text `unknown`),
+            age as
+        float with NaN where missing, probabilities as float64.
+
+    Raises:
+        UserError: no such file, a missing column, a probability that is none, a sum that is not 1, a target
+            that is not a class, an image given twice.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; `dermlens train` writes the predictions of a run")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a CSV table: {error}") from error
+    classes = classes_of(table)
+    missing = [name for name in (*BEFORE, *AFTER) if name not in table.columns]
+    if missing or len(classes) < 2:
+        raise UserError(
+            f"{path}: it lacks column {missing[0] if missing else 'p_<class>, one for each class'}"
+        )
+    for name in ("age", *(f"p_{code}" for code in classes)):
+        table[name] = _numbers(table[name], path, empty_is_missing=name == "age")
+    for name in ("sex", "site", "dx_type"):
+        table[name] = table[name].where(table[name] != "", "unknown")
+    table["lesion_id"] = table["lesion_id"].where(table["lesion_id"] != "", table["image_id"])
+    _check(table, classes, path)
+    return table[_columns(classes)]
+
+
+def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
+    """Write a predictions table, whole or not at all; columns in their order."""
+    table = predictions[_columns(classes_of(predictions))]
+    with atomic_path(path) as part:
+        table.to_csv(part, index=False, float_format="%.9g", lineterminator="\n", encoding="utf-8")
+
+
+def _columns(classes: tuple[str, ...]) -> list[str]:
+    return [*BEFORE, *(f"p_{code}" for code in classes), *AFTER]
+
+
+def _numbers(column: pd.Series[Any], path: Path, *, empty_is_missing: bool) -> pd.Series[Any]:
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = numbers.isna() & ~((column == "") & empty_is_missing)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise UserError(f"{path}, row {row + 2}: {column.name} is {column.iloc[row]!r}; it must be a number")
+    return numbers.astype(np.float64)
+
+
+def _check(table: pd.DataFrame, classes: tuple[str, ...], path: Path) -> None:
+    p_NC = table[[f"p_{code}" for code in classes]].to_numpy(dtype=np.float64)
+    outside = ~((p_NC >= 0) & (p_NC <= 1)).all(axis=1)
+    _refuse(outside, path, "a probability lies outside 0 … 1")
+    _refuse(np.abs(p_NC.sum(axis=1) - 1) > SUM_TOLERANCE, path, "the probabilities do not sum to 1")
+    stranger = ~table["target"].isin(classes).to_numpy()
+    _refuse(stranger, path, f"the target is not one of {', '.join(classes)}")
+    _refuse(
+        table["image_id"].duplicated().to_numpy(), path, "the image has a row above; an image has one role"
+    )
+
+
+def _refuse(bad_N: Any, path: Path, why: str) -> None:
+    """Name the first bad row as a spreadsheet shows it: the header is row 1."""
+    if bad_N.any():
+        raise UserError(f"{path}, row {int(np.flatnonzero(bad_N)[0]) + 2}: {why}")

@@ -1,0 +1,165 @@
+"""What a report needs beside the scores: history, counts, people and images, as far as they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermlens.data.manifest import load_manifest
+from dermlens.data.table import read_table
+from dermlens.errors import UserError
+from dermlens.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The data of a run.
+
+    Attributes:
+        history: history.csv.
+        counts: role → class → images.
+        people: role, age, sex, site, one row an image; of the scored roles alone where the table is absent.
+        people_note: what to say of that.
+        images: the LesionTable with paths, where the data folder is there.
+        images_note: why it is not.
+    """
+
+    history: pd.DataFrame | None
+    counts: Mapping[str, Mapping[str, int]]
+    people: pd.DataFrame
+    people_note: str
+    images: pd.DataFrame | None
+    images_note: str
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the training took."""
+        return training_seconds(self.history)
+
+
+def find_scored(run: Run, data: Path | None) -> Run:
+    """The folder whose scores are meant: the run's own, or of another set that the run was evaluated on.
+
+    Args:
+        run: the run.
+        data: what the user named. A set that `dermlens evaluate RUN --data` has scored has its own folder
+            under evaluations/, called by the set's name; anything else is taken for the run's own images.
+
+    Returns:
+        A folder with metrics.json and predictions.csv, the latest where a set was scored more than once.
+    """
+    if data is not None:
+        scored = list((run.path / "evaluations").glob(f"{escape(data.resolve().stem)}-????????/metrics.json"))
+        if scored:
+            return Run(max(scored, key=lambda file: file.stat().st_mtime).parent)
+    return run
+
+
+def read_run_data(
+    run: Run, scored: Run, predictions: pd.DataFrame, classes: Sequence[str], data: Path | None
+) -> RunData:
+    """Gather what is there.
+
+    Args:
+        run: the run.
+        scored: as `find_scored` gives it.
+        predictions: of the scored folder.
+        classes: the codes.
+        data: the folder the user named; none for the one in run.json.
+
+    Raises:
+        UserError: the folder the user named is not a data set, or is another one.
+    """
+    record = run.read_record() if run.record_file.is_file() else {}
+    own = scored.path == run.path
+    table, why_not = _table(run, record, predictions, classes, data, own=own)
+    people = predictions[["role", "age", "sex", "site"]]
+    note = "Of the scored roles alone: the table of the other images was not there when the page was written."
+    counts = record.get("counts") or {}
+    if not own:
+        note, counts = "", {}
+    elif table is not None and run.split_file.is_file():
+        roles = load_manifest(str(run.split_file)).roles
+        joined = roles[["image_id", "role"]].merge(table, on="image_id", validate="one_to_one")
+        if len(joined) == len(roles):
+            people, note = joined[["role", "age", "sex", "site"]], ""
+            counts = _counts(joined["role"], joined["dx"])
+    history = read_history(run)
+    counts = counts or _counts(predictions["role"], predictions["target"])
+    return RunData(history, _in_order(counts), _sorted(people), note, table, why_not)
+
+
+def read_history(run: Run) -> pd.DataFrame | None:
+    """history.csv, where there is one."""
+    return pd.read_csv(run.history_file) if run.history_file.is_file() else None
+
+
+def training_seconds(history: pd.DataFrame | None) -> float | None:
+    """How long the epochs took together; none where nobody wrote it down."""
+    if history is None or "seconds" not in history:
+        return None
+    return float(history["seconds"].sum()) or None
+
+
+def _table(
+    run: Run,
+    record: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    data: Path | None,
+    *,
+    own: bool,
+) -> tuple[pd.DataFrame | None, str]:
+    """The LesionTable, or why there is none."""
+    folder = data or (Path(record["data"]) if record.get("data") else None)
+    if folder is None:
+        return None, "No pictures: the run does not say where its images are; name them with --data."
+    if data is None and not folder.exists():
+        return None, "No pictures: the images are no longer where the run found them; name them with --data."
+    try:
+        table = read_table(folder, classes=classes, check_files=False)
+    except UserError as error:
+        if data is not None and own:
+            raise
+        return (
+            None,
+            f"No pictures: {error}.",
+        )  # another set may have been read with maps of columns and labels
+    if not predictions["image_id"].isin(table["image_id"]).any():
+        if data is not None:
+            raise UserError(
+                f"--data {folder} holds none of the scored images: name the folder they are in, or "
+                "score this set "
+                f"first with `dermlens evaluate {run.path} --data {folder}`"
+            )
+        return None, f"No pictures: {folder} holds none of the scored images."
+    return table, ""
+
+
+ORDER = ("train", "selection", "calibration", "test")
+
+
+def _counts(roles: pd.Series, codes: pd.Series) -> dict[str, dict[str, int]]:
+    """Role → class → rows."""
+    return {
+        str(role): {str(code): int(n) for code, n in of_role.value_counts().items()}
+        for role, of_role in codes.groupby(roles)
+    }
+
+
+def _in_order(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Mapping[str, int]]:
+    """Roles as training uses them."""
+    return {role: counts[role] for role in sorted(counts, key=_place)}
+
+
+def _sorted(people: pd.DataFrame) -> pd.DataFrame:
+    return people.sort_values("role", key=lambda roles: roles.map(_place), kind="stable", ignore_index=True)
+
+
+def _place(role: str) -> int:
+    return ORDER.index(role) if role in ORDER else len(ORDER)

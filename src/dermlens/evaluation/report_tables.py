@@ -1,0 +1,316 @@
+"""The tables of the report, as plain cells; the template only draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dermlens.evaluation.report_numbers import NONE, estimate, number, percent
+from dermlens.labels import full_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DETECTION = {
+    "melanoma": "melanoma",
+    "malignant_with_akiec": "malignant, with akiec",
+    "malignant_without_akiec": "malignant, without akiec",
+}
+OVERALL = {
+    "balanced_accuracy_isic": ("mean recall (ISIC's balanced accuracy; a tie counts as wrong)", 2),
+    "balanced_accuracy_ovr": ("mean of (sensitivity + specificity) / 2 (the paper's balanced accuracy)", 2),
+    "accuracy": ("accuracy", 2),
+    "ece": ("expected calibration error", 3),
+    "brier": ("Brier score", 3),
+    "log_loss": ("log loss", 3),
+}
+AVERAGED = {"precision": 2, "recall": 2, "specificity": 2, "f1": 2, "auc": 3}
+NET_BENEFIT_AT = (0.02, 0.06, 0.10, 0.20)
+NAMES = {"f1": "F1", "auc": "AUC"}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: the first cell of a row is its header.
+
+    Attributes:
+        caption: what it shows.
+        columns: the column headers.
+        rows: the cells, as text.
+        note: what the reader needs to know below it.
+        words: places of the columns that hold words, not numbers.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    words: Sequence[int] = (0,)
+
+    @property
+    def footnotes(self) -> list[str]:
+        """The note, and what a dash means where there is one."""
+        dashed = any(cell.startswith(NONE) for row in self.rows for cell in row[1:])
+        explained = NONE in self.note
+        dash = (
+            [f"{NONE} : not defined, or there are too few images to say"] if dashed and not explained else []
+        )
+        return ([self.note] if self.note else []) + dash
+
+
+def recall_table(scores: Mapping[str, Any], role: str) -> Table:
+    """Recall of every class: the first table of the report."""
+    rows = []
+    for code, of_class in scores["per_class"].items():
+        found = f"{of_class['tp']} of {of_class['support']}"
+        rows.append((code, estimate(of_class["recall"]), found, full_name(code)))
+    return Table(
+        f"Recall per class, role {role}",
+        ("class", "recall [interval]", "named correctly", "name"),
+        rows,
+        "Recall (sensitivity) is the share of a class's images that the model named as that class. "
+        "An interval "
+        "without width is not certainty: with n of n right, the true share may be as low as 1 − 3/n.",
+        words=(0, 3),
+    )
+
+
+def confusion_table(scores: Mapping[str, Any], classes: Sequence[str]) -> Table:
+    """The confusion matrix as text, for who cannot see the picture."""
+    rows = []
+    for code, counts in zip(classes, scores["confusion"], strict=True):
+        total = sum(counts)
+        cells = [f"{count} ({100 * count / total:.0f} %)" if total else f"{count}" for count in counts]
+        rows.append((code, *cells, str(total)))
+    return Table("Confusion matrix: images and percent of the row", ("true class", *classes, "all"), rows)
+
+
+def overall_table(scores: Mapping[str, Any], role: str) -> Table:
+    """One number for all classes, in several ways."""
+    rows = [
+        (words, estimate(scores["overall"].get(name), digits)) for name, (words, digits) in OVERALL.items()
+    ]
+    rows.insert(3, ("AUC, mean over classes", estimate(scores["averages"]["macro"].get("auc"), 3)))
+    return Table(
+        f"Overall scores, role {role}",
+        ("score", "value [interval]"),
+        rows,
+        "Of expected calibration error, Brier score and log loss, less is better. The calibration "
+        "error grows by "
+        "resampling, so its interval can lie above its value.",
+    )
+
+
+def averages_table(scores: Mapping[str, Any]) -> Table:
+    """Macro, micro and weighted means."""
+    columns = ("mean", *(NAMES.get(name, name) for name in AVERAGED))
+    rows = [
+        (kind, *(estimate(of_kind.get(name), digits) for name, digits in AVERAGED.items()))
+        for kind, of_kind in scores["averages"].items()
+    ]
+    note = "macro: every class counts alike; micro: every image; weighted: every class by its images."
+    return Table("Means over classes", columns, rows, note)
+
+
+def class_table(scores: Mapping[str, Any]) -> Table:
+    """Every score of every class."""
+    rows = []
+    for code, of_class in scores["per_class"].items():
+        counts = [str(of_class[name]) for name in ("tp", "fp", "fn", "tn")]
+        shares = [estimate(of_class.get(name)) for name in ("precision", "recall", "specificity", "f1")]
+        rows.append((code, *counts, *shares))
+    columns = ("class", "TP", "FP", "FN", "TN", "precision", "recall", "specificity", "F1")
+    return Table("Each class against the rest", columns, rows)
+
+
+def ranking_table(scores: Mapping[str, Any]) -> Table:
+    """The areas under the curves."""
+    rows = [
+        (
+            code,
+            str(of_class["support"]),
+            *(estimate(of_class.get(name), 3) for name in ("auc", "partial_auc_sens80", "average_precision")),
+        )
+        for code, of_class in scores["per_class"].items()
+    ]
+    columns = ("class", "n", "AUC", "partial AUC at sensitivity ≥ 0.8", "average precision")
+    return Table("Areas under the curves", columns, rows)
+
+
+def roles_table(metrics: Mapping[str, Any], roles: Sequence[str], marks: Mapping[str, str]) -> Table:
+    """The scored roles beside each other.
+
+    Args:
+        metrics: metrics.json.
+        roles: in order, the headline role first.
+        marks: what each role was used for, in two or three words.
+    """
+    scored = [metrics["roles"][role] for role in roles]
+    rows = [("images", *(str(scores["images"]) for scores in scored))]
+    rows.append(("lesions", *(str(scores["lesions"]) for scores in scored)))
+    rows.append(("used for", *(marks[role] for role in roles)))
+    for code in metrics["classes"]:
+        cells = [estimate(scores["per_class"][code]["recall"]) for scores in scored]
+        rows.append((f"recall of {code}", *cells))
+    for name, (words, digits) in OVERALL.items():
+        rows.append((words, *(estimate(scores["overall"].get(name), digits) for scores in scored)))
+    means = [estimate(scores["averages"]["macro"].get("auc"), 3) for scores in scored]
+    rows.append(("AUC, mean over classes", *means))
+    return Table("The scored roles beside each other", ("score", *roles), rows)
+
+
+def operating_table(scores: Mapping[str, Any]) -> Table | None:
+    """Sensitivity asked for, and what came of it; none where nothing is detected."""
+    rows = []
+    for name, found in scores.get("detection", {}).items():
+        for point in found.get("operating_points", ()):
+            rows.append(
+                (
+                    DETECTION.get(name, name),
+                    number(point["sensitivity_aim"]),
+                    number(point["threshold"], 3),
+                    _fixed_on(point),
+                    estimate(point["sensitivity"]),
+                    estimate(point["specificity"]),
+                )
+            )
+    columns = ("detected", "aim", "threshold", "fixed on", "sensitivity reached", "specificity")
+    note = (
+        "The threshold on the summed probability was chosen on the role under “fixed on” to reach the aimed "
+        "sensitivity there; the last two columns are what it does on the images scored here."
+    )
+    return Table("Operating points", columns, rows, note) if rows else None
+
+
+def _fixed_on(point: Mapping[str, Any]) -> str:
+    """The role a threshold comes from, how many sought images that was, and whether it flatters."""
+    role = point.get("threshold_role") or NONE
+    positives = point.get("threshold_positives")
+    words = f"{role} ({positives} sought)" if positives is not None else role
+    return f"{words}: the same images, optimistic" if point.get("optimistic") else words
+
+
+def detection_table(scores: Mapping[str, Any]) -> Table | None:
+    """How well melanoma and malignancy are ranked."""
+    rows = [
+        (DETECTION.get(name, name), str(found.get("positives", NONE)), estimate(found.get("auc"), 3))
+        for name, found in scores.get("detection", {}).items()
+    ]
+    nevi = scores.get("melanoma_vs_histology_nevi")
+    if nevi:
+        words = f"melanoma against the {nevi['nevi']} histology-confirmed nevi alone"
+        rows.append((words, str(nevi["melanomas"]), estimate(nevi.get("auc"), 3)))
+    columns = ("detected", "images of it", "AUC [interval]")
+    note = (
+        "akiec holds precursors and a carcinoma in situ, so malignancy is given with and without it; "
+        "without, "
+        "akiec counts among the others."
+    )
+    if nevi:
+        note += (
+            " Most nevi were confirmed by follow-up and every melanoma by histology, so the ordinary "
+            "comparison "
+            "mixes how a lesion looks with how it was examined. Against nevi that also went to "
+            "histology, both "
+            "sides looked suspicious to someone: this is the harder and the fairer question."
+        )
+    return Table("Melanoma and malignancy", columns, rows, note) if rows else None
+
+
+def net_benefit_table(scores: Mapping[str, Any]) -> Table | None:
+    """Net benefit at a few thresholds; the curves show them all."""
+    rows = []
+    for name, found in scores.get("detection", {}).items():
+        for point in found.get("net_benefit", ()):
+            if any(abs(point["threshold"] - wanted) < 1e-9 for wanted in NET_BENEFIT_AT):
+                cells = [number(point.get(who), 3) for who in ("model", "all", "none")]
+                rows.append((DETECTION.get(name, name), f"{100 * point['threshold']:.0f} %", *cells))
+    columns = ("detected", "threshold", "model", "act on all", "act on none")
+    note = (
+        "Net benefit is the share of images rightly acted on, less the share wrongly acted on "
+        "weighed by the odds "
+        "of the threshold (Vickers and Elkin 2006). A model helps at a threshold where its value is "
+        "above both "
+        "others."
+    )
+    return Table("Net benefit", columns, rows, note) if rows else None
+
+
+def reliability_table(scores: Mapping[str, Any]) -> Table:
+    """The bins of the reliability diagram."""
+    rows = [
+        (
+            f"{number(cell['low'])}–{number(cell['high'])}",
+            str(cell["count"]),
+            number(cell["confidence"]),
+            number(cell["accuracy"]),
+        )
+        for cell in scores.get("reliability", ())
+        if cell["count"]
+    ]
+    columns = ("probability", "images", "mean probability", "share right")
+    return Table("Reliability of the named class's probability", columns, rows)
+
+
+def subgroup_tables(scores: Mapping[str, Any], classes: Sequence[str]) -> list[Table]:
+    """Recall in groups of patients, kept back where a group has few images of a class."""
+    tables = []
+    for kind, groups in scores.get("subgroups", {}).items():
+        if not groups:
+            continue
+        found = list(groups.values())
+        rows = [("images", *(str(group["images"]) for group in found))]
+        for code in classes:
+            cells = [_kept_back(group["per_class_recall"].get(code)) for group in found]
+            rows.append((f"recall of {code}", *cells))
+        for words, name in (("mean recall", "balanced_accuracy_isic"), ("accuracy", "accuracy")):
+            rows.append((words, *(estimate(group.get(name)) for group in found)))
+        note = (
+            f"{NONE} : fewer than 20 images of that class in the group (n says how many), and for the mean "
+            "recall, of any class: too few for a number."
+        )
+        tables.append(Table(f"By {kind}", ("score", *groups), rows, note))
+    return tables
+
+
+def _kept_back(found: Mapping[str, Any] | None) -> str:
+    """A group's recall of a class with its n; a dash with n where it is withheld."""
+    if found is None:
+        return NONE
+    return f"{estimate(found)}\nn = {found['n']}"
+
+
+def counts_table(counts: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> Table:
+    """Images per class and role."""
+    rows = [(code, *(str(of_role.get(code, 0)) for of_role in counts.values())) for code in classes]
+    rows.append(("all", *(str(sum(of_role.values())) for of_role in counts.values())))
+    return Table("Images per class and role", ("class", *counts), rows)
+
+
+def people_table(people: pd.DataFrame) -> Table:
+    """Age and sex of the images of each role."""
+    roles = [(str(role), rows) for role, rows in people.groupby("role", sort=False)]
+    rows = [("images", *(str(len(of_role)) for _, of_role in roles))]
+    quartiles = [of_role["age"].quantile([0.5, 0.25, 0.75]).tolist() for _, of_role in roles]
+    ages = [
+        f"{number(mid, 0)} [{number(low, 0)}–{number(high, 0)}]" if mid == mid else NONE
+        for mid, low, high in quartiles
+    ]
+    rows.append(("median age [quartiles], years", *ages))
+    rows.append(("without an age", *(percent(of_role["age"].isna().mean()) for _, of_role in roles)))
+    for sex in sorted(people["sex"].unique()):
+        rows.append((f"sex {sex}", *(percent((of_role["sex"] == sex).mean()) for _, of_role in roles)))
+    return Table("Age and sex per role", ("measure", *(role for role, _ in roles)), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A list of terms and what they are in this run."""
+
+    rows: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, term: str, value: object) -> None:
+        """Add a term unless its value is missing."""
+        if value not in (None, ""):
+            self.rows.append((term, str(value)))

@@ -1,0 +1,213 @@
+"""What a run's numbers mean, in plain words: the split and its leak, the roles, the limits of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dermlens.evaluation.report_numbers import ROLE_ORDER, percent
+from dermlens.labels import full_name
+from dermlens.recipe import Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTICE = (
+    "Research software, not a medical device: nothing on this page is a diagnosis of anyone or a "
+    "reason to act "
+    "or not to act."
+)
+MONITORS = {
+    "val_loss": "the lowest loss",
+    "val_accuracy": "the highest accuracy",
+    "val_mean_recall": "the highest mean recall",
+}
+
+
+def split_protocol(record: Mapping[str, Any], recipe: Recipe | None) -> str | None:
+    """The protocol of the run's split, from its record or else its recipe."""
+    header = record.get("split") or {}
+    return header.get("protocol") or (recipe.split.protocol if recipe else None)
+
+
+def epoch_role(recipe: Recipe | None) -> str | None:
+    """The role on which the epoch was chosen; none where the last epoch was kept or nothing is known."""
+    if recipe is None or recipe.train.monitor_role == "none":
+        return None
+    chosen = recipe.train.keep != "last" or recipe.train.early_stopping is not None
+    return recipe.train.monitor_role if chosen else None
+
+
+def protocol_words(
+    record: Mapping[str, Any], recipe: Recipe | None, metrics: Mapping[str, Any], roles: Sequence[str]
+) -> list[str]:
+    """The protocol, its leak and what each scored role had to do with training.
+
+    Args:
+        record: run.json.
+        recipe: of the run, where it is there.
+        metrics: metrics.json.
+        roles: the scored ones, the headline role first.
+
+    Returns:
+        Sentences, a paragraph each.
+    """
+    protocol = split_protocol(record, recipe)
+    said = []
+    if protocol and any(role in ROLE_ORDER for role in roles):  # another set was not split
+        said.append(_protocol(protocol))
+        if leak := leak_words(record):
+            said.append(leak)
+        elif protocol == "paper":
+            said.append("How many of the scored images have such a sibling was not recorded in this run.")
+    said += [_role(role, recipe, protocol) for role in roles]
+    if "test" not in roles and (record.get("counts") or {}).get("test"):
+        held = sum(record["counts"]["test"].values())
+        said.append(f"The test role ({held} images) has not been opened: nothing here was measured on it.")
+    boot = metrics.get("bootstrap") or {}
+    if boot.get("replicates"):
+        said.append(
+            f"Brackets are {percent(boot.get('level'))} intervals from {boot['replicates']} resamples of "
+            f"{boot.get('unit', 'image')}s. They say how far a number could move with other "
+            f"{boot.get('unit', 'image')}s "
+            "from the same source; not with another training seed, and not with another clinic."
+        )
+    else:
+        said.append("No intervals were asked for, so small differences cannot be told from chance.")
+    if metrics.get("decision") == "argmax":
+        said.append("The class the model names is the one with the highest probability.")
+    return said
+
+
+def leak_words(record: Mapping[str, Any]) -> str | None:
+    """The measured leak in one sentence; none where there is none or it was not measured."""
+    leak = record.get("leak") or {}
+    overall = leak.get("overall")
+    if overall is None and leak.get("images"):
+        overall = leak["siblings"] / leak["images"]
+    if not overall:
+        return None
+    by_class = leak.get("by_class") or {}
+    melanoma = by_class.get("mel")
+    among = f" (of the melanomas {percent(melanoma)})" if melanoma is not None else ""
+    return (
+        f"It leaks: {percent(overall)} of the held-out images{among} show a lesion that has another image in "
+        "training, so part of what is scored was in effect seen before."
+    )
+
+
+def role_marks(roles: Sequence[str], recipe: Recipe | None) -> dict[str, str]:
+    """What each role was used for, in a few words."""
+    chosen_on = epoch_role(recipe)
+    known = {"test": "nothing else", "calibration": "nothing yet", "selection": "nothing else"}
+    return {
+        role: "chose the epoch" if role == chosen_on else known.get(role, "from outside the split")
+        for role in roles
+    }
+
+
+def melanoma_words(scores: Mapping[str, Any], classes: Sequence[str]) -> str | None:
+    """What became of the melanomas, counted; none where the data have none."""
+    if "mel" not in classes:
+        return None
+    counts = dict(zip(classes, scores["confusion"][list(classes).index("mel")], strict=True))
+    total = sum(counts.values())
+    if not total:
+        return "No melanoma is among the scored images."
+    wrong = sorted(((n, code) for code, n in counts.items() if code != "mel" and n), reverse=True)
+    others = ", ".join(f"{n} {full_name(code)}" for n, code in wrong)
+    rest = f"; the others were named {others}" if others else ""
+    return f"Of {total} images of melanoma, the model named {counts['mel']} melanoma{rest}."
+
+
+def provenance(predictions: pd.DataFrame) -> str:
+    """Where the scored images come from, as their ids tell: synthetic, ham10000 or other."""
+    if predictions["image_id"].str.startswith("SYN").any():
+        return "synthetic"
+    return "ham10000" if predictions["lesion_id"].str.startswith("HAM_").any() else "other"
+
+
+def data_limits(source: str, classes: Sequence[str]) -> list[str]:
+    """What the data cannot show.
+
+    Args:
+        source: as `provenance` gives it.
+        classes: the codes the model knows.
+    """
+    known = len(classes)
+    closed = (
+        f"The model knows {known} classes and always names one of them. Healthy skin, inflamed skin, "
+        "photographs "
+        "without a dermatoscope and any other disease get one of the same names, often with confidence."
+    )
+    if source == "synthetic":
+        return [
+            "The images are synthetic drawings, made to try the software out. Every number here says "
+            "whether the "
+            "software works and nothing about skin.",
+            closed,
+        ]
+    if source == "ham10000":
+        return [
+            "HAM10000 was collected at two places, in Vienna and in Queensland, and carries no label of skin "
+            "tone. How the model does on skin tones that are rare there cannot be measured here and must be "
+            "assumed to be worse.",
+            "Lesions came to the collection because someone found them worth recording, and each "
+            "class in the "
+            "share in which it was collected: precision and calibration hold for that mixture and not for a "
+            "practice or for screening.",
+            "About half of the diagnoses rest on histology, melanomas always; most nevi were confirmed by "
+            "follow-up. How a diagnosis was confirmed goes with how the lesion looked.",
+            "All images are dermoscopic, centred on one lesion and chosen for quality. Two images of "
+            "one lesion "
+            "may differ less than two clinics' cameras.",
+            closed,
+        ]
+    return [
+        "Nothing is known to this page of how the images were collected: which skin tones, ages, devices and "
+        "clinics they hold, and how the diagnoses were confirmed, is for the owner of the data to state.",
+        "Precision and calibration hold for the shares of the classes in these images.",
+        closed,
+    ]
+
+
+def _protocol(protocol: str) -> str:
+    words = {
+        "grouped": "The split is by lesion (protocol “grouped”): all images of one lesion have the "
+        "same role, so no "
+        "lesion is both trained on and scored.",
+        "paper": "The split follows the paper (protocol “paper”): single images, not lesions, were "
+        "drawn at random, "
+        "so images of one lesion can lie on both sides.",
+        "singletons": "The split follows reference [14] of the paper (protocol “singletons”): only "
+        "lesions with exactly "
+        "one image are scored, so none has a sibling in training; lesions that were photographed "
+        "more than once "
+        "are not among them.",
+    }
+    return words.get(protocol, f"The split's protocol is “{protocol}”.")
+
+
+def _role(role: str, recipe: Recipe | None, protocol: str | None) -> str:
+    chosen_on = epoch_role(recipe)
+    if role == chosen_on:
+        assert recipe is not None
+        rule = MONITORS.get(recipe.train.keep)
+        what = f"the epoch that became the model ({rule})" if rule else "when the training stopped"
+        also = ", as in the paper" if protocol == "paper" else ""
+        return f"Role {role}: the same images chose {what}{also}. Its scores are therefore optimistic."
+    if role == "calibration":
+        return (
+            "Role calibration: no image of it was trained on or chose anything. Nothing has been "
+            "calibrated on "
+            "it in this run, so its scores are as good as a test's."
+        )
+    if role == "test":
+        return "Role test: held out from training and from every choice, and opened for this evaluation."
+    if role == "selection":
+        return "Role selection: held out; no epoch was chosen on it in this run."
+    return (
+        f"Role {role}: another set than the one the run was split from. No image of the run's own "
+        "split is scored; "
+        "whether the two share lesions or patients under other ids is not known."
+    )

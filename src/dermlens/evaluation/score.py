@@ -1,0 +1,256 @@
+"""From a table of predictions to metrics.json: every number, with its interval.
+
+The schema is in docs/metrics.md. A metric that is undefined is null, never 0 and never NaN. Ordinary accuracy
+and the counts take the first class of equal probabilities; `balanced_accuracy_isic` alone counts a tie as
+wrong.
+
+Shapes: N images, C classes, R resamples, `...` the leading axes of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermlens import metrics
+from dermlens.evaluation import operating_points, subgroups
+from dermlens.evaluation.calibration import ece, reliability
+from dermlens.evaluation.config import EvaluationConfig
+from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
+from dermlens.evaluation.predictions import arrays
+from dermlens.metrics import Floats, Ints
+
+SCHEMA = 1
+PARTIAL_AUC_SENSITIVITY = 0.8
+HISTOLOGY = ("histo", "histopathology")
+"""What HAM10000 and the ISIC archive call a diagnosis that was confirmed by histology."""
+
+ROLE_ORDER = ("train", "selection", "calibration", "test", "external")
+
+
+def score(
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    config: EvaluationConfig,
+    *,
+    only: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Score a table of predictions, role by role.
+
+    Args:
+        predictions: as `read_predictions` gives it; it may hold several roles.
+        classes: the classes in the order of the probabilities.
+        config: how many resamples, which level, which seed.
+        only: the roles to score; the others still serve to fix thresholds on. None for all.
+
+    Returns:
+        The content of metrics.json.
+    """
+    codes = tuple(classes)
+    by_role = {str(role): part for role, part in predictions.groupby("role")}
+    wanted = [role for role in by_role if only is None or role in only]
+    wanted.sort(key=lambda role: (ROLE_ORDER.index(role) if role in ROLE_ORDER else len(ROLE_ORDER), role))
+    return {
+        "schema": SCHEMA,
+        "classes": list(codes),
+        "decision": "argmax",
+        "bootstrap": {
+            "replicates": config.bootstrap,
+            "level": config.level,
+            "seed": config.seed,
+            "unit": "lesion",
+            "strata": "class",
+            "interval": "percentile",
+        },
+        "roles": {role: _score_role(role, by_role, codes, config) for role in wanted},
+    }
+
+
+def core_numbers(
+    target_N: Ints, p_NC: Floats, classes: Sequence[str], weights: Floats | None
+) -> dict[Place, Floats]:
+    """What needs truth and probabilities alone: overall, averages, per class.
+
+    Args:
+        target_N: class indices.
+        p_NC: probabilities.
+        classes: codes, in the order of the columns.
+        weights: (..., N); none for ones.
+
+    Returns:
+        Each metric (...) by its place in metrics.json.
+    """
+    counts = metrics.one_vs_rest(target_N, metrics.predicted_classes(p_NC), len(classes), weights)
+    numbers: dict[Place, Floats] = {
+        ("overall", "accuracy"): metrics.accuracy(target_N, p_NC, weights),
+        ("overall", "balanced_accuracy_ovr"): metrics.balanced_accuracy_ovr(counts),
+        ("overall", "balanced_accuracy_isic"): metrics.balanced_accuracy_isic(target_N, p_NC, weights),
+        ("overall", "ece"): ece(target_N, p_NC, weights),
+        ("overall", "brier"): metrics.brier(target_N, p_NC, weights),
+        ("overall", "log_loss"): metrics.log_loss(target_N, p_NC, weights),
+    }
+    per_class = {name: getattr(counts, name) for name in ("precision", "recall", "specificity", "f1")}
+    rankings = [metrics.ranking(target_N == index, p_NC[:, index], weights) for index in range(len(classes))]
+    per_class["auc"] = np.stack([ranking.auc for ranking in rankings], axis=-1)
+    per_class["average_precision"] = np.stack([ranking.average_precision for ranking in rankings], axis=-1)
+    per_class["partial_auc_sens80"] = np.stack(
+        [ranking.partial_auc(PARTIAL_AUC_SENSITIVITY) for ranking in rankings], axis=-1
+    )
+    micro = counts.micro()
+    for name in ("precision", "recall", "specificity", "f1", "auc"):
+        numbers["averages", "macro", name] = metrics.macro(per_class[name], counts.support)
+        numbers["averages", "weighted", name] = metrics.support_weighted(per_class[name], counts.support)
+        numbers["averages", "micro", name] = (
+            _micro_auc(target_N, p_NC, weights) if name == "auc" else getattr(micro, name)[..., 0]
+        )
+    for index, code in enumerate(classes):
+        numbers |= {("per_class", code, name): value[..., index] for name, value in per_class.items()}
+    return numbers
+
+
+def _micro_auc(target_N: Ints, p_NC: Floats, weights: Floats | None) -> Floats:
+    """AUC of all N·C probabilities against whether each is of the true class."""
+    truth_NC = target_N[:, None] == np.arange(p_NC.shape[1])
+    repeated = None if weights is None else np.repeat(weights, p_NC.shape[1], axis=-1)
+    return metrics.ranking(truth_NC.ravel(), p_NC.ravel(), repeated).auc
+
+
+def _score_role(
+    role: str, by_role: dict[str, pd.DataFrame], classes: tuple[str, ...], config: EvaluationConfig
+) -> dict[str, Any]:
+    predictions = by_role[role]
+    target_N, p_NC = arrays(predictions, classes)
+    detection = _Detection(role, by_role, classes)
+    groups = subgroups.find_subgroups(predictions)
+    histology_N = _melanoma_or_histology_nevus(predictions) if {"mel", "nv"} <= set(classes) else None
+
+    def numbers(weights: Floats | None) -> dict[Place, Floats]:
+        found = core_numbers(target_N, p_NC, classes, weights)
+        found |= detection.numbers(target_N, p_NC, weights)
+        found |= subgroups.subgroup_numbers(target_N, p_NC, classes, groups, weights)
+        if histology_N is not None and histology_N.any():
+            mel = classes.index("mel")
+            inside = None if weights is None else weights[..., histology_N]
+            ranked = metrics.ranking(target_N[histology_N] == mel, p_NC[histology_N, mel], inside)
+            found["melanoma_vs_histology_nevi", "auc"] = ranked.auc
+        return found
+
+    resamples = draw_lesions(
+        predictions["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
+    )
+    tree = nest(estimate(numbers, resamples, level=config.level))
+    predicted_N = metrics.predicted_classes(p_NC)
+    counts = metrics.one_vs_rest(target_N, predicted_N, len(classes))
+    scored = {
+        "images": len(predictions),
+        "lesions": int(predictions["lesion_id"].nunique()),
+        "classes_present": int((counts.support > 0).sum()),
+        "overall": tree["overall"],
+        "averages": tree["averages"],
+        "per_class": {
+            code: {
+                "support": int(counts.support[index]),
+                "tp": int(counts.tp[index]),
+                "fp": int(counts.fp[index]),
+                "fn": int(counts.fn[index]),
+                "tn": int(counts.tn[index]),
+                **tree["per_class"][code],
+            }
+            for index, code in enumerate(classes)
+        },
+        "confusion": metrics.confusion_matrix(target_N, predicted_N, len(classes)).tolist(),
+        "reliability": reliability(target_N, p_NC),
+        "detection": detection.section(target_N, p_NC, tree.get("detection", {})),
+    }
+    if histology_N is not None and histology_N.any():
+        scored["melanoma_vs_histology_nevi"] = {
+            **tree["melanoma_vs_histology_nevi"],
+            "melanomas": int((predictions["target"] == "mel").sum()),
+            "nevi": int((predictions["target"].to_numpy()[histology_N] == "nv").sum()),
+        }
+    scored["subgroups"] = _subgroup_section(target_N, classes, groups, tree.get("subgroups", {}))
+    return scored
+
+
+def _melanoma_or_histology_nevus(predictions: pd.DataFrame) -> metrics.Bools:
+    """Melanomas, and the nevi that looked suspicious enough to be cut out: what is hard to tell apart."""
+    nevus = (predictions["target"] == "nv") & predictions["dx_type"].isin(HISTOLOGY)
+    return ((predictions["target"] == "mel") | nevus).to_numpy()
+
+
+def _subgroup_section(
+    target_N: Ints, classes: Sequence[str], groups: Sequence[subgroups.Subgroup], tree: dict[str, Any]
+) -> dict[str, Any]:
+    section: dict[str, Any] = {"sex": {}, "age": {}, "site": {}}
+    for group in groups:
+        found = tree[group.kind][group.name]
+        support_C = subgroups.positives(target_N, classes, group)
+        found["per_class_recall"] = {
+            code: {**found["per_class_recall"][code], "n": int(support_C[index])}
+            for index, code in enumerate(classes)
+        }
+        section[group.kind][group.name] = {"images": int(group.inside.sum()), **found}
+    return section
+
+
+class _Detection:
+    """Groups of diagnoses sought in one role, with thresholds fixed on another."""
+
+    def __init__(self, role: str, by_role: dict[str, pd.DataFrame], classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self.groups = operating_points.detection_groups(classes)
+        self.source = operating_points.threshold_role(role, list(by_role))
+        self.optimistic = self.source == role
+        target_N, p_NC = arrays(by_role[self.source], classes)
+        self.thresholds: dict[tuple[str, float], float | None] = {}
+        self.positives: dict[str, int] = {}
+        for name, codes in self.groups.items():
+            positive_N, score_N = operating_points.group_scores(target_N, p_NC, classes, codes)
+            self.positives[name] = int(positive_N.sum())
+            for aim in operating_points.SENSITIVITIES:
+                self.thresholds[name, aim] = operating_points.threshold_at(positive_N, score_N, aim)
+
+    def numbers(self, target_N: Ints, p_NC: Floats, weights: Floats | None) -> dict[Place, Floats]:
+        """AUC, and sensitivity and specificity at each threshold."""
+        undefined = np.full(() if weights is None else weights.shape[:-1], np.nan)
+        found: dict[Place, Floats] = {}
+        for name, codes in self.groups.items():
+            positive_N, score_N = operating_points.group_scores(target_N, p_NC, self.classes, codes)
+            found["detection", name, "auc"] = metrics.ranking(positive_N, score_N, weights).auc
+            for aim in operating_points.SENSITIVITIES:
+                threshold = self.thresholds[name, aim]
+                rates = (
+                    (undefined, undefined)
+                    if threshold is None
+                    else operating_points.rates_at(positive_N, score_N, threshold, weights)
+                )
+                found["detection", name, str(aim), "sensitivity"] = rates[0]
+                found["detection", name, str(aim), "specificity"] = rates[1]
+        return found
+
+    def section(self, target_N: Ints, p_NC: Floats, tree: dict[str, Any]) -> dict[str, Any]:
+        """The part of metrics.json, from the estimates of `numbers`."""
+        section = {}
+        for name, codes in self.groups.items():
+            positive_N, score_N = operating_points.group_scores(target_N, p_NC, self.classes, codes)
+            section[name] = {
+                "classes": list(codes),
+                "positives": int(positive_N.sum()),
+                "auc": tree[name]["auc"],
+                "operating_points": [
+                    {
+                        "sensitivity_aim": aim,
+                        "threshold": self.thresholds[name, aim],
+                        "threshold_role": self.source,
+                        "threshold_positives": self.positives[name],
+                        "optimistic": self.optimistic,
+                        **tree[name][str(aim)],
+                    }
+                    for aim in operating_points.SENSITIVITIES
+                ],
+                "net_benefit": operating_points.net_benefit(positive_N, score_N),
+            }
+        return section

@@ -1,0 +1,105 @@
+"""The same scores among men and women, young and old, and by place on the body.
+
+Numbers that rest on fewer than `ENOUGH` images are left out, with their n: with 10 melanomas a recall of 0.8
+has a 95 % interval of about 0.44 to 0.97, and a table of such cells invites a story.
+
+Shapes: N images, C classes, `...` the leading axes of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dermlens.metrics import (
+    Bools,
+    Floats,
+    Ints,
+    accuracy,
+    balanced_accuracy_isic,
+    one_vs_rest,
+    predicted_classes,
+)
+
+ENOUGH = 20
+BANDS_BEGIN = (0, 30, 45, 60, 75)
+"""Years; the last band is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subgroup:
+    """Some of the images.
+
+    Attributes:
+        kind: `sex`, `age` or `site`.
+        name: such as `female`, `45–59`, `trunk`, `unknown`.
+        inside: (N,), which images.
+    """
+
+    kind: str
+    name: str
+    inside: Bools
+
+
+def age_band(age: float | None) -> str:
+    """`0–29`, `30–44`, `45–59`, `60–74`, `75+`, or `unknown` for a missing age."""
+    if age is None or np.isnan(age):
+        return "unknown"
+    ends = [*(begin - 1 for begin in BANDS_BEGIN[1:]), None]
+    band = int(np.searchsorted(BANDS_BEGIN, age, side="right")) - 1
+    return f"{BANDS_BEGIN[band]}+" if ends[band] is None else f"{BANDS_BEGIN[band]}–{ends[band]}"
+
+
+def find_subgroups(predictions: pd.DataFrame) -> list[Subgroup]:
+    """The groups that hold any image, in a fixed order: by sex, by age band, by shared group of sites."""
+    from dermlens.data.sites import group_of
+
+    names = {
+        "sex": predictions["sex"].astype(str),
+        "age": predictions["age"].map(age_band),
+        "site": predictions["site"].map(lambda site: group_of(str(site))),
+    }
+    return [
+        Subgroup(kind, str(name), (name_N == name).to_numpy())
+        for kind, name_N in names.items()
+        for name in sorted(name_N.unique(), key=lambda name: (name == "unknown", name))
+    ]
+
+
+def subgroup_numbers(
+    target_N: Ints, p_NC: Floats, classes: Sequence[str], groups: Sequence[Subgroup], weights: Floats | None
+) -> dict[tuple[str, ...], Floats]:
+    """Accuracy, mean recall and recall per class within each group, where there is enough to count.
+
+    Accuracy needs `ENOUGH` images, the recall of a class as many of the class. The mean recall is given only
+    where every class that the whole table holds has them in the group: over other sets of classes it is
+    another number.
+    """
+    w = np.ones(len(target_N)) if weights is None else weights
+    predicted_N = predicted_classes(p_NC)
+    present = set(np.unique(target_N))
+    undefined = np.full(w.shape[:-1], np.nan)
+    numbers: dict[tuple[str, ...], Floats] = {}
+    for group in groups:
+        # Images outside carry no weight in the group; leaving them out is the same and costs less.
+        target, p, inside = target_N[group.inside], p_NC[group.inside], w[..., group.inside]
+        support_C = positives(target_N, classes, group)
+        all_enough = all(support_C[index] >= ENOUGH for index in present)
+        at = ("subgroups", group.kind, group.name)
+        numbers[*at, "accuracy"] = accuracy(target, p, inside) if len(target) >= ENOUGH else undefined
+        numbers[*at, "balanced_accuracy_isic"] = (
+            balanced_accuracy_isic(target, p, inside) if all_enough else undefined
+        )
+        recall = one_vs_rest(target, predicted_N[group.inside], len(classes), inside).recall
+        for index, code in enumerate(classes):
+            enough = support_C[index] >= ENOUGH
+            numbers[*at, "per_class_recall", code] = recall[..., index] if enough else undefined
+    return numbers
+
+
+def positives(target_N: Ints, classes: Sequence[str], group: Subgroup) -> Ints:
+    """Images of each class in the group, (C,)."""
+    return np.bincount(target_N[group.inside], minlength=len(classes)).astype(np.int64)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dermlens.evaluation.operating_points import (
+    detection_groups,
+    group_scores,
+    net_benefit,
+    rates_at,
+    threshold_at,
+    threshold_role,
+)
+from dermlens.labels import CLASSES
+
+
+def test_groups_of_the_seven():
+    assert detection_groups(CLASSES) == {
+        "melanoma": ("mel",),
+        "malignant_with_akiec": ("akiec", "bcc", "mel"),
+        "malignant_without_akiec": ("bcc", "mel"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (("bkl", "mel", "nv"), {"melanoma"}),
+        (("bcc", "mel", "nv"), {"melanoma", "malignant_without_akiec"}),
+        (("bcc", "mel", "nv", "scc"), {"melanoma"}),  # what scc is, is not known here
+        (("bkl", "nv"), set()),
+        (("bcc", "mel"), {"melanoma"}),  # nothing benign to tell from
+    ],
+)
+def test_groups_of_other_labels(classes, names):
+    assert set(detection_groups(classes)) == names
+
+
+def test_group_score_is_the_sum_of_its_classes():
+    p_NC = np.array([[0.1, 0.2, 0.0, 0.0, 0.3, 0.4, 0.0], [0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.0]])
+    positive_N, score_N = group_scores(np.array([1, 3]), p_NC, CLASSES, ("bcc", "mel"))
+    assert positive_N.tolist() == [True, False]
+    assert score_N.tolist() == [0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("role", "available", "source"),
+    [
+        ("selection", ["selection", "calibration", "test"], "calibration"),
+        ("calibration", ["selection", "calibration", "test"], "selection"),
+        ("test", ["selection", "calibration", "test"], "calibration"),
+        ("external", ["selection", "external"], "selection"),
+        ("selection", ["selection", "test"], "selection"),  # never on test
+        ("test", ["train", "test"], "test"),
+    ],
+)
+def test_threshold_comes_from_another_role(role, available, source):
+    assert threshold_role(role, available) == source
+
+
+def test_threshold_by_hand():
+    score_N = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.95])
+    positive_N = np.array([True] * 10 + [False])
+    assert threshold_at(positive_N, score_N, 0.9) == 0.1  # nine of ten
+    assert threshold_at(positive_N, score_N, 0.95) == 0.05  # ten of ten
+    assert rates_at(positive_N, score_N, 0.1) == (0.9, 0.0)
+    assert threshold_at(~positive_N & False, score_N, 0.9) is None
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=60),
+    st.sampled_from([0.5, 0.9, 0.95, 1.0]),
+)
+def test_threshold_reaches_its_aim_and_no_higher_one_does(rows, aim):
+    """Against scikit-learn's curve: of the thresholds that reach the aim, ours is the highest."""
+    positive_N = np.array([positive for positive, _ in rows] + [True, False])
+    score_N = np.array([score for _, score in rows] + [7, 3]) / 20
+    _, tpr, thresholds = sk.roc_curve(positive_N, score_N, drop_intermediate=False)
+    expected = thresholds[tpr >= aim - 1e-9].max()
+    found = threshold_at(positive_N, score_N, aim)
+    assert found == expected
+    assert rates_at(positive_N, score_N, found)[0] >= aim - 1e-9
+
+
+def test_net_benefit_by_hand():
+    """At 20 %, a false alarm weighs a quarter: 2 of 10 caught, 1 false alarm, prevalence 0.3."""
+    positive_N = np.array([True] * 3 + [False] * 7)
+    score_N = np.array([0.9, 0.2, 0.1, 0.5, 0.1, 0.1, 0.1, 0.1, 0.1, 0.0])
+    (point,) = net_benefit(positive_N, score_N, [0.2])
+    assert point == {
+        "threshold": 0.2,
+        "model": pytest.approx(0.2 - 0.1 / 4),
+        "all": pytest.approx(0.3 - 0.7 / 4),
+        "none": 0.0,
+    }
+
+
+def test_net_benefit_limits():
+    """A perfect score earns the prevalence everywhere; one that marks all is worth what treating all is."""
+    positive_N = np.array([True, True, False, False, False])
+    curve = net_benefit(positive_N, positive_N.astype(float))
+    assert [point["threshold"] for point in curve] == [k / 100 for k in range(2, 21, 2)]
+    assert all(point["model"] == pytest.approx(0.4) for point in curve)
+    for point in net_benefit(positive_N, np.ones(5)):
+        assert point["model"] == pytest.approx(point["all"])
