@@ -16,7 +16,18 @@ def dermlens(*words: str, code: int) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_verb():
     text = dermlens("--help", code=0).stdout
-    for verb in ("verify", "fetch", "synthesize", "split", "models", "recipes", "train", "evaluate", "report", "compare"):
+    for verb in (
+        "verify",
+        "fetch",
+        "synthesize",
+        "split",
+        "models",
+        "recipes",
+        "train",
+        "evaluate",
+        "report",
+        "compare",
+    ):
         assert verb in text
     assert "not a medical device" in " ".join(text.split())
 

@@ -1,0 +1,74 @@
+"""From an image of any size to the network's square.
+
+Shapes: H height, W width, C channels (3; a mask has none), S side of the square.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from dermlens.data.images import read_image
+
+Crop = Literal["center", "squash"]
+
+
+def read_square(source: Path | bytes, size: int, crop: Crop) -> np.ndarray:
+    """Decode, crop, resize: the whole way from a file to what the network sees.
+
+    JPEGs are decoded at the smallest scale that still has `size` pixels on the short side. Training and
+    prediction share that choice, as it changes pixels a little: docs/results/cache_build.md says how much.
+
+    Args:
+        source: a file, or its bytes.
+        size: side of the square in pixels.
+        crop: `center` or `squash`.
+
+    Returns:
+        uint8 (S, S, 3).
+
+    Raises:
+        ImageError: as `read_image` says.
+    """
+    return crop_resize(read_image(source, min_side=size), size, crop)
+
+
+def crop_resize(image_HWC: np.ndarray, size: int, crop: Crop) -> np.ndarray:
+    """Make it square with an antialiased bilinear (triangle) filter.
+
+    Args:
+        image_HWC: uint8 (H, W, 3), or (H, W) for a mask.
+        size: side of the square in pixels.
+        crop: `center` takes the largest centred square, `squash` the whole image out of proportion.
+
+    Returns:
+        uint8 (S, S, 3) or (S, S), writable.
+    """
+    window = crop_window(image_HWC, crop)
+    if window.shape[:2] == (size, size):
+        return window.copy()
+    square = Image.fromarray(np.ascontiguousarray(window)).resize((size, size), Image.Resampling.BILINEAR)
+    return np.array(square)
+
+
+def crop_window(image_HWC: np.ndarray, crop: Crop) -> np.ndarray:
+    """The part of the image that a crop keeps, as a view.
+
+    Args:
+        image_HWC: (H, W, …).
+        crop: `center` or `squash`. Where the margin is odd, the square lies one pixel nearer the top left.
+
+    Returns:
+        A view of the same memory.
+    """
+    if crop == "squash":
+        return image_HWC
+    if crop != "center":
+        raise ValueError(f"crop {crop!r} is not known; known: center, squash")
+    height, width = image_HWC.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image_HWC[top : top + side, left : left + side]

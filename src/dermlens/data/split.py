@@ -1,0 +1,109 @@
+"""Roles for images: made by a protocol or read from a manifest, then checked.
+
+The manifest `grouped-v1` is what `make_split(table, SplitConfig())` gives for HAM10000: by lesion, seed 0,
+65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens split DIR --protocol grouped`). Folds of
+one seed have its test lesions, another seed has others: to leave the test lesions alone, vary the fold and
+not the seed.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dermlens.data.config import SplitConfig
+from dermlens.data.leak import Leak, check_disjoint, leak
+from dermlens.data.manifest import VERSION, Split, load_manifest, make_roles
+from dermlens.data.protocols import draw_folds, draw_grouped, draw_paper, draw_singletons
+from dermlens.data.table import table_sha256
+from dermlens.errors import UserError
+
+__all__ = ["Leak", "Split", "check_disjoint", "leak", "load_manifest", "make_split", "resolve_split"]
+
+
+def make_split(table: pd.DataFrame, config: SplitConfig) -> Split:
+    """Draw roles by the protocol of the configuration; `manifest` and `fold` are for `resolve_split`.
+
+    Args:
+        table: a LesionTable, rows in any order.
+        config: protocol, shares, folds and seed.
+
+    Returns:
+        A split with roles, or with `fold-0` … and test where the configuration asks for folds.
+
+    Raises:
+        UserError: the draw is impossible, as with fewer images than classes.
+    """
+    if config.folds is not None and config.protocol != "grouped":
+        raise UserError(
+            f"split.folds is for protocol grouped, and split.protocol is {config.protocol}; drop one"
+        )
+    if config.folds is not None:
+        held = {"test": config.test}
+        drawn = draw_folds(table, config.test, config.folds, config.seed)
+    elif config.protocol == "grouped":
+        held = {"selection": config.selection, "calibration": config.calibration, "test": config.test}
+        drawn = draw_grouped(table, held, config.seed)
+    elif config.protocol == "paper":
+        held = {"selection": config.holdout}
+        drawn = draw_paper(table, config.holdout, config.seed)
+    else:
+        held = {"test": config.holdout}
+        drawn = draw_singletons(table, config.holdout, config.seed)
+    if config.folds is None:
+        held = {"train": round(1 - sum(held.values()), 6)} | held
+    header = {
+        "manifest": VERSION,
+        "protocol": config.protocol,
+        "seed": str(config.seed),
+        "fractions": " ".join(f"{role}={share}" for role, share in held.items()),
+    }
+    if config.folds is not None:
+        header["folds"] = str(config.folds)
+    header["table-sha256"] = table_sha256(table)
+    return Split(make_roles(table, drawn), header)
+
+
+def resolve_split(table: pd.DataFrame, config: SplitConfig) -> Split:
+    """The split that a run trains and scores with: final roles, made for this table.
+
+    Args:
+        table: the LesionTable of the run.
+        config: `manifest` wins over `protocol`. With `folds`, the lesions outside the manifest's test role
+            are cut anew into folds, and `fold` plays selection. A manifest that holds folds keeps its own.
+
+    Raises:
+        UserError: the manifest is missing, malformed or made for another table; folds that it cannot have.
+    """
+    if config.manifest is None:
+        split = make_split(table, config)
+    else:
+        split = load_manifest(config.manifest, table)
+        if config.folds is not None and not split.folds:
+            split = _cut_into_folds(split, table, config.manifest, config.folds, config.seed)
+        elif config.folds not in (None, split.folds):
+            raise UserError(
+                f"split {config.manifest} has {split.folds} folds; split.folds {config.folds} cannot be had"
+            )
+    if not split.folds:
+        return split
+    if config.fold >= split.folds:
+        raise UserError(
+            f"split.fold {config.fold} is too high: the split has {split.folds} folds, counted from 0"
+        )
+    own = f"fold-{config.fold}"
+    role = split.roles["role"].where(split.roles["role"] == "test", "train")
+    role = role.where(split.roles["role"] != own, "selection")
+    return Split(split.roles.assign(role=role), split.header | {"fold": str(config.fold)})
+
+
+def _cut_into_folds(split: Split, table: pd.DataFrame, name: str, folds: int, seed: int) -> Split:
+    """A manifest's test role as it is, all its other images in folds by lesion."""
+    if split.protocol != "grouped":
+        raise UserError(
+            f"split {name} is of protocol {split.protocol}; only a grouped split can be cut into folds"
+        )
+    test = split.ids("test")
+    others = table[table["image_id"].isin(split.roles.loc[split.roles["role"] != "test", "image_id"])]
+    drawn = draw_folds(others, 0.0, folds, seed) | dict.fromkeys(test, "test")
+    header = split.header | {"folds": str(folds), "folds-seed": str(seed), "folds-of": name}
+    return Split(make_roles(table, drawn), header)

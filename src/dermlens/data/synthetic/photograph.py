@@ -1,0 +1,178 @@
+"""From a painted lesion to a picture: skin, the angle it is seen at, light, hair and what else a dermatoscope adds.
+
+Nothing here knows the diagnosis. Light passes pigment on its way in and out, so densities add and the picture is
+skin · exp(−Σ density); how much red, green and blue each pigment absorbs sets its colour. Shape suffixes: K layers,
+H, W rows and columns, 3 colours, which come first here because NumPy is several times faster on planes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from dermlens.data.synthetic.artefacts import add_dermatoscope, add_hair
+from dermlens.data.synthetic.canvas import FRAME_MM, LAYERS, Canvas, Field, smooth_noise
+
+ABSORPTION_3K = np.array(
+    [
+        # melanin, deep, blood, keratin: the first four of LAYERS
+        [0.62, 0.95, 0.16, 0.05],
+        [0.95, 0.72, 0.95, 0.22],
+        [1.20, 0.45, 0.72, 0.75],
+    ],
+    np.float32,
+)
+"""Density of one unit of each absorbing layer in red, green and blue."""
+
+DEEPEST = 3.5
+"""Densities are cut here, where nothing but black is left."""
+
+SCATTER_3 = np.array([0.95, 0.90, 0.86], np.float32)
+"""Colour of scar, scale and cysts."""
+
+SKINS = np.array([[0.93, 0.76, 0.71], [0.94, 0.67, 0.67], [0.90, 0.72, 0.60], [0.83, 0.66, 0.69]], np.float32)
+"""Pale, pink, tan, violet; a patient's skin is a mixture."""
+
+
+@dataclass(frozen=True)
+class Skin:
+    """What stays the same from one picture of a patient to the next.
+
+    Attributes:
+        colour_3: red, green, blue in 0 … 1.
+        mottle: unevenness of blood and pigment, density.
+        furrows: depth of the lines of the skin, density.
+        hairs: how many hairs cross a picture.
+        hair_shade: darkness of the hair, 0 … 1.
+    """
+
+    colour_3: Field
+    mottle: float
+    furrows: float
+    hairs: int
+    hair_shade: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Skin:
+        """A random patient's."""
+        colour_3 = (rng.dirichlet([0.8, 0.8, 0.5, 0.4]) @ SKINS * rng.uniform(0.9, 1.05)).astype(np.float32)
+        hairs = [0, rng.integers(2, 9), rng.integers(10, 26), rng.integers(35, 60)]
+        return cls(
+            colour_3=colour_3,
+            mottle=0.018 * rng.lognormal(0, 0.6),
+            furrows=rng.uniform(0.0, 0.05),
+            hairs=int(rng.choice(hairs, p=[0.5, 0.28, 0.17, 0.05])),
+            hair_shade=rng.uniform(0.55, 0.95),
+        )
+
+
+def photograph(
+    canvas: Canvas, skin: Skin, rng: np.random.Generator, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """One picture of a lesion, from an angle, a distance and in a light of its own.
+
+    Args:
+        canvas: the lesion.
+        skin: the patient's.
+        rng: the picture's own generator.
+        size: rows and columns.
+
+    Returns:
+        image_HW3 in RGB, and the mask of the lesion, of the same rows and columns.
+    """
+    layers_KHW, white_HW, mask_HW = _seen(canvas, _placement(canvas, rng, size), size)
+    layers_KHW[[0, 2]] += _mottle(skin, rng, size)
+    density_3HW = (ABSORPTION_3K @ layers_KHW.reshape(4, -1)).reshape(3, *size)
+    density_3HW += _furrows(skin, rng, size)
+    np.negative(density_3HW, out=density_3HW)
+    image_3HW = np.exp(density_3HW, out=density_3HW)
+    image_3HW *= skin.colour_3[:, None, None]
+    image_3HW += white_HW * (SCATTER_3[:, None, None] - image_3HW)
+    add_hair(image_3HW, rng, skin.hairs, skin.hair_shade)
+    image_3HW *= _light(rng, size)
+    image_3HW *= np.exp(rng.normal(0, [0.03, 0.045, 0.06])).astype(np.float32)[:, None, None]
+    add_dermatoscope(image_3HW, rng)
+    image_3HW += rng.standard_normal(size, dtype=np.float32) * np.float32(rng.uniform(0.003, 0.010))
+    image_3HW *= 255
+    image_HW3 = image_3HW.clip(0, 255, out=image_3HW).astype(np.uint8).transpose(1, 2, 0)
+    if rng.random() < 0.25:
+        blur = ImageFilter.GaussianBlur(rng.uniform(0.02, 0.06) * size[0] / FRAME_MM)
+        image_HW3 = np.asarray(Image.fromarray(image_HW3).filter(blur))
+    return image_HW3, mask_HW
+
+
+def _placement(canvas: Canvas, rng: np.random.Generator, size: tuple[int, int]) -> tuple[float, ...]:
+    """Picture to canvas as Pillow's six affine numbers: turn, zoom, slant, shift, mirror."""
+    turn, zoom, slant = rng.uniform(0, 2 * np.pi), rng.lognormal(0, 0.1), rng.uniform(0.94, 1.06)
+    ratio = canvas.scale / (size[0] / FRAME_MM) / zoom
+    a, b = ratio * np.cos(turn) * slant, -ratio * np.sin(turn)
+    d, e = ratio * np.sin(turn) * slant, ratio * np.cos(turn)
+    if rng.random() < 0.5:
+        a, d = -a, -d
+    x = size[1] / 2 + rng.normal(0, 0.05) * size[0]
+    y = size[0] / 2 + rng.normal(0, 0.05) * size[0]
+    middle = canvas.shape[0] / 2
+    return a, b, middle - a * x - b * y, d, e, middle - d * x - e * y
+
+
+def _seen(
+    canvas: Canvas, place: tuple[float, ...], size: tuple[int, int]
+) -> tuple[Field, Field, NDArray[np.bool_]]:
+    """The four densities, the white and the mask as the camera has them in view.
+
+    Pillow turns all bands of an 8-bit picture in one pass, much faster than as many planes of floats.
+    """
+    densities_HWK = np.stack([canvas.layers[name] for name in LAYERS[:4]], axis=-1)
+    densities_HWK = (densities_HWK * np.float32(255 / DEEPEST)).clip(0, 255).astype(np.uint8)
+    inside_HW = (canvas.depth_HW < 1).astype(np.float32)
+    others_HWK = np.stack([canvas.layers["white"].clip(0, 0.9), inside_HW, inside_HW], axis=-1)
+    others_HWK = (others_HWK * np.float32(255)).astype(np.uint8)
+    how = (size[::-1], Image.Transform.AFFINE, place, Image.Resampling.BILINEAR)
+    # As CMYK, four plain bands: an RGBA picture would have its colours multiplied by the fourth.
+    four_HWK = np.asarray(
+        Image.frombytes("CMYK", canvas.shape[::-1], densities_HWK.tobytes()).transform(*how)
+    )
+    three_HWK = np.asarray(Image.fromarray(others_HWK).transform(*how))
+    layers_KHW = four_HWK.transpose(2, 0, 1).astype(np.float32) * np.float32(DEEPEST / 255)
+    return layers_KHW, three_HWK[..., 0].astype(np.float32) / 255, three_HWK[..., 1] > 127
+
+
+def _mottle(skin: Skin, rng: np.random.Generator, size: tuple[int, int]) -> Field:
+    """Slow unevenness of pigment and of blood, (2, H, W); worked out at a third of the size, being smooth."""
+    small = (size[0] // 3, size[1] // 3)
+    planes = []
+    for strength in (0.7, 1.6):
+        field_HW = smooth_noise(rng, small, rng.uniform(2, 5)) + smooth_noise(rng, small, rng.uniform(8, 16))
+        field_HW += np.float32(0.7) * smooth_noise(rng, small, rng.uniform(25, 60))
+        planes.append(field_HW * np.float32(skin.mottle * strength))
+    if rng.random() < 0.2:
+        # Freckles and sun spots.
+        spots_HW = smooth_noise(rng, small, rng.uniform(12, 30)) - np.float32(1.3)
+        planes[0] += np.float32(rng.uniform(0.03, 0.12)) * spots_HW.clip(0)
+    return np.stack([_enlarged(plane, size) for plane in planes])
+
+
+def _furrows(skin: Skin, rng: np.random.Generator, size: tuple[int, int]) -> Field:
+    """The fine relief of skin: lines between small fields, and grain."""
+    half = (size[0] // 2, size[1] // 2)
+    lines_HW = np.abs(smooth_noise(rng, half, rng.uniform(30, 50))) * np.float32(-skin.furrows)
+    lines_HW += smooth_noise(rng, half, 110) * np.float32(rng.uniform(0.004, 0.015))
+    return _enlarged(lines_HW, size)
+
+
+def _enlarged(field_HW: Field, size: tuple[int, int]) -> Field:
+    return np.asarray(Image.fromarray(field_HW).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def _light(rng: np.random.Generator, size: tuple[int, int]) -> Field:
+    """Exposure, a gradient and the fall-off to the corners; (H, W) to multiply with."""
+    y_H1 = np.linspace(-1, 1, size[0], dtype=np.float32)[:, None]
+    x_1W = np.linspace(-1, 1, size[1], dtype=np.float32)
+    slope_y, slope_x = rng.normal(0, 0.04, 2).astype(np.float32)
+    fall = np.float32(rng.uniform(0, 0.14))
+    # Over-exposure would wash the lesion out; under-exposure is common.
+    exposure = np.float32(min(1.08, 0.98 * rng.lognormal(0, 0.07)))
+    return exposure * (1 + slope_x * x_1W + slope_y * y_H1 - fall * (x_1W**2 + y_H1**2))

@@ -1,0 +1,296 @@
+"""The forms of a source: one-hot columns, the ISIC archive's, a folder per class, somebody's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dermlens.data.readers.diagnoses import classes_of, code_of
+from dermlens.data.readers.sheet import read_sheet
+from dermlens.data.readers.survey import image_id_of
+from dermlens.data.table import read_table
+from dermlens.errors import UserError
+from dermlens.labels import CLASSES, ISIC_COLUMNS
+
+ONE_HOT = "image," + ",".join(ISIC_COLUMNS)
+
+
+def put(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def images(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"not read here")
+    return folder
+
+
+@pytest.fixture
+def challenge(tmp_path: Path) -> Path:
+    """ISIC 2018 task 3 as its archives unpack; one image a class, in the columns' order."""
+    rows = [f"ISIC_{i}," + ",".join("1.0" if i == j else "0.0" for j in range(7)) for i in range(7)]
+    put(
+        tmp_path / "ISIC2018_Task3_Training_GroundTruth" / "ISIC2018_Task3_Training_GroundTruth.csv",
+        ONE_HOT,
+        *rows,
+    )
+    images(
+        tmp_path / "ISIC2018_Task3_Training_Input", *(f"ISIC_{i}.jpg" for i in range(7)), "ATTRIBUTION.txt"
+    )
+    return tmp_path
+
+
+def test_one_hot_columns_are_read_by_name_and_not_by_place(challenge):
+    table = read_table(challenge)
+    assert table["dx"].tolist() == ["mel", "nv", "bcc", "akiec", "bkl", "df", "vasc"]
+    assert table["lesion_id"].tolist() == table["image_id"].tolist()
+    assert table["age"].isna().all()
+
+
+def test_one_hot_finds_its_images_from_the_table_itself(challenge):
+    truth = challenge / "ISIC2018_Task3_Training_GroundTruth" / "ISIC2018_Task3_Training_GroundTruth.csv"
+    assert read_table(truth)["path"].tolist() == read_table(challenge)["path"].tolist()
+
+
+def test_lesion_groupings_join_by_image(challenge):
+    put(
+        challenge / "ISIC2018_Task3_Training_LesionGroupings.csv",
+        "image,lesion_id,diagnosis_confirm_type",
+        "ISIC_3,HAM_1,histopathology",
+        "ISIC_0,HAM_1,histopathology",
+        "ISIC_99,HAM_2,confocal",
+    )
+    table = read_table(challenge)
+    assert table["lesion_id"].tolist() == ["HAM_1", "ISIC_1", "ISIC_2", "HAM_1", "ISIC_4", "ISIC_5", "ISIC_6"]
+    assert table["dx_type"].tolist() == ["histopathology" if i in (0, 3) else "unknown" for i in range(7)]
+
+
+def test_a_table_of_the_other_form_is_a_companion_to_one_hot_truth(challenge):
+    put(
+        challenge / "metadata" / "ISIC2018_Task3_Training_GroundTruth.csv",
+        "lesion_id,image_id,dx,dx_type,age,sex,localization,dataset",
+        "HAM_9,ISIC_5,df,histo,35,female,back,rosendahl",
+    )
+    row = read_table(challenge).loc[5]
+    assert (row["lesion_id"], row["dx"], row["age"], row["sex"], row["site"]) == (
+        "HAM_9",
+        "df",
+        35,
+        "female",
+        "back",
+    )
+
+
+def test_isic_2019_needs_words_for_its_eighth_class(tmp_path):
+    put(
+        tmp_path / "ISIC_2019_Training_GroundTruth.csv",
+        "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK",
+        "ISIC_0,0.0,0.0,0.0,1.0,0.0,0.0,0.0,0.0,0.0",
+        "ISIC_1_downsampled,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,0.0",
+    )
+    put(
+        tmp_path / "ISIC_2019_Training_Metadata.csv",
+        "image,age_approx,anatom_site_general,lesion_id,sex",
+        "ISIC_0,55.0,anterior torso,,female",
+        "ISIC_1_downsampled,30.0,head/neck,MSK4_0011169,male",
+    )
+    images(tmp_path / "ISIC_2019_Training_Input", "ISIC_0.jpg", "ISIC_1_downsampled.jpg")
+    with pytest.raises(
+        UserError, match=r"row 3: diagnosis 'SCC' is not known.*label map that says what it is \(SCC=…\)"
+    ):
+        read_table(tmp_path)
+    table = read_table(tmp_path, labels={"SCC": "scc"}, classes=[*CLASSES, "scc"])
+    assert table["dx"].tolist() == ["akiec", "scc"]
+    assert table["site"].tolist() == ["anterior torso", "head/neck"]
+    assert table["lesion_id"].tolist() == ["ISIC_0", "MSK4_0011169"]
+
+
+@pytest.mark.parametrize("cells", ["1.0,1.0,0,0,0,0,0", "0,0,0,0,0,0,0", "0.5,0,0,0,0,0,0"])
+def test_a_row_that_is_not_one_hot_is_refused(tmp_path, cells):
+    put(tmp_path / "truth.csv", ONE_HOT, "ISIC_0,1,0,0,0,0,0,0", f"ISIC_1,{cells}")
+    images(tmp_path, "ISIC_0.jpg", "ISIC_1.jpg")
+    with pytest.raises(
+        UserError, match=r"truth.csv, row 3: exactly one of MEL, NV, .* must be 1, the others 0"
+    ):
+        read_table(tmp_path)
+
+
+def test_the_archives_columns_and_names(tmp_path):
+    put(
+        tmp_path / "metadata.csv",
+        "isic_id,attribution,age_approx,sex,anatom_site_general,diagnosis,diagnosis_confirm_type,lesion_id",
+        'ISIC_1,"Vienna, Austria",60,female,head/neck,melanoma,histopathology,IL_1',
+        "ISIC_2,,,,,seborrheic keratosis,,",
+        "ISIC_3,,,,,Nevus,,",
+    )
+    images(tmp_path / "images", "ISIC_1.jpg", "ISIC_2.png", "ISIC_3.JPEG")
+    table = read_table(tmp_path)
+    assert table["dx"].tolist() == ["mel", "bkl", "nv"]
+    assert table.loc[0, ["age", "sex", "site", "dx_type", "lesion_id"]].tolist() == [
+        60.0,
+        "female",
+        "head/neck",
+        "histopathology",
+        "IL_1",
+    ]
+    assert table.loc[1, ["sex", "site", "dx_type", "lesion_id"]].tolist() == [
+        "unknown",
+        "unknown",
+        "unknown",
+        "ISIC_2",
+    ]
+
+
+def test_a_folder_per_class(tmp_path):
+    images(tmp_path / "mel", "b.jpg", "a.jpg")
+    images(tmp_path / "nv", "c.png")
+    table = read_table(tmp_path)
+    assert table[["image_id", "dx"]].to_numpy().tolist() == [["a", "mel"], ["b", "mel"], ["c", "nv"]]
+
+
+def test_a_folder_per_class_with_own_names_and_a_level_between(tmp_path):
+    images(tmp_path / "train" / "benign", "a.jpg")
+    images(tmp_path / "test" / "malignant", "b.jpg")
+    table = read_table(tmp_path, labels={"benign": "benign", "malignant": "malignant"})
+    assert sorted(zip(table["image_id"], table["dx"], strict=True)) == [("a", "benign"), ("b", "malignant")]
+
+
+def test_a_folder_per_class_with_a_stranger_among_them(tmp_path):
+    images(tmp_path / "mel", "a.jpg")
+    images(tmp_path / "naevus", "b.jpg")
+    with pytest.raises(UserError, match=r"naevus.b\.jpg: diagnosis 'naevus' is not known"):
+        read_table(tmp_path)
+
+
+def test_one_image_in_two_class_folders(tmp_path):
+    images(tmp_path / "mel", "a.jpg")
+    images(tmp_path / "nv", "a.jpg")
+    with pytest.raises(UserError, match=r"nv.a\.jpg: image a stands already in .*mel.a\.jpg"):
+        read_table(tmp_path)
+
+
+def test_images_without_a_table(tmp_path):
+    images(tmp_path / "pictures", "a.jpg")
+    with pytest.raises(
+        UserError, match=r"has images and no table: a CSV file with image_id and dx .*\(found: pictures\)"
+    ):
+        read_table(tmp_path)
+
+
+def test_several_tables_are_not_guessed_between(tmp_path):
+    for name in ("one.csv", "two.csv"):
+        put(tmp_path / name, "image_id,dx", "a,nv")
+    images(tmp_path / "images", "a.jpg")
+    with pytest.raises(
+        UserError, match=r"holds several tables: .*one\.csv, .*two\.csv; name the one that is meant"
+    ):
+        read_table(tmp_path)
+    assert len(read_table(tmp_path / "two.csv")) == 1
+
+
+OWN_COLUMNS = {
+    "image_id": "file",
+    "lesion_id": "patient+spot",
+    "sex": "gender",
+    "site": "region",
+    "dx": "finding",
+}
+OWN_LABELS = {"NEV": "nv", "MEL": "mel"}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    put(
+        tmp_path / "list.csv",
+        "file,patient,spot,gender,age,region,finding,dx",
+        "photos/a.png,P1,1,FEMALE,50,NOSE,NEV,0",
+        "photos\\b.png,P2,1,,,,MEL,1",
+        "c,P2,,,,,NEV,0",
+    )
+    images(tmp_path / "photos", "a.png", "b.png", "c.jpg")
+    return tmp_path
+
+
+def test_somebodys_own_folder_with_a_column_map_and_a_label_map(own):
+    table = read_table(own, columns=OWN_COLUMNS, labels=OWN_LABELS)
+    assert table["image_id"].tolist() == ["a", "b", "c"]
+    assert table["lesion_id"].tolist() == ["P1_1", "P2_1", "c"]
+    assert table["dx"].tolist() == ["nv", "mel", "nv"]
+    assert table["sex"].tolist() == ["female", "unknown", "unknown"]
+    assert table["site"].tolist() == ["NOSE", "unknown", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        (OWN_COLUMNS | {"sex": "gendre"}, "has no column 'gendre'; nearest: gender"),
+        (OWN_COLUMNS | {"lesion_id": "patient+spott"}, "has no column 'spott'; nearest: spot"),
+        (OWN_COLUMNS | {"localisation": "region"}, "column map: 'localisation' is not a column of the table"),
+    ],
+)
+def test_a_column_map_that_does_not_fit(own, columns, sentence):
+    with pytest.raises(UserError, match=sentence.replace("+", r"\+")):
+        read_table(own, columns=columns, labels=OWN_LABELS)
+
+
+def test_a_label_map_to_no_class(own):
+    with pytest.raises(UserError, match="label map: 'NEV' leads to 'nevus', which is no class; "):
+        read_table(own, columns=OWN_COLUMNS, labels={"NEV": "nevus", "MEL": "mel"}, classes=CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (None, CLASSES),
+        ({"NEV": "nv"}, CLASSES),
+        ({"NEV": "nev", "MEL": "mel", "MM": "mel"}, ("mel", "nev")),
+    ],
+)
+def test_the_classes_are_the_seven_unless_a_map_leads_outside_them(labels, classes):
+    assert classes_of(None, labels) == classes
+
+
+def test_a_label_map_wins_over_the_archives_names():
+    assert code_of("nevus", "row", classes=CLASSES, labels={"nevus": "mel"}) == "mel"
+    assert code_of("nevus", "row", classes=CLASSES, labels=None) == "nv"
+
+
+def test_row_numbers_are_those_of_a_spreadsheet(tmp_path):
+    path = put(tmp_path / "t.csv", "image_id,dx,remark", 'a,nv,"two', 'lines"', "", "b,nv", "c,nv,fine")
+    sheet = read_sheet(path)
+    assert sheet.rows == (("a", "nv", "two\nlines"), ("b", "nv", ""), ("c", "nv", "fine"))
+    assert sheet.numbers == (2, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty; its first row must name the columns"),
+        (b"image_id,dx\n\xe4,nv\n", "is not UTF-8 text"),
+        (b"image_id,dx,dx\na,nv,nv\n", "has the column 'dx' more than once"),
+        (b'image_id,dx\na,"' + b"x" * 200_000 + b'"\n', "is no CSV file: field larger than field limit"),
+    ],
+)
+def test_a_file_that_is_no_table(tmp_path, content, sentence):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        read_sheet(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("said", "image_id"),
+    [
+        ("a.jpg", "a"),
+        ("x/y/a.PNG", "a"),
+        ("x\\a.jpeg", "a"),
+        ("a.b", "a.b"),
+        ("a", "a"),
+        ("../../etc/a.png", "a"),
+    ],
+)
+def test_an_image_id_is_a_name_alone(said, image_id):
+    assert image_id_of(said) == image_id

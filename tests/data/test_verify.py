@@ -1,0 +1,196 @@
+"""Verification finds what was planted, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageFilter
+from rich.console import Console
+
+from dermlens.data.duplicates import MOST, close_hashes
+from dermlens.data.verify import verify
+from dermlens.errors import UserError
+
+SIZE = (180, 135)
+
+
+def spot(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
+    """A blurred random picture: like a lesion in that neighbouring pixels agree."""
+    noise = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(2))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six sound images of five lesions."""
+    rows = ["image_id,lesion_id,dx,age,sex,localization"]
+    (tmp_path / "images").mkdir()
+    for i, dx in enumerate(["mel", "nv", "nv", "bkl", "bkl", "df"]):
+        spot(i).save(tmp_path / "images" / f"I{i}.jpg", quality=90)
+        rows.append(f"I{i},L{max(i - 1, 0)},{dx if i > 1 else 'mel'},{'' if i == 5 else 10 * i},male,back")
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+def image(folder: Path, number: int) -> Path:
+    return folder / "images" / f"I{number}.jpg"
+
+
+def said(folder: Path) -> str:
+    console = Console(width=200, record=True, quiet=True)
+    with console.capture():
+        verify(folder).print_to(console)
+    return console.export_text()
+
+
+def test_a_sound_folder_has_no_problems(folder):
+    seen = verify(folder)
+    assert seen.ok
+    assert (seen.images, seen.lesions, seen.masks) == (6, 5, 0)
+    assert seen.counts["dx"] == {"mel": 2, "bkl": 2, "nv": 1, "df": 1}
+    assert seen.counts["age"] == {"0–9": 1, "10–19": 1, "20–29": 1, "30–39": 1, "40–49": 1, "unknown": 1}
+    assert seen.sizes == {SIZE: 6}
+    assert seen.notes == [
+        "lesions with several images: 1, of 2 images; split by lesion, or one lesion is in training and in test",
+        "images without an age: 1",
+    ]
+
+
+def test_missing_images_are_counted(folder):
+    image(folder, 2).unlink()
+    image(folder, 4).unlink()
+    assert verify(folder).problems == ["missing images: 2 of 6 (I2, I4)"]
+
+
+def test_damaged_and_foreign_files_are_named_each(folder):
+    whole = image(folder, 1).read_bytes()
+    image(folder, 1).write_bytes(whole[: len(whole) // 2])
+    image(folder, 3).write_text("no image")
+    image(folder, 5).write_bytes(b"")
+    problems = verify(folder).problems
+    assert [str(image(folder, i)) in problem for i, problem in zip((1, 3, 5), problems, strict=True)] == [
+        True
+    ] * 3
+
+
+def test_the_counts_cover_the_damaged_and_duplicates_keep_their_names(folder):
+    """Rows after an unreadable one must not shift."""
+    image(folder, 0).write_text("no image")
+    shutil.copy(image(folder, 4), image(folder, 3))
+    seen = verify(folder)
+    assert seen.exact == [["I3", "I4"]]
+    assert seen.images == 6
+
+
+def test_equal_images_of_different_lesions_are_wrong(folder):
+    shutil.copy(image(folder, 3), image(folder, 4))
+    assert verify(folder).problems == ["equal images of different lesions: I3 = I4 (L2, L3)"]
+
+
+def test_equal_images_with_different_diagnoses_are_wrong(folder):
+    shutil.copy(image(folder, 2), image(folder, 5))
+    assert verify(folder).problems == ["equal images with different diagnoses: I2 = I5 (nv, df)"]
+
+
+def test_equal_images_of_one_lesion_are_good_to_know(folder):
+    shutil.copy(image(folder, 0), image(folder, 1))
+    seen = verify(folder)
+    assert seen.ok
+    assert "equal images of one lesion, groups: 1 (I0 = I1)" in seen.notes
+    assert seen.near == [], "what is equal is not told twice"
+
+
+def test_equal_pixels_in_another_file_are_equal(folder):
+    """The bytes differ by a comment; the pixels do not."""
+    data = image(folder, 3).read_bytes()
+    image(folder, 4).write_bytes(data[:2] + b"\xff\xfe\x00\x04hi" + data[2:])
+    assert verify(folder).exact == [["I3", "I4"]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: picture.resize((240, 180), Image.Resampling.LANCZOS),
+        lambda picture: picture.resize((128, 128), Image.Resampling.LANCZOS),
+        lambda picture: picture.point(lambda value: min(255, int(value * 1.1))),
+        lambda picture: picture,
+    ],
+    ids=["larger", "squashed", "brighter", "recompressed"],
+)
+def test_a_copy_made_otherwise_is_nearly_equal(folder, change):
+    change(spot(3)).save(image(folder, 4), quality=60)
+    seen = verify(folder)
+    assert seen.ok
+    assert seen.near == [("I3", "I4")]
+    assert any("perhaps one lesion, pairs: 1 (I3 ~ I4 with L2 bkl, L3 bkl)" in note for note in seen.notes)
+    assert verify(folder, near_duplicates=False).near == []
+
+
+def test_even_images_are_not_near_duplicates_of_others(folder):
+    """No gradients, nothing to go by; and equal ones are equal, not near."""
+    for number, shade in ((2, 100), (3, 101), (4, 180)):
+        Image.new("RGB", SIZE, (shade, shade, shade)).save(image(folder, number))
+    assert verify(folder).near == []
+
+
+def test_odd_sizes_are_noted(folder):
+    spot(5, (300, 100)).save(image(folder, 5))
+    seen = verify(folder)
+    assert seen.ok
+    assert "images not of the commonest size, 180 × 135 pixels: 1" in seen.notes
+
+
+def test_a_lesion_with_two_diagnoses_is_noted(folder):
+    table = folder / "metadata.csv"
+    table.write_text(table.read_text().replace("I1,L0,mel", "I1,L0,nv"))
+    assert "lesions with images of different diagnoses: 1 (L0)" in verify(folder).notes
+
+
+def test_what_is_printed(folder):
+    image(folder, 2).unlink()
+    text = said(folder)
+    for part in (
+        "images 6, lesions 5",
+        "mel",
+        "wrong: missing images: 1 of 6 (I2)",
+        "note: images without an age: 1",
+    ):
+        assert part in text
+    assert text.rstrip().endswith("problems: 1")
+
+
+def test_names_with_brackets_are_printed_as_they_are(tmp_path, folder):
+    odd = tmp_path / "a [red] folder"
+    shutil.copytree(folder / "images", odd / "images")
+    shutil.copy(folder / "metadata.csv", odd)
+    (odd / "images" / "I0.jpg").write_text("no image")
+    assert str(odd / "images") in said(odd).replace("\n", "")
+
+
+def test_a_table_that_cannot_be_read_is_said_in_one_sentence(folder):
+    table = folder / "metadata.csv"
+    table.write_text(table.read_text().replace("I1,L0,mel", "I1,L0,mle"))
+    with pytest.raises(UserError, match="row 3: diagnosis 'mle' is not known"):
+        verify(folder)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    hnp.arrays(np.uint16, st.tuples(st.integers(0, 24), st.just(16)), elements=st.integers(0, 3)),
+    st.integers(0, MOST),
+)
+def test_close_hashes_are_those_of_all_against_all(hashes, most):
+    bits = np.unpackbits(hashes.view(np.uint8).reshape(len(hashes), -1), axis=1)
+    expected = [
+        (i, j)
+        for i in range(len(bits))
+        for j in range(i + 1, len(bits))
+        if int((bits[i] != bits[j]).sum()) <= most
+    ]
+    assert close_hashes(hashes, most) == expected
