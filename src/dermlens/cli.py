@@ -17,12 +17,13 @@ from dermlens.errors import UserError, missing_extra
 
 app = typer.Typer(
     name="dermlens",
+    add_completion=False,
     help="Train, evaluate and explain classifiers of dermoscopic images. Research software, not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 Data = Annotated[Path, typer.Option("--data", "-d", help="Folder (or CSV) with the images and their labels.")]
 OptionalData = Annotated[
@@ -41,6 +42,7 @@ Columns = Annotated[
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="THEIRS=OURS", help="Map one of your labels to ours.")
 ]
+Classes = Annotated[str | None, typer.Option(help="Your own labels, comma-separated.")]
 
 
 def main() -> None:
@@ -82,6 +84,10 @@ def _pairs(words: list[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
+def _names(words: str | None) -> tuple[str, ...] | None:
+    return tuple(words.split(",")) if words else None
+
+
 def _fresh(folder: Path, name: str) -> Path:
     """The first of name, name-2, name-3 … that is not taken."""
     return next(
@@ -109,6 +115,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder (or CSV) with images and labels.")],
     column: Columns = None,
     label: Labels = None,
+    classes: Classes = None,
     near_duplicates: Annotated[bool, typer.Option(help="Also look for images that nearly agree.")] = True,
 ) -> None:
     """Say what is in a data set and what is wrong with it."""
@@ -118,6 +125,7 @@ def verify(
         folder,
         columns=_pairs(column, "--column"),
         labels=_pairs(label, "--label"),
+        classes=_names(classes),
         near_duplicates=near_duplicates,
     )
     console.print(found.render())
@@ -127,21 +135,18 @@ def verify(
 
 @app.command()
 def fetch(
-    name: Annotated[
-        str, typer.Argument(help="ham10000, isic2018-test, …; `dermlens fetch list` names them.")
-    ],
-    destination: Annotated[Path, typer.Option("--to", help="Folder to download to.")] = Path("data"),
+    name: Annotated[str, typer.Argument(help="ham10000, isic2018-test, …")],
+    destination: Annotated[Path | None, typer.Option("--to", help="Folder; else data/NAME.")] = None,
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="You accept the shown licence.")
     ] = False,
 ) -> None:
     """Download a public data set from its official address, check it and unpack it."""
-    from dermlens.data.fetch import describe_sources, fetch as fetch_set
+    from dermlens.data.fetch import fetch as fetch_set
 
-    if name == "list":
-        console.print(describe_sources())
-        return
-    folder = fetch_set(name, destination, accept_licence=accept_licence, console=console)
+    folder = fetch_set(
+        name, destination or Path("data") / name, accept_licence=accept_licence, console=console
+    )
     console.print(f"{name} is in {folder}; `dermlens verify {folder}` says what is there")
 
 
@@ -174,12 +179,13 @@ def split(
     seed: int = 0,
     column: Columns = None,
     label: Labels = None,
-    classes: Annotated[str | None, typer.Option(help="Your own labels, comma-separated.")] = None,
+    classes: Classes = None,
 ) -> None:
     """Write a split manifest: which image plays which role, under a stated protocol."""
     from pydantic import ValidationError
 
-    from dermlens.data.config import DataConfig, SplitConfig
+    from dermlens.console import frame_table
+    from dermlens.data.config import SplitConfig
     from dermlens.data.leak import leak
     from dermlens.data.split import make_split
     from dermlens.data.table import read_table
@@ -190,17 +196,16 @@ def split(
         config = SplitConfig.model_validate(settings)
     except ValidationError as error:
         raise UserError(f"split: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
-    names = tuple(classes.split(",")) if classes else DataConfig().classes
     table = read_table(
         data,
         columns=_pairs(column, "--column"),
         labels=_pairs(label, "--label"),
-        classes=names,
+        classes=_names(classes),
         check_files=False,
     )
     made = make_split(table, config)
     made.save(output)
-    console.print(made.render(table))
+    console.print(frame_table(made.summary(table), f"{made.protocol}: images and lesions by role"))
     console.print(leak(made, table).sentence())
     console.print(f"written: {output}")
 
@@ -278,6 +283,8 @@ def evaluate(
     ledger: Annotated[Path, typer.Option(help="Where an opened test is entered.")] = Path(
         "docs/results/test_ledger.csv"
     ),
+    column: Columns = None,
+    label: Labels = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
@@ -287,7 +294,14 @@ def evaluate(
     from dermlens.runs import Run
 
     metrics = evaluate_run(
-        Run.open(run), data=data, open_test=open_test, ledger=ledger, device=device, cache=cache
+        Run.open(run),
+        data=data,
+        open_test=open_test,
+        ledger=ledger,
+        columns=_pairs(column, "--column"),
+        labels=_pairs(label, "--label"),
+        device=device,
+        cache=cache,
     )
     console.print(render_metrics(metrics))
 

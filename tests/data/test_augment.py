@@ -1,4 +1,4 @@
-"""Views against torch's own flips and quarter turns, SciPy's affine transform, and what holds for all views."""
+"""Views against the flips and turns of torch and the affine transform of SciPy, and what holds for all."""
 
 from __future__ import annotations
 

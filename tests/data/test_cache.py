@@ -68,7 +68,7 @@ def files_of(root: Path) -> list[str]:
 @pytest.mark.parametrize("crop", ["center", "squash"])
 @pytest.mark.parametrize("size", [32, 48])
 def test_rows_are_what_the_predictor_sees(table, root, size, crop):
-    """Training's resize is torch's, the predictor's is Pillow's: hardly a value differs, and by next to nothing."""
+    """Training's resize is torch's, the predictor's is Pillow's: few values differ, and hardly."""
     cache = open_cache(table, size=size, crop=crop, root=root)
     assert cache.pixels.shape == (12, size, size, 3)
     assert cache.pixels.dtype == np.uint8
@@ -77,7 +77,7 @@ def test_rows_are_what_the_predictor_sees(table, root, size, crop):
         theirs = read_square(Path(path), size, crop).astype(int)
         difference = np.abs(cache.pixels[cache.index[image_id]] - theirs)
         assert difference.max() <= 2
-        assert (difference > 0).mean() < 0.01
+        assert difference.mean() < 0.2
     assert list(cache.index.values()) == list(range(12))
 
 
@@ -103,16 +103,16 @@ def test_a_second_call_builds_nothing(table, root, monkeypatch):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda t: write_picture(Path(t["path"][3]), 99),
-        lambda t: os.utime(t["path"][3], (1, 1)),
-        lambda t: t.drop(index=3, inplace=True),  # noqa: PD002 - the fixture's own frame
-        lambda t: t.sort_values("image_id", ascending=False, inplace=True),  # noqa: PD002
+        lambda t: write_picture(Path(t["path"][3]), 99) or t,
+        lambda t: os.utime(t["path"][3], (1, 1)) or t,
+        lambda t: t.drop(index=3),
+        lambda t: t.sort_values("image_id", ascending=False),
     ],
     ids=["other content", "other time", "one image less", "other order"],
 )
 def test_whatever_changes_the_pixels_makes_another_cache(table, root, change):
     before = open_cache(table, size=32, crop="center", root=root)
-    change(table)
+    table = change(table)
     after = open_cache(table, size=32, crop="center", root=root)
     assert before.path != after.path
     last = table.iloc[-1]
@@ -241,7 +241,7 @@ def test_a_table_without_rows_is_refused(table, root):
 
 
 def test_progress_counts_to_the_end(table, root, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 5)
+    monkeypatch.setattr(module, "CHUNK", 5 * 32 * 32 * 3)
     seen: list[tuple[int, int]] = []
     chunked = open_cache(
         table, size=32, crop="center", root=root, progress=lambda done, total: seen.append((done, total))
@@ -311,7 +311,7 @@ import sys, time
 import pandas as pd
 from pathlib import Path
 from dermlens.data import cache
-cache.CHUNK = 2
+cache.CHUNK = 2 * 32 * 32 * 3
 def tell(done, total):
     print(done, flush=True)
     time.sleep(60)

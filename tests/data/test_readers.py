@@ -159,6 +159,12 @@ def test_a_folder_per_class_with_own_names_and_a_level_between(tmp_path):
     assert sorted(zip(table["image_id"], table["dx"], strict=True)) == [("a", "benign"), ("b", "malignant")]
 
 
+def test_a_folder_per_class_is_not_taken_for_the_images_of_a_table_above(tmp_path):
+    images(tmp_path / "mine" / "mel", "a.jpg")
+    put(tmp_path / "another.csv", "image_id,dx", "a,nv")
+    assert read_table(tmp_path / "mine")["dx"].tolist() == ["mel"]
+
+
 def test_a_folder_per_class_with_a_stranger_among_them(tmp_path):
     images(tmp_path / "mel", "a.jpg")
     images(tmp_path / "naevus", "b.jpg")
@@ -171,25 +177,6 @@ def test_one_image_in_two_class_folders(tmp_path):
     images(tmp_path / "nv", "a.jpg")
     with pytest.raises(UserError, match=r"nv.a\.jpg: image a stands already in .*mel.a\.jpg"):
         read_table(tmp_path)
-
-
-def test_images_without_a_table(tmp_path):
-    images(tmp_path / "pictures", "a.jpg")
-    with pytest.raises(
-        UserError, match=r"has images and no table: a CSV file with image_id and dx .*\(found: pictures\)"
-    ):
-        read_table(tmp_path)
-
-
-def test_several_tables_are_not_guessed_between(tmp_path):
-    for name in ("one.csv", "two.csv"):
-        put(tmp_path / name, "image_id,dx", "a,nv")
-    images(tmp_path / "images", "a.jpg")
-    with pytest.raises(
-        UserError, match=r"holds several tables: .*one\.csv, .*two\.csv; name the one that is meant"
-    ):
-        read_table(tmp_path)
-    assert len(read_table(tmp_path / "two.csv")) == 1
 
 
 OWN_COLUMNS = {
@@ -279,6 +266,12 @@ def test_a_file_that_is_no_table(tmp_path, content, sentence):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(UserError, match=sentence):
         read_sheet(tmp_path / "t.csv")
+
+
+def test_a_table_that_is_a_folder_is_no_table(tmp_path):
+    (tmp_path / "metadata.csv").mkdir()
+    with pytest.raises(UserError, match=r"metadata\.csv may not be read: Is a directory"):
+        read_sheet(tmp_path / "metadata.csv")
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shutil
 from pathlib import Path
 
-import pandas as pd
 import pandera.errors
 import pytest
 from hypothesis import given, settings
@@ -51,116 +49,12 @@ def one_folder(root: Path) -> Path:
     return root
 
 
-def two_folders(root: Path) -> Path:
-    images(root / "HAM10000_images_part_1", IDS[:2])
-    images(root / "HAM10000_images_part_2", IDS[2:])
-    written(root / "HAM10000_metadata.csv")
-    return root
-
-
-def mirrored_twice(root: Path) -> Path:
-    """Kaggle's mirror holds every image twice, and tables of pixels besides."""
-    for part, ids in (("HAM10000_images_part_1", IDS[:2]), ("ham10000_images_part_2", IDS[2:])):
-        images(root / part, ids)
-        images(root / part / part, ids)
-    written(root / "hmnist_8_8_L.csv", [["1", "2", "0"]], ["pixel0000", "pixel0001", "label"])
-    written(root / "HAM10000_metadata.csv")
-    return root
-
-
-def table_above(root: Path) -> Path:
-    images(root / "images", IDS)
-    written(root / "HAM10000_metadata.csv")
-    written(root / "same_lesion_other_id.csv", [["a", "b"]], ["lesion_group", "image_id"])
-    return root / "images"
-
-
-def table_above_of_two(root: Path) -> Path:
-    images(root / "data" / "part_1", IDS[:2])
-    images(root / "data" / "part_2", IDS[2:])
-    written(root / "HAM10000_metadata.csv")
-    return root / "data"
-
-
-def the_table_itself(root: Path) -> Path:
-    return one_folder(root) / "HAM10000_metadata.csv"
-
-
-def beside_the_images(root: Path) -> Path:
-    images(root, IDS)
-    written(root / "HAM10000_metadata.csv")
-    return root
-
-
-def eight_columns(root: Path) -> Path:
-    images(root / "images", IDS)
-    written(root / "HAM10000_metadata.csv", [[*row, "vidir_modern"] for row in ROWS], [*HEADER, "dataset"])
-    return root
-
-
-def dataverse_export(root: Path) -> Path:
-    images(root / "images", IDS)
-    written(root / "HAM10000_metadata.tab", delimiter="\t")
-    return root
-
-
-def with_the_test_truth(root: Path) -> Path:
-    written(root / "ISIC2018_Task3_Test_GroundTruth.csv", [[*ROWS[0]]])
-    return one_folder(root)
-
-
-def spreadsheet_export(root: Path) -> Path:
-    path = written(root / "HAM10000_metadata.csv", delimiter=";")
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    images(root / "images", IDS, ".JPG")
-    return root
-
-
-LAYOUTS = [
-    one_folder,
-    two_folders,
-    mirrored_twice,
-    table_above,
-    table_above_of_two,
-    the_table_itself,
-    beside_the_images,
-    eight_columns,
-    dataverse_export,
-    with_the_test_truth,
-    spreadsheet_export,
-]
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return one_folder(tmp_path / "ham10000")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
-def test_every_published_layout_gives_the_same_table(layout, tmp_path):
-    table = read_table(layout(tmp_path))
-    expected = pd.DataFrame(ROWS, columns=HEADER)
-    assert table["image_id"].tolist() == IDS
-    assert table.index.tolist() == list(range(len(ROWS)))
-    for ours, theirs in (("lesion_id", "lesion_id"), ("dx", "dx"), ("sex", "sex"), ("site", "localization")):
-        assert table[ours].tolist() == expected[theirs].tolist()
-    assert table["dx_type"].tolist() == expected["dx_type"].tolist()
-    pd.testing.assert_series_equal(table["age"], pd.to_numeric(expected["age"]), check_names=False)
-    assert all(Path(path).is_absolute() and Path(path).is_file() for path in table["path"])
-    assert [Path(path).stem for path in table["path"]] == IDS
-    assert set(table["dataset"]) == {"vidir_modern" if layout is eight_columns else "unknown"}
-    assert table_sha256(table) == table_sha256(read_table(one_folder(tmp_path / "plain")))
-
-
-def test_each_directory_is_listed_once_and_no_file_is_looked_at(folder, monkeypatch):
-    listed = []
-    scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda place: listed.append(str(place)) or scandir(place))
-    read_table(folder)
-    assert sorted(listed) == sorted({str(folder), str(folder / "images")})
-
-
-@pytest.mark.parametrize("masks", ["masks", "HAM10000_segmentations_lesion_tschandl"])
+@pytest.mark.parametrize("masks", ["masks", "images", "HAM10000_segmentations_lesion_tschandl"])
 def test_masks_ride_along_and_are_no_images(folder, masks):
     images(folder / masks, [f"{IDS[0]}_segmentation", f"{IDS[2]}_segmentation"], ".png")
     images(folder / masks, [f"._{IDS[1]}_segmentation"], ".png")  # archives made on a Mac
@@ -242,7 +136,8 @@ def test_the_sentence_names_the_file_as_the_user_did(folder, monkeypatch):
     with pytest.raises(UserError) as caught:
         read_table(Path("ham10000"))
     assert str(caught.value) == (
-        f"ham10000{os.sep}HAM10000_metadata.csv, row 3: age is 400; ages are 0 to 120 years, empty where unknown"
+        f"ham10000{os.sep}HAM10000_metadata.csv, row 3: "
+        "age is 400; ages are 0 to 120 years, empty where unknown"
     )
 
 
@@ -250,14 +145,6 @@ def test_absent_images_are_counted_and_the_first_is_named(folder):
     for image_id in IDS[1:3]:
         (folder / "images" / f"{image_id}.jpg").unlink()
     with pytest.raises(UserError, match=rf"row 3: image {IDS[1]} is not in .*; 2 of 5 listed"):
-        read_table(folder)
-
-
-def test_an_image_that_lies_there_twice_and_differs_is_refused(folder):
-    shutil.copytree(folder / "images", folder / "small")
-    assert len(read_table(folder)) == len(ROWS)
-    (folder / "small" / f"{IDS[0]}.jpg").write_bytes(b"another")
-    with pytest.raises(UserError, match=f"image {IDS[0]} has files that differ"):
         read_table(folder)
 
 
@@ -269,19 +156,6 @@ def test_a_table_without_a_column_says_which(folder, column):
         UserError, match=rf"HAM10000_metadata.csv has no column for {column} .*column map \({column}=…\)"
     ):
         read_table(folder)
-
-
-def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(
-        UserError, match=r"folder .*nowhere does not exist; name the one that holds the images"
-    ):
-        read_table(tmp_path / "nowhere")
-
-
-def test_an_empty_folder(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no images and no table"):
-        read_table(tmp_path / "empty")
 
 
 @settings(deadline=None, max_examples=50)
@@ -309,7 +183,7 @@ def test_the_hash_is_of_who_and_what_alone(folder, tmp_path):
 def test_the_hash_changes_with_every_cell_of_identity(folder, column):
     table = read_table(folder)
     changed = table.copy()
-    changed.loc[4, column] = 44.0 if column == "age" else "bcc"
+    changed.loc[4, column] = 45.5 if column == "age" else "bcc"
     assert table_sha256(changed) != table_sha256(table)
 
 

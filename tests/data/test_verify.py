@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
@@ -43,10 +44,9 @@ def image(folder: Path, number: int) -> Path:
 
 
 def said(folder: Path) -> str:
-    console = Console(width=200, record=True, quiet=True)
-    with console.capture():
-        verify(folder).print_to(console)
-    return console.export_text()
+    written = io.StringIO()
+    verify(folder).print_to(Console(file=written, width=400))
+    return written.getvalue()
 
 
 def test_a_sound_folder_has_no_problems(folder):
@@ -57,7 +57,8 @@ def test_a_sound_folder_has_no_problems(folder):
     assert seen.counts["age"] == {"0–9": 1, "10–19": 1, "20–29": 1, "30–39": 1, "40–49": 1, "unknown": 1}
     assert seen.sizes == {SIZE: 6}
     assert seen.notes == [
-        "lesions with several images: 1, of 2 images; split by lesion, or one lesion is in training and in test",
+        "lesions with several images: 1, of 2 images; "
+        "split by lesion, or one lesion is in training and in test",
         "images without an age: 1",
     ]
 
@@ -170,7 +171,7 @@ def test_names_with_brackets_are_printed_as_they_are(tmp_path, folder):
     shutil.copytree(folder / "images", odd / "images")
     shutil.copy(folder / "metadata.csv", odd)
     (odd / "images" / "I0.jpg").write_text("no image")
-    assert str(odd / "images") in said(odd).replace("\n", "")
+    assert str(odd / "images") in said(odd)
 
 
 def test_a_table_that_cannot_be_read_is_said_in_one_sentence(folder):
@@ -182,7 +183,7 @@ def test_a_table_that_cannot_be_read_is_said_in_one_sentence(folder):
 
 @settings(deadline=None, max_examples=60)
 @given(
-    hnp.arrays(np.uint16, st.tuples(st.integers(0, 24), st.just(16)), elements=st.integers(0, 3)),
+    hnp.arrays(np.uint16, st.tuples(st.integers(1, 24), st.just(16)), elements=st.integers(0, 3)),
     st.integers(0, MOST),
 )
 def test_close_hashes_are_those_of_all_against_all(hashes, most):

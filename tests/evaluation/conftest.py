@@ -23,7 +23,7 @@ RunMaker = Callable[..., Run]
 def draw_predictions(
     images: int, roles: tuple[str, ...], *, seed: int = 0, prefix: str = "ISIC", sharpness: float = 3.0
 ) -> pd.DataFrame:
-    """Probabilities from a Dirichlet whose weight leans to the true class; a lesion has one to three images."""
+    """Probabilities from a Dirichlet that leans to the true class; a lesion has one to three images."""
     rng = np.random.default_rng(seed)
     lesion_N = np.sort(rng.integers(0, int(images / 1.3), images))
     target_L = rng.choice(len(CLASSES), lesion_N.max() + 1, p=MIXTURE)

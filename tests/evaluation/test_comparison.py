@@ -52,7 +52,8 @@ def test_difference_is_the_difference_and_a_run_equals_itself(make_run, base):
     for place, value in compared.values["worse"].items():
         first, difference = compared.values["good"][place], compared.differences["worse"][place]
         assert difference["value"] == pytest.approx(value["value"] - first["value"])
-    assert all(entry == {"value": 0, "low": 0, "high": 0} for entry in compared.differences["same"].values())
+    nothing = {"value": 0, "low": None, "high": None}
+    assert all(entry == nothing for entry in compared.differences["same"].values())
     accuracy = compared.differences["worse"]["overall", "accuracy"]
     assert accuracy["high"] < 0
 

@@ -26,7 +26,7 @@ from dermlens.training.config import TrainConfig
 
 
 def write_data(folder, *, images=420, prefix="ISIC", classes=CLASSES):
-    """HAM10000's layout with files that are no images: two images a lesion but for every third, which has one."""
+    """HAM10000's layout with files that are no images; a lesion has two, then one, in turn."""
     (folder / "images").mkdir(parents=True)
     rows = []
     for number in range(images):
@@ -94,7 +94,8 @@ def make_run(tmp_path, data):
             stand_in(None, table[table["image_id"].isin(roles.ids(role))]).assign(role=role)
             for role in predicted
         ]
-        write_predictions(run.predictions_file, pd.concat(frames, ignore_index=True))
+        if frames:
+            write_predictions(run.predictions_file, pd.concat(frames, ignore_index=True))
         run.end("completed", data=str(data), git_commit="abc123")
         return run
 
@@ -181,7 +182,7 @@ def test_the_papers_protocol_has_no_test_and_only_itself_for_thresholds(make_run
 
 def test_where_test_is_all_that_is_held_out_it_is_scored(make_run, calls, ledger):
     """Under `singletons` there is no selection role to look at instead, so nothing is sealed."""
-    run = make_run(SplitConfig(protocol="singletons", holdout=0.15), predicted=("train",))
+    run = make_run(SplitConfig(protocol="singletons", holdout=0.15), predicted=())
     metrics = evaluate_run(run, ledger=ledger)
     assert list(metrics["roles"]) == ["test"]
     assert not ledger.exists()

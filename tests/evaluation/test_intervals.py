@@ -85,5 +85,12 @@ def test_undefined_is_null():
     assert estimate(statistic, without, level=0.9)[("always",)] == {"value": 0.5, "low": None, "high": None}
 
 
+def test_resamples_that_agree_give_no_interval():
+    """Twelve of twelve right is not known to be 1 exactly."""
+    resamples = draw_lesions(np.arange(12), np.zeros(12, dtype=int), replicates=50, seed=0)
+    found = estimate(mean_of(np.ones(12)), resamples, level=0.95)
+    assert found[("mean",)] == {"value": 1.0, "low": None, "high": None}
+
+
 def test_nest():
     assert nest({("a", "b"): 1, ("a", "c"): 2, ("d",): 3}) == {"a": {"b": 1, "c": 2}, "d": 3}

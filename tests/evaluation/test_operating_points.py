@@ -70,6 +70,12 @@ def test_threshold_by_hand():
     assert threshold_at(~positive_N & False, score_N, 0.9) is None
 
 
+def test_threshold_does_not_stumble_over_floats():
+    """0.55 · 100 is a little more than 55 in floats; 55 of the hundred are enough all the same."""
+    assert 0.55 * 100 > 55
+    assert threshold_at(np.ones(100, dtype=bool), np.arange(1.0, 101.0), 0.55) == 46
+
+
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=60),
     st.sampled_from([0.5, 0.9, 0.95, 1.0]),

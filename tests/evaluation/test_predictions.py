@@ -49,7 +49,7 @@ def test_a_float32_survives(tmp_path, make_predictions):
 
 
 def test_empty_cells(written):
-    """An age is missing, a lesion is its image's own, other words are unknown; 'None' and '0012' stay words."""
+    """A missing age, a lesion of its own, unknown for other words; 'None' and '0012' stay words."""
     table = read_predictions(damaged(written, age="", lesion_id="", sex="", site="None", image_id="0012"))
     assert np.isnan(table.loc[2, "age"])
     assert table.loc[2, ["image_id", "lesion_id", "sex", "site"]].tolist() == [

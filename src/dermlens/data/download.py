@@ -81,7 +81,6 @@ def download(
     remote: Remote,
     target: Path,
     *,
-    hosts: tuple[str, ...] | None = None,
     tell: Tell = lambda _here, _total: None,
     pause_s: float = PAUSE_S,
 ) -> Sums:
@@ -93,7 +92,6 @@ def download(
     Args:
         remote: address, size and check sums.
         target: where it shall be; its folder is made. A file that is there and fits is not fetched again.
-        hosts: instead of the remote's own.
         tell: told of progress.
         pause_s: before the second try; doubled before each further one.
 
@@ -113,7 +111,7 @@ def download(
     part = target.with_name(f"{target.name}.part")
     _refuse_full_disk(remote, part)
     reasons = []
-    for host in hosts or remote.hosts:
+    for host in remote.hosts:
         try:
             _bring(remote, host + remote.path, part, tell, pause_s)
             break

@@ -114,8 +114,8 @@ def close_hashes(hashes_NB: np.ndarray, most: int = MOST) -> list[tuple[int, int
                 break
             distance = np.bitwise_count(words[first] ^ words[first + step]).sum(axis=1)
             close = first[distance <= most]
-            for i, j in zip(order[close].tolist(), order[close + step].tolist(), strict=True):
-                found.add((min(i, j), max(i, j)))
+            # The sort is stable, so the first of two is the one with the smaller row.
+            found.update(zip(order[close].tolist(), order[close + step].tolist(), strict=True))
     return sorted(found)
 
 

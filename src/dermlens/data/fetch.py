@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,12 @@ def fetch(
         )
     destination.mkdir(parents=True, exist_ok=True)
     record = _read_record(destination, source)
-    for remote in source.remotes:
+    for official in source.remotes:
+        remote = replace(official, hosts=(base_url.rstrip("/"),)) if base_url else official
         if _is_whole(remote, destination, record["files"].get(remote.name)):
             console.print(f"{remote.name}: here already")
             continue
-        hosts = (base_url.rstrip("/"),) if base_url else None
-        sums = _download_with_bar(remote, destination, hosts, console, pause_s)
+        sums = _download_with_bar(remote, destination, console, pause_s)
         entry = _entry(remote, sums)
         target = destination / remote.name
         if target.suffix == ".zip":
@@ -112,16 +113,19 @@ def _is_whole(remote: Remote, destination: Path, entry: dict[str, Any] | None) -
     target = destination / remote.name
     if target.suffix == ".zip":
         folder = target.with_suffix("")
-        whole = folder.is_dir() and sum(1 for _ in folder.iterdir()) >= entry["unpacked"]
-        if whole:
-            target.unlink(missing_ok=True)
-        return whole
+        if not folder.is_dir():
+            return False
+        here = sum(1 for _ in folder.iterdir())
+        if here < entry["unpacked"]:
+            raise UserError(f"{folder} has {here} of {entry['unpacked']} files; remove it and fetch again")
+        target.unlink(missing_ok=True)
+        return True
     return target.is_file() and target.stat().st_size == entry["bytes"]
 
 
 def _entry(remote: Remote, sums: Sums) -> dict[str, Any]:
     return {
-        "address": remote.hosts[0] + remote.path,
+        "addresses": [host + remote.path for host in remote.hosts],
         "bytes": sums.size,
         "sha256": sums.sha256,
         "md5": sums.md5,
@@ -130,9 +134,7 @@ def _entry(remote: Remote, sums: Sums) -> dict[str, Any]:
     }
 
 
-def _download_with_bar(
-    remote: Remote, destination: Path, hosts: tuple[str, ...] | None, console: Console, pause_s: float
-) -> Sums:
+def _download_with_bar(remote: Remote, destination: Path, console: Console, pause_s: float) -> Sums:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -145,7 +147,6 @@ def _download_with_bar(
         return download(
             remote,
             destination / remote.name,
-            hosts=hosts,
             tell=lambda here, total: bar.update(task, completed=here, total=total),
             pause_s=pause_s,
         )

@@ -6,10 +6,12 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
 
+from dermlens.data.config import DataConfig
 from dermlens.data.readers.diagnoses import classes_of, code_of
 from dermlens.data.readers.source import read_source
 from dermlens.data.readers.survey import Survey
@@ -105,6 +107,21 @@ def read_table(
     )
     validated: pd.DataFrame = schema(classes).validate(table)
     return validated
+
+
+def read_configured(data: Path, config: DataConfig, *, check_files: bool = True) -> pd.DataFrame:
+    """Read a data set as a recipe's `data` section maps its columns and labels.
+
+    Args:
+        data: the data folder, or the table itself.
+        config: the section.
+        check_files: whether every listed image must be there.
+
+    Raises:
+        UserError: as `read_table`.
+    """
+    maps: dict[str, Any] = {"columns": config.columns, "labels": config.labels, "classes": config.classes}
+    return read_table(data, **maps, check_files=check_files)
 
 
 def table_sha256(table: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dermlens.atomic import write_text
 from dermlens.evaluation import report_words as words
 from dermlens.evaluation.predictions import read_predictions
-from dermlens.evaluation.report_data import read_history, training_seconds
+from dermlens.evaluation.report_data import measure_leak, read_history, training_seconds
 from dermlens.evaluation.report_numbers import count, duration, estimate, in_role_order
 from dermlens.labels import full_name
 from dermlens.runs import Run
@@ -65,7 +65,9 @@ def write_card(run: Run) -> Path:
         scores=scores,
         classes=[(code, full_name(code), scores["per_class"][code]) for code in classes],
         melanoma_words=words.melanoma_words(scores, classes),
-        protocol_words=words.protocol_words(record, recipe, metrics, roles),
+        protocol_words=words.protocol_words(
+            record, recipe, metrics, roles, measure_leak(run, predictions, roles[0])
+        ),
         limits=words.data_limits(source, classes),
         uses=USES,
         no_uses=NO_USES,

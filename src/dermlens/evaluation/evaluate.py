@@ -10,7 +10,7 @@ enters it. Another set never lets in an image of the run's own split, so it is n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pandas as pd
 from dermlens.atomic import write_json
 from dermlens.data.lesion_groups import lesion_groups
 from dermlens.data.split import Split, load_manifest
-from dermlens.data.table import read_table, table_sha256
+from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import append_entry
 from dermlens.evaluation.predictions import classes_of, read_predictions, write_predictions
@@ -78,17 +78,7 @@ def _evaluate_own(
     sealed = "selection" in held_out and not open_test
     roles = [role for role in held_out if role != "test" or not sealed]
 
-    predictions = read_predictions(run.predictions_file)
-    if "test" in roles and set(predictions.loc[predictions["role"] == "test", "image_id"]) != set(
-        split.ids("test")
-    ):
-        predictions = pd.concat(
-            [
-                predictions[predictions["role"] != "test"],
-                _predict_test(run, data, device=device, cache=cache),
-            ],
-            ignore_index=True,
-        )
+    predictions = _held_out(run, split, roles, lambda: _predict_test(run, data, device=device, cache=cache))
     classes = classes_of(predictions)
     scored = predictions[predictions["role"].isin(roles)]
     if scored.empty:
@@ -105,13 +95,28 @@ def _evaluate_own(
     return metrics
 
 
+def _held_out(
+    run: Run, split: Split, roles: Sequence[str], predict_test: Callable[[], pd.DataFrame]
+) -> pd.DataFrame:
+    """The run's predictions, with those of the test role where it is asked for and not there yet."""
+    if "test" not in roles:
+        return read_predictions(run.predictions_file)
+    if not run.predictions_file.is_file():  # training writes none where nothing but train and test is held
+        return predict_test()
+    predictions = read_predictions(run.predictions_file)
+    of_test = predictions["role"] == "test"
+    if set(predictions.loc[of_test, "image_id"]) == set(split.ids("test")):
+        return predictions
+    return pd.concat([predictions[~of_test], predict_test()], ignore_index=True)
+
+
 def _predict_test(run: Run, data: Path | None, *, device: str, cache: Path | None) -> pd.DataFrame:
     folder = data or Path(run.read_record().get("data") or "")
     if not folder.exists() or folder == Path():
         raise UserError(
             f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
         )
-    table = read_table(folder, classes=run.recipe().data.classes)
+    table = read_configured(folder, run.recipe().data)
     split: Split = load_manifest(str(run.split_file), table)
     test = table[table["image_id"].isin(split.ids("test"))].reset_index(drop=True)
     return _predict(run, test, role="test", device=device, cache=cache)
@@ -230,7 +235,7 @@ def _without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFram
     shared = int(group_N[len(roles) :].isin(group_N[: len(roles)]).sum())
     if shared:
         warnings.append(
-            f"external: {shared} images show, by their lesion ids or the list of lesions with several ids, a lesion "
-            "of the run's own split; if that is so, the scores flatter the model"
+            f"external: {shared} images show, by their lesion ids or the list of lesions with several ids, "
+            "a lesion of the run's own split; if that is so, the scores flatter the model"
         )
     return kept, warnings

@@ -8,9 +8,10 @@ class mixture at hand. pROC stratifies by default for the same reason (Robin et 
 Bithell 2000 describe the intervals).
 
 A resample is a row of weights, one per image, so that all resamples of a metric are one matrix product.
-Percentile intervals are kept as they are, without bias correction. Two limits: ECE is biased upwards and more
-so in a resample, so its interval can lie above its value; and an interval without width (all twelve recalled
-in every resample) does not mean certainty: with n of n right, the true share may be as low as 1 − 3/n.
+Percentile intervals are kept as they are, without bias correction. ECE is biased upwards, and more so in a
+resample, so its interval can lie above its value. Where all resamples agree (twelve of twelve recalled) they
+say nothing of the uncertainty, and no interval is given: one without width would read as certainty, while
+with n of n right the true share may be as low as 1 − 3/n.
 
 Shapes: N images, L lesions, R resamples.
 """
@@ -30,7 +31,7 @@ BLOCK = 64
 """Resamples scored together: bounds the memory, about 64 × N × C numbers at the widest."""
 
 DEFINED = 0.95
-"""An interval is given where at least this share of the resamples defines the metric."""
+"""An interval is given where at least this share of the resamples defines the metric, and they differ."""
 
 Place = tuple[str, ...]
 Numbers = Mapping[Place, Floats]
@@ -121,7 +122,7 @@ def nest(entries: Mapping[Place, Any]) -> dict[str, Any]:
 
 def _percentiles(value_R: Floats, tails: list[float]) -> tuple[float | None, float | None]:
     defined = value_R[np.isfinite(value_R)]
-    if len(defined) < DEFINED * len(value_R):
+    if len(defined) < DEFINED * len(value_R) or np.ptp(defined) < 1e-12:
         return None, None
     low, high = np.quantile(defined, tails)
     return float(low), float(high)

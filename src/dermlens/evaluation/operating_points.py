@@ -76,7 +76,7 @@ def threshold_at(positive_N: Bools, score_N: Floats, sensitivity: float) -> floa
     falling = np.sort(score_N[positive_N])[::-1]
     if not len(falling):
         return None
-    needed = int(np.ceil(sensitivity * len(falling) - 1e-9))  # 0.9 × 10 must be 9, whatever the last bit says
+    needed = int(np.ceil(sensitivity * len(falling) - 1e-9))  # 0.55 × 100 is 55, whatever the last bit says
     return float(falling[max(needed, 1) - 1])
 
 

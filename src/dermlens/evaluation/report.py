@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dermlens.atomic import write_text
 from dermlens.errors import UserError
+from dermlens.evaluation import report_detection as detection
 from dermlens.evaluation import report_figures as pictures
 from dermlens.evaluation import report_tables as tables
 from dermlens.evaluation import report_words as words
@@ -19,7 +20,7 @@ from dermlens.evaluation.card import write_card
 from dermlens.evaluation.figures.curves import kept_epoch
 from dermlens.evaluation.figures.gallery import worst_errors
 from dermlens.evaluation.predictions import read_predictions
-from dermlens.evaluation.report_data import RunData, find_scored, read_run_data
+from dermlens.evaluation.report_data import RunData, find_scored, measure_leak, read_run_data
 from dermlens.evaluation.report_gallery import build_gallery
 from dermlens.evaluation.report_numbers import ROLE_ORDER, count, duration, in_role_order, number
 from dermlens.labels import full_name
@@ -126,13 +127,15 @@ def _context(
         "roles_table": (
             tables.roles_table(metrics, roles, words.role_marks(roles, recipe)) if len(roles) > 1 else None
         ),
-        "protocol_words": words.protocol_words(record, recipe, metrics, roles),
+        "protocol_words": words.protocol_words(
+            record, recipe, metrics, roles, measure_leak(run, predictions, role)
+        ),
         "detection": [
             table
             for table in (
-                tables.detection_table(scores),
-                tables.operating_table(scores),
-                tables.net_benefit_table(scores),
+                detection.detection_table(scores),
+                detection.operating_table(scores),
+                detection.net_benefit_table(scores),
             )
             if table
         ],
@@ -181,7 +184,10 @@ def _facts(
     if recipe:
         model = recipe.model
         facts.add("Network", f"{model.backbone}, cut {model.cut}, attention {model.attention}")
-        facts.add("Patient metadata", model.metadata if recipe.data.metadata != "none" else "none")
+        encoder = recipe.data.metadata
+        facts.add(
+            "Patient metadata", "none" if encoder == "none" else f"encoder {encoder}, branch {model.metadata}"
+        )
     facts.add("Scored set", other.get("name"))
     facts.add("Training data" if other else "Data", record.get("data"))
     facts.add("Trained", _moment(record.get("ended")))
@@ -202,6 +208,7 @@ def _made_with(record: Mapping[str, Any], recipe: Any, seconds: float | None) ->
     facts.add("Python", record.get("python"))
     facts.add("Packages", ", ".join(f"{name} {version}" for name, version in versions.items()))
     facts.add("Machine", ", ".join(str(value) for value in machine.values() if value))
+    facts.add("Device", record.get("device"))
     facts.add("Git commit", record.get("git_commit"))
     facts.add("Seed", recipe.seed if recipe else None)
     facts.add("Trainable parameters", count(record.get("trainable_parameters", record.get("parameters"))))

@@ -53,7 +53,8 @@ def find_scored(run: Run, data: Path | None) -> Run:
     Returns:
         A folder with metrics.json and predictions.csv, the latest where a set was scored more than once.
     """
-    if data is not None:
+    own = run.read_record().get("data") if run.record_file.is_file() else None
+    if data is not None and str(data.resolve()) != own:
         scored = list((run.path / "evaluations").glob(f"{escape(data.resolve().stem)}-????????/metrics.json"))
         if scored:
             return Run(max(scored, key=lambda file: file.stat().st_mtime).parent)
@@ -97,6 +98,31 @@ def read_run_data(
 def read_history(run: Run) -> pd.DataFrame | None:
     """history.csv, where there is one."""
     return pd.read_csv(run.history_file) if run.history_file.is_file() else None
+
+
+def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, Any] | None:
+    """How many images of a role show a lesion that is also trained on, from split.csv and predictions alone.
+
+    Args:
+        run: with its split.
+        predictions: of at least that role.
+        role: the scored one.
+
+    Returns:
+        `overall` and `by_class`, shares of the scored images with a sibling in training; none where the run
+        has no split.csv.
+    """
+    if not run.split_file.is_file():
+        return None
+    roles = load_manifest(str(run.split_file)).roles
+    trained = set(roles.loc[roles["role"] == "train", "lesion_id"])
+    scored = predictions[predictions["role"] == role]
+    sibling = scored["lesion_id"].isin(trained)
+    by_class = sibling.groupby(scored["target"]).mean()
+    return {
+        "overall": float(sibling.mean()),
+        "by_class": {str(code): float(share) for code, share in by_class.items()},
+    }
 
 
 def training_seconds(history: pd.DataFrame | None) -> float | None:

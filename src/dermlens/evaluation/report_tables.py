@@ -12,11 +12,6 @@ from dermlens.labels import full_name
 if TYPE_CHECKING:
     import pandas as pd
 
-DETECTION = {
-    "melanoma": "melanoma",
-    "malignant_with_akiec": "malignant, with akiec",
-    "malignant_without_akiec": "malignant, without akiec",
-}
 OVERALL = {
     "balanced_accuracy_isic": ("mean recall (ISIC's balanced accuracy; a tie counts as wrong)", 2),
     "balanced_accuracy_ovr": ("mean of (sensitivity + specificity) / 2 (the paper's balanced accuracy)", 2),
@@ -26,7 +21,6 @@ OVERALL = {
     "log_loss": ("log loss", 3),
 }
 AVERAGED = {"precision": 2, "recall": 2, "specificity": 2, "f1": 2, "auc": 3}
-NET_BENEFIT_AT = (0.02, 0.06, 0.10, 0.20)
 NAMES = {"f1": "F1", "auc": "AUC"}
 
 
@@ -69,9 +63,9 @@ def recall_table(scores: Mapping[str, Any], role: str) -> Table:
         f"Recall per class, role {role}",
         ("class", "recall [interval]", "named correctly", "name"),
         rows,
-        "Recall (sensitivity) is the share of a class's images that the model named as that class. "
-        "An interval "
-        "without width is not certainty: with n of n right, the true share may be as low as 1 − 3/n.",
+        "Recall (sensitivity) is the share of a class's images that the model named as that class. An "
+        "interval without width is not certainty: with n of n right, the true share may be as low as 1 − "
+        "3/n.",
         words=(0, 3),
     )
 
@@ -96,9 +90,8 @@ def overall_table(scores: Mapping[str, Any], role: str) -> Table:
         f"Overall scores, role {role}",
         ("score", "value [interval]"),
         rows,
-        "Of expected calibration error, Brier score and log loss, less is better. The calibration "
-        "error grows by "
-        "resampling, so its interval can lie above its value.",
+        "Of expected calibration error, Brier score and log loss, less is better. The calibration error "
+        "grows by resampling, so its interval can lie above its value.",
     )
 
 
@@ -160,83 +153,6 @@ def roles_table(metrics: Mapping[str, Any], roles: Sequence[str], marks: Mapping
     return Table("The scored roles beside each other", ("score", *roles), rows)
 
 
-def operating_table(scores: Mapping[str, Any]) -> Table | None:
-    """Sensitivity asked for, and what came of it; none where nothing is detected."""
-    rows = []
-    for name, found in scores.get("detection", {}).items():
-        for point in found.get("operating_points", ()):
-            rows.append(
-                (
-                    DETECTION.get(name, name),
-                    number(point["sensitivity_aim"]),
-                    number(point["threshold"], 3),
-                    _fixed_on(point),
-                    estimate(point["sensitivity"]),
-                    estimate(point["specificity"]),
-                )
-            )
-    columns = ("detected", "aim", "threshold", "fixed on", "sensitivity reached", "specificity")
-    note = (
-        "The threshold on the summed probability was chosen on the role under “fixed on” to reach the aimed "
-        "sensitivity there; the last two columns are what it does on the images scored here."
-    )
-    return Table("Operating points", columns, rows, note) if rows else None
-
-
-def _fixed_on(point: Mapping[str, Any]) -> str:
-    """The role a threshold comes from, how many sought images that was, and whether it flatters."""
-    role = point.get("threshold_role") or NONE
-    positives = point.get("threshold_positives")
-    words = f"{role} ({positives} sought)" if positives is not None else role
-    return f"{words}: the same images, optimistic" if point.get("optimistic") else words
-
-
-def detection_table(scores: Mapping[str, Any]) -> Table | None:
-    """How well melanoma and malignancy are ranked."""
-    rows = [
-        (DETECTION.get(name, name), str(found.get("positives", NONE)), estimate(found.get("auc"), 3))
-        for name, found in scores.get("detection", {}).items()
-    ]
-    nevi = scores.get("melanoma_vs_histology_nevi")
-    if nevi:
-        words = f"melanoma against the {nevi['nevi']} histology-confirmed nevi alone"
-        rows.append((words, str(nevi["melanomas"]), estimate(nevi.get("auc"), 3)))
-    columns = ("detected", "images of it", "AUC [interval]")
-    note = (
-        "akiec holds precursors and a carcinoma in situ, so malignancy is given with and without it; "
-        "without, "
-        "akiec counts among the others."
-    )
-    if nevi:
-        note += (
-            " Most nevi were confirmed by follow-up and every melanoma by histology, so the ordinary "
-            "comparison "
-            "mixes how a lesion looks with how it was examined. Against nevi that also went to "
-            "histology, both "
-            "sides looked suspicious to someone: this is the harder and the fairer question."
-        )
-    return Table("Melanoma and malignancy", columns, rows, note) if rows else None
-
-
-def net_benefit_table(scores: Mapping[str, Any]) -> Table | None:
-    """Net benefit at a few thresholds; the curves show them all."""
-    rows = []
-    for name, found in scores.get("detection", {}).items():
-        for point in found.get("net_benefit", ()):
-            if any(abs(point["threshold"] - wanted) < 1e-9 for wanted in NET_BENEFIT_AT):
-                cells = [number(point.get(who), 3) for who in ("model", "all", "none")]
-                rows.append((DETECTION.get(name, name), f"{100 * point['threshold']:.0f} %", *cells))
-    columns = ("detected", "threshold", "model", "act on all", "act on none")
-    note = (
-        "Net benefit is the share of images rightly acted on, less the share wrongly acted on "
-        "weighed by the odds "
-        "of the threshold (Vickers and Elkin 2006). A model helps at a threshold where its value is "
-        "above both "
-        "others."
-    )
-    return Table("Net benefit", columns, rows, note) if rows else None
-
-
 def reliability_table(scores: Mapping[str, Any]) -> Table:
     """The bins of the reliability diagram."""
     rows = [
@@ -292,11 +208,11 @@ def people_table(people: pd.DataFrame) -> Table:
     """Age and sex of the images of each role."""
     roles = [(str(role), rows) for role, rows in people.groupby("role", sort=False)]
     rows = [("images", *(str(len(of_role)) for _, of_role in roles))]
-    quartiles = [of_role["age"].quantile([0.5, 0.25, 0.75]).tolist() for _, of_role in roles]
-    ages = [
-        f"{number(mid, 0)} [{number(low, 0)}–{number(high, 0)}]" if mid == mid else NONE
-        for mid, low, high in quartiles
-    ]
+    ages = []
+    for _, of_role in roles:
+        low, middle, high = of_role["age"].quantile([0.25, 0.5, 0.75])
+        known = of_role["age"].notna().any()
+        ages.append(f"{number(middle, 0)} [{number(low, 0)}–{number(high, 0)}]" if known else NONE)
     rows.append(("median age [quartiles], years", *ages))
     rows.append(("without an age", *(percent(of_role["age"].isna().mean()) for _, of_role in roles)))
     for sex in sorted(people["sex"].unique()):

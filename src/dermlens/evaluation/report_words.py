@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOTICE = (
-    "Research software, not a medical device: nothing on this page is a diagnosis of anyone or a "
-    "reason to act "
-    "or not to act."
+    "Research software, not a medical device: nothing here is a diagnosis of anyone or a reason to act or "
+    "not to act."
 )
 MONITORS = {
     "val_loss": "the lowest loss",
@@ -39,7 +38,11 @@ def epoch_role(recipe: Recipe | None) -> str | None:
 
 
 def protocol_words(
-    record: Mapping[str, Any], recipe: Recipe | None, metrics: Mapping[str, Any], roles: Sequence[str]
+    record: Mapping[str, Any],
+    recipe: Recipe | None,
+    metrics: Mapping[str, Any],
+    roles: Sequence[str],
+    leak: Mapping[str, Any] | None,
 ) -> list[str]:
     """The protocol, its leak and what each scored role had to do with training.
 
@@ -48,6 +51,7 @@ def protocol_words(
         recipe: of the run, where it is there.
         metrics: metrics.json.
         roles: the scored ones, the headline role first.
+        leak: of the headline role, as `measure_leak` gives it; none where it could not be measured.
 
     Returns:
         Sentences, a paragraph each.
@@ -56,10 +60,10 @@ def protocol_words(
     said = []
     if protocol and any(role in ROLE_ORDER for role in roles):  # another set was not split
         said.append(_protocol(protocol))
-        if leak := leak_words(record):
-            said.append(leak)
-        elif protocol == "paper":
-            said.append("How many of the scored images have such a sibling was not recorded in this run.")
+        if leak is not None and leak["overall"]:
+            said.append(_leak(leak))
+        elif leak is None and protocol == "paper":
+            said.append("How many of the scored images have such a sibling cannot be told without split.csv.")
     said += [_role(role, recipe, protocol) for role in roles]
     if "test" not in roles and (record.get("counts") or {}).get("test"):
         held = sum(record["counts"]["test"].values())
@@ -69,31 +73,14 @@ def protocol_words(
         said.append(
             f"Brackets are {percent(boot.get('level'))} intervals from {boot['replicates']} resamples of "
             f"{boot.get('unit', 'image')}s. They say how far a number could move with other "
-            f"{boot.get('unit', 'image')}s "
-            "from the same source; not with another training seed, and not with another clinic."
+            f"{boot.get('unit', 'image')}s from the same source; not with another training seed, and not "
+            "with another clinic."
         )
     else:
         said.append("No intervals were asked for, so small differences cannot be told from chance.")
     if metrics.get("decision") == "argmax":
         said.append("The class the model names is the one with the highest probability.")
     return said
-
-
-def leak_words(record: Mapping[str, Any]) -> str | None:
-    """The measured leak in one sentence; none where there is none or it was not measured."""
-    leak = record.get("leak") or {}
-    overall = leak.get("overall")
-    if overall is None and leak.get("images"):
-        overall = leak["siblings"] / leak["images"]
-    if not overall:
-        return None
-    by_class = leak.get("by_class") or {}
-    melanoma = by_class.get("mel")
-    among = f" (of the melanomas {percent(melanoma)})" if melanoma is not None else ""
-    return (
-        f"It leaks: {percent(overall)} of the held-out images{among} show a lesion that has another image in "
-        "training, so part of what is scored was in effect seen before."
-    )
 
 
 def role_marks(roles: Sequence[str], recipe: Recipe | None) -> dict[str, str]:
@@ -137,14 +124,13 @@ def data_limits(source: str, classes: Sequence[str]) -> list[str]:
     known = len(classes)
     closed = (
         f"The model knows {known} classes and always names one of them. Healthy skin, inflamed skin, "
-        "photographs "
-        "without a dermatoscope and any other disease get one of the same names, often with confidence."
+        "photographs without a dermatoscope and any other disease get one of the same names, often with "
+        "confidence."
     )
     if source == "synthetic":
         return [
             "The images are synthetic drawings, made to try the software out. Every number here says "
-            "whether the "
-            "software works and nothing about skin.",
+            "whether the software works and nothing about skin.",
             closed,
         ]
     if source == "ham10000":
@@ -152,15 +138,13 @@ def data_limits(source: str, classes: Sequence[str]) -> list[str]:
             "HAM10000 was collected at two places, in Vienna and in Queensland, and carries no label of skin "
             "tone. How the model does on skin tones that are rare there cannot be measured here and must be "
             "assumed to be worse.",
-            "Lesions came to the collection because someone found them worth recording, and each "
-            "class in the "
-            "share in which it was collected: precision and calibration hold for that mixture and not for a "
-            "practice or for screening.",
-            "About half of the diagnoses rest on histology, melanomas always; most nevi were confirmed by "
-            "follow-up. How a diagnosis was confirmed goes with how the lesion looked.",
-            "All images are dermoscopic, centred on one lesion and chosen for quality. Two images of "
-            "one lesion "
-            "may differ less than two clinics' cameras.",
+            "Lesions came to the collection because someone found them worth recording, and each class in "
+            "the share in which it was collected: precision and calibration hold for that mixture and not "
+            "for a practice or for screening.",
+            "A little more than half of the diagnoses rest on histology, melanomas always; most nevi were "
+            "confirmed by follow-up. How a diagnosis was confirmed goes with how the lesion looked.",
+            "All images are dermoscopic, centred on one lesion and chosen for quality; other cameras and "
+            "other habits of taking pictures are not among them.",
             closed,
         ]
     return [
@@ -173,19 +157,24 @@ def data_limits(source: str, classes: Sequence[str]) -> list[str]:
 
 def _protocol(protocol: str) -> str:
     words = {
-        "grouped": "The split is by lesion (protocol “grouped”): all images of one lesion have the "
-        "same role, so no "
-        "lesion is both trained on and scored.",
-        "paper": "The split follows the paper (protocol “paper”): single images, not lesions, were "
-        "drawn at random, "
-        "so images of one lesion can lie on both sides.",
-        "singletons": "The split follows reference [14] of the paper (protocol “singletons”): only "
-        "lesions with exactly "
-        "one image are scored, so none has a sibling in training; lesions that were photographed "
-        "more than once "
-        "are not among them.",
+        "grouped": "The split is by lesion (protocol “grouped”): all images of one lesion have the same "
+        "role, so no lesion is both trained on and scored.",
+        "paper": "The split follows the paper (protocol “paper”): single images, not lesions, were drawn at "
+        "random, so images of one lesion can lie on both sides.",
+        "singletons": "The split follows reference [14] of the paper (protocol “singletons”): only lesions "
+        "with exactly one image are scored, so none has a sibling in training; lesions that were "
+        "photographed more than once are not among them.",
     }
     return words.get(protocol, f"The split's protocol is “{protocol}”.")
+
+
+def _leak(leak: Mapping[str, Any]) -> str:
+    melanoma = leak["by_class"].get("mel")
+    among = f" (of the melanomas {percent(melanoma)})" if melanoma is not None else ""
+    return (
+        f"It leaks: {percent(leak['overall'])} of the scored images{among} show a lesion that has another "
+        "image in training, so part of what is scored was in effect seen before."
+    )
 
 
 def _role(role: str, recipe: Recipe | None, protocol: str | None) -> str:
@@ -198,16 +187,15 @@ def _role(role: str, recipe: Recipe | None, protocol: str | None) -> str:
         return f"Role {role}: the same images chose {what}{also}. Its scores are therefore optimistic."
     if role == "calibration":
         return (
-            "Role calibration: no image of it was trained on or chose anything. Nothing has been "
-            "calibrated on "
-            "it in this run, so its scores are as good as a test's."
+            "Role calibration: no image of it was trained on or chose anything. Nothing has been calibrated "
+            "on it in this run, so its scores are as good as a test's, as long as no one chooses between "
+            "runs by them."
         )
     if role == "test":
         return "Role test: held out from training and from every choice, and opened for this evaluation."
     if role == "selection":
         return "Role selection: held out; no epoch was chosen on it in this run."
     return (
-        f"Role {role}: another set than the one the run was split from. No image of the run's own "
-        "split is scored; "
-        "whether the two share lesions or patients under other ids is not known."
+        f"Role {role}: another set than the one the run was split from. No image of the run's own split is "
+        "scored; whether the two share lesions or patients under other ids is not known."
     )

@@ -114,7 +114,9 @@ def load_model(folder: Path) -> SavedModel:
             size=document.size,
         )
     try:
-        model.load_state_dict(tensors, strict=True, assign=True)
+        # copies, because a mapped file is not aligned as memory is, which changes speed and the last bits
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        model.load_state_dict(copies, strict=True, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{weights_path} does not fit the network of {document_path}: {reason}") from error

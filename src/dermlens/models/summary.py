@@ -32,7 +32,7 @@ def summarise_models() -> list[Row]:
     Returns:
         One object a backbone and cut, ready for JSON. `trainable` and `total` are ours, `total` as Keras
         counts it (with the running statistics of batch norm and the age normaliser's 3); `published_*` the
-        printed numbers or none; `difference` is published_trainable − trainable, `reason` where it comes from.
+        printed numbers or none; `difference` is published_trainable − trainable, `reason` its origin.
         `image_only` has the counts without metadata; `depth` is the layers with weights of the uncut
         backbone, `depth_at_cut` of what is left of it, `uncut_total` its parameters in Keras's sense.
     """
@@ -43,24 +43,20 @@ def summarise(name: str) -> list[Row]:
     """The objects of one backbone, one a cut."""
     entry = BACKBONES[name]
     with torch.device("meta"):
-        uncut = build_backbone(name, "plain" if entry.plain else "full")
+        backbones = {cut: build_backbone(name, cut) for cut in _CUTS if entry.has_cut(cut)}
+    uncut = backbones["plain" if entry.plain else "full"]
     rows = []
-    for cut in _CUTS:
-        if not entry.has_cut(cut):
-            continue
+    for cut, backbone in backbones.items():
         published = _published(name, cut)
         image_only = cut == "plain" or (cut == "paper" and entry.published.metadata is None)
-        metadata = "none" if image_only else "paper"
-        with torch.device("meta"):
-            backbone = build_backbone(name, cut)
-        model = _assemble(name, cut, backbone, metadata=metadata)
+        model = _assemble(name, cut, backbone, metadata="none" if image_only else "paper")
         trainable, total = count(model)
         difference = published[0] - trainable if published else None
         rows.append(
             {
                 "name": name,
                 "cut": cut,
-                "metadata": metadata,
+                "metadata": "none" if image_only else "paper",
                 "input": model.size,
                 "feature_map": [*model.feature_shape[1:], model.feature_shape[0]],
                 "trainable": trainable,
@@ -124,9 +120,9 @@ def notes(rows: list[Row]) -> list[str]:
     """What the table cannot say in a cell."""
     found = [
         "Cuts: paper, where the authors' code cuts; full, the last feature map; plain, the uncut network.",
-        "Built with Soft-Attention (original kernel), flatten and the paper's metadata branch; vgg16 paper without"
-        " metadata, plain with neither. Totals are Keras's: with the statistics of batch norm. Difference:"
-        " published trainable − trainable. Depth: layers with weights of the uncut network.",
+        "Built with Soft-Attention (original kernel), flatten and the paper's metadata branch; vgg16 paper"
+        " without metadata, plain with neither. Totals are Keras's: with the statistics of batch norm."
+        " Difference: published trainable − trainable. Depth: layers with weights of the uncut network.",
     ]
     for row in rows:
         if row["difference"]:

@@ -61,11 +61,9 @@ class EpochBatches(pl.LightningDataModule):
             "train", self.recipe.train.batch_size // self.world, epoch=epoch, shuffle=True, plan=plan
         )
 
-    def val_dataloader(self) -> Batches | list[Batches]:
+    def val_dataloader(self) -> Batches:
         """The images that give `val_*`."""
         role = self.recipe.train.monitor_role
-        if role == "none":
-            return []
         return self._batches(role, max(self.recipe.train.batch_size, VALIDATION_BATCH))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

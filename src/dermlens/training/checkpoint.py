@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         del map_location, weights_only
         try:
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as error:
+        except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
             raise UserError(
                 f"{path} is not a checkpoint that can be read: delete it to begin anew"
             ) from error

@@ -15,7 +15,7 @@ import pandas as pd
 from dermlens.data.cache import PixelCache, open_cache
 from dermlens.data.metadata import MetadataEncoder, make_encoder
 from dermlens.data.split import Split, check_disjoint, load_manifest, resolve_split
-from dermlens.data.table import read_table
+from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.models.table import BACKBONES
 from dermlens.recipe import Recipe
@@ -65,7 +65,7 @@ def read_inputs(
         UserError: whatever is wrong with the data, or a role that the recipe watches is not in the split.
     """
     classes = recipe.data.classes
-    table = read_table(data, classes=classes)
+    table = read_configured(data, recipe.data)
     split = resolve_split(table, recipe.split) if manifest is None else load_manifest(str(manifest), table)
     warnings = check_disjoint(split, table, split.protocol)
     _check_roles(recipe, split)

@@ -63,12 +63,21 @@ class LesionTask(pl.LightningModule):
         return logits_BC
 
     def on_train_epoch_start(self) -> None:
-        """Every epoch begins from its own seed: a run resumed at an epoch goes on as if never stopped."""
-        seed = drawn_seed(self.seed, self.current_epoch, self.global_rank, "network")
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - whatever a library draws from it shall repeat too
-        torch.manual_seed(seed)
+        """Begin to count."""
         self.train_tally = Tally(self.num_classes, self.device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Every epoch goes on from its own seed, so that a run resumed there goes on as if never stopped.
+
+        At the first step and not before: making the iterator of a loader draws from the generator as well, and
+        Lightning makes one more in an epoch that another has preceded.
+        """
+        del batch
+        if batch_idx == 0:
+            seed = drawn_seed(self.seed, self.current_epoch, self.global_rank, "network")
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 - whatever a library draws from it shall repeat too
+            torch.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted loss of a batch."""
@@ -77,6 +86,12 @@ class LesionTask(pl.LightningModule):
         loss: Tensor = self.loss(logits_BC, batch["target"])
         self.train_tally.add(loss, logits_BC, batch["target"])
         return loss
+
+    def on_validation_start(self) -> None:
+        """Let every process score the same network: batch-norm statistics are each process's own in training."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
@@ -92,7 +107,7 @@ class LesionTask(pl.LightningModule):
         """Publish `val_*`, for the callbacks that act on them."""
         summary = self.val_tally.summary(self._total)
         self.val_summary = {f"val_{name}": value for name, value in summary.items()}
-        self.log_dict(self.val_summary)
+        self.log_dict(self.val_summary, sync_dist=True)  # the same in all processes already; Lightning asks
 
     def train_summary(self) -> dict[str, float]:
         """`train_loss` and `train_accuracy` of the epoch, over all processes.

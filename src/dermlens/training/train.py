@@ -196,6 +196,7 @@ def _trainer(
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
+        limit_val_batches=0 if recipe.train.monitor_role == "none" else 1.0,
         log_every_n_steps=1,
         enable_model_summary=False,
         enable_progress_bar=sys.stdout.isatty(),

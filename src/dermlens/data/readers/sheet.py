@@ -42,12 +42,12 @@ class Sheet:
 
 
 def read_header(path: Path) -> tuple[str, ...]:
-    """The columns of a CSV file, empty for an empty file; () too for one that is no UTF-8 text."""
+    """The columns of a CSV file; none where it is empty, no UTF-8 text, or may not be read."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline(1 << 20)
         return tuple(name.strip() for name in next(csv.reader([first], delimiter=_delimiter(first)), []))
-    except (UnicodeDecodeError, csv.Error):
+    except (OSError, UnicodeDecodeError, csv.Error):
         return ()
 
 
@@ -62,6 +62,8 @@ def read_sheet(path: Path) -> Sheet:
             delimiter = _delimiter(file.readline())
             file.seek(0)
             lines = list(csv.reader(file, delimiter=delimiter))
+    except OSError as error:
+        raise UserError(f"{path} may not be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8") from error
     except csv.Error as error:

@@ -40,12 +40,13 @@ def read_source(
             found = survey(Path(os.path.normpath(source.parent / "..")))
         return _read(source, found, columns), found
     found = survey(source)
-    table = _table(found, columns)
+    table = _the_one(source, found.tables, columns)
+    folders = class_names(found)
+    if table is None and columns is None and any(name in known or name.lower() in known for name in folders):
+        return read_class_folders(found), found
+    table = table or _the_one(source, _above(source), columns)
     if table is not None:
         return _read(table, found, columns), found
-    folders = class_names(found)
-    if columns is None and any(name in known or name.lower() in known for name in folders):
-        return read_class_folders(found), found
     if found.tables:
         return _read(found.tables[0], found, columns), found  # its reader says which column is missing
     if found.images:
@@ -63,13 +64,18 @@ def _read(table: Path, found: Survey, columns: Mapping[str, str] | None) -> pd.D
     return read_columns(read_sheet(table), columns)
 
 
-def _table(found: Survey, columns: Mapping[str, str] | None) -> Path | None:
-    """The one file that is the table: the nearest in the folder, else one above a folder of images alone."""
-    fit = [table for table in found.tables if _fits(read_header(table), columns)]
-    if not fit:
-        above = Path(os.path.normpath(found.folder / ".."))
-        fit = [file for file in sorted(above.iterdir()) if is_table_name(file.name) and file.is_file()]
-        fit = [table for table in fit if _fits(read_header(table), columns)]
+def _above(folder: Path) -> list[Path]:
+    """What may be the table of a folder that holds images alone."""
+    above = Path(os.path.normpath(folder / ".."))
+    try:
+        return [file for file in sorted(above.iterdir()) if is_table_name(file.name) and file.is_file()]
+    except PermissionError:  # the folder above may be nobody's business
+        return []
+
+
+def _the_one(source: Path, tables: Sequence[Path], columns: Mapping[str, str] | None) -> Path | None:
+    """Of several files the one that is the table: the nearest to the top that has the columns."""
+    fit = [table for table in tables if _fits(read_header(table), columns)]
     nearest_to_top = [table for table in fit if len(table.parts) == len(fit[0].parts)]
     # Harvard Dataverse keeps the truth of the ISIC 2018 test set in HAM10000's record; to a one-hot truth, a
     # table of the other form is a companion.
@@ -78,7 +84,7 @@ def _table(found: Survey, columns: Mapping[str, str] | None) -> Path | None:
     nearest_to_top = named[:1] or onehot or nearest_to_top
     if len(nearest_to_top) > 1:
         raise UserError(
-            f"{found.folder} holds several tables: {', '.join(map(str, nearest_to_top))}; "
+            f"{source} holds several tables: {', '.join(map(str, nearest_to_top))}; "
             "name the one that is meant"
         )
     return nearest_to_top[0] if nearest_to_top else None

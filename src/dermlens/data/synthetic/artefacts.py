@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dermlens.data.synthetic.canvas import FRAME_MM, Field, blurred, drawn, ramp
+from dermlens.data.synthetic.canvas import FRAME_MM
+from dermlens.data.synthetic.fields import Field, blurred, drawn, ramp
 
 HAIR_3 = np.array([0.16, 0.11, 0.09], np.float32)
 INK_3 = np.array([0.65, 0.70, 0.25], np.float32)

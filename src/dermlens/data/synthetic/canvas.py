@@ -1,19 +1,16 @@
 """The sheet a synthetic lesion is painted on: maps of what absorbs light, and the brushes that fill them.
 
-Lengths are millimetres on the skin: a picture is `FRAME_MM` high, whatever its size in pixels. Shape suffixes:
-H, W rows and columns of the sheet; N points; 2 is (x, y).
+Lengths are millimetres on the skin: a picture is `FRAME_MM` high, whatever its size in pixels. Shape
+suffixes: H, W rows and columns of the sheet; N points; 2 is (x, y).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
 
-Field = NDArray[np.float32]
+from dermlens.data.synthetic.fields import Field, Stroke, blurred, drawn, ramp, smooth_noise
 
 FRAME_MM = 15.0
 """Height of the field of view: what 450 rows of a HAM10000 picture show, roughly."""
@@ -21,65 +18,6 @@ FRAME_MM = 15.0
 LAYERS = ("melanin", "deep", "blood", "keratin", "white")
 """Brown pigment, pigment deep in the dermis (blue-grey), haemoglobin, yellow keratin: optical densities;
 white (scar, scale, cysts): share of the light that is scattered back before it reaches the others."""
-
-
-def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: float) -> Field:
-    """Noise without a preferred direction, mean 0 and standard deviation 1.
-
-    Args:
-        rng: where the numbers come from; how many are drawn does not depend on `shape` unless its proportions do.
-        shape: rows and columns.
-        cells: how many independent values fit along the longer side.
-
-    Returns:
-        (H, W) field, bicubic between the values.
-    """
-    longer = max(shape)
-    rows, columns = (max(2, round(cells * side / longer)) for side in shape)
-    grid = rng.standard_normal((rows + 4, columns + 4), dtype=np.float32)
-    # Two cells at each edge stay outside: interpolation flattens there.
-    box = (2.0, 2.0, columns + 2.0, rows + 2.0)
-    values = np.asarray(Image.fromarray(grid).resize(shape[::-1], Image.Resampling.BICUBIC, box=box))
-    few = values[::4, ::4]
-    return (values - few.mean()) / (few.std() + np.float32(1e-6))
-
-
-def drawn(
-    shape: tuple[int, int], strokes: Iterable[tuple[Field, float, float]] = (), discs: Iterable[Field] = ()
-) -> Field:
-    """Lines and discs with smooth edges, drawn at twice the size and reduced.
-
-    Args:
-        shape: rows and columns.
-        strokes: (points_N2 in pixels, width in pixels, level in 0 … 1) each.
-        discs: (x, y, radius) in pixels and a level in 0 … 1, each an array of four.
-
-    Returns:
-        (H, W) field in 0 … 1; what is drawn later covers what was drawn before.
-    """
-    picture = Image.new("L", (2 * shape[1], 2 * shape[0]))
-    pen = ImageDraw.Draw(picture)
-    for points_N2, width, level in strokes:
-        # A line thinner than half a pixel fades instead of vanishing.
-        ink = round(255 * level * min(1.0, 2 * width))
-        pen.line([(2 * x, 2 * y) for x, y in points_N2.tolist()], ink, max(1, round(2 * width)), "curve")
-    for x, y, radius, level in discs:
-        ink = round(255 * level * min(1.0, 2 * radius))
-        r = max(radius, 0.5)
-        pen.ellipse((2 * (x - r), 2 * (y - r), 2 * (x + r), 2 * (y + r)), ink)
-    return np.asarray(picture.reduce(2), np.float32) / 255
-
-
-def blurred(field_HW: Field, radius: float) -> Field:
-    """A field in 0 … 1 through a Gaussian of `radius` pixels, in 8-bit steps."""
-    picture = Image.fromarray(np.rint(field_HW.clip(0, 1) * 255).astype(np.uint8))
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
-
-
-def ramp(field_HW: Field, low: float, high: float) -> Field:
-    """0 below `low`, 1 above `high`, a smooth step between; falling if `low` > `high`."""
-    t = ((field_HW - low) / (high - low)).clip(0, 1)
-    return t * t * (3 - 2 * t)
 
 
 @dataclass
@@ -99,6 +37,16 @@ class Outline:
     lobes: float = 0.06
     ragged: float = 0.04
     softness: float = 0.5
+
+
+def radius_around(rng: np.random.Generator, middle: float) -> float:
+    """A radius in mm, log-normal around `middle`, never so large that the lesion leaves the picture."""
+    return float(np.clip(middle * rng.lognormal(0, 0.3), 1.2, 6.0))
+
+
+def chance(rng: np.random.Generator, probability: float) -> bool:
+    """True with the given probability."""
+    return bool(rng.random() < probability)
 
 
 @dataclass
@@ -133,10 +81,8 @@ class Canvas:
         self.scale = min(self.scale, self.scale * 0.45 * FRAME_MM / self.reach)
         side = 2 * int(np.ceil(self.reach * self.scale))
         axis = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / np.float32(self.scale)
-        self.x_HW, self.y_HW = (
-            np.broadcast_to(axis, (side, side)),
-            np.broadcast_to(axis[:, None], (side, side)),
-        )
+        self.x_HW = np.broadcast_to(axis, (side, side))
+        self.y_HW = np.broadcast_to(axis[:, None], (side, side))
         stretch = np.float32(outline.elongation**0.5)
         angle_HW = np.arctan2(self.y_HW * stretch, self.x_HW / stretch)
         reach_HW = np.hypot(self.y_HW * stretch, self.x_HW / stretch)
@@ -217,23 +163,33 @@ class Canvas:
             total_HW += np.cos(x_HW * (wave * np.float32(np.cos(a))) + y_HW * (wave * np.float32(np.sin(a))))
         return (3 - total_HW) / np.float32(4.5)
 
-    def points(self, count: int, low: float, high: float) -> Field:
-        """Up to `count` places in pixels whose depth lies in `low` … `high`; (N, 2)."""
-        tries_N2 = self.rng.integers(0, self.shape[0], (8 * count + 8, 2))
+    def reticulate(self, amount: float, disorder: float, low: float = 0.0) -> None:
+        """A pigment network: brown lines around pale holes, from depth `low` outwards."""
+        mesh_HW = self.mesh(self.rng.uniform(0.38, 0.62), disorder)
+        line_HW = (mesh_HW * 1.6 - 0.6).clip(0, 1) * (0.75 + 0.35 * self.noise(1.2)).clip(0.1, 1.4)
+        zone_HW = ((self.depth_HW - low) * 6).clip(0, 1) * ((1.15 - self.depth_HW) * 6).clip(0, 1)
+        self.add("melanin", amount * line_HW, self.inside_HW * zone_HW)
+
+    def within(self, depth: float) -> Field:
+        """1 up to a depth, 0 beyond."""
+        return (self.depth_HW < depth).astype(np.float32)
+
+    def points(self, count: tuple[int, int], low: float, high: float) -> Field:
+        """Places in pixels whose depth lies in `low` … `high`, a random number of them in a range; (N, 2)."""
+        most = int(self.rng.integers(*count))
+        tries_N2 = self.rng.integers(0, self.shape[0], (8 * most + 8, 2))
         depth_N = self.depth_HW[tries_N2[:, 1], tries_N2[:, 0]]
-        return tries_N2[(depth_N >= low) & (depth_N <= high)][:count].astype(np.float32)
+        return tries_N2[(depth_N >= low) & (depth_N <= high)][:most].astype(np.float32)
 
     def dots(self, points_N2: Field, radius: tuple[float, float], blur: float = 0.03) -> Field:
         """Round dots at `points_N2`, radii in mm between the two given, some paler than others; 0 … 1."""
         count = len(points_N2)
         radius_N = self.rng.uniform(*radius, count) * self.scale
         level_N = self.rng.uniform(0.55, 1, count)
-        sheet_HW = drawn(self.shape, discs=np.column_stack([points_N2, radius_N, level_N]))
+        sheet_HW = drawn(self.shape, discs_N4=np.column_stack([points_N2, radius_N, level_N]))
         return blurred(sheet_HW, blur * self.scale)
 
-    def tree(
-        self, start: tuple[float, float], heading: float, length: float, width: float
-    ) -> list[tuple[Field, float, float]]:
+    def tree(self, start: tuple[float, float], heading: float, length: float, width: float) -> list[Stroke]:
         """A vessel that branches and thins, as strokes for `drawn`.
 
         Args:
@@ -243,23 +199,23 @@ class Canvas:
             width: of the trunk, mm.
         """
         rng = self.rng
-        strokes = []
+        strokes: list[Stroke] = []
         todo = [(start, heading, length, width)]
         while todo and len(strokes) < 40:
             (x, y), heading, length, width = todo.pop(0)
             bends = heading + np.cumsum(rng.normal(0, 0.28, 7))
             steps = np.column_stack([np.cos(bends), np.sin(bends)]) * length / 7
-            path = np.vstack([[x, y], [x, y] + np.cumsum(steps, axis=0)])
+            path = np.cumsum(np.vstack([[x, y], steps]), axis=0)
             pixels = (path * self.scale + (self.shape[0] - 1) / 2).astype(np.float32)
             strokes.append((pixels, width * self.scale, float(rng.uniform(0.7, 1))))
             if width > 0.05:
                 for side in (-1, 1):
-                    at = path[rng.integers(3, 8)]
-                    turn = bends[-1] + side * rng.uniform(0.4, 0.9)
-                    todo.append(((at[0], at[1]), turn, length * rng.uniform(0.5, 0.8), width * 0.68))
+                    x, y = path[rng.integers(3, 8)].tolist()
+                    turn = float(bends[-1]) + side * rng.uniform(0.4, 0.9)
+                    todo.append(((x, y), turn, length * rng.uniform(0.5, 0.8), width * 0.68))
         return strokes
 
-    def rays(self, count: int, length: float, width: float) -> Field:
+    def rays(self, count: tuple[int, int], length: float, width: float) -> Field:
         """Streaks that stand on the border and point outwards; 0 … 1."""
         middle = (self.shape[0] - 1) / 2
         strokes = []

@@ -37,7 +37,8 @@ def write_synthetic(
 
     Returns:
         The folder, with `HAM10000_metadata.csv` (eight columns), `images/<id>.jpg` and
-        `masks/<id>_segmentation.png` (1 bit; the lesion is white). The metadata come last: a folder without them is incomplete.
+        `masks/<id>_segmentation.png` (1 bit; the lesion is white). The metadata come last: a folder without
+        them is incomplete.
 
     Raises:
         UserError: the folder holds a data set already, or a number is too small.
@@ -110,31 +111,32 @@ def _write_picture(
         Image.fromarray(mask_HW).save(part, "PNG")
 
 
-def contact_sheet(path: Path, *, columns: int = 8, seed: int = 0, size: tuple[int, int] = (135, 180)) -> Path:
-    """A picture with one row of lesions for each class, named at the left.
+def contact_sheet(path: Path, *, columns: int = 8, seed: int = 0, size: tuple[int, int] = (99, 132)) -> Path:
+    """A picture with one row of lesions for each class, named at the left, as in docs/images.
 
-    The sheet in the documentation is made by
-    `python -c "from pathlib import Path; from dermlens.data.synthetic import contact_sheet as c; c(Path('docs/images/synthetic_lesions.png'))"`.
+        from dermlens.data.synthetic import contact_sheet
+        contact_sheet(Path("docs/images/synthetic_lesions.png"))
 
     Args:
-        path: PNG to write.
+        path: PNG to write, in 256 colours.
         columns: lesions of each class.
         seed: of the lesions.
-        size: rows and columns of one picture on the sheet; it is rendered at twice that.
+        size: rows and columns of one picture on the sheet; it is rendered at three times that.
 
     Returns:
         The path.
     """
     rows, width = size
-    left, gap = 44, 4
+    left, gap = 40, 3
     sheet = Image.new("RGB", (left + columns * (width + gap), len(CLASSES) * (rows + gap)), "white")
     pen = ImageDraw.Draw(sheet)
     for r, dx in enumerate(CLASSES):
         y = r * (rows + gap)
         pen.text((4, y + rows / 2 - 6), dx, "black")
         for c in range(columns):
-            [(image_HW3, _)] = render(dx, 1, [seed, r, c], (2 * rows, 2 * width))
-            sheet.paste(Image.fromarray(image_HW3).reduce(2), (left + c * (width + gap), y))
+            [(image_HW3, _)] = render(dx, 1, [seed, r, c], (3 * rows, 3 * width))
+            sheet.paste(Image.fromarray(image_HW3).reduce(3), (left + c * (width + gap), y))
     with atomic_path(path) as part:
-        sheet.save(part, "PNG", optimize=True)
+        palette = sheet.quantize(256, kmeans=2)
+        sheet.quantize(palette=palette).save(part, "PNG", optimize=True)
     return path

@@ -1,8 +1,8 @@
-"""From a painted lesion to a picture: skin, the angle it is seen at, light, hair and what else a dermatoscope adds.
+"""From a painted lesion to a picture: skin, the angle it is seen at, light, and what lies between.
 
-Nothing here knows the diagnosis. Light passes pigment on its way in and out, so densities add and the picture is
-skin · exp(−Σ density); how much red, green and blue each pigment absorbs sets its colour. Shape suffixes: K layers,
-H, W rows and columns, 3 colours, which come first here because NumPy is several times faster on planes.
+Nothing here knows the diagnosis. Light passes pigment on its way in and out, so densities add and the picture
+is skin · exp(−Σ density); how much red, green and blue each pigment absorbs sets its colour. Shape suffixes:
+K layers, H, W rows and columns, 3 colours, which come first because NumPy is several times faster on planes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from dermlens.data.synthetic.artefacts import add_dermatoscope, add_hair
-from dermlens.data.synthetic.canvas import FRAME_MM, LAYERS, Canvas, Field, smooth_noise
+from dermlens.data.synthetic.canvas import FRAME_MM, LAYERS, Canvas
+from dermlens.data.synthetic.fields import Field, smooth_noise
 
 ABSORPTION_3K = np.array(
     [
         # melanin, deep, blood, keratin: the first four of LAYERS
-        [0.62, 0.95, 0.16, 0.05],
-        [0.95, 0.72, 0.95, 0.22],
-        [1.20, 0.45, 0.72, 0.75],
+        [0.62, 1.00, 0.16, 0.05],
+        [0.95, 0.70, 0.95, 0.22],
+        [1.20, 0.34, 0.72, 0.75],
     ],
     np.float32,
 )
@@ -33,7 +34,10 @@ DEEPEST = 3.5
 SCATTER_3 = np.array([0.95, 0.90, 0.86], np.float32)
 """Colour of scar, scale and cysts."""
 
-SKINS = np.array([[0.93, 0.76, 0.71], [0.94, 0.67, 0.67], [0.90, 0.72, 0.60], [0.83, 0.66, 0.69]], np.float32)
+RED_GREEN, YELLOW_BLUE = np.array([0.5, -1.0, 0.5]), np.array([0.5, 0.3, -1.0])
+"""Directions in which white balance drifts, log of red, green, blue."""
+
+SKINS = np.array([[0.93, 0.76, 0.72], [0.94, 0.66, 0.68], [0.90, 0.72, 0.61], [0.82, 0.67, 0.72]], np.float32)
 """Pale, pink, tan, violet; a patient's skin is a mixture."""
 
 
@@ -59,10 +63,10 @@ class Skin:
     def draw(cls, rng: np.random.Generator) -> Skin:
         """A random patient's."""
         colour_3 = (rng.dirichlet([0.8, 0.8, 0.5, 0.4]) @ SKINS * rng.uniform(0.9, 1.05)).astype(np.float32)
-        hairs = [0, rng.integers(2, 9), rng.integers(10, 26), rng.integers(35, 60)]
+        hairs = [0, int(rng.integers(2, 9)), int(rng.integers(10, 26)), int(rng.integers(35, 60))]
         return cls(
             colour_3=colour_3,
-            mottle=0.018 * rng.lognormal(0, 0.6),
+            mottle=min(0.03, 0.014 * rng.lognormal(0, 0.5)),
             furrows=rng.uniform(0.0, 0.05),
             hairs=int(rng.choice(hairs, p=[0.5, 0.28, 0.17, 0.05])),
             hair_shade=rng.uniform(0.55, 0.95),
@@ -83,17 +87,26 @@ def photograph(
     Returns:
         image_HW3 in RGB, and the mask of the lesion, of the same rows and columns.
     """
-    layers_KHW, white_HW, mask_HW = _seen(canvas, _placement(canvas, rng, size), size)
-    layers_KHW[[0, 2]] += _mottle(skin, rng, size)
-    density_3HW = (ABSORPTION_3K @ layers_KHW.reshape(4, -1)).reshape(3, *size)
-    density_3HW += _furrows(skin, rng, size)
-    np.negative(density_3HW, out=density_3HW)
-    image_3HW = np.exp(density_3HW, out=density_3HW)
-    image_3HW *= skin.colour_3[:, None, None]
-    image_3HW += white_HW * (SCATTER_3[:, None, None] - image_3HW)
+    layers, white_HW, mask_HW = _seen(canvas, _placement(canvas, rng, size), size)
+    pigment_HW, blood_HW = _mottle(skin, rng, size)
+    layers[0] += pigment_HW
+    layers[2] += blood_HW
+    relief_HW = _furrows(skin, rng, size)
+    image_3HW = np.empty((3, *size), np.float32)
+    for plane_HW, absorption_K, colour, scatter in zip(
+        image_3HW, ABSORPTION_3K, skin.colour_3, SCATTER_3, strict=True
+    ):
+        # Summed layer by layer, not as a matrix product, whose rounding may change with the threads in use.
+        density_HW = relief_HW.copy()
+        for layer_HW, absorption in zip(layers, absorption_K, strict=True):
+            density_HW += layer_HW * absorption
+        np.exp(np.negative(density_HW, out=density_HW), out=plane_HW)
+        plane_HW *= colour
+        plane_HW += white_HW * (scatter - plane_HW)
     add_hair(image_3HW, rng, skin.hairs, skin.hair_shade)
+    cast_3 = np.exp(rng.normal(0, 0.035) * RED_GREEN + rng.normal(0, 0.05) * YELLOW_BLUE).astype(np.float32)
     image_3HW *= _light(rng, size)
-    image_3HW *= np.exp(rng.normal(0, [0.03, 0.045, 0.06])).astype(np.float32)[:, None, None]
+    image_3HW *= cast_3[:, None, None]
     add_dermatoscope(image_3HW, rng)
     image_3HW += rng.standard_normal(size, dtype=np.float32) * np.float32(rng.uniform(0.003, 0.010))
     image_3HW *= 255
@@ -120,28 +133,26 @@ def _placement(canvas: Canvas, rng: np.random.Generator, size: tuple[int, int]) 
 
 def _seen(
     canvas: Canvas, place: tuple[float, ...], size: tuple[int, int]
-) -> tuple[Field, Field, NDArray[np.bool_]]:
+) -> tuple[list[Field], Field, NDArray[np.bool_]]:
     """The four densities, the white and the mask as the camera has them in view.
 
     Pillow turns all bands of an 8-bit picture in one pass, much faster than as many planes of floats.
     """
     densities_HWK = np.stack([canvas.layers[name] for name in LAYERS[:4]], axis=-1)
     densities_HWK = (densities_HWK * np.float32(255 / DEEPEST)).clip(0, 255).astype(np.uint8)
-    inside_HW = (canvas.depth_HW < 1).astype(np.float32)
-    others_HWK = np.stack([canvas.layers["white"].clip(0, 0.9), inside_HW, inside_HW], axis=-1)
-    others_HWK = (others_HWK * np.float32(255)).astype(np.uint8)
-    how = (size[::-1], Image.Transform.AFFINE, place, Image.Resampling.BILINEAR)
     # As CMYK, four plain bands: an RGBA picture would have its colours multiplied by the fourth.
-    four_HWK = np.asarray(
-        Image.frombytes("CMYK", canvas.shape[::-1], densities_HWK.tobytes()).transform(*how)
-    )
-    three_HWK = np.asarray(Image.fromarray(others_HWK).transform(*how))
-    layers_KHW = four_HWK.transpose(2, 0, 1).astype(np.float32) * np.float32(DEEPEST / 255)
-    return layers_KHW, three_HWK[..., 0].astype(np.float32) / 255, three_HWK[..., 1] > 127
+    densities = Image.frombytes("CMYK", canvas.shape[::-1], densities_HWK.tobytes())
+    white = Image.fromarray((canvas.layers["white"].clip(0, 0.9) * np.float32(255)).astype(np.uint8))
+    inside = Image.fromarray((canvas.depth_HW < 1).astype(np.uint8))
+    how = (size[::-1], Image.Transform.AFFINE, place)
+    four_HWK = np.asarray(densities.transform(*how, Image.Resampling.BILINEAR))
+    layers = [four_HWK[..., k].astype(np.float32) * np.float32(DEEPEST / 255) for k in range(4)]
+    white_HW = np.asarray(white.transform(*how, Image.Resampling.BILINEAR), np.float32) / np.float32(255)
+    return layers, white_HW, np.asarray(inside.transform(*how, Image.Resampling.NEAREST)) > 0
 
 
-def _mottle(skin: Skin, rng: np.random.Generator, size: tuple[int, int]) -> Field:
-    """Slow unevenness of pigment and of blood, (2, H, W); worked out at a third of the size, being smooth."""
+def _mottle(skin: Skin, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Field, Field]:
+    """Slow unevenness of pigment and of blood, (H, W) each; made at a third of the size, being smooth."""
     small = (size[0] // 3, size[1] // 3)
     planes = []
     for strength in (0.7, 1.6):
@@ -152,7 +163,7 @@ def _mottle(skin: Skin, rng: np.random.Generator, size: tuple[int, int]) -> Fiel
         # Freckles and sun spots.
         spots_HW = smooth_noise(rng, small, rng.uniform(12, 30)) - np.float32(1.3)
         planes[0] += np.float32(rng.uniform(0.03, 0.12)) * spots_HW.clip(0)
-    return np.stack([_enlarged(plane, size) for plane in planes])
+    return _enlarged(planes[0], size), _enlarged(planes[1], size)
 
 
 def _furrows(skin: Skin, rng: np.random.Generator, size: tuple[int, int]) -> Field:
@@ -164,7 +175,8 @@ def _furrows(skin: Skin, rng: np.random.Generator, size: tuple[int, int]) -> Fie
 
 
 def _enlarged(field_HW: Field, size: tuple[int, int]) -> Field:
-    return np.asarray(Image.fromarray(field_HW).resize(size[::-1], Image.Resampling.BILINEAR))
+    picture = Image.fromarray(field_HW).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(picture, np.float32)
 
 
 def _light(rng: np.random.Generator, size: tuple[int, int]) -> Field:
@@ -175,4 +187,5 @@ def _light(rng: np.random.Generator, size: tuple[int, int]) -> Field:
     fall = np.float32(rng.uniform(0, 0.14))
     # Over-exposure would wash the lesion out; under-exposure is common.
     exposure = np.float32(min(1.08, 0.98 * rng.lognormal(0, 0.07)))
-    return exposure * (1 + slope_x * x_1W + slope_y * y_H1 - fall * (x_1W**2 + y_H1**2))
+    light_HW: Field = exposure * (1 + slope_x * x_1W + slope_y * y_H1 - fall * (x_1W**2 + y_H1**2))
+    return light_HW

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dermlens.errors import UserError
 from dermlens.evaluation.figures.style import BLUE, class_mark, panels, run_mark, save_figure, title
-from dermlens.evaluation.report_numbers import estimate, in_role_order
+from dermlens.evaluation.report_numbers import NONE, estimate, in_role_order
 from dermlens.runs import Run
 
 MEASURES = {"recall": "Recall (sensitivity)", "f1": "F1", "precision": "Precision", "auc": "AUC"}
@@ -110,9 +110,11 @@ def _draw_bars(
         labelled = False
         for place, code in enumerate(classes):
             value = metrics["roles"][role]["per_class"][code][measure]
+            x = place - 0.41 + width * (index + 0.5)
+            if not value["value"]:  # no bar to be seen: none right, or nothing to count
+                axis.text(x, 0.01, "0" if value["value"] == 0 else NONE, ha="center", fontsize=9)
             if value["value"] is None:
                 continue
-            x = place - 0.41 + width * (index + 0.5)
             axis.bar(
                 x, value["value"], width,
                 color=mark.color, hatch=mark.hatch, edgecolor="white", linewidth=0.8,
@@ -120,13 +122,17 @@ def _draw_bars(
             )  # fmt: skip
             labelled = True
             _whisker(axis, value, x, across=True)
-    supports = scores[0]["roles"][role]["per_class"]
-    ticks = [f"{code}\nn = {supports[code]['support']}" for code in classes]
-    axis.set_xticks(range(len(classes)), ticks)
+    axis.set_xticks(range(len(classes)), [_tick(code, scores, role) for code in classes])
     axis.set_ylim(0, 1.02)
     axis.grid(False, axis="x")
     axis.set_ylabel(MEASURES[measure])
     title(axis, f"{MEASURES[measure]} per class, role {role}")
+
+
+def _tick(code: str, scores: Sequence[Mapping[str, Any]], role: str) -> str:
+    """A class with its number of images, where all runs have the same."""
+    supports = {metrics["roles"][role]["per_class"][code]["support"] for metrics in scores}
+    return f"{code}\nn = {supports.pop()}" if len(supports) == 1 else code
 
 
 def _whisker(axis: Axes, value: Mapping[str, float | None], place: float, *, across: bool) -> None:

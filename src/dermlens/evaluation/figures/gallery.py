@@ -118,8 +118,9 @@ def error_gallery(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], 
         A figure with one pair of axes a picture.
     """
     rows = max(1, -(-len(images) // columns))
-    figure = Figure(figsize=(2.0 * columns, 2.35 * rows), dpi=DPI, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(2.0 * columns, 2.35 * rows), dpi=DPI, facecolor="white")
     grid = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(0.01, 0.0, 0.99, 1 - 0.37 / (2.35 * rows), wspace=0.04, hspace=0.18)
     for axis in grid.flat:
         axis.set_axis_off()
     for axis, image_HWC, caption in zip(grid.flat, images, captions, strict=False):

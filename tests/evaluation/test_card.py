@@ -1,0 +1,80 @@
+"""The model card: the run's numbers, what the model is not for, and where its data end."""
+
+from __future__ import annotations
+
+import pytest
+
+from dermlens.errors import UserError
+from dermlens.evaluation.card import write_card
+from dermlens.labels import full_name
+from dermlens.runs import Run
+
+
+@pytest.fixture(scope="module")
+def card(fake_run: Run) -> str:
+    return write_card(fake_run).read_text(encoding="utf-8")
+
+
+def section(card: str, heading: str) -> str:
+    return card.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_sections_stand_in_order(card: str):
+    headings = [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "Model", "Recall per class", "What the numbers mean", "Data",
+        "Intended use", "Not intended", "Limits", "How it was made",
+    ]  # fmt: skip
+    assert card.startswith("# pretend\n")
+    assert "not a medical device" in card.split("## Model")[0]
+
+
+def test_recall_of_every_class_stands_before_accuracy(card: str, fake_run: Run):
+    rows = [line for line in section(card, "Recall per class").splitlines() if line.startswith("|")]
+    per_class = fake_run.read_metrics()["roles"]["calibration"]["per_class"]
+    assert len(rows) == 2 + len(per_class)
+    for row, (code, scores) in zip(rows[2:], per_class.items(), strict=True):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        recall = scores["recall"]
+        interval = f"{recall['value']:.2f} [{recall['low']:.2f}–{recall['high']:.2f}]"
+        assert cells[:4] == [code, full_name(code), str(scores["support"]), interval]
+    assert card.index("| class |") < card.lower().index("accuracy")
+
+
+def test_limits_and_uses(card: str):
+    assert "no label of skin tone" in section(card, "Limits")
+    assert "always names one of them" in section(card, "Limits")
+    assert "Deciding anything about a person" in section(card, "Not intended")
+    assert "CC BY-NC 4.0" in section(card, "Data")
+
+
+def test_how_it_was_made(card: str):
+    made = section(card, "How it was made")
+    assert "seed 0" in made
+    assert "- torch 2." in made
+    assert "Trainable parameters: 1,234,567." in section(card, "Model")
+    assert "melanoma), nv (melanocytic nevus), vasc (vascular lesion)." in section(card, "Model")
+
+
+def test_synthetic_data_are_called_so(new_run, drawn, tmp_path):
+    run = new_run(tmp_path / "syn", predictions=drawn(80, ("calibration",), prefix="SYN"), bootstrap=0)
+    card = write_card(run).read_text(encoding="utf-8")
+    assert "synthetic drawings" in card.split("## Model")[0]
+    assert "CC BY-NC" not in card
+
+
+def test_names_cannot_break_the_card(new_run, tmp_path):
+    run = new_run(
+        tmp_path / "x<b>|y", images=60, bootstrap=0, git_commit="<script>", versions={"a|b": "1\n# x"}
+    )
+    card = write_card(run).read_text(encoding="utf-8")
+    assert card.startswith("# x&lt;b>\\|y\n")
+    assert "<script>" not in card
+    assert "\n# x" not in card
+
+
+def test_an_unevaluated_run_has_no_card(new_run, tmp_path):
+    run = new_run(tmp_path / "r", images=60, bootstrap=0)
+    run.metrics_file.unlink()
+    with pytest.raises(UserError, match="no metrics yet"):
+        write_card(run)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from dermlens.models.config import ModelConfig
+from dermlens.models.metadata_branch import BRANCHES
+from dermlens.models.table import METADATA_BRANCHES
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"backbone": "mobilenetv3"}, "not a backbone; nearest: .*mobilenet_v3_small"),
+        ({"metadata": "metablok"}, "not a metadata branch; nearest: metablock"),
+        ({"backbone": "mobilenet", "cut": "paper"}, "mobilenet has no cut paper; it has plain"),
+        ({"backbone": "vgg16", "cut": "plain"}, "vgg16 has no cut plain; it has paper, full"),
+        ({"backbone": "nasnet_mobile", "weights": "hub"}, "no hub has weights of nasnet_mobile"),
+        ({"cut": "plain"}, "needs attention=none and metadata=none"),
+        ({"cut": "plain", "attention": "none"}, "needs attention=none and metadata=none"),
+        ({"attention": "none", "gamma": True}, "gamma belongs to Soft-Attention"),
+        ({"heads": 0}, "greater than 0"),
+        ({"cut": "half"}, "'paper', 'full' or 'plain'"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(settings, sentence):
+    with pytest.raises(ValidationError, match=sentence):
+        ModelConfig(**settings)
+
+
+def test_hub_weights_bring_their_own_form():
+    assert ModelConfig().resolved_form == "keras"
+    assert ModelConfig(weights="hub").resolved_form == "library"
+    assert ModelConfig(weights="hub", form="keras").resolved_form == "keras"
+
+
+def test_table_and_registry_name_the_same_branches():
+    assert set(METADATA_BRANCHES) == {"none", *BRANCHES}
+
+
+def test_configuration_is_free_of_torch():
+    program = (
+        "import sys, dermlens.models.config, dermlens.models.document; "
+        "print({'torch', 'pandas', 'timm'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

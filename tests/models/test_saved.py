@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from dermlens.data.metadata import make_encoder
+from dermlens.errors import UserError
+from dermlens.labels import CLASSES
+from dermlens.models.classifier import build_classifier
+from dermlens.models.saved import load_model, save_model
+
+from .conftest import EVERY_CUT, SMALLEST, config_of
+
+
+def encoder():
+    return make_encoder("paper").fit([30.0, 50.0], ["male", "female"], ["back", "face"])
+
+
+def save(folder, name="mobilenet_v3_small", cut="paper", size=64, **settings):
+    config = config_of(name, cut, **settings)
+    fitted = encoder()
+    model = build_classifier(config, num_classes=7, meta_width=fitted.width, size=size)
+    for module in model.modules():  # statistics that differ from a new network's
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+    facts = {"classes": CLASSES, "size": size, "crop": "squash", "encoder_json": fitted.to_json()}
+    save_model(folder, model, config=config, temperature=1.5, **facts)
+    return model, fitted
+
+
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [case for case in EVERY_CUT if case[0] in ("mobilenet_v3_small", "mobilenet_v2", "mobilenet")]
+    + [("nasnet_mobile", "paper"), ("inception_resnet_v2", "paper"), ("resnet50", "full")],
+)
+def test_round_trip(tmp_path, name, cut):
+    size = SMALLEST.get(name, 64)
+    model, fitted = save(tmp_path, name, cut, size=size)
+    saved = load_model(tmp_path)
+    assert (saved.classes, saved.size, saved.crop, saved.temperature) == (CLASSES, size, "squash", 1.5)
+    assert saved.config == config_of(name, cut)
+    assert saved.encoder == fitted
+    state, before = saved.model.state_dict(), model.state_dict()
+    assert list(state) == list(before)
+    assert all(torch.equal(state[key], before[key]) for key in before)
+    assert [n for n, p in saved.model.named_parameters() if p.requires_grad] == [
+        n for n, p in model.named_parameters() if p.requires_grad
+    ]
+    x_BCHW = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
+    meta_BM = torch.from_numpy(fitted.encode([40.0, 60.0], ["male", "female"], ["back", "face"]))
+    model.eval()
+    assert not saved.model.training
+    torch.testing.assert_close(saved.model(x_BCHW, meta_BM)[0], model(x_BCHW, meta_BM)[0], atol=0, rtol=0)
+
+
+def test_a_model_started_from_the_hub_loads_without_it(tmp_path):
+    save(tmp_path, "mobilenet_v2", "full", form="library")
+    document = json.loads((tmp_path / "model.json").read_text())
+    document["model"] |= {"weights": "hub", "form": None}
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    saved = load_model(tmp_path)
+    assert saved.config.weights == "hub"
+    assert saved.model.normalize.mean.flatten()[0] == pytest.approx(123.675)
+    assert next(m.eps for m in saved.model.modules() if isinstance(m, torch.nn.BatchNorm2d)) == 1e-5
+
+
+def test_saving_twice_keeps_the_last(tmp_path):
+    save(tmp_path)
+    model, _ = save(tmp_path)
+    kept = load_model(tmp_path).model.head.linear.weight
+    assert torch.equal(kept, model.head.linear.weight)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lambda d: (d / "model.json").unlink(), r"model\.json does not exist"),
+        (lambda d: (d / "model.safetensors").unlink(), r"model\.safetensors does not exist"),
+        (lambda d: (d / "model.json").write_text("{"), r"model\.json is not JSON"),
+        (lambda d: (d / "model.json").write_bytes(b"\xff\xfe"), r"model\.json is not JSON"),
+        (lambda d: (d / "model.json").write_text("[1]"), "does not describe a dermlens model"),
+        (lambda d: edit(d / "model.json", size=-1), "does not describe a dermlens model: size"),
+        (
+            lambda d: edit(d / "model.json", model={"backbone": "x"}),
+            r"model: model\.backbone: .*not a backbone",
+        ),
+        (lambda d: edit(d / "model.json", extra=1), "does not describe a dermlens model: extra"),
+        (lambda d: edit(d / "model.json", classes=["a", "b"]), "does not fit the network"),
+        (lambda d: (d / "model.safetensors").write_bytes(b"not weights"), "not a whole safetensors file"),
+        (
+            lambda d: (d / "model.safetensors").write_bytes((d / "model.safetensors").read_bytes()[:-5]),
+            "not a whole safetensors file",
+        ),
+        (lambda d: flip(d / "model.safetensors"), r"is not the file that .*model\.json was written for"),
+    ],
+)
+def test_damage_is_one_sentence(tmp_path, harm, sentence):
+    save(tmp_path)
+    harm(tmp_path)
+    with pytest.raises(UserError, match=sentence) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)

@@ -1,0 +1,36 @@
+"""A data set and a recipe so small that a whole training takes a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dermlens.data.synthetic import write_synthetic
+from dermlens.recipe import Recipe, parse_recipe
+
+TINY = """
+name: tiny
+data: {size: 48, metadata: default}
+split: {protocol: grouped, selection: 0.2, calibration: 0.15, test: 0.15}
+model: {backbone: mobilenet_v3_small, pool: gap, heads: 2}
+imbalance: {weights: new}
+train: {epochs: 2, batch_size: 16, optimizer: {kind: adamw, lr: 0.002}}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_synthetic(tmp_path_factory.mktemp("tiny") / "data", lesions=60, seed=0, size=(48, 64))
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Callable[..., Recipe]:
+    """The recipe, with overrides as on the command line."""
+    return lambda *overrides: parse_recipe(TINY, "tiny", overrides)

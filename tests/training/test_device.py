@@ -1,0 +1,62 @@
+"""Devices and precisions are given or refused, never silently replaced."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dermlens.errors import UserError
+from dermlens.training import device as module
+from dermlens.training.device import check_precision, resolve_device
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend to have these devices."""
+
+    def machine(*there):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in there)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in there)
+
+    return machine
+
+
+def test_auto_takes_the_best(machine):
+    machine("cuda")
+    assert resolve_device("auto") == "cuda"
+    machine("mps")
+    assert resolve_device("auto") == "mps"
+    machine()
+    assert resolve_device("auto") == "cpu"
+
+
+def test_absent_and_unknown_devices_are_named(machine):
+    machine()
+    with pytest.raises(UserError, match="--device cuda: PyTorch finds no such device here; it finds: cpu"):
+        resolve_device("cuda")
+    with pytest.raises(UserError, match="--device gpu is not known"):
+        resolve_device("gpu")
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "cpu_has_bf16", "sentence"),
+    [
+        ("32-true", "cpu", False, None),
+        ("bf16-mixed", "cpu", True, None),
+        ("bf16-mixed", "cpu", False, "bf16-mixed on cpu needs a processor with AVX512-BF16 or AMX"),
+        ("16-mixed", "cpu", True, "16-mixed on cpu needs a GPU"),
+        ("16-mixed", "mps", True, "on mps needs CUDA"),
+    ],
+)
+def test_precisions(monkeypatch, precision, device, cpu_has_bf16, sentence):
+    monkeypatch.setattr(module, "_cpu_has_bf16", lambda: cpu_has_bf16)
+    if sentence is None:
+        check_precision(precision, device)
+        return
+    with pytest.raises(UserError, match=sentence):
+        check_precision(precision, device)
+
+
+def test_what_the_cpu_says_of_itself():
+    flags = open("/proc/cpuinfo").read() if torch.cpu.is_available() else ""
+    assert module._cpu_has_bf16() == any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))

@@ -1,0 +1,316 @@
+"""A whole training, from a folder of images to a run directory."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, log_loss, recall_score
+
+from dermlens.data.table import read_table
+from dermlens.errors import UserError
+from dermlens.labels import CLASSES
+from dermlens.models.classifier import build_classifier
+from dermlens.models.saved import load_model
+from dermlens.runs import Run
+from dermlens.training.fit import fit, resume_fit
+from dermlens.training.history import COLUMNS
+from dermlens.training.predict import predict_table
+
+
+@pytest.fixture
+def train(tiny_data, tiny_cache, tmp_path):
+    """Train the tiny recipe with overrides; each call into a new folder."""
+
+    def train(recipe, name="run", **options):
+        return fit(recipe, tiny_data, out=tmp_path / name, device="cpu", cache=tiny_cache, **options)
+
+    return train
+
+
+def probabilities(frame):
+    return frame[[f"p_{code}" for code in CLASSES]].to_numpy()
+
+
+def scores(frame):
+    """The validation numbers of a run, by scikit-learn."""
+    p_NC = probabilities(frame)
+    predicted = np.array(CLASSES)[p_NC.argmax(1)]
+    return {
+        "val_loss": log_loss(frame["target"], p_NC, labels=list(CLASSES)),
+        "val_accuracy": accuracy_score(frame["target"], predicted),
+        "val_mean_recall": recall_score(
+            frame["target"], predicted, average="macro", labels=sorted(set(frame["target"]))
+        ),
+    }
+
+
+def test_a_run_is_complete(train, tiny_recipe, tiny_data, tiny_cache):
+    run = train(tiny_recipe())
+    record = Run.open(run.path).read_record()
+    assert record["status"] == "completed"
+    assert record["predicted_roles"] == ["selection", "calibration"]
+    assert record["data"] == str(tiny_data)
+    history = pd.read_csv(run.history_file)
+    assert tuple(history.columns) == COLUMNS
+    assert history["epoch"].tolist() == [0, 1]
+    assert np.isfinite(history.to_numpy()).all()
+
+    predictions = pd.read_csv(run.predictions_file)
+    assert set(predictions["role"]) == {"selection", "calibration"}
+    np.testing.assert_allclose(probabilities(predictions).sum(1), 1, atol=1e-6)
+    table = read_table(tiny_data).set_index("image_id")
+    assert (table.loc[predictions["image_id"], "dx"].to_numpy() == predictions["target"].to_numpy()).all()
+    # The saved model, loaded anew, gives the same probabilities.
+    rows = table.loc[predictions["image_id"]].reset_index()
+    again = predict_table(load_model(run.path), rows, cache_root=tiny_cache, device="cpu", batch_size=7)
+    np.testing.assert_allclose(probabilities(again), probabilities(predictions), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keep"),
+    [
+        ((), "val_mean_recall"),
+        (("train.ema=0.9",), "val_mean_recall"),
+        (("train.keep=val_loss", "train.ema=0.9", "train.epochs=3"), "val_loss"),
+        (("train.keep=val_accuracy", "train.epochs=3"), "val_accuracy"),
+        (("train.keep=last", "train.ema=0.9"), "last"),
+    ],
+    ids=str,
+)
+def test_the_kept_weights_are_those_that_were_scored(train, tiny_recipe, overrides, keep):
+    """History's numbers come out of predictions.csv: the right epoch, the right weights, the right formulas."""
+    run = train(tiny_recipe(*overrides))
+    history = pd.read_csv(run.history_file)
+    if keep == "last":
+        kept = len(history) - 1
+    else:
+        kept = int((history[keep].idxmin if keep == "val_loss" else history[keep].idxmax)())
+    assert run.read_record()["kept_epoch"] == kept
+    predictions = pd.read_csv(run.predictions_file)
+    measured = scores(predictions[predictions["role"] == "selection"])
+    assert measured == pytest.approx(history.loc[kept, list(measured)].to_dict(), rel=1e-4)
+
+
+def test_a_seed_fixes_the_run_to_the_last_bit(train, tiny_recipe):
+    first, again, other = (
+        train(tiny_recipe(f"seed={seed}", "train.ema=0.9"), name)
+        for name, seed in (("first", 0), ("again", 0), ("other", 1))
+    )
+    assert first.model_file.read_bytes() == again.model_file.read_bytes()
+    assert first.model_file.read_bytes() != other.model_file.read_bytes()
+    assert first.predictions_file.read_bytes() == again.predictions_file.read_bytes()
+
+
+def test_a_frozen_backbone_stays_as_it_began(train, tiny_recipe):
+    """Weights and batch-norm statistics alike; the head moves."""
+    recipe = tiny_recipe("train.freeze_epochs=2")
+    run = train(recipe)
+    saved = load_file(run.model_file)
+    torch.manual_seed(recipe.seed)
+    width = load_model(run.path).encoder.width
+    began = build_classifier(recipe.model, num_classes=7, meta_width=width, size=48).state_dict()
+    frozen = [name for name in saved if name.startswith("backbone.")]
+    assert len(frozen) > 100
+    assert all(torch.equal(saved[name], began[name]) for name in frozen)
+    trained = [name for name in saved if name not in frozen and name.endswith("weight")]
+    assert trained
+    assert not any(torch.equal(saved[name], began[name]) for name in trained)
+
+
+def test_a_thawed_backbone_moves(train, tiny_recipe):
+    frozen = load_file(train(tiny_recipe("train.freeze_epochs=2", "train.keep=last"), "frozen").model_file)
+    thawed = load_file(train(tiny_recipe("train.freeze_epochs=1", "train.keep=last"), "thawed").model_file)
+    moved = [
+        name
+        for name in frozen
+        if name.startswith("backbone.") and not torch.equal(frozen[name], thawed[name])
+    ]
+    assert any("running_mean" in name for name in moved)
+    assert any("weight" in name for name in moved)
+
+
+def test_without_a_monitor_the_last_epoch_is_kept(train, tiny_recipe):
+    run = train(tiny_recipe("train.monitor_role=none", "train.keep=last"))
+    history = pd.read_csv(run.history_file)
+    assert history["val_loss"].isna().all()
+    assert history["train_loss"].notna().all()
+    assert run.read_record()["kept_epoch"] == 1
+
+
+def test_singletons_choose_and_score_on_the_test_role_and_say_so(train, tiny_recipe):
+    run = train(tiny_recipe("split.protocol=singletons", "split.holdout=0.3", "train.monitor_role=test"))
+    assert run.read_record()["predicted_roles"] == ["test"]
+    assert set(pd.read_csv(run.predictions_file)["role"]) == {"test"}
+
+
+def test_paper_protocol_warns_of_its_leak(train, tiny_recipe):
+    run = train(tiny_recipe("split.protocol=paper", "split.holdout=0.3", "data.metadata=paper"))
+    assert any("lesion" in warning for warning in run.read_record()["warnings"])
+
+
+def test_weights_count_the_role_that_the_recipe_names(train, tiny_recipe, tiny_data):
+    weights = {
+        source: train(tiny_recipe(f"imbalance.weights_from={source}", "train.epochs=1"), source).read_record()
+        for source in ("train", "all")
+    }
+    everything = read_table(tiny_data)["dx"].value_counts()
+    expected = {code: len(read_table(tiny_data)) / (7 * everything[code]) for code in CLASSES}
+    assert weights["all"]["class_weights"] == pytest.approx(expected)
+    counts = weights["train"]["counts"]["train"]
+    expected = {code: sum(counts.values()) / (7 * counts[code]) for code in CLASSES}
+    assert weights["train"]["class_weights"] == pytest.approx(expected)
+
+
+def test_plain_lines_where_nobody_watches(train, tiny_recipe, capfd):
+    train(tiny_recipe())
+    out, err = capfd.readouterr()
+    assert [line.split("  ")[0] for line in out.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+    assert "train loss" in out
+    assert "mean recall" in out
+    assert err == ""
+
+
+def test_a_bar_where_somebody_does(train, tiny_recipe, capfd, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    train(tiny_recipe())
+    out, err = capfd.readouterr()
+    assert "8/8" in out + err or "100%" in out + err
+    assert "epoch 2/2" in out + err
+
+
+# What goes wrong.
+
+
+def test_grouped_test_role_is_never_watched(train, tiny_recipe, tmp_path):
+    with pytest.raises(UserError, match=r"monitor_role test .* use selection"):
+        train(tiny_recipe("train.monitor_role=test"))
+
+
+def test_a_monitored_role_must_be_there(train, tiny_recipe):
+    with pytest.raises(UserError, match="its roles are train, test"):
+        train(tiny_recipe("split.protocol=singletons", "split.holdout=0.3"))
+
+
+@pytest.mark.parametrize("watcher", ["keep=val_loss", "schedule.kind=plateau", "early_stopping={}"])
+def test_nothing_can_watch_no_role(tiny_recipe, watcher):
+    keep = [] if watcher.startswith("keep") else ["train.keep=last"]
+    with pytest.raises(UserError, match="measures nothing that"):
+        tiny_recipe("train.monitor_role=none", *keep, f"train.{watcher}")
+
+
+def test_a_diverged_run_fails_with_a_sentence(train, tiny_recipe, tmp_path):
+    with pytest.raises(UserError, match=r"epoch \d: the training loss is nan.*lower train.optimizer.lr"):
+        train(tiny_recipe("train.optimizer.lr=1e30"))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert "lower train.optimizer.lr" in record["error"]
+    with pytest.raises(UserError, match="is failed, not completed"):
+        Run.open(tmp_path / "run")
+
+
+def test_a_folder_in_use_is_not_overwritten(train, tiny_recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="is not empty"):
+        train(tiny_recipe())
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_completed_runs_are_not_resumed(train, tiny_recipe, tiny_cache):
+    run = train(tiny_recipe("train.epochs=1"))
+    with pytest.raises(UserError, match="is completed: there is nothing to resume"):
+        resume_fit(run.path, cache=tiny_cache)
+
+
+def test_what_is_no_run_is_not_resumed(tmp_path):
+    with pytest.raises(UserError, match=r"is not a run: it has no run\.json"):
+        resume_fit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"devices": 3}, r"--devices 3 cannot share train\.batch_size 16 evenly; 18 would do"),
+        ({"logger": "wandb"}, "--logger wandb is not known"),
+    ],
+    ids=str,
+)
+def test_options_are_refused_before_anything_is_written(train, tiny_recipe, tmp_path, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        train(tiny_recipe(), **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(train, tiny_recipe, tiny_cache, tmp_path, monkeypatch):
+    """A limit on the size of files stands in for a full disk: small files go through, the checkpoint does not."""
+    from dermlens.training.checkpoint import AtomicCheckpoints
+
+    whole = AtomicCheckpoints.save_checkpoint
+    saved = []
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save(self, checkpoint, path, storage_options=None):
+        if saved:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        whole(self, checkpoint, path, storage_options)
+        saved.append(path)
+
+    monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", save)
+    try:
+        with pytest.raises(
+            UserError, match=r"last\.ckpt: the checkpoint cannot be written .* make room, then .*--resume"
+        ):
+            train(tiny_recipe())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    run = Run(tmp_path / "run")
+    assert run.read_record()["status"] == "failed"
+    assert [file.name for file in run.checkpoints.iterdir()] == ["last.ckpt"]
+    assert not run.model_file.exists()
+
+    monkeypatch.undo()
+    resumed = resume_fit(run.path, cache=tiny_cache, device="cpu")
+    uninterrupted = train(tiny_recipe(), "uninterrupted")
+    assert resumed.model_file.read_bytes() == uninterrupted.model_file.read_bytes()
+    assert resumed.read_record()["status"] == "completed"
+    assert resumed.read_record()["error"] is None
+
+
+def test_a_damaged_checkpoint_is_named(train, tiny_recipe, tiny_cache, tmp_path):
+    run = train(tiny_recipe("train.epochs=1"))
+    run.record(status="interrupted")
+    checkpoint = run.checkpoints / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"last\.ckpt is not a checkpoint that can be read: delete it"):
+        resume_fit(run.path, cache=tiny_cache)
+
+
+def test_a_checkpoint_runs_no_code(train, tiny_recipe, tiny_cache, tmp_path):
+    """What is pickled beyond tensors and plain values is refused, not loaded."""
+
+    class Payload:
+        def __reduce__(self):
+            return (tmp_path.joinpath("pwned").write_text, ("code ran",))
+
+    run = train(tiny_recipe("train.epochs=1"))
+    run.record(status="interrupted")
+    torch.save({"state_dict": Payload()}, run.checkpoints / "last.ckpt")
+    with pytest.raises(UserError, match="is not a checkpoint that can be read"):
+        resume_fit(run.path, cache=tiny_cache)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_learning_rates_of_the_history(train, tiny_recipe):
+    run = train(tiny_recipe("train.schedule={kind: cosine, warmup_epochs: 1}", "train.epochs=3"))
+    rates = pd.read_csv(run.history_file)["lr"].tolist()
+    assert rates[0] == pytest.approx(0.002)
+    assert rates[0] > rates[1] > rates[2]
+    assert math.isclose(rates[2], 1e-7, rel_tol=1e-6)
