@@ -309,7 +309,7 @@ def evaluate(
 @app.command()
 def report(run: RunFolder, data: OptionalData = None) -> None:
     """Write the report page and the model card of an evaluated run."""
-    from dermlens.evaluation.report import write_report
+    from dermlens.evaluation.report.page import write_report
     from dermlens.runs import Run
 
     page = write_report(Run.open(run), data=data)

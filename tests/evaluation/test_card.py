@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dermlens.errors import UserError
-from dermlens.evaluation.card import write_card
+from dermlens.evaluation.report.card import write_card
 from dermlens.labels import full_name
 from dermlens.runs import Run
 

@@ -21,9 +21,9 @@ from dermlens.data.metadata import make_encoder
 from dermlens.errors import UserError
 from dermlens.evaluation.figures.gallery import worst_errors
 from dermlens.evaluation.predictions import read_predictions, write_predictions
-from dermlens.evaluation.report import write_report
-from dermlens.evaluation.report_numbers import count, duration, estimate, in_role_order, number, percent
-from dermlens.evaluation.report_words import (
+from dermlens.evaluation.report.numbers import count, duration, estimate, in_role_order, number, percent
+from dermlens.evaluation.report.page import write_report
+from dermlens.evaluation.report.words import (
     data_limits,
     melanoma_words,
     protocol_words,
@@ -86,8 +86,8 @@ class Page(HTMLParser):
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are left empty, in tests that read the words alone."""
-    monkeypatch.setattr("dermlens.evaluation.report_figures.render", lambda *_: b"<svg/>")
-    monkeypatch.setattr("dermlens.evaluation.report_gallery.save_figure", lambda *_: None)
+    monkeypatch.setattr("dermlens.evaluation.report.figures.render", lambda *_: b"<svg/>")
+    monkeypatch.setattr("dermlens.evaluation.report.gallery.save_figure", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

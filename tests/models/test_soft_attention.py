@@ -30,7 +30,7 @@ def explicit_form(x_HWC: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np
                     if not 0 <= w + dw < width:
                         continue
                     for c in (0, 1, 2):
-                        pre[h, w] += kernel[row, dw + 1, c, 0].astype(np.float64) * x_HWC[h2, w + dw, c]
+                        pre[h, w] += kernel[row, dw + 1, c].astype(np.float64) * x_HWC[h2, w + dw, c]
     return pre
 
 
@@ -41,7 +41,7 @@ def literal_conv3d(x_BCHW: torch.Tensor, kernel: torch.Tensor, bias: torch.Tenso
     volume = x_BCHW.permute(0, 2, 3, 1)[:, None]  # batch, 1, height, width, channel
     # strided by C, one output along the channels: SAME pads max(3 − C, 0), that is nothing
     volume = F.pad(volume, (0, 0, 1, 1, before, channels - 1 - before))
-    out = F.conv3d(volume, kernel.permute(4, 3, 0, 1, 2), bias, stride=(1, 1, channels))
+    out = F.conv3d(volume, kernel.permute(3, 0, 1, 2)[:, None], bias, stride=(1, 1, channels))
     return out[..., 0]
 
 

@@ -86,7 +86,7 @@ def test_a_run_is_complete(train, tiny_recipe, tiny_data, tiny_cache):
     ids=str,
 )
 def test_the_kept_weights_are_those_that_were_scored(train, tiny_recipe, overrides, keep):
-    """History's numbers come out of predictions.csv: the right epoch, the right weights, the right formulas."""
+    """History's numbers come out of predictions.csv: the right epoch, weights and formulas."""
     run = train(tiny_recipe(*overrides))
     history = pd.read_csv(run.history_file)
     if keep == "last":
@@ -250,7 +250,7 @@ def test_options_are_refused_before_anything_is_written(train, tiny_recipe, tmp_
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(train, tiny_recipe, tiny_cache, tmp_path, monkeypatch):
-    """A limit on the size of files stands in for a full disk: small files go through, the checkpoint does not."""
+    """A limit on the size of files stands in for a full disk: small files pass, the checkpoint does not."""
     from dermlens.training.checkpoint import AtomicCheckpoints
 
     whole = AtomicCheckpoints.save_checkpoint

@@ -23,8 +23,8 @@ def train(tiny_data, tiny_recipe, tmp_path_factory):
     def train(name, devices, *overrides):
         recipe = folder / f"{name}.yaml"
         tiny_recipe(*overrides).save(recipe)
-        command = [sys.executable, str(SCRIPT), str(recipe), str(tiny_data), str(folder / name), str(devices)]
-        # Two processes that look for each other at a port: none of the machine's own settings shall interfere.
+        command = [sys.executable, *map(str, (SCRIPT, recipe, tiny_data, folder / name, devices))]
+        # The processes find each other at a port: no settings of the machine shall interfere.
         env = {key: value for key, value in os.environ.items() if not key.startswith(("MASTER_", "SLURM_"))}
         env |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
         done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)

@@ -15,7 +15,7 @@ from dermlens.training.task import LesionTask
 
 
 def keras_plateau(losses, *, lr, factor, patience, min_lr):
-    """keras.callbacks.ReduceLROnPlateau(monitor="val_loss"), as its source has it; the rate after each epoch."""
+    """keras.callbacks.ReduceLROnPlateau(monitor="val_loss"), as in its source; the rate after each epoch."""
     best, wait, rates = float("inf"), 0, []
     for loss in losses:
         if loss < best - KERAS_MIN_DELTA:

@@ -32,11 +32,20 @@ def test_tensorboard_gets_the_history(tiny_recipe, tiny_data, tiny_cache, tmp_pa
 
 def test_mlflow_gets_the_history(tiny_recipe, tiny_data, tiny_cache, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # A folder stands in for a server, which MLflow wants to be asked for.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "server").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     run = fit(tiny_recipe(), tiny_data, out=tmp_path / "run", device="cpu", cache=tiny_cache, logger="mlflow")
-    client = mlflow.MlflowClient((run.path / "mlruns").as_uri())
+    client = mlflow.MlflowClient((tmp_path / "server").as_uri())
     experiment = client.get_experiment_by_name("dermlens")
     (tracked,) = client.search_runs([experiment.experiment_id])
     logged = [entry.value for entry in client.get_metric_history(tracked.info.run_id, "val_loss")]
     assert logged == pytest.approx(pd.read_csv(run.history_file)["val_loss"].tolist())
     assert tracked.data.params["model/backbone"] == "mobilenet_v3_small"
+
+
+def test_mlflow_wants_a_server(tiny_recipe, tiny_data, tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match="needs MLFLOW_TRACKING_URI"):
+        fit(tiny_recipe(), tiny_data, out=tmp_path / "run", logger="mlflow")

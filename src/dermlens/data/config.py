@@ -29,8 +29,8 @@ class DataConfig(Section):
     crop: Literal["center", "squash"] = "center"
     metadata: Literal["none", "paper", "default"] = "default"
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = CLASSES
-    columns: dict[str, str] = {}
-    labels: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class SplitConfig(Section):

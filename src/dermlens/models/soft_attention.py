@@ -36,13 +36,14 @@ class OriginalKernel(nn.Module):
         pre[h, w, m] = b[m] + Σ K[h' − h + ⌊(C−1)/2⌋, dw + 1, c, 0, m] · x[h', w + dw, c]
                        over all rows h', dw in −1…1, c in 0…2, x being 0 outside.
 
-    The idle rest of the kernel is kept: it is part of the published parameter counts. The limit: TensorFlow's
+    The idle rest of the kernel is kept: it is part of the published parameter counts; its axis of length 1 is
+    not. The limit: TensorFlow's
     rule of SAME padding gives channels 0 to 2; one of its CPU kernels reads the middle channels instead.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(_he_uniform(channels, 3, 3, 1, heads, fan_in=9 * channels))
+        self.weight = nn.Parameter(_he_uniform(channels, 3, 3, heads, fan_in=9 * channels))
         self.bias = nn.Parameter(torch.zeros(heads))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class OriginalKernel(nn.Module):
         middle = (rows - 1) // 2
         up = min(height - 1, middle)  # how far a kernel row can reach above its output, and below it
         down = min(height - 1, rows - 1 - middle)
-        used = self.weight[middle - up : middle + down + 1, :, :, 0]  # rows, width, channel, head
+        used = self.weight[middle - up : middle + down + 1]  # rows, width, channel, head
         x_padded = F.pad(x_BCHW[:, :3], (1, 1, up, down))
         return F.conv2d(x_padded, used.permute(3, 2, 0, 1), self.bias)
 

@@ -8,10 +8,9 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from dermlens.data.augment import Augmentation
-from dermlens.data.loaders import make_loader
+from dermlens.data.loaders import BatchLoader, make_loader
 from dermlens.recipe import Recipe
 from dermlens.training.inputs import Inputs
 
@@ -22,9 +21,9 @@ VALIDATION_BATCH = 64
 
 
 class Batches:
-    """One epoch of one role. Lightning wants every DataLoader to have workers; this one has no work for them."""
+    """One epoch of one role. Lightning wants DataLoaders to have workers; ours has no work for them."""
 
-    def __init__(self, loader: DataLoader[Batch]) -> None:
+    def __init__(self, loader: BatchLoader) -> None:
         self.loader = loader
 
     def __iter__(self) -> Iterator[Batch]:

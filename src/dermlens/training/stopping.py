@@ -25,6 +25,7 @@ class StopEarly(EarlyStopping):
             min_delta=config.min_delta,
             patience=config.patience,
             mode="min" if _smaller_is_better(config.monitor) else "max",
+            check_on_train_epoch_end=False,
             check_finite=False,  # the task ends a diverged run with a sentence of its own
         )
 

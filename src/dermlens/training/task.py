@@ -69,8 +69,8 @@ class LesionTask(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Every epoch goes on from its own seed, so that a run resumed there goes on as if never stopped.
 
-        At the first step and not before: making the iterator of a loader draws from the generator as well, and
-        Lightning makes one more in an epoch that another has preceded.
+        At the first step and not before: the iterator of a loader draws from the generator as well when it is
+        made, and Lightning makes one more in an epoch that another has preceded.
         """
         del batch
         if batch_idx == 0:
@@ -88,7 +88,7 @@ class LesionTask(pl.LightningModule):
         return loss
 
     def on_validation_start(self) -> None:
-        """Let every process score the same network: batch-norm statistics are each process's own in training."""
+        """Let every process score the same network: in training, batch-norm statistics are their own."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
@@ -107,7 +107,8 @@ class LesionTask(pl.LightningModule):
         """Publish `val_*`, for the callbacks that act on them."""
         summary = self.val_tally.summary(self._total)
         self.val_summary = {f"val_{name}": value for name, value in summary.items()}
-        self.log_dict(self.val_summary, sync_dist=True)  # the same in all processes already; Lightning asks
+        # The same in all processes already, but Lightning asks; loggers get them with the rest of the epoch.
+        self.log_dict(self.val_summary, sync_dist=True, logger=False)
 
     def train_summary(self) -> dict[str, float]:
         """`train_loss` and `train_accuracy` of the epoch, over all processes.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dermlens.errors import UserError
 from dermlens.evaluation.figures.style import BLUE, class_mark, panels, run_mark, save_figure, title
-from dermlens.evaluation.report_numbers import NONE, estimate, in_role_order
+from dermlens.evaluation.report.numbers import NONE, estimate, in_role_order
 from dermlens.runs import Run
 
 MEASURES = {"recall": "Recall (sensitivity)", "f1": "F1", "precision": "Precision", "auc": "AUC"}

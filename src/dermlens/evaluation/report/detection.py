@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dermlens.evaluation.report_numbers import NONE, estimate, number
-from dermlens.evaluation.report_tables import Table
+from dermlens.evaluation.report.numbers import NONE, estimate, number
+from dermlens.evaluation.report.tables import Table
 
 DETECTION = {
     "melanoma": "melanoma",

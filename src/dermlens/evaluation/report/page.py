@@ -12,17 +12,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dermlens.atomic import write_text
 from dermlens.errors import UserError
-from dermlens.evaluation import report_detection as detection
-from dermlens.evaluation import report_figures as pictures
-from dermlens.evaluation import report_tables as tables
-from dermlens.evaluation import report_words as words
-from dermlens.evaluation.card import write_card
 from dermlens.evaluation.figures.curves import kept_epoch
 from dermlens.evaluation.figures.gallery import worst_errors
 from dermlens.evaluation.predictions import read_predictions
-from dermlens.evaluation.report_data import RunData, find_scored, measure_leak, read_run_data
-from dermlens.evaluation.report_gallery import build_gallery
-from dermlens.evaluation.report_numbers import ROLE_ORDER, count, duration, in_role_order, number
+from dermlens.evaluation.report import detection as detection
+from dermlens.evaluation.report import figures as pictures
+from dermlens.evaluation.report import tables as tables
+from dermlens.evaluation.report import words as words
+from dermlens.evaluation.report.card import write_card
+from dermlens.evaluation.report.data import RunData, find_scored, measure_leak, read_run_data
+from dermlens.evaluation.report.gallery import build_gallery
+from dermlens.evaluation.report.numbers import ROLE_ORDER, count, duration, in_role_order, number
 from dermlens.labels import full_name
 from dermlens.runs import Run
 
@@ -48,7 +48,7 @@ FILES = {
 def _environment() -> Environment:
     """The templates' environment: pages are escaped, and a missing value is an error instead of a gap."""
     return Environment(
-        loader=PackageLoader("dermlens.evaluation"),
+        loader=PackageLoader("dermlens.evaluation.report"),
         autoescape=lambda name: name is not None and ".html" in name,
         undefined=StrictUndefined,
         trim_blocks=True,

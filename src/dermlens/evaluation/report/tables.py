@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dermlens.evaluation.report_numbers import NONE, estimate, number, percent
+from dermlens.evaluation.report.numbers import NONE, estimate, number, percent
 from dermlens.labels import full_name
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dermlens.evaluation.report_numbers import ROLE_ORDER, percent
+from dermlens.evaluation.report.numbers import ROLE_ORDER, percent
 from dermlens.labels import full_name
 from dermlens.recipe import Recipe
 

@@ -16,8 +16,8 @@ from dermlens.evaluation.figures.confusion import confusion_matrix
 from dermlens.evaluation.figures.curves import precision_recall_curves, roc_curves, training_curves
 from dermlens.evaluation.figures.data import class_distribution, metadata_distribution
 from dermlens.evaluation.figures.style import data_uri, render
-from dermlens.evaluation.report_detection import DETECTION
-from dermlens.evaluation.report_numbers import estimate
+from dermlens.evaluation.report.detection import DETECTION
+from dermlens.evaluation.report.numbers import estimate
 
 if TYPE_CHECKING:
     import pandas as pd

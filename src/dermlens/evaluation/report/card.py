@@ -7,10 +7,10 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dermlens.atomic import write_text
-from dermlens.evaluation import report_words as words
 from dermlens.evaluation.predictions import read_predictions
-from dermlens.evaluation.report_data import measure_leak, read_history, training_seconds
-from dermlens.evaluation.report_numbers import count, duration, estimate, in_role_order
+from dermlens.evaluation.report import words as words
+from dermlens.evaluation.report.data import measure_leak, read_history, training_seconds
+from dermlens.evaluation.report.numbers import count, duration, estimate, in_role_order
 from dermlens.labels import full_name
 from dermlens.runs import Run
 
@@ -46,7 +46,7 @@ def write_card(run: Run) -> Path:
     scores = metrics["roles"][roles[0]]
     source = words.provenance(predictions)
     environment = Environment(
-        loader=PackageLoader("dermlens.evaluation"),
+        loader=PackageLoader("dermlens.evaluation.report"),
         autoescape=False,
         undefined=StrictUndefined,
         trim_blocks=True,
