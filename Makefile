@@ -25,7 +25,7 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY)
 	rm -rf demo/run
 	test "$(DEMO_DATA)" != demo/synthetic || test -f demo/synthetic/HAM10000_metadata.csv || \
-		$(BIN)/dermlens synthesize demo/synthetic --lesions 1200 --width 300 --height 225
+		{ rm -rf demo/synthetic && $(BIN)/dermlens synthesize demo/synthetic --lesions 1500 --width 300 --height 225; }
 	$(BIN)/dermlens verify "$(DEMO_DATA)"
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/dermlens train demo --data "$(DEMO_DATA)" --out demo/run
 	$(BIN)/dermlens evaluate demo/run

@@ -47,8 +47,8 @@ def test_layout_is_that_of_ham10000(folder, table):
     rows = pd.read_csv(folder / METADATA)
     assert tuple(rows.columns) == COLUMNS
     assert len(table) == len(rows) == len(list((folder / "images").iterdir()))
-    assert rows.image_id.str.fullmatch(r"SYN_\d{7}").all()
-    assert rows.lesion_id.str.fullmatch(r"SYL_\d{7}").all()
+    assert rows.image_id.str.fullmatch(r"SYN\d+_\d{7}").all()
+    assert rows.lesion_id.str.fullmatch(r"SYL\d+_\d{7}").all()
     assert set(table.dataset) == {"synthetic"}
     assert set(rows.localization) <= set(SITES)
     assert {p.name for p in folder.iterdir()} == {METADATA, "images", "masks"}, "nothing half-written is left"

@@ -36,7 +36,8 @@ HEAVY = {"nasnet_large", "resnet152", "inception_resnet_v2", "vgg16"}
 )
 def test_trains_and_predicts(name, cut):
     size = SMALLEST.get(name, 64) + 5  # odd, so that the head's width is wrong where a padding is
-    model = build(size, backbone=name, cut=cut).to(memory_format=torch.channels_last)
+    kernel = "original" if cut == "paper" else "corrected"
+    model = build(size, backbone=name, cut=cut, attention=kernel).to(memory_format=torch.channels_last)
     x_BCHW, meta_BM = inputs(size)
     logits_BC, found = model(x_BCHW, meta_BM)
     assert logits_BC.shape == (2, 7)

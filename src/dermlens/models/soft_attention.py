@@ -36,9 +36,8 @@ class OriginalKernel(nn.Module):
         pre[h, w, m] = b[m] + Σ K[h' − h + ⌊(C−1)/2⌋, dw + 1, c, 0, m] · x[h', w + dw, c]
                        over all rows h', dw in −1…1, c in 0…2, x being 0 outside.
 
-    The idle rest of the kernel is kept: it is part of the published parameter counts; its axis of length 1 is
-    not. The limit: TensorFlow's
-    rule of SAME padding gives channels 0 to 2; one of its CPU kernels reads the middle channels instead.
+    The idle rest of the kernel is kept, for it is part of the published counts; its axis of length 1 is not.
+    TensorFlow's rule of SAME padding gives channels 0 to 2; one of its CPU kernels reads the middle ones instead.
     """
 
     def __init__(self, channels: int, heads: int) -> None:

@@ -56,6 +56,8 @@ def write_synthetic(
             raise UserError(
                 f"{folder} already has {name}: name a new folder, synthetic pictures never mix with others"
             )
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
     counts = lesion_counts(lesions)
     order = np.random.default_rng(seed).permutation([dx for dx in CLASSES for _ in range(counts[dx])])
     table = io.StringIO()
@@ -66,10 +68,11 @@ def write_synthetic(
         patient = draw_patient(dx, np.random.default_rng([seed, number, 0]))
         for image_HW3, mask_HW in render(dx, patient.pictures, [seed, number], size):
             image += 1
-            image_id = f"SYN_{image:07d}"
-            _write_picture(folder, image_id, image_HW3, mask_HW)
+            image_id = f"SYN{seed}_{image:07d}"
+            Image.fromarray(image_HW3).save(folder / "images" / f"{image_id}.jpg", quality=90)
+            Image.fromarray(mask_HW).save(folder / "masks" / f"{image_id}_segmentation.png")
             row = (
-                f"SYL_{number + 1:07d}",
+                f"SYL{seed}_{number + 1:07d}",
                 image_id,
                 dx,
                 patient.dx_type,
@@ -100,15 +103,6 @@ def render(
     skin = Skin.draw(rng)
     canvas = PAINTERS[dx](rng, size[0] / FRAME_MM)
     return [photograph(canvas, skin, np.random.default_rng([*seed, 2 + k]), size) for k in range(pictures)]
-
-
-def _write_picture(
-    folder: Path, image_id: str, image_HW3: NDArray[np.uint8], mask_HW: NDArray[np.bool_]
-) -> None:
-    with atomic_path(folder / "images" / f"{image_id}.jpg") as part:
-        Image.fromarray(image_HW3).save(part, "JPEG", quality=90)
-    with atomic_path(folder / "masks" / f"{image_id}_segmentation.png") as part:
-        Image.fromarray(mask_HW).save(part, "PNG")
 
 
 def contact_sheet(path: Path, *, columns: int = 8, seed: int = 0, size: tuple[int, int] = (99, 132)) -> Path:
