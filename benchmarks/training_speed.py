@@ -158,17 +158,17 @@ def alternation(steps: int, blocks: int) -> Any:
             self.pipeline: list[float] = []
             self.bare: list[float] = []
 
-        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        def on_train_start(self, _trainer: Any, pl_module: Any) -> None:
             self.network = copy.deepcopy(pl_module.model).train()
             self.optimizer = make_optimizer(pl_module.optimizer_config, self.network)
 
-        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_start(self, _trainer: Any, _pl_module: Any, batch: Any, batch_idx: int) -> None:
             if batch_idx == 0:
                 self.batch = batch
                 self.began = time.perf_counter()
 
         def on_train_batch_end(
-            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+            self, _trainer: Any, pl_module: Any, _outputs: Any, _batch: Any, batch_idx: int
         ) -> None:
             if (batch_idx + 1) % steps:
                 return
@@ -203,10 +203,10 @@ def measure_start(scratch: Path) -> dict[str, Any]:
     """Seconds from the start of the process to its first training step, the cache being there."""
     from dermlens.training.task import LesionTask
 
-    def first_step(self: Any, batch: Any, batch_idx: int) -> None:
+    def first_step(*_: Any) -> None:
         raise EnoughError
 
-    LesionTask.training_step = first_step  # type: ignore[method-assign, assignment]
+    LesionTask.training_step = first_step
     with suppress(EnoughError):
         fit_in(scratch, recipe_of("mobilenet_v3_small", 96, BATCH), 8000)
     clock_ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
@@ -226,8 +226,9 @@ def as_text(speeds: list[Any], memories: list[Any], starts: list[Any]) -> str:
     lines = [
         "# Speed and memory of training",
         "",
-        f"`OMP_NUM_THREADS={threads} python benchmarks/training_speed.py --write` on {about['machine']['processor']},"
-        f" {os.cpu_count()} CPUs, PyTorch {about['versions']['torch']}, Lightning {about['versions']['lightning']}.",
+        f"`OMP_NUM_THREADS={threads} python benchmarks/training_speed.py --write` on"
+        f" {about['machine']['processor']}, {os.cpu_count()} CPUs, PyTorch {about['versions']['torch']},"
+        f" Lightning {about['versions']['lightning']}.",
         "",
         "The pipeline is cache, random views, Lightning and metrics; the bare loop is the same network on one"
         f" batch of {BATCH} in memory, channels-last in both. Blocks of steps alternate; medians.",
@@ -235,8 +236,8 @@ def as_text(speeds: list[Any], memories: list[Any], starts: list[Any]) -> str:
         "| network | side | pipeline, images/s | bare loop, images/s | ratio | lowest and highest pair |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {s['backbone']} | {s['side']} | {s['pipeline']:.1f} | {s['bare']:.1f} | **{s['ratio']:.3f}** |"
-            f" {s['pairs'][0]:.3f}–{s['pairs'][1]:.3f} |"
+            f"| {s['backbone']} | {s['side']} | {s['pipeline']:.1f} | {s['bare']:.1f}"
+            f" | **{s['ratio']:.3f}** | {s['pairs'][0]:.3f}–{s['pairs'][1]:.3f} |"
             for s in speeds
         ),
         "",

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from dermlens.cli import main
+
 
 def dermlens(*words: str, code: int) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does and insist on its exit code."""
@@ -64,6 +66,27 @@ def test_a_mistake_gets_one_sentence_and_code_2(words, sentence):
     assert sentence in done.stderr
     assert done.stderr.startswith("dermlens: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_ends_with_130_and_says_what_the_work_said(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt("stopped halfway; go on with --resume")
+
+    monkeypatch.setattr("dermlens.recipe.shipped_recipes", interrupted)
+    monkeypatch.setattr("sys.argv", ["dermlens", "recipes"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "dermlens: stopped halfway; go on with --resume\n"
+
+
+def test_our_own_mistake_is_said_to_be_ours(monkeypatch, capsys):
+    monkeypatch.setattr("dermlens.recipe.shipped_recipes", lambda: 1 / 0)
+    monkeypatch.setattr("sys.argv", ["dermlens", "recipes"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_recipes_can_be_listed_and_printed():

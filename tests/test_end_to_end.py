@@ -79,6 +79,19 @@ def test_report_is_one_page_with_recall_first(world):
     assert (world / "a" / "model_card.md").is_file()
 
 
+def test_a_published_run_scores_itself_without_weights_or_pictures(world, tmp_path):
+    assert dermlens("report", world / "a") == 0
+    assert dermlens("publish", world / "a", tmp_path / "a") == 0
+    published = {path.name for path in (tmp_path / "a").iterdir()}
+    assert "predictions.csv.gz" in published
+    assert not published & {"model.safetensors", "report.html", "figures", "checkpoints"}
+    assert str(world) not in (tmp_path / "a" / "run.json").read_text()
+    before = (tmp_path / "a" / "metrics.json").read_bytes()
+    (tmp_path / "a" / "metrics.json").unlink()
+    assert dermlens("evaluate", tmp_path / "a") == 0
+    assert (tmp_path / "a" / "metrics.json").read_bytes() == before
+
+
 def test_another_labelled_set_is_scored_with_the_same_figures(world):
     other = write_synthetic(world / "other", lesions=60, seed=9, size=(48, 64))
     assert dermlens("evaluate", world / "a", "--data", other, "--cache", world / "cache") == 0

@@ -7,18 +7,36 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from dermlens import __version__
 from dermlens.errors import UserError, missing_extra
 
+
+class Interrupted(Exception):
+    """Ctrl-C, with what there is to say of it; Typer itself would end without a word."""
+
+
+class Verbs(TyperGroup):
+    """The verbs, any of which may be interrupted."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted(str(error) or "interrupted") from error
+
+
 app = typer.Typer(
     name="dermlens",
+    cls=Verbs,
     add_completion=False,
-    help="Train, evaluate and explain classifiers of dermoscopic images. Research software, not a medical device.",
+    help="Train, evaluate and explain classifiers of dermoscopic images. "
+    "Research software, not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,8 +73,8 @@ def main() -> None:
         if (sentence := missing_extra(error)) is None:
             raise
         _stop(sentence, 2)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        _stop(str(error) or "interrupted", 130)
+    except Interrupted as error:
+        _stop(str(error), 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # the command line's own usage errors
             _stop(f"{error.format_message()} (dermlens --help)", 2)
@@ -314,6 +332,19 @@ def report(run: RunFolder, data: OptionalData = None) -> None:
 
     page = write_report(Run.open(run), data=data)
     console.print(f"report: {page}")
+
+
+@app.command()
+def publish(
+    run: RunFolder,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
+) -> None:
+    """Copy what can be published of a run: no weights, no pictures, predictions compressed."""
+    from dermlens.evaluation.publish import publish_run
+    from dermlens.runs import Run
+
+    publish_run(Run.open(run), folder)
+    console.print(f"published: {folder}; `dermlens evaluate {folder}` computes its metrics anew")
 
 
 @app.command()

@@ -106,7 +106,9 @@ class Run:
 
     @property
     def predictions_file(self) -> Path:
-        return self.path / "predictions.csv"
+        """The table of predictions; in a published run it is compressed."""
+        plain, packed = self.path / "predictions.csv", self.path / "predictions.csv.gz"
+        return packed if packed.is_file() and not plain.is_file() else plain
 
     @property
     def metrics_file(self) -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from dermlens.models.summary import cells, render_table, summarise_models
+from dermlens.models.summary import cells, notes, render_table, summarise_models
 from dermlens.models.table import BACKBONES
 
 # name: trainable, total, as the authors' model.summary() printed them with metadata and without
@@ -159,6 +160,14 @@ def test_rows_are_json_and_a_table(rows):
         assert all(cell in text for cell in cells(row))
     assert "26,560 fewer" in text
     assert "69,568 fewer" in text
+
+
+def test_documented_table_is_what_is_counted(rows):
+    documented = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    for row in rows:
+        assert "| " + " | ".join(cells(row)) + " |" in documented
+    for note in notes(rows):
+        assert note in documented
 
 
 def render(rows) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from dermlens.errors import UserError
 from dermlens.training import device as module
-from dermlens.training.device import check_precision, resolve_device
+from dermlens.training.device import check_count, check_precision, resolve_device
 
 
 @pytest.fixture
@@ -38,6 +38,16 @@ def test_absent_and_unknown_devices_are_named(machine):
         resolve_device("cuda")
     with pytest.raises(UserError, match="--device gpu is not known"):
         resolve_device("gpu")
+
+
+def test_no_more_devices_than_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_count("cuda", 2)
+    check_count("cpu", 8)
+    with pytest.raises(UserError, match="--devices 3: this machine has 2 of kind cuda"):
+        check_count("cuda", 3)
+    with pytest.raises(UserError, match="--devices 2: this machine has 1 of kind mps"):
+        check_count("mps", 2)
 
 
 @pytest.mark.parametrize(

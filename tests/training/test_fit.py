@@ -6,6 +6,7 @@ import json
 import math
 import resource
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
 from dermlens.models.saved import load_model
 from dermlens.runs import Run
+from dermlens.training.device import _cpu_has_bf16
 from dermlens.training.fit import fit, resume_fit
 from dermlens.training.history import COLUMNS
 from dermlens.training.predict import predict_table
@@ -314,3 +316,40 @@ def test_learning_rates_of_the_history(train, tiny_recipe):
     assert rates[0] == pytest.approx(0.002)
     assert rates[0] > rates[1] > rates[2]
     assert math.isclose(rates[2], 1e-7, rel_tol=1e-6)
+
+
+@pytest.mark.skipif(not _cpu_has_bf16(), reason="this CPU has no bfloat16 arithmetic")
+def test_bfloat16_where_the_cpu_has_it(train, tiny_recipe):
+    mixed = train(tiny_recipe("train.precision=bf16-mixed"), "mixed")
+    full = train(tiny_recipe(), "full")
+    losses = [pd.read_csv(run.history_file)["train_loss"] for run in (mixed, full)]
+    assert losses[0].tolist() != losses[1].tolist()
+    assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=0.1)
+    assert load_file(mixed.model_file)["backbone.conv_stem.weight"].dtype == torch.float32
+
+
+def test_a_network_that_cannot_be_built_fails_the_run(train, tiny_recipe, tmp_path):
+    with pytest.raises(UserError, match=r"model\.metadata paper needs metadata"):
+        train(tiny_recipe("data.metadata=none"))
+    assert Run(tmp_path / "run").read_record()["status"] == "failed"
+
+
+@pytest.mark.realdata
+def test_learns_from_real_images(tiny_recipe, tiny_cache, ham10000, tmp_path):
+    """A few hundred of them, a few epochs: the loss of what it sees falls, and no role shares a lesion."""
+    table = read_table(ham10000)
+    lesions = table.drop_duplicates("lesion_id").groupby("dx").head(40)["lesion_id"]
+    chosen = table[table["lesion_id"].isin(lesions)]
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    for path in chosen["path"]:
+        (folder / "images" / Path(path).name).symlink_to(path)
+    names = {"site": "localization"}
+    columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site"]
+    chosen[columns].rename(columns=names).to_csv(folder / "HAM10000_metadata.csv", index=False)
+    recipe = tiny_recipe("data.size=64", "train.epochs=4", "train.optimizer.lr=0.001")
+    run = fit(recipe, folder, out=tmp_path / "run", device="cpu", cache=tiny_cache)
+    losses = pd.read_csv(run.history_file)["train_loss"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    assert run.read_record()["warnings"] == []
+    assert sum(sum(counts.values()) for counts in run.read_record()["counts"].values()) == len(chosen)

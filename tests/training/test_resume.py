@@ -19,7 +19,7 @@ RECIPES = {
         "train.optimizer={kind: keras_adam, lr: 0.01, eps: 0.1}",
         "train.schedule={kind: plateau, patience: 1}",
         "train.early_stopping={patience: 3, min_delta: 10}",
-        "train.keep=val_accuracy",
+        "train.keep=last",
     ),
     "modern": (
         "train.epochs=4",

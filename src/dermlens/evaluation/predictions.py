@@ -7,6 +7,7 @@ that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,8 @@ def read_predictions(path: Path) -> pd.DataFrame:
         path: the CSV.
 
     Returns:
-        The table: text columns as str (an empty lesion_id becomes the image_id, other empty text `unknown`),
-            age as
-        float with NaN where missing, probabilities as float64.
+        The table: text columns as str (an empty lesion_id becomes the image_id, other empty text
+        `unknown`), age as float with NaN where missing, probabilities as float64.
 
     Raises:
         UserError: no such file, a missing column, a probability that is none, a sum that is not 1, a target
@@ -54,7 +54,13 @@ def read_predictions(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} does not exist; `dermlens train` writes the predictions of a run")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (
+        gzip.BadGzipFile,
+        EOFError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+    ) as error:
         raise UserError(f"{path} is not a CSV table: {error}") from error
     classes = classes_of(table)
     missing = [name for name in (*BEFORE, *AFTER) if name not in table.columns]
@@ -72,10 +78,12 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
-    """Write a predictions table, whole or not at all; columns in their order."""
+    """Write a predictions table, whole or not at all; compressed where its name ends in `.gz`."""
     table = predictions[_columns(classes_of(predictions))]
+    # Without the time of writing the same table gives the same bytes.
+    packing: Any = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
     with atomic_path(path) as part:
-        table.to_csv(part, index=False, float_format="%.9g", lineterminator="\n", encoding="utf-8")
+        table.to_csv(part, index=False, float_format="%.9g", lineterminator="\n", compression=packing)
 
 
 def _columns(classes: tuple[str, ...]) -> list[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 from timm.models.resnet import Bottleneck
 from torch import nn
 
+from dermlens.models.nasnet_mobile import PadSame
 from dermlens.models.table import KerasForm
 
 
@@ -23,6 +25,8 @@ def to_keras_form(network: nn.Module, form: KerasForm) -> None:
                 module.eps = form.eps
     if form.same_padding:
         _pad_same(network)
+    if form.zero_padded_pools:
+        _pad_pools_with_zeros(network)
     if form.stride_first:
         _stride_first(network)
 
@@ -55,6 +59,15 @@ def _pad_same(network: nn.Module) -> None:
                 )
                 same.weight, same.bias = conv.weight, conv.bias
                 setattr(parent, name, same)
+
+
+def _pad_pools_with_zeros(network: nn.Module) -> None:
+    """Strided pools take the zeros around the map into their maximum or average."""
+    for parent in list(network.modules()):
+        for name, pool in list(parent.named_children()):
+            if isinstance(pool, (MaxPool2dSame, AvgPool2dSame)):
+                kind = nn.MaxPool2d if isinstance(pool, MaxPool2dSame) else nn.AvgPool2d
+                setattr(parent, name, nn.Sequential(PadSame(3), kind(3, stride=2)))
 
 
 def _stride_first(network: nn.Module) -> None:

@@ -36,12 +36,14 @@ class KerasForm:
     Attributes:
         eps: ε of every batch norm; none leaves the library's.
         same_padding: strided convolutions pad as TensorFlow's SAME does, more at the bottom and right.
+        zero_padded_pools: NASNet's strided pools see zeros around the map, not nothing.
         stride_first: a residual bottleneck strides in its first 1×1 convolution, not in its 3×3.
         normalization: of the input, as the Keras weights expect it; none for the library's.
     """
 
     eps: float | None = None
     same_padding: bool = False
+    zero_padded_pools: bool = False
     stride_first: bool = False
     normalization: Normalization | None = None
 
@@ -194,6 +196,7 @@ BACKBONES: dict[str, Backbone] = {
         331,
         HALF,
         {"paper": "cell_17.comb_iter_4_left.act_2", "full": "act"},
+        keras=KerasForm(zero_padded_pools=True),
         published=Published(
             metadata=(78_389_773, 78_573_004),
             image_only=(78_270_989, 78_454_217),

@@ -36,6 +36,17 @@ def resolve_device(name: str) -> Device:
     raise UserError(f"--device {name} is not known{nearest(name, ['auto', *there])}")
 
 
+def check_count(device: Device, devices: int) -> None:
+    """Refuse more devices than there are; a CPU runs as many processes as one likes.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    there = {"cpu": devices, "cuda": torch.cuda.device_count(), "mps": 1}[device]
+    if devices > there:
+        raise UserError(f"--devices {devices}: this machine has {there} of kind {device}")
+
+
 def check_precision(precision: str, device: Device) -> None:
     """Refuse a precision that the hardware would only emulate, many times slower, or not at all.
 

@@ -15,7 +15,7 @@ from dermlens.recipe import Recipe
 from dermlens.runs import Run
 from dermlens.training import processes
 from dermlens.training.checkpoint import NAME as CHECKPOINT
-from dermlens.training.device import check_precision, resolve_device
+from dermlens.training.device import check_count, check_precision, resolve_device
 from dermlens.training.inputs import read_inputs
 from dermlens.training.tracking import check_tracker
 from dermlens.training.train import Hardware, train
@@ -53,8 +53,9 @@ def fit(
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
     if processes.is_first():
-        run = Run.create(out, recipe)
-        run.record(data=str(Path(data).resolve()))
+        with _said_when_full(Run(out)):
+            run = Run.create(out, recipe)
+            run.record(data=str(Path(data).resolve()))
     else:
         run = Run(processes.shared_folder(out))
     return _run(run, recipe, Path(data), hardware, cache, logger)
@@ -103,6 +104,7 @@ def resume_fit(
 def _hardware(recipe: Recipe, device: str, devices: int) -> Hardware:
     """Refuse what the machine cannot do before anything is written."""
     resolved = resolve_device(device)
+    check_count(resolved, devices)
     check_precision(recipe.train.precision, resolved)
     if recipe.train.batch_size % devices:
         raise UserError(
@@ -116,7 +118,7 @@ def _run(run: Run, recipe: Recipe, data: Path, hardware: Hardware, cache: Path |
     """Read the data and train, and whatever happens say in run.json how it ended."""
     processes.share_folder(run.path)
     try:
-        with _ended_like_ctrl_c():
+        with _ended_like_ctrl_c(), _said_when_full(run):
             manifest = run.split_file if run.split_file.is_file() else None
             inputs = read_inputs(recipe, data, manifest=manifest, cache_root=cache)
             facts = train(run, recipe, inputs, hardware, logger)
@@ -126,12 +128,6 @@ def _run(run: Run, recipe: Recipe, data: Path, hardware: Hardware, cache: Path |
     except UserError as error:
         _end(run, "failed", error=str(error))
         raise
-    except OSError as error:
-        _end(run, "failed", error=str(error))
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        where = error.filename or run.path
-        raise UserError(f"{where}: {error.strerror}: make room{_how_to_go_on(run)}") from error
     except Exception as error:
         _end(run, "failed", error=f"{type(error).__name__}: {error}")
         raise
@@ -152,6 +148,20 @@ def _how_to_go_on(run: Run) -> str:
     if (run.checkpoints / CHECKPOINT).is_file():
         return f"; go on from its last whole epoch with `dermlens train --resume {run.path}`"
     return f" before its first epoch was whole; begin again with `dermlens train --resume {run.path}`"
+
+
+@contextmanager
+def _said_when_full(run: Run) -> Iterator[None]:
+    """A full disk is a sentence; checkpoints say their own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise UserError(
+            f"{run.path}: {error.strerror}, while writing {error.filename or 'there'}: make room"
+            f"{_how_to_go_on(run)}"
+        ) from error
 
 
 @contextmanager

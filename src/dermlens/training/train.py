@@ -192,7 +192,7 @@ def _trainer(
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
         logger=make_loggers(logger, run.path, recipe) if processes.is_first() else False,
-        deterministic="warn" if hardware.device == "cuda" else True,
+        deterministic=True if hardware.device == "cpu" else "warn",  # not all of a GPU's operations are
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

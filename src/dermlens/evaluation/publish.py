@@ -1,0 +1,53 @@
+"""What of a run may be published: everything but weights, pictures and the paths of one machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from dermlens.atomic import write_json
+from dermlens.errors import UserError
+from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.runs import Run
+
+COPIED = ("recipe.yaml", "split.csv", "history.csv", "metrics.json", "model_card.md")
+
+
+def publish_run(run: Run, folder: Path) -> Run:
+    """Write the record of an evaluated run into a folder that can be committed.
+
+    The folder is itself a run directory: `dermlens evaluate FOLDER` computes its metrics anew from the
+    compressed predictions. Weights, checkpoints, report and figures stay behind, since the last two show
+    patients' images.
+
+    Args:
+        run: an evaluated run.
+        folder: to write to; what it holds of the same names is replaced.
+
+    Returns:
+        The published run.
+
+    Raises:
+        UserError: the run has not been evaluated or reported.
+    """
+    for name in COPIED:
+        if not (run.path / name).is_file():
+            raise UserError(f"run {run.path} has no {name}: evaluate and report it first")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in COPIED:
+        shutil.copyfile(run.path / name, folder / name)
+    write_predictions(folder / "predictions.csv.gz", read_predictions(run.predictions_file))
+    write_json(folder / "run.json", _without_paths(run.read_record()))
+    return Run(folder)
+
+
+def _without_paths(value: Any) -> Any:
+    """The same record with the last part of every absolute path."""
+    if isinstance(value, dict):
+        return {key: _without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(inner) for inner in value]
+    if isinstance(value, str) and "\n" not in value and Path(value).is_absolute():
+        return Path(value).name
+    return value

@@ -1,0 +1,44 @@
+"""The results under docs/results say what their own predictions say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dermlens.evaluation.evaluate import evaluate_run
+from dermlens.runs import Run
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/run.json"))
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number and word of a JSON document, with its place."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from leaves(inner, f"{path}/{key}")
+    else:
+        yield path, value
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)
+def test_metrics_are_recomputed(folder, tmp_path):
+    """To rounding: processors add in different orders."""
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    (copy / "metrics.json").unlink()
+    evaluate_run(Run.open(copy))
+    again, stated = (json.loads((path / "metrics.json").read_text()) for path in (copy, folder))
+    assert dict(leaves(again)) == pytest.approx(dict(leaves(stated)), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)
+def test_nothing_published_shows_a_patient_or_a_machine(folder):
+    names = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert not names & {".png", ".jpg", ".svg", ".html", ".npy", ".npz", ".safetensors"}
+    assert '"/' not in (folder / "run.json").read_text(encoding="utf-8")
