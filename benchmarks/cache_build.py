@@ -220,9 +220,9 @@ unsafe. *Decode* is ours without crop and resize. Medians of alternating blocks 
 ratio of 2.
 
 Both run with an allocator that keeps freed memory. With glibc's defaults it depends on what the process
-allocated before whether each decoded image goes back to the system and some 500 pages are fetched anew for the
-next one: up to a millisecond more for plain Pillow, nothing for ours, whose images are a quarter of the size.
-The ratios are without that gain.
+allocated before whether each decoded image goes back to the system and some 500 pages are fetched anew for
+the next one: up to a millisecond more for plain Pillow, nothing for ours, whose images are a quarter of the
+size. The ratios are without that gain.
 
 HAM10000 is published at 600×450 with 260 to 270 kB a file. Those files are not at hand, and how their chroma
 is sampled we do not know, so both ways of it are measured: real images at 360×270 are enlarged (Lanczos),

@@ -238,7 +238,9 @@ def _copy_into(module: nn.Module, values: dict[str, np.ndarray]) -> None:
         return
     kernel = torch.from_numpy(values["kernel"])
     if kernel.ndim == 4:  # height, width, in, out; depthwise: height, width, channel, 1
-        kernel = kernel.permute(2, 3, 0, 1) if module.groups > 1 else kernel.permute(3, 2, 0, 1)
+        kernel = (
+            kernel.permute(2, 3, 0, 1) if getattr(module, "groups", 1) > 1 else kernel.permute(3, 2, 0, 1)
+        )
     elif isinstance(module, nn.Linear):
         kernel = kernel.T
     module.weight.copy_(kernel.reshape(module.weight.shape))

@@ -17,18 +17,18 @@ from dermlens import __version__
 from dermlens.errors import UserError, missing_extra
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     """Ctrl-C, with what there is to say of it; Typer itself would end without a word."""
 
 
 class Verbs(TyperGroup):
     """The verbs, any of which may be interrupted."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise Interrupted(str(error) or "interrupted") from error
+            raise StoppedError(str(error) or "interrupted") from error
 
 
 app = typer.Typer(
@@ -73,7 +73,7 @@ def main() -> None:
         if (sentence := missing_extra(error)) is None:
             raise
         _stop(sentence, 2)
-    except Interrupted as error:
+    except StoppedError as error:
         _stop(str(error), 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # the command line's own usage errors
