@@ -48,9 +48,8 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	$(BIN)/python benchmarks/cache_build.py
-	$(BIN)/python benchmarks/training_speed.py
-	$(BIN)/python benchmarks/training_memory.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/cache_build.py
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/training_speed.py
 
 # Needs uv. The file names packages and versions only, no index.
 lock:
