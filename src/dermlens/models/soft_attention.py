@@ -37,7 +37,7 @@ class OriginalKernel(nn.Module):
                        over all rows h', dw in −1…1, c in 0…2, x being 0 outside.
 
     The idle rest of the kernel is kept, for it is part of the published counts; its axis of length 1 is not.
-    TensorFlow's rule of SAME padding gives channels 0 to 2; one of its CPU kernels reads the middle ones instead.
+    TensorFlow's rule of SAME padding gives channels 0 to 2; one of its CPU kernels reads the middle ones.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
