@@ -57,6 +57,11 @@ def test_help_imports_nothing_heavy():
         (("compare", "/nowhere/at/all"), "is not a run"),
         (("split", "--data", ".", "--test", "0.9", "--selection", "0.2"), "below 1"),
         (("split", "--data", ".", "--column", "image_id"), "--column a=b"),
+        (("split", "--data", ".", "--seed", "-1"), "--seed -1: Input should be greater"),
+        (("split", "--data", ".", "--holdout", "1.5"), "--holdout 1.5: Input should be less"),
+        (("train", "demo", "--resume", "runs/x"), "leave RECIPE"),
+        (("synthesize", "/proc/nowhere/x"), "/proc/nowhere"),
+        (("synthesize", "x", "--seed", "-1"), "--seed"),
         (("fetch", "nosuch"), "nosuch"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -87,6 +92,13 @@ def test_our_own_mistake_is_said_to_be_ours(monkeypatch, capsys):
         main()
     assert stop.value.code == 1
     assert "ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_name_in_brackets_is_not_markup(tmp_path):
+    written = dermlens(
+        "synthesize", str(tmp_path / "a[b]"), "--lesions", "56", "--width", "64", "--height", "64", code=0
+    )
+    assert "a[b]" in written.stdout
 
 
 def test_recipes_can_be_listed_and_printed():

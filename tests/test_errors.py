@@ -6,7 +6,7 @@ from dermlens.errors import UserError, missing_extra, nearest, require
 
 
 def test_nearest_names_what_resembles_or_all():
-    assert nearest("densnet201", ["densenet201", "resnet50"]) == "; nearest: densenet201"
+    assert nearest("densnet201", ["densenet201", "mobilenet"]) == "; nearest: densenet201"
     assert nearest("zzz", ["a", "b"]) == "; known: a, b"
 
 

@@ -41,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(width=None if sys.stdout.isatty() else 160)
+console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
 
 Data = Annotated[Path, typer.Option("--data", "-d", help="Folder (or CSV) with the images and their labels.")]
 OptionalData = Annotated[
@@ -75,6 +75,10 @@ def main() -> None:
         _stop(sentence, 2)
     except StoppedError as error:
         _stop(str(error), 130)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        _stop(f"{error.filename}: {error.strerror}", 2)
     except Exception as error:
         if hasattr(error, "format_message"):  # the command line's own usage errors
             _stop(f"{error.format_message()} (dermlens --help)", 2)
@@ -117,7 +121,7 @@ def _fresh(folder: Path, name: str) -> Path:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        console.print(f"dermlens {__version__}", highlight=False)
+        console.print(f"dermlens {__version__}")
         raise typer.Exit
 
 
@@ -172,7 +176,7 @@ def fetch(
 def synthesize(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
     lesions: Annotated[int, typer.Option(min=56, help="How many lesions; some have several images.")] = 400,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     width: Annotated[int, typer.Option(min=64, max=2048)] = 600,
     height: Annotated[int, typer.Option(min=64, max=2048)] = 450,
 ) -> None:
@@ -213,7 +217,9 @@ def split(
     try:
         config = SplitConfig.model_validate(settings)
     except ValidationError as error:
-        raise UserError(f"split: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+        first = error.errors()[0]
+        option = f"--{first['loc'][0]} {first['input']}" if first["loc"] else "split"
+        raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from error
     table = read_table(
         data,
         columns=_pairs(column, "--column"),
@@ -253,7 +259,7 @@ def recipes(
         print(load_recipe(name).dump(), end="")
         return
     for known, text in shipped_recipes().items():
-        console.print(f"[bold]{known}[/]  {text.splitlines()[0].removeprefix('#').strip()}", highlight=False)
+        console.print(f"{known}: {text.splitlines()[0].removeprefix('#').strip()}")
 
 
 @app.command()
@@ -281,6 +287,10 @@ def train(
     from dermlens.training.fit import fit, resume_fit
 
     if resume is not None:
+        if recipe is not None or overrides or out is not None:
+            raise UserError(
+                "--resume goes on with the run's own recipe and folder: leave RECIPE, --set and --out out"
+            )
         run = resume_fit(resume, data=data, device=device, devices=devices, cache=cache, logger=logger)
     else:
         if recipe is None or data is None:

@@ -152,6 +152,13 @@ def test_a_folder_per_class(tmp_path):
     assert table[["image_id", "dx"]].to_numpy().tolist() == [["a", "mel"], ["b", "mel"], ["c", "nv"]]
 
 
+def test_empty_maps_are_no_maps(challenge, tmp_path):
+    """The command line and recipes hand on empty ones where nobody named any."""
+    images(tmp_path / "classes" / "mel", "a.jpg")
+    for folder in (challenge, tmp_path / "classes"):
+        assert read_table(folder, columns={}, labels={}).equals(read_table(folder))
+
+
 def test_a_folder_per_class_with_own_names_and_a_level_between(tmp_path):
     images(tmp_path / "train" / "benign", "a.jpg")
     images(tmp_path / "test" / "malignant", "b.jpg")

@@ -23,7 +23,7 @@ def read_source(
 
     Args:
         source: its folder, or its table.
-        columns: the source's column by ours.
+        columns: the source's column by ours; none or empty where it has our names.
         known: names that a folder per class may have.
 
     Returns:
@@ -32,6 +32,7 @@ def read_source(
     Raises:
         UserError: there is no table and there are no class folders, or there are several tables.
     """
+    columns = columns or None  # the command line and recipes say "no map" with an empty one
     if not source.exists():
         raise UserError(f"folder {source} does not exist; name the one that holds the images and their table")
     if source.is_file():

@@ -179,7 +179,8 @@ class Canvas:
         most = int(self.rng.integers(*count))
         tries_N2 = self.rng.integers(0, self.shape[0], (8 * most + 8, 2))
         depth_N = self.depth_HW[tries_N2[:, 1], tries_N2[:, 0]]
-        return tries_N2[(depth_N >= low) & (depth_N <= high)][:most].astype(np.float32)
+        found_N2: Field = tries_N2[(depth_N >= low) & (depth_N <= high)][:most].astype(np.float32)
+        return found_N2
 
     def dots(self, points_N2: Field, radius: tuple[float, float], blur: float = 0.03) -> Field:
         """Round dots at `points_N2`, radii in mm between the two given, some paler than others; 0 … 1."""

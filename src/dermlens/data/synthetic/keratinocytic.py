@@ -10,7 +10,7 @@ from dermlens.data.synthetic.fields import blurred, drawn
 
 def actinic_keratosis(rng: np.random.Generator, scale: float) -> Canvas:
     """Actinic keratosis, Bowen's disease: red, strawberry pattern, glomerular vessels, scale; no network."""
-    kind = rng.choice(["strawberry", "bowen", "pigmented"], p=[0.45, 0.32, 0.23])
+    kind = str(rng.choice(["strawberry", "bowen", "pigmented"], p=[0.45, 0.32, 0.23]))
     outline = Outline(
         radius_around(rng, 4.3),
         elongation=rng.uniform(1.0, 1.6),
@@ -48,7 +48,7 @@ def actinic_keratosis(rng: np.random.Generator, scale: float) -> Canvas:
 
 def basal_cell_carcinoma(rng: np.random.Generator, scale: float) -> Canvas:
     """Basal cell carcinoma: pearly pink, branching vessels, blue-grey ovoid nests, ulcers; no network."""
-    kind = rng.choice(["nodular", "pigmented", "superficial"], p=[0.42, 0.33, 0.25])
+    kind = str(rng.choice(["nodular", "pigmented", "superficial"], p=[0.42, 0.33, 0.25]))
     outline = Outline(
         radius_around(rng, 3.8),
         elongation=rng.uniform(1.0, 1.5),
@@ -95,7 +95,7 @@ def basal_cell_carcinoma(rng: np.random.Generator, scale: float) -> Canvas:
 
 def benign_keratosis(rng: np.random.Generator, scale: float) -> Canvas:
     """Seborrhoeic or lichenoid keratosis, solar lentigo: cysts, openings, fissures, a sharp border."""
-    kind = rng.choice(["seborrhoeic", "lentigo", "lichenoid"], p=[0.6, 0.25, 0.15])
+    kind = str(rng.choice(["seborrhoeic", "lentigo", "lichenoid"], p=[0.6, 0.25, 0.15]))
     flat = kind != "seborrhoeic"
     outline = Outline(
         radius_around(rng, 4.3),

@@ -48,7 +48,7 @@ def nevus(rng: np.random.Generator, scale: float) -> Canvas:
 
 def melanoma(rng: np.random.Generator, scale: float) -> Canvas:
     """Melanoma: asymmetric, ragged, several colours, broken network, streaks, dots, veil, regression."""
-    kind = rng.choice(["spreading", "nodular", "early", "pale"], p=[0.55, 0.15, 0.22, 0.08])
+    kind = str(rng.choice(["spreading", "nodular", "early", "pale"], p=[0.55, 0.15, 0.22, 0.08]))
     early = kind == "early"
     outline = Outline(
         radius_around(rng, 3.6 if early else 4.8),

@@ -23,8 +23,8 @@ def attention_map(alpha_Khw: NDArray[np.floating], height: int, width: int) -> N
         (height, width); all zero where the attention is the same everywhere.
     """
     assert alpha_Khw.ndim == 3
-    sum_hw = alpha_Khw.sum(axis=0).astype(np.float32)
-    low, high = float(sum_hw.min()), float(sum_hw.max())
+    sum_hw: NDArray[np.float32] = np.asarray(alpha_Khw.sum(axis=0), np.float32)
+    low, high = float(np.min(sum_hw)), float(np.max(sum_hw))
     if high - low <= 1e-6 * max(abs(high), 1e-12):  # uniform: stretching would draw rounding errors
         return np.zeros((height, width), np.float32)
     stretched = Image.fromarray((sum_hw - low) / (high - low))
