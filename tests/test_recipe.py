@@ -37,6 +37,36 @@ def test_overrides_are_read_as_yaml_and_win():
         ("train:\n  epochs: -1", ["line 2", "train.epochs -1", "greater than 0"]),
         ("split:\n  folds: 3\n  fold: 3", ["line 1", "split", "folds count from 0"]),
         ("- a list", ["mapping of sections"]),
+        ("", ["recipe r is empty", "mapping of sections"]),
+        ("# a head\n", ["recipe r is empty", "mapping of sections"]),
+        ("train:\n  epochs: 3\n  batch_size: 8\n  epochs: 4", ["line 4", "train.epochs stands on line 2"]),
+        ("seed: 1\nmodel: {}\nseed: 2", ["recipe r, line 3", "seed stands on line 1 already"]),
+        ("data:\n  labels: {0: mel}", ["line 2", "data.labels.0 is not text; put it in quotes"]),
+        ("train: {epochs: '3'}", ["train.epochs '3'", "integer"]),
+        ("train: {epochs: 64.0}", ["train.epochs 64.0", "integer"]),
+        ("train: {optimizer: {lr: '1e-3'}}", ["train.optimizer.lr '1e-3'", "number"]),
+        ("train: {optimizer: {lr: .inf}}", ["train.optimizer.lr inf", "finite"]),
+        ("evaluation: {level: .nan}", ["evaluation.level nan", "finite"]),
+        ("model: {gamma: 1}", ["model.gamma 1", "boolean"]),
+        ("imbalance: {weights: {mel: .inf}}", ["imbalance.weights"]),
+        ("imbalance: {weights: {mel: 0}}", ["imbalance.weights"]),
+        ("data: {classes: [mel, nv, mel]}", ["data.classes", "class mel is listed twice"]),
+        ("data: {classes: [mel, ' ']}", ["data.classes", "a class without a name"]),
+        ("model: {heads: 100000}", ["model.heads 100000", "less than or equal to 1024"]),
+        ("name: ../x", ["line 1", "name '../x'", "it names a folder"]),
+        ("name: .x", ["name '.x'", "no dot in front"]),
+        ("name: ''", ["name ''", "it names a folder"]),
+        (
+            "train: {schedule: {kind: plateau, min_lr: 0.1}}",
+            ["schedule.min_lr 0.1 is above optimizer.lr 0.001"],
+        ),
+        (
+            "train: {epochs: 2, schedule: {kind: cosine, warmup_epochs: 2.5}}",
+            ["schedule.warmup_epochs 2.5 is more than epochs 2"],
+        ),
+        ("train: {optimizer: {kind: sgd, weight_decay: 0.1}}", ["weight_decay is of adamw, and kind is sgd"]),
+        ("train: {optimizer: {momentum: 0.5}}", ["momentum is of sgd, and kind is adamw"]),
+        ("a: &a {b: *a}", ["not YAML"]),
         ("a: [1", ["not YAML"]),
     ],
 )
@@ -63,3 +93,27 @@ def test_a_mistake_in_an_override_is_placed_there():
 def test_an_unknown_name_is_answered_with_near_ones():
     with pytest.raises(UserError, match="nearest: paper/densenet201"):
         load_recipe("paper/densenet121")
+
+
+def test_numbers_are_written_as_people_write_them():
+    """YAML 1.1 takes 1e-3 for text and 2024-01-01 for a date; an integer will do for a number."""
+    recipe = parse_recipe("name: 2024-01-01\ntrain: {optimizer: {lr: 1e-3}}", "r", ["model.dropout=0"])
+    assert (recipe.name, recipe.train.optimizer.lr, recipe.model.dropout) == ("2024-01-01", 1e-3, 0.0)
+    assert parse_recipe("data: {classes: [a, b]}", "r").data.classes == ("a", "b")
+    assert parse_recipe("imbalance: {weights: {mel: 5}}", "r").imbalance.weights == {"mel": 5.0}
+
+
+def test_an_empty_mapping_is_all_defaults():
+    assert parse_recipe("{}", "r") == Recipe()
+
+
+def test_keys_that_stand_twice_in_an_override_are_refused():
+    with pytest.raises(UserError, match=r"--set train=.*epochs stands on line 1"):
+        parse_recipe("{}", "r", ["train={epochs: 1, epochs: 2}"])
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(UserError, match=rf"recipe {path} is not UTF-8 text \(byte 6\)"):
+        load_recipe(str(path))

@@ -44,3 +44,22 @@ def test_a_run_without_metrics_says_how_to_get_them(tmp_path):
     run = Run.create(tmp_path / "run", Recipe())
     with pytest.raises(UserError, match="dermlens evaluate"):
         run.read_metrics()
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"null", b"\xff\xd8", b"{"])
+def test_records_that_are_no_json_objects_are_named(tmp_path, content):
+    run = Run.create(tmp_path / "run", Recipe())
+    for file, read in ((run.metrics_file, run.read_metrics), (run.record_file, run.read_record)):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{file} is not (JSON|a JSON object)"):
+            read()
+
+
+def test_a_run_without_a_readable_recipe_says_so(tmp_path):
+    run = Run.create(tmp_path / "run", Recipe())
+    run.recipe_file.write_bytes(b"\xff\xd8")
+    with pytest.raises(UserError, match=rf"{run.recipe_file} is not UTF-8 text"):
+        run.recipe()
+    run.recipe_file.unlink()
+    with pytest.raises(UserError, match=rf"{run.recipe_file} does not exist"):
+        run.recipe()

@@ -379,5 +379,5 @@ def compare(
     if figure is not None:
         from dermlens.evaluation.figures.bars import save_comparison
 
-        save_comparison([Run.open(path) for path in runs], figure)
+        save_comparison([Run.open(path) for path in runs], figure, compared.roles)
         console.print(f"figure: {figure}")

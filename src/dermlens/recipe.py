@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import NonNegativeInt, ValidationError
+from pydantic import NonNegativeInt, ValidationError, field_validator
 
 from dermlens.atomic import write_text
 from dermlens.data.config import AugmentConfig, DataConfig, SplitConfig
@@ -18,6 +20,23 @@ from dermlens.imbalance.config import ImbalanceConfig
 from dermlens.models.config import ModelConfig
 from dermlens.section import Section
 from dermlens.training.config import TrainConfig
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the scalars of its version 1.2 where they matter here: 1e-3 is a number, a date is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
 
 
 class Recipe(Section):
@@ -38,6 +57,13 @@ class Recipe(Section):
     imbalance: ImbalanceConfig = ImbalanceConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folders(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("it names a folder: up to 100 of A-Z, a-z, 0-9, dot, _ and -, no dot in front")
+        return name
 
     def dump(self) -> str:
         """The whole recipe as YAML, defaults written out."""
@@ -79,22 +105,34 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(name)
     if path.is_file():
-        text, where = path.read_text(encoding="utf-8"), f"recipe {name}"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"recipe {name} is not UTF-8 text (byte {error.start}): a recipe is YAML"
+            ) from error
+        except OSError as error:
+            raise UserError(f"recipe {name} may not be read: {error.strerror}") from error
     else:
         shipped = shipped_recipes()
         if name not in shipped:
             raise UserError(f"recipe {name} is neither a file nor one of ours{nearest(name, shipped)}")
-        text, where = shipped[name], f"recipe {name}"
-    return parse_recipe(text, where, overrides)
+        text = shipped[name]
+    return parse_recipe(text, f"recipe {name}", overrides)
 
 
 def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe:
     """Validate YAML text as a recipe; `where` names it in errors. Raises: UserError."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+        node = yaml.compose(text, Loader=_Loader)
+        _check_keys(node, where)
+        document = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    if document is None:
+        raise UserError(
+            f"{where} is empty: a recipe is a mapping of sections, such as 'model: {{backbone: …}}'"
+        )
     if not isinstance(document, dict):
         raise UserError(f"{where}: a recipe is a mapping of sections, such as 'model: {{backbone: …}}'")
     lines = dict(_lines(node)) if node is not None else {}
@@ -102,7 +140,8 @@ def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe
         key = _apply(document, override)
         lines[key] = f"--set {override}"
     try:
-        return Recipe.model_validate(document)
+        # As JSON, pydantic can be strict about numbers and still take a list for a tuple.
+        return Recipe.model_validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
         raise UserError(_sentence(error, where, document, lines)) from error
 
@@ -120,10 +159,32 @@ def _apply(document: dict[str, Any], override: str) -> tuple[str, ...]:
             inner = target[key] = {}
         target = inner
     try:
-        target[keys[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        _check_keys(yaml.compose(value, Loader=_Loader), f"--set {override}")
+        target[keys[-1]] = yaml.load(value, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"--set {override}: the value is not YAML") from error
     return keys
+
+
+def _check_keys(node: yaml.Node | None, where: str, path: tuple[str, ...] = ()) -> None:
+    """Refuse a key that stands twice, of which YAML would take the last, and one that is no text."""
+    if isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _check_keys(value, where, path)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    first: dict[str, int] = {}
+    for key, value in node.value:
+        inner, line = (*path, str(key.value)), key.start_mark.line + 1
+        if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+            raise UserError(f"{where}, line {line}: key {'.'.join(inner)} is not text; put it in quotes")
+        if key.value in first:
+            raise UserError(
+                f"{where}, line {line}: {'.'.join(inner)} stands on line {first[key.value]} already;"
+                " each key has one value"
+            )
+        first[key.value] = line
+        _check_keys(value, where, inner)
 
 
 def _lines(node: yaml.Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:

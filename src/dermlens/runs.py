@@ -9,6 +9,7 @@ predictions.csv   image_id, lesion_id, role, target, p_<class>…, age, sex, sit
 metrics.json      every score, recomputed from predictions.csv
 figures/, report.html, model_card.md
 checkpoints/      for resume
+.lock             held by the process that trains
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any, Literal
 
 from dermlens.atomic import write_json
 from dermlens.errors import UserError
-from dermlens.recipe import Recipe, parse_recipe
+from dermlens.recipe import Recipe, load_recipe
 
 Status = Literal["running", "completed", "failed", "interrupted"]
 
@@ -97,10 +98,6 @@ class Run:
         return self.path / "model.safetensors"
 
     @property
-    def model_json(self) -> Path:
-        return self.path / "model.json"
-
-    @property
     def history_file(self) -> Path:
         return self.path / "history.csv"
 
@@ -127,12 +124,8 @@ class Run:
         return self.path / "checkpoints"
 
     def read_record(self) -> dict[str, Any]:
-        """What run.json says. Raises: UserError when it is not JSON."""
-        try:
-            record: dict[str, Any] = json.loads(self.record_file.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{self.record_file} is not JSON: {error}") from error
-        return record
+        """What run.json says. Raises: UserError when it is no JSON object."""
+        return _read_object(self.record_file)
 
     def record(self, **facts: Any) -> None:
         """Add facts to run.json."""
@@ -144,15 +137,18 @@ class Run:
         self.record(status=status, ended=_now(), **facts)
 
     def recipe(self) -> Recipe:
-        """The resolved recipe of the run."""
-        return parse_recipe(self.recipe_file.read_text(encoding="utf-8"), str(self.recipe_file))
+        """The resolved recipe of the run. Raises: UserError when it is gone or not a recipe."""
+        if not self.recipe_file.is_file():
+            raise UserError(
+                f"{self.recipe_file} does not exist; a run is read with the recipe it was made by"
+            )
+        return load_recipe(str(self.recipe_file))
 
     def read_metrics(self) -> dict[str, Any]:
-        """The scores. Raises: UserError when the run has not been evaluated."""
+        """The scores. Raises: UserError when the run has not been evaluated, or they are no JSON object."""
         if not self.metrics_file.is_file():
             raise UserError(f"run {self.path} has no metrics yet: `dermlens evaluate {self.path}`")
-        metrics: dict[str, Any] = json.loads(self.metrics_file.read_text(encoding="utf-8"))
-        return metrics
+        return _read_object(self.metrics_file)
 
 
 def environment() -> dict[str, Any]:
@@ -163,6 +159,17 @@ def environment() -> dict[str, Any]:
         "machine": {"system": platform.platform(), "processor": _processor()},
         "git_commit": _commit(),
     }
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A file that holds one JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not a JSON object; dermlens did not write it like this")
+    return value
 
 
 def _now() -> str:

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A frozen, strict part of a recipe: unknown keys are errors, defaults are checked too."""
+    """A frozen part of a recipe: unknown keys are errors, defaults are checked too, numbers are finite.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    `parse_recipe` reads it strictly: '3' is not 3, nor is 64.0 the integer 64.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)

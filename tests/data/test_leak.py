@@ -122,7 +122,38 @@ def test_known_second_ids_count_as_one_lesion() -> None:
     split, table = case([("HAM_0000140", "nv", "train"), ("HAM_0004919", "nv", "test"), ("x", "nv", "test")])
     with pytest.raises(UserError, match=r"1 lesion with 2 images"):
         check_disjoint(split, table, "grouped")
-    assert leak(split, table).siblings == 0, "the leak is of lesion ids, as published"
+    found = leak(split, table)
+    assert found.siblings == 0, "the leak is of lesion ids, as published"
+    assert found.by_list == 1
+    assert found.sentence() == (
+        "None of the 2 held-out images shows a lesion that is trained on, by lesion id; 1 does under another "
+        "id, by the list of lesions with several ids."
+    )
+
+
+def test_a_leak_by_list_comes_on_top_of_that_by_id() -> None:
+    split, table = case(
+        [
+            ("HAM_0000140", "nv", "train"),
+            ("HAM_0000140", "nv", "test"),  # by id, and not again by list
+            ("HAM_0004919", "nv", "test"),
+            ("HAM_0004919", "nv", "selection"),
+        ]
+    )
+    found = leak(split, table)
+    assert (found.siblings, found.by_list) == (1, 2)
+    assert found.sentence() == (
+        "33.3% of the 3 held-out images show a lesion that is trained on (nv 33%), and 2 do under another "
+        "id, by the list of lesions with several ids: scores on them are higher than new patients would give."
+    )
+
+
+def test_a_leak_by_list_between_folds() -> None:
+    split, table = case(
+        [("HAM_0000140", "nv", "fold-0"), ("HAM_0004919", "nv", "fold-0"), ("HAM_0004919", "nv", "fold-1")]
+    )
+    found = leak(split, table)
+    assert (found.siblings, found.by_list) == (2, 1)
 
 
 def test_equal_files_in_two_roles_are_found(tmp_path: Path) -> None:

@@ -177,6 +177,19 @@ def test_an_empty_folder(tmp_path):
         read_table(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("table", [None, "", "image_id,dx\n", "something,else\n1,2\n"])
+def test_a_table_above_is_for_images_that_have_none(table, tmp_path):
+    """An empty folder, or one with a table that cannot be read, is not the folder above it."""
+    one_folder(tmp_path)
+    assert len(read_table(tmp_path / "images")) == len(ROWS)
+    inner = tmp_path / "inner"
+    images(inner, IDS if table is not None else [])
+    if table is not None:
+        (inner / "table.csv").write_text(table)
+    with pytest.raises(UserError, match=r"inner holds no images" if table is None else r"inner.table\.csv"):
+        read_table(inner)
+
+
 def test_images_without_a_table(tmp_path):
     images(tmp_path / "pictures", ["a"])
     with pytest.raises(

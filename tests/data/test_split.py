@@ -38,6 +38,9 @@ def many(lesions: int = 600, seed: int = 0) -> pd.DataFrame:
 tables = st.lists(st.tuples(st.sampled_from(CLASSES), st.integers(1, 4)), min_size=1, max_size=60).map(
     make_table
 )
+foldable = st.lists(st.tuples(st.sampled_from(CLASSES), st.integers(1, 4)), max_size=40).map(
+    lambda lesions: make_table([*lesions, *((dx, 1 + number % 3) for dx in CLASSES for number in range(9))])
+)
 shares = st.sampled_from(
     [(0.1, 0.1, 0.15), (0.2, 0.0, 0.3), (0.05, 0.4, 0.5), (0.0, 0.0, 0.0), (1 / 3, 0.3, 1 / 3)]
 )
@@ -69,7 +72,7 @@ def test_grouped_is_a_partition_by_lesion_with_the_shares_of_every_class(
 
 
 @settings(deadline=None, max_examples=60)
-@given(table=tables, folds=st.integers(2, 7), seed=st.integers(0, 5))
+@given(table=foldable, folds=st.integers(2, 7), seed=st.integers(0, 5))
 def test_folds_are_even_and_leave_the_test_lesions_as_they_are(
     table: pd.DataFrame, folds: int, seed: int
 ) -> None:
@@ -197,15 +200,17 @@ def test_impossible_draws_say_what_would_be_right() -> None:
         make_split(table.assign(age=math.nan), SplitConfig(protocol="paper"))
     with pytest.raises(UserError, match=r"split.folds is for protocol grouped, and split.protocol is paper"):
         make_split(table, SplitConfig(protocol="paper", folds=5))
+    few = make_table([("nv", 1)] * 20 + [("mel", 2)] * 4)
+    with pytest.raises(UserError, match=r"4 folds cannot be had: class mel has 3 of its lesions outside"):
+        make_split(few, SplitConfig(folds=4))
+    assert make_split(few, SplitConfig(folds=3)).folds == 3
 
 
 @settings(max_examples=20, deadline=None)
-@given(table=tables, folds=st.integers(2, 4), data=st.data())
+@given(table=foldable, folds=st.integers(2, 4), data=st.data())
 def test_a_resolved_fold_is_selection_and_the_others_train(table: pd.DataFrame, folds: int, data) -> None:
     split = make_split(table, SplitConfig(folds=folds))
-    fold = data.draw(st.integers(0, max(split.folds - 1, 0)))
-    if fold >= split.folds:
-        return
+    fold = data.draw(st.integers(0, folds - 1))
     resolved = resolve_split(table, SplitConfig(folds=folds, fold=fold))
     assert resolved.ids("selection") == split.ids(f"fold-{fold}")
     assert resolved.ids("test") == split.ids("test")

@@ -4,9 +4,11 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
+from dermlens.data.manifest import Split
 from dermlens.errors import UserError
 from dermlens.evaluation.comparison import compare_runs
 from dermlens.evaluation.config import EvaluationConfig
@@ -21,9 +23,12 @@ RECIPE = Recipe(evaluation=EvaluationConfig(bootstrap=100))
 
 @pytest.fixture
 def make_run(tmp_path):
-    def make(name, predictions):
+    def make(name, predictions, protocol=None):
         run = Run.create(tmp_path / name, RECIPE)
         write_predictions(run.predictions_file, predictions)
+        if protocol is not None:
+            ids = predictions[["image_id", "lesion_id", "role"]]
+            Split(ids, {"protocol": protocol}).save(run.split_file)
         run.end("completed")
         return run
 
@@ -107,6 +112,32 @@ def test_json_and_table(make_run, base):
     assert any("recall mel" in row for row in rows)
     value = compared.roles["selection"].differences["worse"]["overall", "accuracy"]["value"]
     assert any("accuracy" in row and f"{value:+.3f}" in row for row in rows)
+
+
+@pytest.mark.parametrize("protocol", ["grouped", None])
+def test_an_opened_test_is_not_shown_again(make_run, make_predictions, base, protocol):
+    """Its numbers are in the ledger; a comparison would show them without a line there."""
+    both = pd.concat([base, make_predictions(140, "test")], ignore_index=True)
+    compared = compare_runs([make_run("one", both, protocol), make_run("two", noisier(both), protocol)])
+    assert list(compared.roles) == ["selection"]
+    (warning,) = compared.to_json()["warnings"]
+    assert "sealed test role was left out" in warning
+    text = io.StringIO()
+    Console(file=text, width=160).print(compared.render())
+    assert warning in text.getvalue()
+    opened = both[both["role"] == "test"].reset_index(drop=True)
+    with pytest.raises(UserError, match="test role alone, which is sealed"):
+        compare_runs([make_run("three", opened, protocol), make_run("four", opened, protocol)])
+
+
+def test_where_test_is_all_there_is_it_is_compared(make_run, make_predictions):
+    tested = make_predictions(140, "test")
+    runs = [make_run("one", tested, "singletons"), make_run("two", noisier(tested), "singletons")]
+    compared = compare_runs(runs)
+    assert list(compared.roles) == ["test"]
+    assert compared.warnings == ()
+    with pytest.raises(UserError, match="sealed"):  # one run's seal is enough
+        compare_runs([runs[0], make_run("three", tested, "grouped")])
 
 
 def test_refusals(make_run, make_predictions, base):

@@ -191,6 +191,31 @@ def test_where_test_is_all_that_is_held_out_it_is_scored(make_run, calls, ledger
     assert len(entries(ledger)) == 1
 
 
+def test_a_role_is_scored_whole_or_not_at_all(make_run, calls, ledger, tmp_path):
+    run = make_run()
+    lines = run.predictions_file.read_text(encoding="utf-8").splitlines(keepends=True)
+    run.predictions_file.write_text("".join(lines[:-5]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"predictions.csv.*role calibration, 5 are missing, and 0 others"):
+        evaluate_run(run, ledger=ledger)
+    other = write_data(tmp_path / "clinic", images=90, prefix="CLINIC")
+    with pytest.raises(UserError, match="role calibration, 5 are missing"):  # thresholds are fixed on them
+        evaluate_run(run, data=other, ledger=ledger)
+    run.predictions_file.write_text("".join([*lines, "X" + lines[1]]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"role selection, 0 are missing, and 1 others"):
+        evaluate_run(run, ledger=ledger)
+
+
+def test_a_grouped_test_is_sealed_without_a_selection_role_too(make_run, calls, ledger):
+    run = make_run(SplitConfig(selection=0.0), predicted=("calibration",))
+    assert list(evaluate_run(run, ledger=ledger)["roles"]) == ["calibration"]
+    alone = make_run(SplitConfig(selection=0.0, calibration=0.0), predicted=(), name="alone")
+    with pytest.raises(UserError, match="which is sealed; --open-test scores it"):
+        evaluate_run(alone, ledger=ledger)
+    assert (calls, ledger.exists()) == ([], False)
+    assert list(evaluate_run(alone, open_test=True, ledger=ledger)["roles"]) == ["test"]
+    assert len(entries(ledger)) == 1
+
+
 def test_the_epoch_warning_needs_an_epoch_that_was_chosen(make_run, calls, ledger):
     kept = make_run(train=TrainConfig(keep="last"), name="last")
     assert evaluate_run(kept, ledger=ledger)["warnings"] == []
@@ -244,7 +269,17 @@ def test_a_strange_label_asks_for_a_map(make_run, calls, ledger, tmp_path):
         evaluate_run(run, data=other, ledger=ledger)
     assert "label map" in str(error.value)
     metrics = evaluate_run(run, data=other, labels={"MELANOM": "mel"}, ledger=ledger)
+    assert (metrics["data"]["columns"], metrics["data"]["labels"]) == ({}, {"MELANOM": "mel"})
     assert metrics["roles"]["external"]["per_class"]["mel"]["support"] > 0
+
+
+@pytest.mark.parametrize("maps", [{"columns": {"image_id": "img"}}, {"labels": {"MELANOM": "mel"}}])
+def test_maps_go_with_another_set(make_run, calls, data, ledger, maps):
+    run = make_run()
+    for own in ({}, {"data": data, "open_test": True}):
+        with pytest.raises(UserError, match="--column and --label go with --data"):
+            evaluate_run(run, ledger=ledger, **own, **maps)
+    assert not ledger.exists()
 
 
 def test_nothing_to_score(make_run, calls, ledger):

@@ -143,12 +143,18 @@ def test_runs_are_compared_on_a_role_that_both_have(metrics):
         common_role([metrics, {**metrics, "classes": ["a", "b"]}])
 
 
+def test_a_comparison_draws_no_role_that_it_may_not_look_at(fake_run: Run, tmp_path):
+    with pytest.raises(UserError, match="no scored role in common"):
+        save_comparison([fake_run, fake_run], tmp_path / "both.svg", ("test",))
+
+
 def test_a_comparison_is_saved_in_the_form_its_name_asks_for(fake_run: Run, tmp_path):
-    assert save_comparison([fake_run, fake_run], tmp_path / "both.svg").read_text().startswith("<?xml")
-    with Image.open(save_comparison([fake_run, fake_run], tmp_path / "both.png")) as picture:
+    roles = ("calibration", "selection")
+    assert save_comparison([fake_run, fake_run], tmp_path / "both.svg", roles).read_text().startswith("<?xml")
+    with Image.open(save_comparison([fake_run, fake_run], tmp_path / "both.png", roles)) as picture:
         assert picture.format == "PNG"
     with pytest.raises(UserError, match=r"both\.gif.*\.svg or \.png"):
-        save_comparison([fake_run, fake_run], tmp_path / "both.gif")
+        save_comparison([fake_run, fake_run], tmp_path / "both.gif", roles)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["both.png", "both.svg"]
 
 

@@ -21,6 +21,7 @@ from dermlens.data.metadata import make_encoder
 from dermlens.errors import UserError
 from dermlens.evaluation.figures.gallery import worst_errors
 from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.evaluation.report.data import read_run_data
 from dermlens.evaluation.report.numbers import count, duration, estimate, in_role_order, number, percent
 from dermlens.evaluation.report.page import write_report
 from dermlens.evaluation.report.words import (
@@ -221,7 +222,7 @@ def test_hostile_names_are_text(new_run, drawn, tmp_path):
     rows["lesion_id"] = '"><img src=x onerror=alert(1)>' + rows["lesion_id"]
     rows["site"] = "</table><b>$x$"
     run = new_run(
-        tmp_path / "r&<b>",
+        tmp_path / "r",
         predictions=rows,
         bootstrap=0,
         warnings=["<i>"],
@@ -362,6 +363,18 @@ def test_the_wrong_folder_is_refused(pictured, fake_run: Run, tmp_path):
         write_report(fake_run, data=tmp_path / "absent")
 
 
+def test_the_table_is_read_as_the_recipe_maps_it(new_run, drawn, tmp_path):
+    rows = drawn(60, ("calibration",))
+    run = new_run(tmp_path / "run", predictions=rows, bootstrap=0)
+    run.recipe_file.write_text("data: {columns: {image_id: img, dx: diag}, labels: {NEV: nv}}\n")
+    own = rows.rename(columns={"image_id": "img"}).assign(diag=rows["target"].replace("nv", "NEV"))
+    (tmp_path / "set").mkdir()
+    own[["img", "diag"]].to_csv(tmp_path / "set" / "table.csv", index=False)
+    found = read_run_data(run, run, rows, CLASSES, tmp_path / "set")
+    assert found.images is not None
+    assert found.images["dx"].tolist() == rows["target"].tolist()
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_another_set_has_its_own_report(new_run, drawn, tmp_path):
     run = new_run(tmp_path / "run", images=100, bootstrap=0, protocol="paper")
@@ -387,13 +400,13 @@ def test_another_set_has_its_own_report(new_run, drawn, tmp_path):
 
 
 def words_of(protocol: str, *roles: str, recipe: str = "", leak: object = None, **record: object) -> str:
-    made = parse_recipe(f"split: {{protocol: {protocol}}}\n{recipe}", "here")
+    made = parse_recipe(recipe or "{}", "here", [f"split.protocol={protocol}"])
     metrics = {"bootstrap": {"replicates": 100, "level": 0.95, "unit": "lesion"}, "decision": "argmax"}
     return "\n".join(protocol_words(record, made, metrics, roles, leak))
 
 
 def test_the_leak_of_the_papers_protocol_is_in_plain_words():
-    said = words_of("paper", "selection", leak={"overall": 0.421, "by_class": {"mel": 0.719}})
+    said = words_of("paper", "selection", leak={"overall": 0.421, "by_class": {"mel": 0.719}, "by_list": 6})
     assert "42 % of the scored images (of the melanomas 72 %)" in said
     assert "the same images chose the epoch" in said
     assert "optimistic" in said
@@ -433,7 +446,7 @@ def test_the_grouped_protocol_says_what_each_role_did():
 @pytest.mark.parametrize(
     ("recipe", "role", "chosen"),
     [
-        ("", "selection", True),
+        ("{}", "selection", True),
         ("train: {keep: last, monitor_role: none}", "selection", False),
         ("train: {keep: last}", "selection", False),
         ("train: {keep: last, early_stopping: {monitor: val_loss}}", "selection", True),

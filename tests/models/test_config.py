@@ -23,6 +23,11 @@ from dermlens.models.table import METADATA_BRANCHES
         ({"cut": "plain", "attention": "none"}, "needs attention=none and metadata=none"),
         ({"attention": "none", "gamma": True}, "gamma belongs to Soft-Attention"),
         ({"heads": 0}, "greater than 0"),
+        ({"heads": 1025}, "less than or equal to 1024"),
+        ({"attention": "none", "heads": 4}, "heads belong to Soft-Attention"),
+        ({"cut": "plain", "attention": "none", "metadata": "none", "pool": "gap"}, "leave pool out"),
+        ({"cut": "plain", "attention": "none", "metadata": "none", "dropout": 0.1}, "leave dropout out"),
+        ({"backbone": "vgg16", "cut": "paper", "pool": "gap"}, "the paper's cut of vgg16 .* leave pool out"),
         ({"cut": "half"}, "'paper', 'full' or 'plain'"),
     ],
 )

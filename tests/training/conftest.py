@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dermlens.data.synthetic import write_synthetic
 from dermlens.recipe import Recipe, parse_recipe
+from dermlens.runs import Run
+from dermlens.training.fit import fit
 
 TINY = """
 name: tiny
@@ -34,3 +37,13 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_recipe() -> Callable[..., Recipe]:
     """The recipe, with overrides as on the command line."""
     return lambda *overrides: parse_recipe(TINY, "tiny", overrides)
+
+
+@pytest.fixture
+def train(tiny_data: Path, tiny_cache: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Train the tiny recipe with overrides; each call into a new folder."""
+
+    def train(recipe: Recipe, name: str = "run", **options: Any) -> Run:
+        return fit(recipe, tiny_data, out=tmp_path / name, device="cpu", cache=tiny_cache, **options)
+
+    return train

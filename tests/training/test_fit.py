@@ -27,16 +27,6 @@ from dermlens.training.history import COLUMNS
 from dermlens.training.predict import predict_table
 
 
-@pytest.fixture
-def train(tiny_data, tiny_cache, tmp_path):
-    """Train the tiny recipe with overrides; each call into a new folder."""
-
-    def train(recipe, name="run", **options):
-        return fit(recipe, tiny_data, out=tmp_path / name, device="cpu", cache=tiny_cache, **options)
-
-    return train
-
-
 def probabilities(frame):
     return frame[[f"p_{code}" for code in CLASSES]].to_numpy()
 
@@ -197,7 +187,10 @@ def test_grouped_test_role_is_never_watched(train, tiny_recipe, tmp_path):
 
 
 def test_a_monitored_role_must_be_there(train, tiny_recipe):
-    with pytest.raises(UserError, match="its roles are train, test"):
+    with pytest.raises(
+        UserError,
+        match=r"no image of role selection, which train\.monitor_role watches: its roles are train, test;",
+    ):
         train(tiny_recipe("split.protocol=singletons", "split.holdout=0.3"))
 
 

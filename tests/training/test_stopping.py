@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -74,6 +75,9 @@ def test_stops_like_keras(tenths, patience):
         ("val_accuracy", [0.1, 0.5, 0.4, 0.5], 1),
         ("val_mean_recall", [0.3, 0.2, 0.1], 0),
         ("val_loss", [3.0, 1.0, 2.0, 1.0], 1),
+        ("val_loss", [math.nan, 3.0, 1.0, math.nan], 2),
+        ("val_accuracy", [math.nan, 0.2, 0.1], 1),
+        ("val_loss", [2.0, -math.inf], 0),
     ],
 )
 def test_keeps_the_first_of_the_best(monitor, values, best):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from dermlens.labels import CLASSES
 from dermlens.section import Section
@@ -31,6 +31,15 @@ class DataConfig(Section):
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = CLASSES
     columns: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_told_apart(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(code.strip() for code in classes):
+            raise ValueError("a class without a name; each needs one")
+        if twice := [code for code in classes if classes.count(code) > 1]:
+            raise ValueError(f"class {twice[0]} is listed twice; each is one logit")
+        return classes
 
 
 class SplitConfig(Section):

@@ -18,13 +18,16 @@ class Leak:
 
     Attributes:
         images: held-out images.
-        siblings: those of them with a sibling in training.
+        siblings: those of them with a sibling in training, as the published leak is counted.
         by_class: share with a sibling, 0 … 1, by class of the held-out images.
+        by_list: further held-out images whose lesion is trained on under another id, by the list of lesions
+            with several ids.
     """
 
     images: int
     siblings: int
     by_class: dict[str, float]
+    by_list: int = 0
 
     @property
     def overall(self) -> float:
@@ -33,13 +36,17 @@ class Leak:
 
     def sentence(self) -> str:
         """The finding in plain words, one sentence."""
+        does = "does" if self.by_list == 1 else "do"
+        further = f"{self.by_list:,} {does} under another id, by the list of lesions with several ids"
         if not self.siblings:
-            return f"None of the {self.images:,} held-out images shows a lesion that is trained on."
+            none = f"None of the {self.images:,} held-out images shows a lesion that is trained on"
+            return f"{none}, by lesion id; {further}." if self.by_list else f"{none}."
         worst_first = sorted(self.by_class.items(), key=lambda item: (-item[1], item[0]))
         classes = ", ".join(f"{dx} {share:.0%}" for dx, share in worst_first)
         return (
             f"{self.overall:.1%} of the {self.images:,} held-out images show a lesion that is trained on "
-            f"({classes}): scores on them are higher than new patients would give."
+            f"({classes}){f', and {further}' if self.by_list else ''}: "
+            "scores on them are higher than new patients would give."
         )
 
 
@@ -54,18 +61,21 @@ def leak(split: Split, table: pd.DataFrame) -> Leak:
     """
     rows = split.roles.merge(table[["image_id", "dx"]], on="image_id", validate="one_to_one")
     trains = rows["role"].eq("train") | rows["role"].str.startswith("fold-")
-    trained_in = rows[trains].groupby("lesion_id")["role"].agg(set).to_dict()
     held = rows[rows["role"] != "train"]
-    sibling = pd.Series(
-        [
-            bool(trained_in.get(lesion, set()) - {role})
-            for lesion, role in zip(held["lesion_id"], held["role"], strict=True)
-        ],
-        index=held.index,
-        dtype=bool,
-    )
+
+    def trained_elsewhere(key: pd.Series[str]) -> pd.Series[bool]:
+        """For each held-out image: is its key trained on in another role than its own?"""
+        roles = rows["role"][trains].groupby(key[trains]).agg(set).to_dict()
+        found = [
+            bool(roles.get(name, set()) - {role})
+            for name, role in zip(key[held.index], held["role"], strict=True)
+        ]
+        return pd.Series(found, index=held.index, dtype=bool)
+
+    sibling = trained_elsewhere(rows["lesion_id"])
+    listed = trained_elsewhere(lesion_groups(rows[["image_id", "lesion_id"]])) & ~sibling
     by_class = {str(dx): float(share) for dx, share in sibling.groupby(held["dx"]).mean().items()}
-    return Leak(images=len(held), siblings=int(sibling.sum()), by_class=by_class)
+    return Leak(len(held), int(sibling.sum()), by_class, int(listed.sum()))
 
 
 def check_disjoint(split: Split, table: pd.DataFrame, protocol: str) -> list[str]:

@@ -24,6 +24,10 @@ ROLES: tuple[str, ...] = get_args(Role)
 PROTOCOLS = ("paper", "grouped", "singletons")
 SHIPPED = ("grouped-v1",)
 """Manifests that come with dermlens: package data, `manifests/<name>.csv`."""
+REMEDY = (
+    "make one with `dermlens split` and name it in --set split.manifest=FILE, or let --set "
+    "split.manifest=null have one drawn for these data"
+)
 
 _FOLD = re.compile(r"fold-(0|[1-9][0-9]*)")
 
@@ -102,12 +106,13 @@ def make_roles(table: pd.DataFrame, role_of_image: Mapping[str, str]) -> pd.Data
     return kept.assign(role=kept["image_id"].map(role_of_image))
 
 
-def load_manifest(name_or_path: str, table: pd.DataFrame | None = None) -> Split:
+def load_manifest(name_or_path: str, table: pd.DataFrame | None = None, remedy: str = REMEDY) -> Split:
     """Read a manifest that ships with dermlens, or one from a file.
 
     Args:
         name_or_path: `grouped-v1`, or the path of a CSV.
         table: the LesionTable that it shall be for; none skips that check.
+        remedy: what to do about another table.
 
     Raises:
         UserError: no such manifest, a malformed row, an unknown role, an image twice, another table.
@@ -118,7 +123,7 @@ def load_manifest(name_or_path: str, table: pd.DataFrame | None = None) -> Split
         text = _read(name_or_path)
     split = _parse(name_or_path, text)
     if table is not None:
-        _check_table(name_or_path, split, table)
+        _check_table(name_or_path, split, table, remedy)
     return split
 
 
@@ -132,7 +137,8 @@ def _read(path: str) -> str:
             f"split manifest '{path}' is neither a file nor one of dermlens{nearest(path, SHIPPED)}"
         )
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
     except UnicodeDecodeError as error:
         raise UserError(
             f"split manifest {path} is not UTF-8 text; it must be a CSV of {', '.join(COLUMNS)}"
@@ -140,9 +146,12 @@ def _read(path: str) -> str:
 
 
 def _parse(name: str, text: str) -> Split:
-    lines = text.splitlines()
+    # Not splitlines(), which parts at U+2028 and others that may stand in an id.
+    lines = list(io.StringIO(text, newline=""))
     body = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    header = dict(_header_line(name, number, line) for number, line in enumerate(lines[:body], start=1))
+    header = dict(
+        _header_line(name, number, line.rstrip("\r\n")) for number, line in enumerate(lines[:body], start=1)
+    )
     if header.get("manifest", VERSION) != VERSION:
         raise UserError(
             f"split manifest {name} has form {header['manifest']}, and this dermlens reads form {VERSION}: "
@@ -153,7 +162,10 @@ def _parse(name: str, text: str) -> Split:
         raise UserError(
             f"split manifest {name}: protocol '{protocol}' is not known{nearest(protocol, PROTOCOLS)}"
         )
-    rows = list(csv.reader(lines[body:]))
+    try:
+        rows = list(csv.reader(lines[body:]))
+    except csv.Error as error:
+        raise UserError(f"split manifest {name} is no CSV file: {error}") from error
     if not rows or tuple(rows[0]) != COLUMNS:
         raise UserError(f"split manifest {name}, line {body + 1}: the columns must be {','.join(COLUMNS)}")
     if len(rows) == 1:
@@ -191,25 +203,25 @@ def _check_row(name: str, number: int, row: list[str], seen: dict[str, int]) -> 
     seen[image] = number
 
 
-def _check_table(name: str, split: Split, table: pd.DataFrame) -> None:
+def _check_table(name: str, split: Split, table: pd.DataFrame, remedy: str) -> None:
     made_for, given = split.header.get("table-sha256"), table_sha256(table)
     if made_for is not None and made_for != given:
         raise UserError(
             f"split {name} was made for another table (its SHA-256 begins {made_for[:12]}, this table's "
-            f"{given[:12]}): make one with `dermlens split`"
+            f"{given[:12]}): {remedy}"
         )
     lesion_of_image = dict(zip(table["image_id"], table["lesion_id"], strict=True))
     missing = [image for image in split.roles["image_id"] if image not in lesion_of_image]
     if missing:
         raise UserError(
             f"split {name} names {len(missing)} images that the table does not have, {missing[0]} for one: "
-            "make one with `dermlens split`"
+            f"{remedy}"
         )
     for image, lesion in zip(split.roles["image_id"], split.roles["lesion_id"], strict=True):
         if lesion != lesion_of_image[image]:
             raise UserError(
                 f"split {name} gives image {image} to lesion {lesion}, the table to "
-                f"{lesion_of_image[image]}: make one with `dermlens split`"
+                f"{lesion_of_image[image]}: {remedy}"
             )
 
 

@@ -8,6 +8,8 @@ not the seed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from dermlens.data.config import SplitConfig
@@ -31,7 +33,7 @@ def make_split(table: pd.DataFrame, config: SplitConfig) -> Split:
         A split with roles, or with `fold-0` … and test where the configuration asks for folds.
 
     Raises:
-        UserError: the draw is impossible, as with fewer images than classes.
+        UserError: the draw is impossible, as with fewer images than classes, or more folds than lesions.
     """
     if config.folds is not None and config.protocol != "grouped":
         raise UserError(
@@ -40,6 +42,7 @@ def make_split(table: pd.DataFrame, config: SplitConfig) -> Split:
     if config.folds is not None:
         held = {"test": config.test}
         drawn = draw_folds(table, config.test, config.folds, config.seed)
+        _check_folds(table, drawn, config.folds)
     elif config.protocol == "grouped":
         held = {"selection": config.selection, "calibration": config.calibration, "test": config.test}
         drawn = draw_grouped(table, held, config.seed)
@@ -104,6 +107,19 @@ def _cut_into_folds(split: Split, table: pd.DataFrame, name: str, folds: int, se
         )
     test = split.ids("test")
     others = table[table["image_id"].isin(split.roles.loc[split.roles["role"] != "test", "image_id"])]
-    drawn = draw_folds(others, 0.0, folds, seed) | dict.fromkeys(test, "test")
+    drawn = draw_folds(others, 0.0, folds, seed)
+    _check_folds(others, drawn, folds)
+    drawn |= dict.fromkeys(test, "test")
     header = split.header | {"folds": str(folds), "folds-seed": str(seed), "folds-of": name}
     return Split(make_roles(table, drawn), header)
+
+
+def _check_folds(table: pd.DataFrame, drawn: Mapping[str, str], folds: int) -> None:
+    """Each fold shall be able to have a lesion of each class; those in test are spent."""
+    free = table[table["image_id"].map(drawn) != "test"]
+    lesions = free.groupby("dx")["lesion_id"].nunique().reindex(sorted(table["dx"].unique()), fill_value=0)
+    if (rarest := int(lesions.min())) < folds:
+        raise UserError(
+            f"{folds} folds cannot be had: class {lesions.idxmin()} has {rarest} of its lesions outside the "
+            "test role, and each fold needs one of each class"
+        )

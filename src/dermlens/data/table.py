@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def read_table(
     rows, found = read_source(Path(folder), columns=columns, known={*classes, *(labels or {})})
     where = rows["where"].tolist()
     _refuse_twice(rows["image_id"].tolist(), where)
+    _refuse_unfit(rows["image_id"].tolist(), rows["lesion_id"].tolist(), where)
     dx = [
         code_of(said, row, classes=classes, labels=labels)
         for said, row in zip(rows["dx"], where, strict=True)
@@ -143,6 +145,16 @@ def _refuse_twice(image_ids: list[str], where: list[str]) -> None:
                 f"{row}: image {image_id} stands already in {first[image_id]}; an image has one row"
             )
         first[image_id] = row
+
+
+def _refuse_unfit(image_ids: list[str], lesion_ids: list[str], where: list[str]) -> None:
+    """Ids go into CSV files line by line, and an image's names files besides."""
+    for image_id, lesion_id, row in zip(image_ids, lesion_ids, where, strict=True):
+        for what, said in (("image", image_id), ("lesion", lesion_id)):
+            if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in said):
+                raise UserError(f"{row}: {what} id {said!r} holds a control character or a line break")
+        if "/" in image_id or "\\" in image_id or ".." in image_id:
+            raise UserError(f"{row}: image id '{image_id}' is a path; it is a file's name, without '..'")
 
 
 def _paths(image_ids: list[str], where: list[str], found: Survey, *, check_files: bool) -> list[str]:

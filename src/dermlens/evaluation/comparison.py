@@ -16,8 +16,10 @@ import pandas as pd
 from rich.console import Group
 from rich.table import Table
 
+from dermlens.data.split import load_manifest
 from dermlens.errors import UserError
 from dermlens.evaluation.config import EvaluationConfig
+from dermlens.evaluation.evaluate import seals_test
 from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
 from dermlens.evaluation.predictions import arrays, classes_of, read_predictions
 from dermlens.evaluation.score import ROLE_ORDER, core_numbers
@@ -62,16 +64,18 @@ class Comparison:
         classes: of all of them.
         config: of the bootstrap.
         roles: the comparison on each role in which the runs share images.
+        warnings: what was left out.
     """
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
     config: EvaluationConfig
     roles: dict[str, RoleComparison]
+    warnings: tuple[str, ...] = ()
 
     def render(self) -> Group:
-        """One table a role: recall of each class first."""
-        tables = []
+        """One table a role, recall of each class first; then the warnings."""
+        tables: list[Table | str] = []
         for role, compared in self.roles.items():
             table = Table(
                 title=f"{role}: {compared.images} images of {compared.lesions} lesions, in every run"
@@ -92,7 +96,7 @@ class Comparison:
                         cells.append(_cell(compared.differences[name][place], signed=True))
                 table.add_row(words, *cells)
             tables.append(table)
-        return Group(*tables)
+        return Group(*tables, *(f"warning: {said}" for said in self.warnings))
 
     def to_json(self) -> dict[str, Any]:
         """Every metric by its dotted place in metrics.json, with plain numbers and null."""
@@ -117,13 +121,15 @@ class Comparison:
                 }
                 for role, compared in self.roles.items()
             },
+            "warnings": list(self.warnings),
         }
 
 
 def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) -> Comparison:
     """Compare runs on the images that all of them predicted in the same role.
 
-    A test role takes part where it was opened in every run: only then is it in their predictions.
+    A sealed test role takes no part, even where it was opened in every run: a look at it is a line in the
+    ledger, and a comparison writes none.
 
     Args:
         runs: two or more; the first is what the others are compared with.
@@ -148,6 +154,7 @@ def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) ->
         raise UserError(
             f"runs {', '.join(names)} predicted no image in the same role: they need a split in common"
         )
+    shared, warnings = _without_sealed(runs, shared)
     by_image = {name: table.set_index("image_id") for name, table in tables.items()}
     config = config or runs[0].recipe().evaluation
     roles = {}
@@ -156,7 +163,23 @@ def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) ->
         aligned = {name: table.loc[ids] for name, table in by_image.items()}
         _same_truth(aligned, names[0])
         roles[role] = _compare_role(aligned, classes, config)
-    return Comparison(names=names, classes=classes, config=config, roles=roles)
+    return Comparison(names, classes, config, roles, warnings)
+
+
+def _without_sealed(
+    runs: Sequence[Run], shared: set[tuple[str, str]]
+) -> tuple[set[tuple[str, str]], tuple[str, ...]]:
+    """The shared images, less a sealed test role's; what to say of that. No split.csv counts as sealed."""
+    sealed = any(
+        not run.split_file.is_file() or seals_test(load_manifest(str(run.split_file))) for run in runs
+    )
+    kept = {(image_id, role) for image_id, role in shared if role != "test" or not sealed}
+    if not kept:
+        raise UserError(
+            "the runs share their test role alone, which is sealed: compare their lines in the ledger instead"
+        )
+    said = "the sealed test role was left out: opened tests are compared by their lines in the ledger"
+    return kept, (said,) if kept != shared else ()
 
 
 def _compare_role(

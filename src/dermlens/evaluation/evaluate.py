@@ -1,10 +1,10 @@
 """`dermlens evaluate`: a run's own roles from its predictions, its sealed test role, or any other labelled
 set.
 
-The test role is sealed where the split has a selection role: it is scored with `open_test` alone, each time
-with a line in the ledger, even where its predictions lie in the run already. Where there is no selection role
-(`singletons`), the test role is all that is held out; it is scored like any other and `open_test` merely
-enters it. Another set never lets in an image of the run's own split, so it is no back door to the test role.
+The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger, even where
+its predictions lie in the run already. Under `singletons` alone the test role is all that is held out; it is
+scored like any other and `open_test` merely enters it. Another set never lets in an image of the run's own
+split, under its name or as a copy, so it is no back door to the test role.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 import pandas as pd
 
 from dermlens.atomic import write_json
-from dermlens.data.lesion_groups import lesion_groups
 from dermlens.data.split import Split, load_manifest
 from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import append_entry
+from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.predictions import classes_of, read_predictions, write_predictions
 from dermlens.evaluation.score import score
 from dermlens.runs import Run
@@ -58,12 +58,23 @@ def evaluate_run(
         The content of metrics.json; `warnings` says what a reader must know of the numbers.
 
     Raises:
-        UserError: nothing to score, no test role, the data are not there or not the run's, or a set has no
-            image that is not the run's own.
+        UserError: nothing to score, no test role, predictions that are not of the split's images, the data
+            are not there or not the run's, a set has no image that is not the run's own, or `columns` or
+            `labels` without another set.
     """
+    if (columns or labels) and (data is None or open_test):
+        raise UserError(
+            "--column and --label go with --data of another set; the run's own images are read as its "
+            "recipe maps them"
+        )
     if data is not None and not open_test:
         return _evaluate_other(run, data, device=device, cache=cache, columns=columns, labels=labels)
     return _evaluate_own(run, data, open_test=open_test, device=device, ledger=ledger, cache=cache)
+
+
+def seals_test(split: Split) -> bool:
+    """Whether the test role waits for `open_test`; only `singletons` has it as the role to look at."""
+    return split.protocol != "singletons"
 
 
 def _evaluate_own(
@@ -75,8 +86,10 @@ def _evaluate_own(
         raise UserError(
             f"run {run.path} has no test role to open: its split has {', '.join(held_out) or 'none'}"
         )
-    sealed = "selection" in held_out and not open_test
+    sealed = seals_test(split) and not open_test
     roles = [role for role in held_out if role != "test" or not sealed]
+    if not roles and sealed and "test" in held_out:
+        raise UserError(f"run {run.path} holds out a test role alone, which is sealed; --open-test scores it")
 
     predictions = _held_out(run, split, roles, lambda: _predict_test(run, data, device=device, cache=cache))
     classes = classes_of(predictions)
@@ -86,6 +99,7 @@ def _evaluate_own(
             f"{run.predictions_file} has no image of {' or '.join(roles) or 'a held-out role'}; "
             "`dermlens train` predicts them, and --open-test the test role"
         )
+    _check_complete(run, split, scored, roles)
     metrics = score(scored, classes, run.recipe().evaluation)
     metrics["warnings"] = _own_warnings(run, metrics["roles"])
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
@@ -110,6 +124,18 @@ def _held_out(
     return pd.concat([predictions[~of_test], predict_test()], ignore_index=True)
 
 
+def _check_complete(run: Run, split: Split, predictions: pd.DataFrame, roles: Sequence[str]) -> None:
+    """Every role must have all images of the split and no other: part of a role is another test set."""
+    for role in roles:
+        due = set(split.ids(role))
+        there = set(predictions.loc[predictions["role"] == role, "image_id"])
+        if there != due:
+            raise UserError(
+                f"{run.predictions_file}: of the {len(due)} images that the split gives to role {role}, "
+                f"{len(due - there)} are missing, and {len(there - due)} others stand there; restore the file"
+            )
+
+
 def _predict_test(run: Run, data: Path | None, *, device: str, cache: Path | None) -> pd.DataFrame:
     folder = data or Path(run.read_record().get("data") or "")
     if not folder.exists() or folder == Path():
@@ -117,7 +143,7 @@ def _predict_test(run: Run, data: Path | None, *, device: str, cache: Path | Non
             f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
         )
     table = read_configured(folder, run.recipe().data)
-    split: Split = load_manifest(str(run.split_file), table)
+    split: Split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
     test = table[table["image_id"].isin(split.ids("test"))].reset_index(drop=True)
     return _predict(run, test, role="test", device=device, cache=cache)
 
@@ -192,10 +218,12 @@ def _evaluate_other(
 ) -> dict[str, Any]:
     recipe = run.recipe()
     table = read_table(data, columns=columns, labels=labels, classes=recipe.data.classes)
-    kept, warnings = _without_own(run, data, table)
+    kept, warnings = without_own(run, data, table)
     external = _predict(run, kept, role="external", device=device, cache=cache)
     own = read_predictions(run.predictions_file)
     thresholds = own[own["role"].isin(["selection", "calibration"])]
+    split = load_manifest(str(run.split_file))
+    _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
     metrics = score(
         pd.concat([thresholds, external], ignore_index=True),
         classes_of(external),
@@ -205,37 +233,16 @@ def _evaluate_other(
     sha256 = table_sha256(table)
     name = f"{data.resolve().stem}-{sha256[:8]}"
     folder = run.path / "evaluations" / name
-    metrics |= {"warnings": warnings, "data": {"name": name, "table_sha256": sha256, "images": len(table)}}
+    metrics |= {
+        "warnings": warnings,
+        "data": {
+            "name": name,
+            "table_sha256": sha256,
+            "images": len(table),
+            "columns": dict(columns or {}),
+            "labels": dict(labels or {}),
+        },
+    }
     write_predictions(folder / "predictions.csv", external)
     write_json(folder / "metrics.json", metrics)
     return metrics
-
-
-def _without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The images that are not in the run's split, whatever their role there; what was left out, in words.
-
-    Lesion ids alone are not grounds to leave an image out: two sources may both count from 1.
-    """
-    roles = load_manifest(str(run.split_file)).roles
-    own_N = table["image_id"].isin(roles["image_id"])
-    warnings = []
-    if own_N.all():
-        raise UserError(
-            f"{data} holds only images of the run's own split; `dermlens evaluate {run.path}` scores those, "
-            "with --open-test the test role too"
-        )
-    if own_N.any():
-        warnings.append(
-            f"external: {int(own_N.sum())} of {len(table)} images are in the run's own split "
-            "and were left out"
-        )
-    kept = table[~own_N].reset_index(drop=True)
-    ids = ["image_id", "lesion_id"]
-    group_N = lesion_groups(pd.concat([roles[ids], kept[ids]], ignore_index=True))
-    shared = int(group_N[len(roles) :].isin(group_N[: len(roles)]).sum())
-    if shared:
-        warnings.append(
-            f"external: {shared} images show, by their lesion ids or the list of lesions with several ids, "
-            "a lesion of the run's own split; if that is so, the scores flatter the model"
-        )
-    return kept, warnings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dermlens.errors import nearest
 from dermlens.models.table import BACKBONES, METADATA_BRANCHES, Cut, Form
@@ -41,7 +41,7 @@ class ModelConfig(Section):
     form: Form | None = None
     normalization: Literal["weights", "half"] = "weights"
     attention: Literal["none", "original", "corrected"] = "corrected"
-    heads: PositiveInt = 16
+    heads: Annotated[int, Field(gt=0, le=1024)] = 16
     gamma: bool = False
     pool: Literal["flatten", "gap"] = "flatten"
     dropout: Dropout = 0.5
@@ -78,4 +78,18 @@ class ModelConfig(Section):
             raise ValueError("cut plain has no feature map: it needs attention=none and metadata=none")
         if self.gamma and self.attention == "none":
             raise ValueError("gamma belongs to Soft-Attention: it needs attention=original or corrected")
+        if self.attention == "none" and self._is_set("heads"):
+            raise ValueError("heads belong to Soft-Attention: they need attention=original or corrected")
+        if self.cut == "plain":
+            for key in ("pool", "dropout"):
+                if self._is_set(key):
+                    raise ValueError(f"cut plain has one linear layer and no {key}: leave {key} out")
+        if self.cut == "paper" and row.tail is not None and self._is_set("pool"):
+            raise ValueError(
+                f"the paper's cut of {self.backbone} goes on with its own layers: leave pool out"
+            )
         return self
+
+    def _is_set(self, key: str) -> bool:
+        """Whether a key differs from its default."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)

@@ -28,6 +28,14 @@ class OptimizerConfig(Section):
     weight_decay: NonNegativeFloat = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
+    @model_validator(mode="after")
+    def _keys_are_of_its_kind(self) -> Self:
+        if self.weight_decay and self.kind != "adamw":
+            raise ValueError(f"weight_decay is of adamw, and kind is {self.kind}: leave it out or 0")
+        if self.kind != "sgd" and self.momentum != type(self).model_fields["momentum"].default:
+            raise ValueError(f"momentum is of sgd, and kind is {self.kind}: leave it out")
+        return self
+
 
 class ScheduleConfig(Section):
     """How the learning rate moves.
@@ -92,4 +100,15 @@ class TrainConfig(Section):
             for name, watches in watching.items():
                 if watches:
                     raise ValueError(f"monitor_role none measures nothing that {name} could watch")
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        schedule, lr = self.schedule, self.optimizer.lr
+        if schedule.kind != "constant" and schedule.min_lr > lr:
+            raise ValueError(f"schedule.min_lr {schedule.min_lr:g} is above optimizer.lr {lr:g}")
+        if schedule.kind == "cosine" and schedule.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs {schedule.warmup_epochs:g} is more than epochs {self.epochs}"
+            )
         return self

@@ -16,7 +16,8 @@ from dermlens.runs import Run
 from dermlens.training import processes
 from dermlens.training.checkpoint import NAME as CHECKPOINT
 from dermlens.training.device import check_count, check_precision, resolve_device
-from dermlens.training.inputs import read_inputs
+from dermlens.training.inputs import Sorted, read_inputs, read_sorted
+from dermlens.training.lock import held
 from dermlens.training.tracking import check_tracker
 from dermlens.training.train import Hardware, train
 
@@ -46,19 +47,22 @@ def fit(
         The completed run: model, history, predictions of its held-out roles but test.
 
     Raises:
-        UserError: the data, the recipe or the machine does not allow it, or the disk is full. The run
-            directory says `failed`.
+        UserError: the table, the split or the machine does not allow it, and no run is made; or an image, the
+            network or a full disk does not, and the run directory says `failed`.
         KeyboardInterrupt: with a sentence that says how to go on. The run directory says `interrupted`.
     """
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
+    # A run that cannot begin is none: what is wrong with table and split is said before there is a directory.
+    images = read_sorted(recipe, Path(data))
     if processes.is_first():
         with _said_when_full(Run(out)):
             run = Run.create(out, recipe)
             run.record(data=str(Path(data).resolve()))
     else:
         run = Run(processes.shared_folder(out))
-    return _run(run, recipe, Path(data), hardware, cache, logger)
+    with _said_when_full(run), held(run):
+        return _run(run, recipe, images, hardware, cache, logger)
 
 
 def resume_fit(
@@ -84,7 +88,7 @@ def resume_fit(
         logger: as for `fit`.
 
     Raises:
-        UserError: there is no such run, it is completed, or as for `fit`.
+        UserError: there is no such run, it is completed, another process trains it, or as for `fit`.
         KeyboardInterrupt: as for `fit`.
     """
     run = Run.open(folder, statuses=("running", "failed", "interrupted", "completed"))
@@ -93,12 +97,17 @@ def resume_fit(
         raise UserError(
             f"run {folder} is completed: there is nothing to resume; `dermlens evaluate {folder}`"
         )
+    if data is None and "data" not in record:
+        raise UserError(f"{run.record_file} does not say where the data are: name their folder with --data")
     recipe = run.recipe()
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
-    if processes.is_first():
-        run.record(status="running", error=None)
-    return _run(run, recipe, data or Path(record["data"]), hardware, cache, logger)
+    with _said_when_full(run), held(run):
+        manifest = run.split_file if run.split_file.is_file() else None
+        images = read_sorted(recipe, data or Path(record["data"]), manifest=manifest)
+        if processes.is_first():
+            run.record(status="running", error=None)
+        return _run(run, recipe, images, hardware, cache, logger)
 
 
 def _hardware(recipe: Recipe, device: str, devices: int) -> Hardware:
@@ -114,13 +123,14 @@ def _hardware(recipe: Recipe, device: str, devices: int) -> Hardware:
     return Hardware(resolved, devices)
 
 
-def _run(run: Run, recipe: Recipe, data: Path, hardware: Hardware, cache: Path | None, logger: str) -> Run:
-    """Read the data and train, and whatever happens say in run.json how it ended."""
+def _run(
+    run: Run, recipe: Recipe, images: Sorted, hardware: Hardware, cache: Path | None, logger: str
+) -> Run:
+    """Read the pixels and train, and whatever happens say in run.json how it ended."""
     processes.share_folder(run.path)
     try:
         with _ended_like_ctrl_c(), _said_when_full(run):
-            manifest = run.split_file if run.split_file.is_file() else None
-            inputs = read_inputs(recipe, data, manifest=manifest, cache_root=cache)
+            inputs = read_inputs(recipe, images, cache_root=cache)
             facts = train(run, recipe, inputs, hardware, logger)
     except KeyboardInterrupt as error:
         _end(run, "interrupted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -39,11 +40,13 @@ class StopEarly(EarlyStopping):
 class KeepBest(pl.Callback):
     """Holds the weights of the best epoch so far; of equals the first, as Keras's checkpoint does.
 
+    An epoch whose score is not a number is never the best, the first epoch neither.
+
     It stands before the weight average in the list of callbacks, and so sees the averaged weights that
     were scored.
 
     Attributes:
-        best: the state of the model in that epoch, on the CPU; empty before the first.
+        best: the state of the model in that epoch, on the CPU; empty while there is none.
         value: its score.
         epoch: counted from 0.
     """
@@ -59,6 +62,8 @@ class KeepBest(pl.Callback):
         assert isinstance(pl_module, LesionTask)
         value = pl_module.val_summary[self.monitor]
         sign = -1 if _smaller_is_better(self.monitor) else 1
+        if not math.isfinite(value):
+            return
         if self.value is None or sign * value > sign * self.value:
             state = pl_module.model.state_dict()
             self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,6 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from dermlens.atomic import write_text
 from dermlens.data.table import table_sha256
+from dermlens.errors import UserError
 from dermlens.imbalance.registry import make_loss
 from dermlens.imbalance.weights import class_weights
 from dermlens.models.classifier import LesionClassifier, build_classifier
@@ -99,11 +100,16 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         _trainer(run, recipe, hardware, [one for one in callbacks if one is not None], logger),
         task,
         EpochBatches(inputs, recipe, world=hardware.devices),
-        run.checkpoints / CHECKPOINT,
+        run,
     )
     if not processes.is_first():
         return {}
     if best is not None:
+        if best.epoch is None:
+            raise UserError(
+                f"train.keep {settings.keep}: no epoch of {run.path} had a finite {settings.keep};"
+                " lower train.optimizer.lr, or use train.keep=last"
+            )
         task.model.load_state_dict(best.best)
     elif average is not None:
         task.model.load_state_dict(average.average)
@@ -204,13 +210,22 @@ def _trainer(
     )
 
 
-def _loop(trainer: pl.Trainer, task: LesionTask, batches: EpochBatches, checkpoint: Path) -> None:
+def _loop(trainer: pl.Trainer, task: LesionTask, batches: EpochBatches, run: Run) -> None:
     """Run the epochs, those that a checkpoint does not hold already."""
+    checkpoint = run.checkpoints / CHECKPOINT
     try:
         with _quiet():
             trainer.fit(
                 task, batches, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True
             )
+    except (RuntimeError, ValueError) as error:
+        # PyTorch's words for a network, or an optimiser, that is not the one of the checkpoint.
+        if not re.match(r"Error\(s\) in loading state_dict|loaded state dict", str(error)):
+            raise
+        raise UserError(
+            f"{run.recipe_file} describes another network or optimiser than {checkpoint} holds: undo what was"
+            " changed since the run began, or train the changed recipe into a folder of its own"
+        ) from error
     except SystemExit as error:
         # Lightning tidies up after a Ctrl-C and then exits by itself, with 1.
         if isinstance(error.__context__, KeyboardInterrupt):

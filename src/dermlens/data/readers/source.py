@@ -45,7 +45,8 @@ def read_source(
     folders = class_names(found)
     if table is None and columns is None and any(name in known or name.lower() in known for name in folders):
         return read_class_folders(found), found
-    table = table or _the_one(source, _above(source), columns)
+    if table is None and found.images and not found.tables:
+        table = _the_one(source, _above(source), columns)
     if table is not None:
         return _read(table, found, columns), found
     if found.tables:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,20 @@ def compare_bars(
     return figure
 
 
-def save_comparison(runs: Sequence[Run], path: Path) -> Path:
+def save_comparison(runs: Sequence[Run], path: Path, roles: Collection[str]) -> Path:
     """Draw recall and F1 per class of several runs into one figure.
+
+    Args:
+        runs: evaluated runs.
+        path: .svg or .png to write.
+        roles: those that may be looked at; a comparison leaves a sealed test out.
 
     Raises:
         UserError: a run has no metrics, the runs cannot be compared, or the name is not .svg or .png.
     """
     scores = [run.read_metrics() for run in runs]
+    for scored in scores:
+        scored["roles"] = {role: found for role, found in scored["roles"].items() if role in roles}
     role = common_role(scores)
     names = [run.path.resolve().name for run in runs]
     if len(set(names)) < len(names):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from dermlens.data.lesion_groups import lesion_groups
 from dermlens.data.manifest import load_manifest
-from dermlens.data.table import read_table
+from dermlens.data.table import read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.runs import Run
 
@@ -48,17 +48,36 @@ def find_scored(run: Run, data: Path | None) -> Run:
     Args:
         run: the run.
         data: what the user named. A set that `dermlens evaluate RUN --data` has scored has its own folder
-            under evaluations/, called by the set's name; anything else is taken for the run's own images.
+            under evaluations/ and is known by its table; by its name alone where it cannot be read.
+            Anything else is taken for the run's own images.
 
     Returns:
-        A folder with metrics.json and predictions.csv, the latest where a set was scored more than once.
+        A folder with metrics.json and predictions.csv, the latest where several are of the set.
     """
     own = run.read_record().get("data") if run.record_file.is_file() else None
-    if data is not None and str(data.resolve()) != own:
-        scored = list((run.path / "evaluations").glob(f"{escape(data.resolve().stem)}-????????/metrics.json"))
-        if scored:
-            return Run(max(scored, key=lambda file: file.stat().st_mtime).parent)
-    return run
+    if data is None or str(data.resolve()) == own:
+        return run
+    scored = (Run(file.parent) for file in (run.path / "evaluations").glob("*/metrics.json"))
+    likeness = {one: _likeness(one, data) for one in scored}
+    best = max(likeness.values(), default=0)
+    alike = [one for one, found in likeness.items() if found == best]
+    return max(alike, key=lambda one: one.metrics_file.stat().st_mtime) if best else run
+
+
+def _likeness(scored: Run, data: Path) -> int:
+    """2 where the scored table is that of `data`; 1 where that cannot be read and has its name; else 0."""
+    metrics = scored.read_metrics()
+    about = metrics.get("data") or {}
+    try:
+        table = read_table(data, **_maps(about), classes=metrics["classes"], check_files=False)
+    except UserError:
+        return int(scored.path.name.rpartition("-")[0] == data.resolve().stem)
+    return 2 * (table_sha256(table) == about.get("table_sha256"))
+
+
+def _maps(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The maps of columns and labels that a set was scored with."""
+    return {"columns": about.get("columns"), "labels": about.get("labels")}
 
 
 def read_run_data(
@@ -78,7 +97,11 @@ def read_run_data(
     """
     record = run.read_record() if run.record_file.is_file() else {}
     own = scored.path == run.path
-    table, why_not = _table(run, record, predictions, classes, data, own=own)
+    if not own:
+        maps = _maps(scored.read_metrics().get("data") or {})
+    else:
+        maps = _maps(run.recipe().data.model_dump() if run.recipe_file.is_file() else {})
+    table, why_not = _table(run, record, predictions, classes, data, maps, own=own)
     people = predictions[["role", "age", "sex", "site"]]
     note = "Of the scored roles alone: the table of the other images was not there when the page was written."
     counts = record.get("counts") or {}
@@ -109,19 +132,23 @@ def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, An
         role: the scored one.
 
     Returns:
-        `overall` and `by_class`, shares of the scored images with a sibling in training; none where the run
-        has no split.csv.
+        `overall` and `by_class`, shares of the scored images with a sibling in training, by lesion id;
+        `by_list`, how many more have one under another id; none where the run has no split.csv.
     """
     if not run.split_file.is_file():
         return None
     roles = load_manifest(str(run.split_file)).roles
-    trained = set(roles.loc[roles["role"] == "train", "lesion_id"])
+    train = roles[roles["role"] == "train"]
     scored = predictions[predictions["role"] == role]
-    sibling = scored["lesion_id"].isin(trained)
+    sibling = scored["lesion_id"].isin(train["lesion_id"])
+    ids = ["image_id", "lesion_id"]
+    group = lesion_groups(pd.concat([train[ids], scored[ids]], ignore_index=True))
+    listed = group[len(train) :].isin(group[: len(train)]).to_numpy() & ~sibling.to_numpy()
     by_class = sibling.groupby(scored["target"]).mean()
     return {
         "overall": float(sibling.mean()),
         "by_class": {str(code): float(share) for code, share in by_class.items()},
+        "by_list": int(listed.sum()),
     }
 
 
@@ -138,6 +165,7 @@ def _table(
     predictions: pd.DataFrame,
     classes: Sequence[str],
     data: Path | None,
+    maps: Mapping[str, Any],
     *,
     own: bool,
 ) -> tuple[pd.DataFrame | None, str]:
@@ -148,14 +176,11 @@ def _table(
     if data is None and not folder.exists():
         return None, "No pictures: the images are no longer where the run found them; name them with --data."
     try:
-        table = read_table(folder, classes=classes, check_files=False)
+        table = read_table(folder, **maps, classes=classes, check_files=False)
     except UserError as error:
         if data is not None and own:
             raise
-        return (
-            None,
-            f"No pictures: {error}.",
-        )  # another set may have been read with maps of columns and labels
+        return None, f"No pictures: {error}."
     if not predictions["image_id"].isin(table["image_id"]).any():
         if data is not None:
             raise UserError(

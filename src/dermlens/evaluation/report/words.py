@@ -62,6 +62,11 @@ def protocol_words(
         said.append(_protocol(protocol))
         if leak is not None and leak["overall"]:
             said.append(_leak(leak))
+        if leak is not None and leak["by_list"]:
+            said.append(
+                f"Beyond lesion ids, {leak['by_list']} of the scored images show a trained lesion under "
+                "another id, by the list of lesions with several ids."
+            )
         elif leak is None and protocol == "paper":
             said.append("How many of the scored images have such a sibling cannot be told without split.csv.")
     said += [_role(role, recipe, protocol) for role in roles]

@@ -1,0 +1,94 @@
+"""Images of the run's own split stay out of another set, whatever their names."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from dermlens.data.manifest import Split
+from dermlens.data.table import read_table
+from dermlens.errors import UserError
+from dermlens.evaluation.overlap import without_own
+from dermlens.recipe import Recipe
+from dermlens.runs import Run
+
+
+def write_set(folder, prefix, contents):
+    """HAM10000's layout; the files hold the given words, which is all that counts here."""
+    (folder / "images").mkdir(parents=True)
+    names = [f"{prefix}_{number}" for number in range(len(contents))]
+    for name, content in zip(names, contents, strict=True):
+        (folder / "images" / f"{name}.jpg").write_text(content, encoding="utf-8")
+    lines = [f"{name}L,{name},nv,histo,50.0,female,back\n" for name in names]
+    head = "lesion_id,image_id,dx,dx_type,age,sex,localization\n"
+    (folder / "HAM10000_metadata.csv").write_text(head + "".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_set(tmp_path / "own", "OWN", [f"lesion {number}" for number in range(8)])
+
+
+@pytest.fixture
+def run(tmp_path, data):
+    made = Run.create(tmp_path / "run", Recipe(name="small"))
+    table = read_table(data)
+    roles = ["train"] * 5 + ["selection", "test"]  # the last image is in no role
+    ids = table.loc[:6, ["image_id", "lesion_id"]]
+    Split(pd.DataFrame(ids).assign(role=roles), {"protocol": "grouped"}).save(made.split_file)
+    made.end("completed", data=str(data))
+    return made
+
+
+def kept_of(run, folder):
+    kept, warnings = without_own(run, folder, read_table(folder))
+    return kept["image_id"].tolist(), warnings
+
+
+def test_copies_under_other_names_are_left_out(run, tmp_path):
+    other = write_set(tmp_path / "other", "NEW", ["lesion 0", "lesion 9", "lesion 6", "lesion 7"])
+    kept, (warning,) = kept_of(run, other)
+    assert kept == ["NEW_1", "NEW_3"]
+    assert warning == (
+        "external: 2 of 4 images are, under other names, copies of files in the run's own split "
+        "and were left out"
+    )
+
+
+def test_names_and_copies_are_counted_apart(run, tmp_path):
+    other = write_set(
+        tmp_path / "other", "OWN", ["lesion 0", "another", *["lesion 2"] * 6, "lesion 3", "new"]
+    )
+    kept, (named, copied) = kept_of(run, other)
+    assert kept == ["OWN_9"]
+    assert named.startswith("external: 7 of 10 images are in the run's own split")
+    assert copied.startswith("external: 2 of 10 images are, under other names")
+
+
+def test_copies_alone_are_nothing_to_score(run, tmp_path):
+    other = write_set(tmp_path / "other", "NEW", ["lesion 0", "lesion 1"])
+    with pytest.raises(UserError, match="holds only images of the run's own split"):
+        kept_of(run, other)
+
+
+def test_what_could_not_be_compared_is_said(run, data, tmp_path):
+    other = write_set(tmp_path / "other", "NEW", ["lesion 0", "lesion 1", "lesion 9"])
+    (data / "images" / "OWN_0.jpg").unlink()
+    kept, (copied, unchecked) = kept_of(run, other)
+    assert kept == ["NEW_0", "NEW_2"]
+    assert copied.startswith("external: 1 of 3")
+    assert unchecked.startswith("external: 1 of the 7 images of the run's own split are not where")
+
+
+@pytest.mark.parametrize("recorded", ["moved", "published", "nothing"])
+def test_a_run_whose_images_have_gone_says_so(run, data, tmp_path, recorded):
+    other = write_set(tmp_path / "other", "NEW", ["lesion 0"])
+    if recorded == "moved":
+        data.rename(tmp_path / "elsewhere")
+    else:
+        run.record(data="own" if recorded == "published" else None)
+    kept, (warning,) = kept_of(run, other)
+    assert kept == ["NEW_0"]
+    assert warning.startswith("external: 7 of the 7 images")
+    assert "could not be checked" in warning
