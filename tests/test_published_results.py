@@ -18,23 +18,27 @@ PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/run.json"))
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every number and word of a JSON document, with its place."""
+    """Every number and word of a JSON document, with its place; numbers to rounding."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, inner in items:
             yield from leaves(inner, f"{path}/{key}")
     else:
-        yield path, value
+        yield path, pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value
+
+
+def test_something_is_published():
+    assert PUBLISHED
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)
 def test_metrics_are_recomputed(folder, tmp_path):
-    """To rounding: processors add in different orders."""
+    """To rounding, since processors add in different orders."""
     copy = shutil.copytree(folder, tmp_path / folder.name)
     (copy / "metrics.json").unlink()
     evaluate_run(Run.open(copy))
     again, stated = (json.loads((path / "metrics.json").read_text()) for path in (copy, folder))
-    assert dict(leaves(again)) == pytest.approx(dict(leaves(stated)), rel=1e-9, abs=1e-12)
+    assert dict(leaves(again)) == dict(leaves(stated))
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)

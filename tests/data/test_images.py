@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
@@ -186,6 +186,7 @@ def test_any_bytes_give_pixels_or_our_own_error(data):
     options=st.sampled_from(list(JPEGS.values())),
     quality=st.integers(30, 100),
 )
+@example(width=1, height=1, min_side=1, options={}, quality=30)
 @pytest.mark.skipif(FAST is None, reason="simplejpeg is not installed")
 def test_both_decoders_give_the_same_pixels(width, height, min_side, options, quality):
     """Training decodes with one and the base install's predictor with the other."""

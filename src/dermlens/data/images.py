@@ -140,7 +140,8 @@ def _factor(image: ImageFile.ImageFile, min_side: int | None) -> int:
     if min_side is None or image.format not in ("JPEG", "MPO"):
         return 1
     short = min(image.size)
-    return next((factor for factor in (8, 4, 2) if -(-short // factor) >= min_side), 1)
+    # Pillow asks for whole pixels rounded down, so a side shorter than the factor cannot shrink by it.
+    return next((factor for factor in (8, 4, 2) if factor <= short and -(-short // factor) >= min_side), 1)
 
 
 def _plain_jpeg(name: str, data: bytes, image: ImageFile.ImageFile, factor: int) -> np.ndarray | None:
