@@ -337,10 +337,13 @@ def evaluate(
 @app.command()
 def report(run: RunFolder, data: OptionalData = None) -> None:
     """Write the report page and the model card of an evaluated run."""
-    from dermlens.evaluation.report.page import write_report
+    from dermlens.evaluation.report.page import what_the_numbers_mean, write_report
     from dermlens.runs import Run
 
-    page = write_report(Run.open(run), data=data)
+    opened = Run.open(run)
+    page = write_report(opened, data=data)
+    for said in what_the_numbers_mean(opened):
+        console.print(f"- {said}")
     console.print(f"report: {page}")
 
 

@@ -86,6 +86,18 @@ def write_report(run: Run, *, data: Path | None = None) -> Path:
     return scored.report_file
 
 
+def what_the_numbers_mean(run: Run) -> list[str]:
+    """The run's protocol and its roles in plain words, as the page has them: one sentence or a few each.
+
+    Raises:
+        UserError: the run has no metrics or predictions.
+    """
+    metrics = run.read_metrics()
+    roles = in_role_order(metrics["roles"])
+    leak = measure_leak(run, read_predictions(run.predictions_file), roles[0])
+    return words.protocol_words(run.read_record(), run.recipe(), metrics, roles, leak)
+
+
 def _context(
     run: Run, scored: Run, metrics: Mapping[str, Any], predictions: pd.DataFrame, found: RunData
 ) -> dict[str, Any]:
