@@ -9,6 +9,7 @@ Shapes: N patients, M features (`meta_NM`).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
@@ -31,7 +32,7 @@ Words = Iterable[str | None]
 
 
 @dataclass(frozen=True)
-class MetadataEncoder:
+class MetadataEncoder(ABC):
     """Patients to rows of numbers; a kind of encoder gives `names` and `row`.
 
     Attributes:
@@ -85,6 +86,7 @@ class MetadataEncoder:
         rows = [self.row(self._z(_years(a)), s, t) for a, s, t in zip(age, sex, site, strict=True)]
         return np.array(rows, dtype=np.float32).reshape(len(rows), self.width)
 
+    @abstractmethod
     def row(self, z: float | None, sex: str | None, site: str | None) -> list[float]:
         """The features of one patient.
 
@@ -93,7 +95,6 @@ class MetadataEncoder:
             sex: as the source has it.
             site: as the source has it.
         """
-        raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
         """All that `encoder_from_json` needs, and the names for whoever reads the file."""

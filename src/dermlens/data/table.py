@@ -13,12 +13,12 @@ import pandas as pd
 import pandera.pandas as pa
 
 from dermlens.data.config import DataConfig
+from dermlens.data.metadata import OLDEST
 from dermlens.data.readers.diagnoses import classes_of, code_of
 from dermlens.data.readers.source import read_source
 from dermlens.data.readers.survey import Survey
 from dermlens.errors import UserError
 
-OLDEST = 120
 SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
 MISSING = ("", "unknown", "na", "n/a", "nan", "none", "null", "not reported")
 IDENTITY = ("image_id", "lesion_id", "dx", "age", "sex", "site")
