@@ -45,7 +45,7 @@ def image(folder: Path, number: int) -> Path:
 
 def said(folder: Path) -> str:
     written = io.StringIO()
-    verify(folder).print_to(Console(file=written, width=400))
+    Console(file=written, width=400).print(verify(folder).render())
     return written.getvalue()
 
 

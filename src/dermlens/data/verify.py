@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from PIL import Image
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -66,10 +66,6 @@ class Verification:
         lines += [Text.assemble(("wrong: ", "red"), problem) for problem in self.problems]
         lines.append(Text(f"problems: {len(self.problems)}"))
         return Group(*lines)
-
-    def print_to(self, console: Console) -> None:
-        """Print all of it."""
-        console.print(self.render())
 
 
 def verify(
