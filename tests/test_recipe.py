@@ -117,3 +117,8 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
     path.write_bytes(b"name: \xff\xfe")
     with pytest.raises(UserError, match=rf"recipe {path} is not UTF-8 text \(byte 6\)"):
         load_recipe(str(path))
+
+
+def test_key_of_a_sibling_in_a_union_is_refused_with_its_own_keys():
+    with pytest.raises(UserError, match=r"policy\.magnitude is not a key of a recipe.*kind"):
+        parse_recipe("augment: {policy: {kind: trivial, magnitude: 3}}", "here")

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import NonNegativeInt, ValidationError, field_validator
+from pydantic import NonNegativeInt, ValidationError, field_validator, model_validator
 
 from dermlens.atomic import write_text
 from dermlens.data.config import AugmentConfig, DataConfig, SplitConfig
@@ -18,6 +18,7 @@ from dermlens.errors import UserError, nearest
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.imbalance.config import ImbalanceConfig
 from dermlens.models.config import ModelConfig
+from dermlens.models.table import BACKBONES
 from dermlens.section import Section
 from dermlens.training.config import TrainConfig
 
@@ -64,6 +65,12 @@ class Recipe(Section):
         if not _NAME.fullmatch(name):
             raise ValueError("it names a folder: up to 100 of A-Z, a-z, 0-9, dot, _ and -, no dot in front")
         return name
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> Self:
+        own = self.data.size or BACKBONES[self.model.backbone].size
+        self.evaluation.views.check(own=own, pool=self.model.pool)
+        return self
 
     def dump(self) -> str:
         """The whole recipe as YAML, defaults written out."""
@@ -203,18 +210,21 @@ def _sentence(
     first = error.errors()[0]
     path: tuple[str, ...] = ()
     sections: list[type[Section]] = [Recipe]
+    around = sections  # those whose key the last part of the path is
     value: Any = document
     for part in map(str, first["loc"]):  # pydantic's own names of union members are not in the document
         if isinstance(value, dict) and part in value:
             fields = [section.model_fields[part] for section in sections if part in section.model_fields]
-            path, value = (*path, part), value[part]
+            path, value, around = (*path, part), value[part], sections
             if fields:
                 sections = [inner for field in fields for inner in _sections(field.annotation)]
     line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
     place = f"{where}, {line}" if line else where
     key = ".".join(path) or "the recipe"
     if first["type"] == "extra_forbidden":
-        known = [name for section in sections for name in section.model_fields]
+        # a sibling in a union may have the key
+        known = dict.fromkeys(name for section in around for name in section.model_fields)
+        known.pop(path[-1], None)
         return f"{place}: {key} is not a key of a recipe{nearest(path[-1], known)}"
     return f"{place}: {key} {first['input']!r} is not valid: {first['msg'].removeprefix('Value error, ')}"
 

@@ -5,6 +5,7 @@ recipe.yaml       the resolved recipe
 split.csv         the manifest
 model.safetensors, model.json   everything needed to rebuild model, preprocessing, metadata encoding
 history.csv       one row an epoch
+decision.npz      arrays of the decision's out-of-distribution score
 predictions.csv   image_id, lesion_id, role, target, p_<class>…, age, sex, site, dx_type
 metrics.json      every score, recomputed from predictions.csv
 figures/, report.html, model_card.md

@@ -22,6 +22,7 @@ from PIL import Image
 
 from dermlens.data import cache as module
 from dermlens.data.cache import open_cache
+from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.crops import crop_resize, read_square
 from dermlens.errors import UserError
 
@@ -79,6 +80,24 @@ def test_rows_are_what_the_predictor_sees(table, root, size, crop):
         assert difference.max() <= 2
         assert difference.mean() < 0.2
     assert list(cache.index.values()) == list(range(12))
+
+
+def test_colour_constancy_has_a_cache_of_its_own(table, root):
+    """Its pixels are the plain cache's, balanced; without it a cache keeps the name it always had."""
+    plain = open_cache(table, size=32, crop="center", root=root)
+    balanced = open_cache(table, size=32, crop="center", colour_constancy="shades_of_gray", root=root)
+    assert plain.path == open_cache(table, size=32, crop="center", colour_constancy="none", root=root).path
+    assert plain.path != balanced.path
+    for plain_SSC, balanced_SSC in zip(plain.pixels, balanced.pixels, strict=True):
+        np.testing.assert_array_equal(balanced_SSC, constant_colours(plain_SSC, "shades_of_gray"))
+    assert (plain.pixels != balanced.pixels).mean() > 0.3
+
+
+def test_masks_have_no_colours_to_balance(table, root):
+    masks = {"size": 32, "crop": "center", "root": root, "what": "mask"}
+    assert (
+        open_cache(table, **masks).path == open_cache(table, colour_constancy="shades_of_gray", **masks).path
+    )
 
 
 def test_taken_rows_are_copies_in_the_order_asked_for(table, root):

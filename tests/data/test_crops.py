@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.crops import crop_resize, crop_window, read_square
 from dermlens.data.images import read_image
 
@@ -88,3 +89,12 @@ def test_reading_at_a_smaller_scale_shows_the_same_picture(crop, size):
     whole_HWC = crop_resize(read_image(buffer.getvalue()), size, crop).astype(int)
     moved = np.abs(whole_HWC[:, 1:] - whole_HWC[:, :-1]).mean()
     assert np.abs(read_square(buffer.getvalue(), size, crop) - whole_HWC).mean() < 0.7 * moved
+
+
+def test_colours_are_balanced_on_the_square():
+    file = io.BytesIO()
+    Image.fromarray(noise(30, 50) // 2 + np.array([40, 20, 0], np.uint8)).save(file, "PNG")
+    plain = read_square(file.getvalue(), 16, "center")
+    balanced = read_square(file.getvalue(), 16, "center", "shades_of_gray")
+    np.testing.assert_array_equal(balanced, constant_colours(plain, "shades_of_gray"))
+    assert (balanced != plain).any()

@@ -201,3 +201,20 @@ def test_saved_encoders_are_checked() -> None:
     del saved["age_std"]
     with pytest.raises(UserError, match="lacks 'age_std'"):
         encoder_from_json(saved)
+
+
+@every_encoder
+@settings(deadline=None)
+@given(rows=patients)
+def test_fields_are_the_columns_that_one_answer_moves(kind: str, rows: list) -> None:
+    """They part the features, and what is missing is put in by field as the encoder itself would have it."""
+    encoder = fitted(kind)
+    fields = encoder.fields
+    assert list(fields) == ["age", "sex", "site"]
+    assert sorted(column for field in fields for column in fields[field]) == list(range(encoder.width))
+    meta_NM = encoder.encode(*columns(rows))
+    for place, field in enumerate(fields):
+        without = [[None if i == place else value for i, value in enumerate(row)] for row in rows]
+        blanked_NM = meta_NM.copy()
+        blanked_NM[:, fields[field]] = encoder.missing[fields[field]]
+        np.testing.assert_array_equal(encoder.encode(*columns(without)), blanked_NM)

@@ -6,7 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dermlens.imbalance.config import CrossEntropyConfig, FocalConfig
+from dermlens.imbalance.config import (
+    BalancedSoftmaxConfig,
+    CrossEntropyConfig,
+    FocalConfig,
+    LDAMConfig,
+    LogitAdjustedConfig,
+)
 from dermlens.imbalance.registry import all_losses, make_loss
 
 LOSSES = all_losses()
@@ -106,3 +112,75 @@ def test_focal_fades_easy_examples_the_more_the_easier(gamma):
     focal, plain = (make_loss(FocalConfig(gamma=g), torch.ones(2)) for g in (gamma, 0.0))
     share = [float(focal(row[None], target) / plain(row[None], target)) for row in logits_BC]
     assert 1 > share[0] > share[1] > share[2] > 0
+
+
+def test_prior_of_equal_shares_is_what_a_loss_without_one_has(batch):
+    logits_BC, target_B, weight_C = batch
+    uniform = torch.full_like(weight_C, 1 / 7)
+    for kind in LOSSES:
+        with_prior = make_loss(default(kind), weight_C, uniform)(logits_BC, target_B)
+        torch.testing.assert_close(with_prior, make_loss(default(kind), weight_C)(logits_BC, target_B))
+
+
+@every_loss
+def test_loss_of_a_batch_is_the_mean_over_its_images(kind, batch):
+    logits_BC, target_B, weight_C = batch
+    loss = make_loss(default(kind), weight_C, torch.arange(1.0, 8.0, dtype=torch.float64) / 28)
+    single = [loss(row[None], target[None]) for row, target in zip(logits_BC, target_B, strict=True)]
+    torch.testing.assert_close(loss.per_image(logits_BC, target_B), torch.stack(single))
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.3])
+def test_smoothed_labels_are_a_mixture_with_the_uniform_one(batch, smoothing):
+    """PyTorch's cross-entropy with a distribution for a target, written out by hand."""
+    logits_BC, target_B, weight_C = batch
+    soft_BC = (1 - smoothing) * F.one_hot(target_B, 7) + smoothing / 7
+    theirs_B = weight_C[target_B] * F.cross_entropy(logits_BC, soft_BC, reduction="none")
+    ours_B = make_loss(CrossEntropyConfig(smoothing=smoothing), weight_C).per_image(logits_BC, target_B)
+    torch.testing.assert_close(ours_B, theirs_B)
+
+
+def test_ldam_by_hand():
+    """Priors 16 : 1, so that the margins are Δ/2 and Δ; both logits 0, the class must win by its margin."""
+    prior_C = torch.tensor([16.0, 1.0], dtype=torch.float64) / 17
+    loss = make_loss(LDAMConfig(max_margin=2.0), torch.ones(2, dtype=torch.float64), prior_C)
+    losses_B = loss.per_image(torch.zeros(2, 2, dtype=torch.float64), torch.tensor([0, 1]))
+    expected = [1.3132616875182228, 2.1269280110429727]  # ln(1 + e¹), ln(1 + e²)
+    assert losses_B.tolist() == pytest.approx(expected)
+
+
+def test_balanced_softmax_by_hand():
+    """n = 9 and 1: at equal logits the softmax of training is 0.9 and 0.1."""
+    prior_C = torch.tensor([0.9, 0.1], dtype=torch.float64)
+    loss = make_loss(BalancedSoftmaxConfig(), torch.ones(2, dtype=torch.float64), prior_C)
+    losses_B = loss.per_image(torch.zeros(2, 2, dtype=torch.float64), torch.tensor([0, 1]))
+    assert losses_B.exp().tolist() == pytest.approx([1 / 0.9, 1 / 0.1])
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
+def test_logit_adjustment_is_undone_by_subtracting_the_prior(batch, tau):
+    """The prior that training adds is the prior that is left out at prediction."""
+    logits_BC, target_B, weight_C = batch
+    prior_C = torch.arange(1.0, 8.0, dtype=torch.float64) / 28
+    shifted_BC = logits_BC - tau * prior_C.log()
+    ours = make_loss(LogitAdjustedConfig(tau=tau), weight_C, prior_C)(shifted_BC, target_B)
+    torch.testing.assert_close(ours, make_loss(CrossEntropyConfig(), weight_C)(logits_BC, target_B))
+
+
+def test_balanced_softmax_prefers_the_rare_class_where_cross_entropy_does_not():
+    """With one logit vector for all images, cross-entropy learns the prior and balanced softmax none."""
+    target_B = torch.tensor([0] * 90 + [1] * 10)
+    prior_C = torch.tensor([0.9, 0.1])
+    for config, expected in ((CrossEntropyConfig(), [0.9, 0.1]), (BalancedSoftmaxConfig(), [0.5, 0.5])):
+        logits_C = torch.zeros(2, requires_grad=True)
+        loss = make_loss(config, torch.ones(2), prior_C)
+        optimizer = torch.optim.LBFGS([logits_C], max_iter=100, line_search_fn="strong_wolfe")
+
+        def closure(loss=loss, logits_C=logits_C, optimizer=optimizer):
+            optimizer.zero_grad()
+            value = loss(logits_C.expand(100, 2), target_B)
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+        assert logits_C.softmax(0).tolist() == pytest.approx(expected, abs=1e-3)

@@ -69,3 +69,24 @@ def test_unknown_class_is_named():
 def test_empty_class_is_named(kind):
     with pytest.raises(UserError, match="class b has no image"):
         class_weights(kind, [3, 0], ["a", "b"])
+
+
+@pytest.mark.parametrize("kind", ["original", "new", "effective_number"])
+def test_exponent_is_a_power(kind):
+    half = class_weights(kind, ALL_IMAGES, exponent=0.5)
+    np.testing.assert_allclose(half**2, class_weights(kind, ALL_IMAGES))
+    np.testing.assert_array_equal(class_weights(kind, ALL_IMAGES, exponent=0.0), np.ones(7))
+
+
+def test_effective_number_by_hand():
+    """β = ½: the effective number of one image is 1, of two 1.5, so the weights stand as 3 to 2."""
+    weights = class_weights("effective_number", [1, 2], ["a", "b"], beta=0.5)
+    np.testing.assert_allclose(weights, [1.2, 0.8])
+
+
+def test_effective_number_between_none_and_inverse_frequency():
+    none = class_weights("effective_number", ALL_IMAGES, beta=0.0)
+    np.testing.assert_array_equal(none, np.ones(7))
+    near_one = class_weights("effective_number", ALL_IMAGES, beta=1 - 1e-10)
+    inverse = class_weights("original", ALL_IMAGES)
+    np.testing.assert_allclose(near_one / near_one.sum(), inverse / inverse.sum(), rtol=1e-6)

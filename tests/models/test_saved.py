@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from dermlens.data.metadata import make_encoder
+from dermlens.decision.document import Ood, plain_decision
+from dermlens.decision.sidecar import arrays_sha256
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
-from dermlens.models.saved import load_model, save_model
+from dermlens.models.saved import load_model, save_decision, save_model
 
 from .conftest import EVERY_CUT, SMALLEST, config_of
 
@@ -26,7 +29,7 @@ def save(folder, name="mobilenet_v3_small", cut="paper", size=64, **settings):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)
     facts = {"classes": CLASSES, "size": size, "crop": "squash", "encoder_json": fitted.to_json()}
-    save_model(folder, model, config=config, temperature=1.5, **facts)
+    save_model(folder, model, config=config, **facts)
     return model, fitted
 
 
@@ -39,7 +42,7 @@ def test_round_trip(tmp_path, name, cut):
     size = SMALLEST.get(name, 64)
     model, fitted = save(tmp_path, name, cut, size=size)
     saved = load_model(tmp_path)
-    assert (saved.classes, saved.size, saved.crop, saved.temperature) == (CLASSES, size, "squash", 1.5)
+    assert (saved.classes, saved.size, saved.crop, saved.decision) == (CLASSES, size, "squash", None)
     assert saved.config == config_of(name, cut)
     assert saved.encoder == fitted
     state, before = saved.model.state_dict(), model.state_dict()
@@ -113,3 +116,63 @@ def flip(path):
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
+
+
+ARRAYS = {
+    "center_D": np.zeros(4, np.float32),
+    "project_DK": np.ones((4, 2), np.float32),
+    "points_MK": np.ones((3, 2), np.float32),
+}
+
+
+def decision(**parts):
+    ood = Ood(kind="mahalanobis", threshold=1.0, kept=0.95, sha256=arrays_sha256(ARRAYS))
+    return plain_decision(CLASSES, 2.0).model_copy(update={"ood": ood} | parts)
+
+
+def test_a_decision_travels_with_the_model(tmp_path):
+    save(tmp_path)
+    save_decision(tmp_path, decision(), ARRAYS)
+    saved = load_model(tmp_path)
+    assert saved.decision == decision()
+    assert all(np.array_equal(saved.arrays[name], ARRAYS[name]) for name in ARRAYS)
+    save_decision(tmp_path, decision(ood=None), {})
+    assert load_model(tmp_path).decision == decision(ood=None)
+    assert not (tmp_path / "decision.npz").exists()
+
+
+def test_new_weights_have_no_decision_yet(tmp_path):
+    save(tmp_path)
+    save_decision(tmp_path, decision(), ARRAYS)
+    save(tmp_path)
+    assert load_model(tmp_path).decision is None
+    assert not (tmp_path / "decision.npz").exists()
+
+
+def test_a_decision_of_other_classes_is_refused(tmp_path):
+    save(tmp_path)
+    with pytest.raises(ValueError, match="not of these classes in this order"):
+        save_decision(tmp_path, plain_decision(tuple(reversed(CLASSES))), {})
+
+
+def test_a_decision_without_its_arrays(tmp_path):
+    save(tmp_path)
+    save_decision(tmp_path, decision(), ARRAYS)
+    (tmp_path / "decision.npz").unlink()
+    with pytest.raises(UserError, match=r"decision\.npz does not exist"):
+        load_model(tmp_path)
+
+
+def test_the_bare_temperature_of_older_documents(tmp_path):
+    """1 says nothing; any other scales, and the prior stays unknown."""
+    save(tmp_path)
+    document = json.loads((tmp_path / "model.json").read_text())
+    del document["decision"]
+    (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": 1.0}))
+    assert load_model(tmp_path).decision is None
+    (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": 1.5}))
+    assert load_model(tmp_path).decision == plain_decision(CLASSES, 1.5)
+    assert load_model(tmp_path).decision.prior is None
+    (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": -1}))
+    with pytest.raises(UserError, match=r"decision\.scaling\.temperature"):
+        load_model(tmp_path)

@@ -68,8 +68,8 @@ def test_unreachable_hub_is_one_sentence(monkeypatch, name):
     def unreachable(*args, **kwargs):
         raise OSError("Name or service not known\nretries exceeded")
 
-    monkeypatch.setattr("timm.create_model", unreachable)
-    monkeypatch.setattr("torchvision.models.get_model", unreachable)
+    monkeypatch.setattr("dermlens.models.pretrained.hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("dermlens.models.pretrained.hub._probe", unreachable)
     with pytest.raises(UserError, match=r"weights hub: .*could not be downloaded.*Name or service") as caught:
         build_backbone(name, "paper", weights="hub", form="library")
     assert "\n" not in str(caught.value)

@@ -2,9 +2,9 @@
 
 Shapes: N images of the table, B images asked for, S side of the square, C channels (3; 1 for masks).
 
-One file holds one table at one size and crop. Its name is a hash of everything that decides the pixels, so a
-changed file, size or crop makes a new cache, and a file that is there under its name is whole: it was renamed
-from a temporary name after its last byte.
+One file holds one table at one size, crop and colour constancy. Its name is a hash of everything that decides
+the pixels, so a changed file or setting makes a new cache, and a file that is there under its name is whole:
+it was renamed from a temporary name after its last byte.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -26,6 +27,7 @@ import pandas as pd
 import torch
 
 from dermlens.atomic import atomic_path, write_json
+from dermlens.data.colour_constancy import ColourConstancy, constant_colours
 from dermlens.data.crops import Crop, crop_window
 from dermlens.data.images import read_image
 from dermlens.errors import UserError
@@ -40,6 +42,7 @@ CHUNK = 32 * 2**20  # bytes of pixels in memory while building
 
 What = Literal["image", "mask"]
 Progress = Callable[[int, int], None]
+Fill = Callable[[np.ndarray, Path | None], None]
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def open_cache(
     *,
     size: int,
     crop: Crop,
+    colour_constancy: ColourConstancy = "none",
     root: Path | None = None,
     what: What = "image",
     progress: Progress | None = None,
@@ -101,6 +105,7 @@ def open_cache(
         table: a LesionTable; `path`, and for masks `mask`, name the files.
         size: side of the square in pixels.
         crop: `center` or `squash`.
+        colour_constancy: `none` or `shades_of_gray`; masks have no colours, and no use for it.
         root: folder of the caches; none takes `DERMLENS_CACHE`, or `~/.cache/dermlens`.
         what: `image`, or `mask` for the lesion masks: one channel, 0 outside to 255 inside.
         progress: called with the images done and their total, now and then, while building.
@@ -111,20 +116,23 @@ def open_cache(
     Raises:
         UserError: an image is missing or cannot be decoded, the folder cannot be written, the disk is full.
     """
-    root = _default_root() if root is None else root
+    root = cache_root() if root is None else root
     files = [None if pd.isna(file) else Path(file) for file in table["path" if what == "image" else "mask"]]
     ids = [str(image_id) for image_id in table["image_id"]]
     if not ids:
         raise ValueError("a table without rows has no pixels to cache")
     shape = (len(ids), size, size, 3 if what == "image" else 1)
-    about = {"version": VERSION, "what": what, "size": size, "crop": crop, "images": len(ids)}
+    about: dict[str, Any] = {"version": VERSION, "what": what, "size": size, "crop": crop, "images": len(ids)}
+    if what == "image" and colour_constancy != "none":  # a cache that says nothing of it has none
+        about["colour_constancy"] = colour_constancy
     key = _key(about, ids, files)
     path = root / f"{what}-{size}-{crop}-{key}.npy"
     if not _is_whole(path, shape):
         try:
             with _one_builder(path):
                 if not _is_whole(path, shape):
-                    _build(path, shape, files, crop, progress)
+                    fill = partial(_fill, crop=crop, colour_constancy=colour_constancy)
+                    _build(path, shape, files, fill, progress)
                     write_json(path.with_suffix(".json"), about)
         except OSError as error:
             raise UserError(
@@ -135,7 +143,8 @@ def open_cache(
     return PixelCache(path, {image_id: row for row, image_id in enumerate(ids)}, present)
 
 
-def _default_root() -> Path:
+def cache_root() -> Path:
+    """Where caches are unless a command says otherwise: `$DERMLENS_CACHE`, or `~/.cache/dermlens`."""
     named = os.environ.get("DERMLENS_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "dermlens"
 
@@ -195,7 +204,7 @@ def _one_builder(path: Path) -> Iterator[None]:
 
 
 def _build(
-    path: Path, shape: tuple[int, ...], files: list[Path | None], crop: Crop, progress: Progress | None
+    path: Path, shape: tuple[int, ...], files: list[Path | None], fill: Fill, progress: Progress | None
 ) -> None:
     """Decode on all cores, a chunk at a time, and append: memory does not grow with the table."""
     needed, free = _megabytes(shape), shutil.disk_usage(path.parent).free // 10**6
@@ -212,7 +221,7 @@ def _build(
             stop = min(start + at_once, len(files))
             rows = chunk[: stop - start]
             # The list waits for every row and raises the first error.
-            list(pool.map(lambda source, row: _fill(row, source, crop), files[start:stop], rows))
+            list(pool.map(fill, rows, files[start:stop]))
             file.write(rows.data)
             if progress is not None:
                 progress(stop, len(files))
@@ -226,7 +235,7 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _fill(row_SSC: np.ndarray, source: Path | None, crop: Crop) -> None:
+def _fill(row_SSC: np.ndarray, source: Path | None, *, crop: Crop, colour_constancy: ColourConstancy) -> None:
     """Decode one file into its row; zeros where there is none.
 
     The resize is torch's, five times as fast as Pillow's on a CPU with AVX2. The two agree to two of 255
@@ -246,3 +255,5 @@ def _fill(row_SSC: np.ndarray, source: Path | None, crop: Crop) -> None:
     out_1CSS = torch.from_numpy(row_SSC).permute(2, 0, 1)[None]
     # `interpolate` under its inner name, which can write into memory that is there: that halves the time.
     torch.ops.aten._upsample_bilinear2d_aa.out(x_1CHW, [size, size], False, out=out_1CSS)
+    if channels == 3 and colour_constancy != "none":
+        row_SSC[:] = constant_colours(row_SSC, colour_constancy)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
+from dermlens.data.colour_constancy import ColourConstancy
 from dermlens.labels import CLASSES
 from dermlens.section import Section
 
@@ -19,18 +20,24 @@ class DataConfig(Section):
     Attributes:
         size: side of the square input in pixels; none takes the backbone's own.
         crop: `center` takes the largest centred square, `squash` the whole image out of proportion.
+        colour_constancy: `shades_of_gray` takes the colour of the light out of every image, in training and
+            in prediction.
         metadata: `paper` is the published 21-vector, `default` the encoder that drops no patient.
         classes: the labels, in the order of the logits.
         columns: for someone's own CSV: our column name → theirs, such as `image_id: img_id`.
         labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; it travels with the model.
+        also_train: folders of further labelled images to train on, of other patients; where a path is
+            relative, beside the data folder. They play no other role.
     """
 
     size: Annotated[int, Field(ge=32, le=1024)] | None = None
     crop: Literal["center", "squash"] = "center"
+    colour_constancy: ColourConstancy = "none"
     metadata: Literal["none", "paper", "default"] = "default"
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = CLASSES
     columns: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
+    also_train: tuple[str, ...] = ()
 
     @field_validator("classes")
     @classmethod
@@ -75,6 +82,87 @@ class SplitConfig(Section):
         return self
 
 
+class ColourConfig(Section):
+    """Other light and another camera, drawn anew for each image. Formulas: dermlens.data.augment.colour.
+
+    Attributes:
+        brightness, contrast, saturation: largest departure of the factor from 1.
+        hue: largest turn about the grey axis to either side, in whole turns.
+        illuminant: largest departure of the logarithm of a channel's gain from 0.
+    """
+
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    illuminant: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether every colour stays as it is."""
+        return not (self.brightness or self.contrast or self.saturation or self.hue or self.illuminant)
+
+
+class RandAugmentConfig(Section):
+    """RandAugment, over the pool of dermlens.data.augment.policy.
+
+    Attributes:
+        operations: so many an image, one after the other.
+        magnitude: of all of them, as a share of the largest.
+    """
+
+    kind: Literal["rand"] = "rand"
+    operations: Annotated[int, Field(ge=1, le=8)] = 2
+    magnitude: Annotated[float, Field(ge=0, le=1)] = 0.3
+
+
+class TrivialAugmentConfig(Section):
+    """TrivialAugment, over the same pool: one operation an image, at any magnitude."""
+
+    kind: Literal["trivial"] = "trivial"
+
+
+PolicyConfig = Annotated[RandAugmentConfig | TrivialAugmentConfig, Field(discriminator="kind")]
+
+
+class CutOutConfig(Section):
+    """Square holes, filled with the mean colour of the image.
+
+    Attributes:
+        side: of a hole: below 1 a share of the image's side, from 1 on pixels.
+        holes: so many an image.
+    """
+
+    side: Annotated[float, Field(gt=0, le=1024)] = 0.25
+    holes: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class MixConfig(Section):
+    """An image of two: `mixup` blends them, `cutmix` sets a box of one into the other.
+
+    Attributes:
+        kind: which of the two.
+        alpha: of the Beta distribution of the first image's share: small values mix little, 1 anyhow.
+        probability: of an image to be mixed at all.
+    """
+
+    kind: Literal["mixup", "cutmix"]
+    alpha: Annotated[float, Field(ge=0.01, le=100)] = 0.2
+    probability: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class MetadataDropoutConfig(Section):
+    """Metadata that go missing at random, whatever the class.
+
+    Attributes:
+        all: probability that a patient's are all missing.
+        each: that a field (age, sex, site) of the others is, each by itself.
+    """
+
+    all: Annotated[float, Field(ge=0, le=1)] = 0.0
+    each: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class AugmentConfig(Section):
     """Random views, drawn anew for each image and step, on batches. Source: the paper's generator, P§1.7.
 
@@ -84,6 +172,11 @@ class AugmentConfig(Section):
         zoom: largest change of scale of either axis.
         horizontal_flip, vertical_flip: each with probability one half.
         offline_plan: sample each class as often as the authors' 8,000-a-class folders hold it.
+        colour: how far colours may depart from the image's.
+        policy: random operations after that, by RandAugment or TrivialAugment.
+        cutout: holes, last of all.
+        mix: of two images, by mixup or CutMix; on what the above have made.
+        metadata_dropout: of age, sex and site.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
@@ -92,8 +185,13 @@ class AugmentConfig(Section):
     horizontal_flip: bool = True
     vertical_flip: bool = True
     offline_plan: bool = False
+    colour: ColourConfig = ColourConfig()
+    policy: PolicyConfig | None = None
+    cutout: CutOutConfig | None = None
+    mix: MixConfig | None = None
+    metadata_dropout: MetadataDropoutConfig | None = None
 
     @property
-    def is_identity(self) -> bool:
-        """Whether every view is the image itself."""
+    def stays_in_place(self) -> bool:
+        """Whether every view shows each pixel where the image has it."""
         return not (self.rotation or self.shift or self.zoom or self.horizontal_flip or self.vertical_flip)

@@ -11,13 +11,16 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from dermlens.data.colour_constancy import ColourConstancy, constant_colours
 from dermlens.data.images import read_image
 
 Crop = Literal["center", "squash"]
 
 
-def read_square(source: Path | bytes, size: int, crop: Crop) -> np.ndarray:
-    """Decode, crop, resize: the whole way from a file to what the network sees.
+def read_square(
+    source: Path | bytes, size: int, crop: Crop, colour_constancy: ColourConstancy = "none"
+) -> np.ndarray:
+    """Decode, crop, resize, balance the colours: the whole way from a file to what the network sees.
 
     JPEGs are decoded at the smallest scale that still has `size` pixels on the short side. Training and
     prediction share that choice, as it changes pixels a little: docs/results/cache_build.md says how much.
@@ -26,6 +29,7 @@ def read_square(source: Path | bytes, size: int, crop: Crop) -> np.ndarray:
         source: a file, or its bytes.
         size: side of the square in pixels.
         crop: `center` or `squash`.
+        colour_constancy: `none` or `shades_of_gray`.
 
     Returns:
         uint8 (S, S, 3).
@@ -33,7 +37,7 @@ def read_square(source: Path | bytes, size: int, crop: Crop) -> np.ndarray:
     Raises:
         ImageError: as `read_image` says.
     """
-    return crop_resize(read_image(source, min_side=size), size, crop)
+    return constant_colours(crop_resize(read_image(source, min_side=size), size, crop), colour_constancy)
 
 
 def crop_resize(image_HWC: np.ndarray, size: int, crop: Crop) -> np.ndarray:

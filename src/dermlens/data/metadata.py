@@ -21,6 +21,7 @@ from dermlens.data.sites import SITE_GROUPS, group_of, plain
 from dermlens.errors import UserError, nearest
 
 OLDEST = 120
+FIELDS = ("age", "sex", "site")
 PAPER_SEXES = ("female", "male", "unknown")
 PAPER_SITES = (
     "abdomen", "acral", "back", "chest", "ear", "face", "foot", "genital", "hand", "lower extremity", "neck",
@@ -33,7 +34,7 @@ Words = Iterable[str | None]
 
 @dataclass(frozen=True)
 class MetadataEncoder(ABC):
-    """Patients to rows of numbers; a kind of encoder gives `names` and `row`.
+    """Patients to rows of numbers; a kind of encoder gives `names`, each after its field, and `row`.
 
     Attributes:
         age_mean: of the known ages in training, in years; none before `fit`.
@@ -51,6 +52,22 @@ class MetadataEncoder(ABC):
     def width(self) -> int:
         """How many features a patient has, M."""
         return len(self.names)
+
+    @property
+    def fields(self) -> dict[str, list[int]]:
+        """The columns of age, sex and site, told by the first word of a feature's name."""
+        firsts = [name.partition("_")[0] for name in self.names]
+        return {field: [m for m, first in enumerate(firsts) if first == field] for field in FIELDS}
+
+    @property
+    def missing(self) -> npt.NDArray[np.float32]:
+        """The row (M,) of a patient of whom nothing is known.
+
+        Raises:
+            ValueError: the encoder is not fitted.
+        """
+        row_M: npt.NDArray[np.float32] = self.encode([None], [None], [None])[0]
+        return row_M
 
     def fit(self, age: Ages, sex: Words, site: Words) -> Self:  # noqa: ARG002 (sexes and sites are fixed lists)
         """An encoder that knows the ages of the training role.

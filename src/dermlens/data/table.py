@@ -14,13 +14,12 @@ import pandera.pandas as pa
 
 from dermlens.data.config import DataConfig
 from dermlens.data.metadata import OLDEST
+from dermlens.data.patients import age_of, or_unknown, sex_of
 from dermlens.data.readers.diagnoses import classes_of, code_of
 from dermlens.data.readers.source import read_source
 from dermlens.data.readers.survey import Survey
 from dermlens.errors import UserError
 
-SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
-MISSING = ("", "unknown", "na", "n/a", "nan", "none", "null", "not reported")
 IDENTITY = ("image_id", "lesion_id", "dx", "age", "sex", "site")
 """The columns that say which data these are: a table's hash is over them."""
 
@@ -98,12 +97,12 @@ def read_table(
             "image_id": rows["image_id"],
             "lesion_id": rows["lesion_id"].where(rows["lesion_id"] != "", rows["image_id"]),
             "dx": dx,
-            "age": [_age(said, row) for said, row in zip(rows["age"], where, strict=True)],
-            "sex": [_sex(said, row) for said, row in zip(rows["sex"], where, strict=True)],
-            "site": [_or_unknown(said) for said in rows["site"]],
+            "age": [age_of(said, row) for said, row in zip(rows["age"], where, strict=True)],
+            "sex": [sex_of(said, row) for said, row in zip(rows["sex"], where, strict=True)],
+            "site": [or_unknown(said) for said in rows["site"]],
             "path": _paths(rows["image_id"].tolist(), where, found, check_files=check_files),
-            "dx_type": [_or_unknown(said) for said in rows["dx_type"]],
-            "dataset": [_or_unknown(said) for said in rows["dataset"]],
+            "dx_type": [or_unknown(said) for said in rows["dx_type"]],
+            "dataset": [or_unknown(said) for said in rows["dataset"]],
             "mask": pd.Series([found.masks.get(name) for name in rows["image_id"]], dtype=object),
         }
     )
@@ -169,28 +168,3 @@ def _paths(image_ids: list[str], where: list[str], found: Survey, *, check_files
         )
     beside = next((Path(path).parent for path in paths if path is not None), found.folder.absolute())
     return [path or str(beside / f"{name}.jpg") for name, path in zip(image_ids, paths, strict=True)]
-
-
-def _age(said: str, where: str) -> float:
-    if said.lower() in MISSING:
-        return math.nan
-    try:
-        age = float(said)
-    except ValueError:
-        raise UserError(f"{where}: age is '{said}'; ages are numbers of years, empty where unknown") from None
-    if not 0 <= age <= OLDEST:
-        raise UserError(f"{where}: age is {said}; ages are 0 to {OLDEST} years, empty where unknown")
-    return age
-
-
-def _sex(said: str, where: str) -> str:
-    lower = said.lower()
-    if lower in MISSING:
-        return "unknown"
-    if lower not in SEXES:
-        raise UserError(f"{where}: sex is '{said}'; it is female or male, empty where unknown")
-    return SEXES[lower]
-
-
-def _or_unknown(said: str) -> str:
-    return "unknown" if said.lower() in MISSING else said

@@ -21,7 +21,7 @@ from dermlens.errors import UserError
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.evaluate import seals_test
 from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
-from dermlens.evaluation.predictions import arrays, classes_of, read_predictions
+from dermlens.evaluation.predictions import arrays, classes_of, diagnoses, read_predictions
 from dermlens.evaluation.score import ROLE_ORDER, core_numbers
 from dermlens.metrics import Floats
 from dermlens.runs import Run
@@ -187,16 +187,17 @@ def _compare_role(
 ) -> RoleComparison:
     names = list(tables)
     scored = {name: arrays(table, classes) for name, table in tables.items()}
+    named = {name: diagnoses(table, classes) for name, table in tables.items()}
     reference = tables[names[0]]
     lesion_N = reference["lesion_id"].to_numpy(dtype=str)
 
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
         """Values and differences in one pass, so that both see the same draw."""
         found: dict[Place, Floats] = {}
-        first = core_numbers(*scored[names[0]], classes, weights)
+        first = core_numbers(*scored[names[0]], classes, weights, named[names[0]])
         found |= {(names[0], "values", *place): value for place, value in first.items()}
         for name in names[1:]:
-            this = core_numbers(*scored[name], classes, weights)
+            this = core_numbers(*scored[name], classes, weights, named[name])
             found |= {(name, "values", *place): value for place, value in this.items()}
             found |= {(name, "differences", *place): value - first[place] for place, value in this.items()}
         return found

@@ -23,7 +23,7 @@ from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import append_entry
 from dermlens.evaluation.overlap import without_own
-from dermlens.evaluation.predictions import classes_of, read_predictions, write_predictions
+from dermlens.evaluation.predictions import classes_of, is_answered, read_predictions, write_predictions
 from dermlens.evaluation.score import score
 from dermlens.runs import Run
 
@@ -101,7 +101,7 @@ def _evaluate_own(
         )
     _check_complete(run, split, scored, roles)
     metrics = score(scored, classes, run.recipe().evaluation)
-    metrics["warnings"] = _own_warnings(run, metrics["roles"])
+    metrics["warnings"] = _own_warnings(run, metrics)
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
         append_entry(ledger, _entry(run, metrics["roles"]["test"]))
     write_predictions(run.predictions_file, predictions)
@@ -121,7 +121,17 @@ def _held_out(
     of_test = predictions["role"] == "test"
     if set(predictions.loc[of_test, "image_id"]) == set(split.ids("test")):
         return predictions
-    return pd.concat([predictions[~of_test], predict_test()], ignore_index=True)
+    return _joined(run, predictions[~of_test], predict_test())
+
+
+def _joined(run: Run, own: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the run's predictions and new ones of its model, if both were decided alike."""
+    if len(own) and is_answered(own) != is_answered(new):
+        raise UserError(
+            f"{run.predictions_file} and the model beside it do not hold the same decision:"
+            f" `dermlens calibrate {run.path}` writes both anew"
+        )
+    return pd.concat([own, new], ignore_index=True)
 
 
 def _check_complete(run: Run, split: Split, predictions: pd.DataFrame, roles: Sequence[str]) -> None:
@@ -156,10 +166,18 @@ def _predict(run: Run, table: pd.DataFrame, *, role: str, device: str, cache: Pa
     return predictions.assign(role=role)
 
 
-def _own_warnings(run: Run, roles: dict[str, Any]) -> list[str]:
-    """What flatters the numbers: an epoch chosen on the images that are scored, thresholds fixed on them."""
+def _own_warnings(run: Run, metrics: dict[str, Any]) -> list[str]:
+    """What flatters the numbers: an epoch, a rule or thresholds that were fixed on the images scored."""
     train = run.recipe().train
+    roles = metrics["roles"]
     warnings = []
+    if metrics["decision"] == "rule":
+        fixed = {
+            "selection": "the decision rule was fixed on these images, so recall and accuracy are flattered",
+            "calibration": "probabilities, sets and abstention were fixed on these images, so calibration "
+            "error, log loss, coverage and the share abstained from are flattered",
+        }
+        warnings += [f"{role}: {said}" for role, said in fixed.items() if role in roles]
     chosen = train.keep != "last" or train.early_stopping is not None
     if chosen and train.monitor_role in roles:
         warnings.append(
@@ -225,7 +243,7 @@ def _evaluate_other(
     split = load_manifest(str(run.split_file))
     _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
     metrics = score(
-        pd.concat([thresholds, external], ignore_index=True),
+        _joined(run, thresholds, external),
         classes_of(external),
         recipe.evaluation,
         only=["external"],

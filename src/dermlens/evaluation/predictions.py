@@ -1,7 +1,8 @@
 """predictions.csv: one row an image, from which every score can be recomputed without the images.
 
 Columns: image_id, lesion_id, role, target (a class code), p_<class> for every class in the order of the
-logits, age, sex, site, dx_type. Probabilities keep nine significant digits, enough to restore a float32, so
+logits, where the model has a decision what it answers (`dermlens.decision.columns`), age, sex, site, dx_type.
+Probabilities keep nine significant digits, enough to restore a float32, so
 that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's metric).
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.atomic import atomic_path
+from dermlens.decision.columns import ANSWERED, BETWEEN
 from dermlens.errors import UserError
 from dermlens.metrics import Floats, Ints
 
@@ -36,6 +38,19 @@ def arrays(predictions: pd.DataFrame, classes: tuple[str, ...]) -> tuple[Ints, F
     return target_N, p_NC
 
 
+def is_answered(predictions: pd.DataFrame) -> bool:
+    """Whether the table holds the answers of a decision beside the probabilities."""
+    return set(ANSWERED) <= set(predictions.columns)
+
+
+def diagnoses(predictions: pd.DataFrame, classes: tuple[str, ...]) -> Ints | None:
+    """The class that the decision rule names, in 0 … C−1; none where the model had no rule."""
+    if not is_answered(predictions):
+        return None
+    index = {code: number for number, code in enumerate(classes)}
+    return np.array([index[code] for code in predictions["diagnosis"]], dtype=np.int64)
+
+
 def read_predictions(path: Path) -> pd.DataFrame:
     """Read and check a predictions table.
 
@@ -44,7 +59,8 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
     Returns:
         The table: text columns as str (an empty lesion_id becomes the image_id, other empty text
-        `unknown`), age as float with NaN where missing, probabilities as float64.
+        `unknown`), age as float with NaN where missing, probabilities as float64; the answers where all of
+        their columns are there.
 
     Raises:
         UserError: no such file, a missing column, a probability that is none, a sum that is not 1, a target
@@ -70,24 +86,28 @@ def read_predictions(path: Path) -> pd.DataFrame:
         )
     for name in ("age", *(f"p_{code}" for code in classes)):
         table[name] = _numbers(table[name], path, empty_is_missing=name == "age")
+    if is_answered(table):
+        for name in ("confidence", "ood"):
+            table[name] = _numbers(table[name], path, empty_is_missing=name == "ood")
     for name in ("sex", "site", "dx_type"):
         table[name] = table[name].where(table[name] != "", "unknown")
     table["lesion_id"] = table["lesion_id"].where(table["lesion_id"] != "", table["image_id"])
     _check(table, classes, path)
-    return table[_columns(classes)]
+    return table[_columns(table)]
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
     """Write a predictions table, whole or not at all; compressed where its name ends in `.gz`."""
-    table = predictions[_columns(classes_of(predictions))]
+    table = predictions[_columns(predictions)]
     # Without the time of writing the same table gives the same bytes.
     packing: Any = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
     with atomic_path(path) as part:
         table.to_csv(part, index=False, float_format="%.9g", lineterminator="\n", compression=packing)
 
 
-def _columns(classes: tuple[str, ...]) -> list[str]:
-    return [*BEFORE, *(f"p_{code}" for code in classes), *AFTER]
+def _columns(table: pd.DataFrame) -> list[str]:
+    answered = ANSWERED if is_answered(table) else ()
+    return [*BEFORE, *(f"p_{code}" for code in classes_of(table)), *answered, *AFTER]
 
 
 def _numbers(column: pd.Series[Any], path: Path, *, empty_is_missing: bool) -> pd.Series[Any]:
@@ -109,6 +129,12 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], path: Path) -> None:
     _refuse(
         table["image_id"].duplicated().to_numpy(), path, "the image has a row above; an image has one role"
     )
+    if is_answered(table):
+        stranger = ~table["diagnosis"].isin(classes).to_numpy()
+        _refuse(stranger, path, f"the diagnosis is not one of {', '.join(classes)}")
+        _refuse(~table["abstain"].isin(["yes", "no"]).to_numpy(), path, "abstain must be yes or no")
+        known = [set(cell.split(BETWEEN)) <= set(classes) for cell in table["set"]]
+        _refuse(~np.array(known, dtype=bool), path, f"the set is not codes joined by {BETWEEN}")
 
 
 def _refuse(bad_N: Any, path: Path, why: str) -> None:

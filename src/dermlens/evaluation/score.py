@@ -17,10 +17,11 @@ import pandas as pd
 
 from dermlens import metrics
 from dermlens.evaluation import operating_points, subgroups
+from dermlens.evaluation.answers import answer_section
 from dermlens.evaluation.calibration import ece, reliability
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
-from dermlens.evaluation.predictions import arrays
+from dermlens.evaluation.predictions import arrays, diagnoses, is_answered
 from dermlens.metrics import Floats, Ints
 
 SCHEMA = 1
@@ -56,7 +57,7 @@ def score(
     return {
         "schema": SCHEMA,
         "classes": list(codes),
-        "decision": "argmax",
+        "decision": "rule" if is_answered(predictions) else "argmax",
         "bootstrap": {
             "replicates": config.bootstrap,
             "level": config.level,
@@ -70,24 +71,37 @@ def score(
 
 
 def core_numbers(
-    target_N: Ints, p_NC: Floats, classes: Sequence[str], weights: Floats | None
+    target_N: Ints,
+    p_NC: Floats,
+    classes: Sequence[str],
+    weights: Floats | None,
+    diagnosis_N: Ints | None = None,
 ) -> dict[Place, Floats]:
-    """What needs truth and probabilities alone: overall, averages, per class.
+    """What needs truth, probabilities and diagnoses alone: overall, averages, per class.
+
+    Recall, precision, specificity, F1 and what is made of them are of the diagnosis; ECE, Brier score, log
+    loss and the areas under curves of the probabilities.
 
     Args:
         target_N: class indices.
         p_NC: probabilities.
         classes: codes, in the order of the columns.
         weights: (..., N); none for ones.
+        diagnosis_N: class indices that a decision rule named; none for the highest probability.
 
     Returns:
         Each metric (...) by its place in metrics.json.
     """
-    counts = metrics.one_vs_rest(target_N, metrics.predicted_classes(p_NC), len(classes), weights)
+    named_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    counts = metrics.one_vs_rest(target_N, named_N, len(classes), weights)
     numbers: dict[Place, Floats] = {
-        ("overall", "accuracy"): metrics.accuracy(target_N, p_NC, weights),
+        ("overall", "accuracy"): metrics.weighted_mean(named_N == target_N, weights),
         ("overall", "balanced_accuracy_ovr"): metrics.balanced_accuracy_ovr(counts),
-        ("overall", "balanced_accuracy_isic"): metrics.balanced_accuracy_isic(target_N, p_NC, weights),
+        ("overall", "balanced_accuracy_isic"): (
+            metrics.balanced_accuracy_isic(target_N, p_NC, weights)
+            if diagnosis_N is None
+            else metrics.macro(counts.recall, counts.support)
+        ),
         ("overall", "ece"): ece(target_N, p_NC, weights),
         ("overall", "brier"): metrics.brier(target_N, p_NC, weights),
         ("overall", "log_loss"): metrics.log_loss(target_N, p_NC, weights),
@@ -123,14 +137,15 @@ def _score_role(
 ) -> dict[str, Any]:
     predictions = by_role[role]
     target_N, p_NC = arrays(predictions, classes)
+    diagnosis_N = diagnoses(predictions, classes)
     detection = _Detection(role, by_role, classes)
     groups = subgroups.find_subgroups(predictions)
     histology_N = _melanoma_or_histology_nevus(predictions) if {"mel", "nv"} <= set(classes) else None
 
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
-        found = core_numbers(target_N, p_NC, classes, weights)
+        found = core_numbers(target_N, p_NC, classes, weights, diagnosis_N)
         found |= detection.numbers(target_N, p_NC, weights)
-        found |= subgroups.subgroup_numbers(target_N, p_NC, classes, groups, weights)
+        found |= subgroups.subgroup_numbers(target_N, p_NC, classes, groups, weights, diagnosis_N)
         if histology_N is not None and histology_N.any():
             mel = classes.index("mel")
             inside = None if weights is None else weights[..., histology_N]
@@ -142,7 +157,7 @@ def _score_role(
         predictions["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
     )
     tree = nest(estimate(numbers, resamples, level=config.level))
-    predicted_N = metrics.predicted_classes(p_NC)
+    predicted_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
     counts = metrics.one_vs_rest(target_N, predicted_N, len(classes))
     scored = {
         "images": len(predictions),
@@ -171,6 +186,8 @@ def _score_role(
             "melanomas": int((predictions["target"] == "mel").sum()),
             "nevi": int((predictions["target"].to_numpy()[histology_N] == "nv").sum()),
         }
+    if is_answered(predictions):
+        scored["answers"] = answer_section(predictions, classes, resamples, level=config.level)
     scored["subgroups"] = _subgroup_section(target_N, classes, groups, tree.get("subgroups", {}))
     return scored
 

@@ -18,10 +18,11 @@ from dermlens.metrics import (
     Bools,
     Floats,
     Ints,
-    accuracy,
-    balanced_accuracy_isic,
+    decided_classes,
+    macro,
     one_vs_rest,
     predicted_classes,
+    weighted_mean,
 )
 
 ENOUGH = 20
@@ -70,33 +71,44 @@ def find_subgroups(predictions: pd.DataFrame) -> list[Subgroup]:
 
 
 def subgroup_numbers(
-    target_N: Ints, p_NC: Floats, classes: Sequence[str], groups: Sequence[Subgroup], weights: Floats | None
+    target_N: Ints,
+    p_NC: Floats,
+    classes: Sequence[str],
+    groups: Sequence[Subgroup],
+    weights: Floats | None,
+    diagnosis_N: Ints | None = None,
 ) -> dict[tuple[str, ...], Floats]:
     """Accuracy, mean recall and recall per class within each group, where there is enough to count.
+
+    All are of `diagnosis_N`, and of the highest probability where there is none.
 
     Accuracy needs `ENOUGH` images, the recall of a class as many of the class. The mean recall is given only
     where every class that the whole table holds has them in the group: over other sets of classes it is
     another number.
     """
     w = np.ones(len(target_N)) if weights is None else weights
-    predicted_N = predicted_classes(p_NC)
+    predicted_N = predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    strict_N = decided_classes(p_NC) if diagnosis_N is None else diagnosis_N
     present = set(np.unique(target_N))
     undefined = np.full(w.shape[:-1], np.nan)
     numbers: dict[tuple[str, ...], Floats] = {}
     for group in groups:
         # Images outside carry no weight in the group; leaving them out is the same and costs less.
-        target, p, inside = target_N[group.inside], p_NC[group.inside], w[..., group.inside]
+        target, inside = target_N[group.inside], w[..., group.inside]
+        counts = one_vs_rest(target, predicted_N[group.inside], len(classes), inside)
+        strict = one_vs_rest(target, strict_N[group.inside], len(classes), inside)
         support_C = positives(target_N, classes, group)
         all_enough = all(support_C[index] >= ENOUGH for index in present)
         at = ("subgroups", group.kind, group.name)
-        numbers[*at, "accuracy"] = accuracy(target, p, inside) if len(target) >= ENOUGH else undefined
-        numbers[*at, "balanced_accuracy_isic"] = (
-            balanced_accuracy_isic(target, p, inside) if all_enough else undefined
+        numbers[*at, "accuracy"] = (
+            weighted_mean(predicted_N[group.inside] == target, inside) if len(target) >= ENOUGH else undefined
         )
-        recall = one_vs_rest(target, predicted_N[group.inside], len(classes), inside).recall
+        numbers[*at, "balanced_accuracy_isic"] = (
+            macro(strict.recall, strict.support) if all_enough else undefined
+        )
         for index, code in enumerate(classes):
             enough = support_C[index] >= ENOUGH
-            numbers[*at, "per_class_recall", code] = recall[..., index] if enough else undefined
+            numbers[*at, "per_class_recall", code] = counts.recall[..., index] if enough else undefined
     return numbers
 
 

@@ -11,12 +11,12 @@ from rich.text import Text
 from dermlens.labels import full_name
 
 OVERALL = {
-    "balanced_accuracy_isic": "mean recall (ISIC: a tie counts as wrong)",
-    "balanced_accuracy_ovr": "mean of (sensitivity + specificity) / 2 (the paper's)",
-    "accuracy": "accuracy",
-    "ece": "expected calibration error",
-    "brier": "Brier score",
-    "log_loss": "log loss",
+    "balanced_accuracy_isic": "mean recall of the diagnosis (ISIC: a tie counts as wrong)",
+    "balanced_accuracy_ovr": "mean of (sensitivity + specificity) / 2 of the diagnosis (the paper's)",
+    "accuracy": "accuracy of the diagnosis",
+    "ece": "expected calibration error of the probabilities",
+    "brier": "Brier score of the probabilities",
+    "log_loss": "log loss of the probabilities",
 }
 
 
@@ -42,7 +42,9 @@ def render_metrics(metrics: dict[str, Any]) -> RenderableType:
         overall = Table(box=None, show_header=False)
         for name, words in OVERALL.items():
             overall.add_row(words, estimate(scores["overall"].get(name)))
-        overall.add_row("AUC, mean over classes", estimate(scores["averages"]["macro"]["auc"]))
+        overall.add_row(
+            "AUC of the probabilities, mean over classes", estimate(scores["averages"]["macro"]["auc"])
+        )
         parts += [classes, overall]
     parts += [Text(warning, style="yellow") for warning in metrics.get("warnings", ())]
     return Group(*parts)

@@ -6,10 +6,11 @@ Shapes: B batch, C classes.
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,9 @@ class Loss:
     """One registered loss.
 
     Attributes:
-        function: (logits_BC, target_B, weight_C, **settings) → scalar.
-        neutral: the setting at which it is weighted cross-entropy, which the shared tests hold it to.
+        function: (logits_BC, target_B, weight_C, **settings) → loss_B; one that asks for `prior_C` gets it.
+        neutral: the setting at which it is weighted cross-entropy (given a uniform prior), which the shared
+            tests hold it to.
     """
 
     function: LossFunction
@@ -61,32 +63,45 @@ def all_losses() -> dict[str, Loss]:
 
 
 class ClassLoss(nn.Module):
-    """A loss with its settings and class weights, which move with it to a device."""
+    """A loss with its settings, class weights and prior, which move with it to a device."""
 
     weight_C: Tensor
+    prior_C: Tensor
 
-    def __init__(self, config: Section, weight_C: Tensor) -> None:
+    def __init__(self, config: Section, weight_C: Tensor, prior_C: Tensor | None = None) -> None:
         super().__init__()
         all_losses()
         self.function = _LOSSES[type(config)].function
         self.settings = config.model_dump(exclude={"kind"})
+        self.wants_prior = "prior_C" in inspect.signature(self.function).parameters
+        if prior_C is None:
+            prior_C = torch.full_like(weight_C, 1 / len(weight_C))
         self.register_buffer("weight_C", weight_C.clone(), persistent=False)
+        self.register_buffer("prior_C", prior_C.clone(), persistent=False)
 
-    def forward(self, logits_BC: Tensor, target_B: Tensor) -> Tensor:
-        """The loss of a batch, a scalar divided by B and not by the sum of the weights."""
+    def per_image(self, logits_BC: Tensor, target_B: Tensor) -> Tensor:
+        """loss_B, class weights in it."""
         # An autocast step gives logits of half precision; a loss of a few numbers is cheap in full.
         logits_BC = logits_BC.to(torch.promote_types(logits_BC.dtype, self.weight_C.dtype))
-        return self.function(logits_BC, target_B, self.weight_C.to(logits_BC.dtype), **self.settings)
+        settings: dict[str, Any] = dict(self.settings)
+        if self.wants_prior:
+            settings["prior_C"] = self.prior_C.to(logits_BC.dtype)
+        return self.function(logits_BC, target_B, self.weight_C.to(logits_BC.dtype), **settings)
+
+    def forward(self, logits_BC: Tensor, target_B: Tensor) -> Tensor:
+        """The mean of loss_B, divided by B as Keras does, not by the sum of the weights."""
+        return self.per_image(logits_BC, target_B).mean()
 
 
-def make_loss(config: Section, weight_C: Tensor) -> ClassLoss:
+def make_loss(config: Section, weight_C: Tensor, prior_C: Tensor | None = None) -> ClassLoss:
     """The loss that a recipe asks for.
 
     Args:
         config: `imbalance.loss` of a recipe.
         weight_C: class weights; ones weigh all alike.
+        prior_C: share of each class among what is sampled; none takes all alike.
 
     Returns:
         (logits_BC, target_B) → scalar.
     """
-    return ClassLoss(config, weight_C)
+    return ClassLoss(config, weight_C, prior_C)

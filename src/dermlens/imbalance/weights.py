@@ -1,6 +1,7 @@
 """Class weights from class counts.
 
-Source: the paper's Eq. 3–4 and its description of the older weights; P§1.9 has the values its code used.
+Sources: the paper's Eq. 3–4 and its description of the older weights, P§1.9 has the values its code used;
+effective number: Cui et al. 2019, Eq. 2 and §4.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 from dermlens.errors import UserError, nearest
 from dermlens.labels import CLASSES
 
-WeightKind = Literal["none", "original", "new"]
+WeightKind = Literal["none", "original", "new", "effective_number"]
 
 
 def class_weights(
-    kind: WeightKind | Mapping[str, float], counts_C: ArrayLike, classes: Sequence[str] = CLASSES
+    kind: WeightKind | Mapping[str, float],
+    counts_C: ArrayLike,
+    classes: Sequence[str] = CLASSES,
+    *,
+    exponent: float = 1.0,
+    beta: float = 0.999,
 ) -> NDArray[np.float64]:
     """One weight a class.
 
@@ -26,10 +32,13 @@ def class_weights(
     loss. What that scale does depends on the optimiser (under Adam it is ε divided by the factor).
 
     Args:
-        kind: `none` is ones; `original` N/N_i; `new` N/(C·N_i), scikit-learn's "balanced"; or numbers by
-            class code, 1 for those left out.
+        kind: `none` is ones; `original` N/N_i; `new` N/(C·N_i), scikit-learn's "balanced";
+            `effective_number` (1 − β)/(1 − β^N_i), scaled to sum to C; or numbers by class code, 1 for those
+            left out.
         counts_C: images of each class, in the order of `classes`.
         classes: the codes.
+        exponent: p, the weights are raised to it: 0 is none.
+        beta: of `effective_number`; 0 is none, towards 1 it is inverse frequency.
 
     Returns:
         Weights, float64 of shape (C,), all above 0.
@@ -42,7 +51,7 @@ def class_weights(
             raise UserError(
                 f"imbalance.weights: {unknown[0]} is none of the classes{nearest(unknown[0], classes)}"
             )
-        return np.array([kind.get(code, 1.0) for code in classes], dtype=np.float64)
+        return np.array([kind.get(code, 1.0) for code in classes], dtype=np.float64) ** exponent
     counts_C = np.asarray(counts_C, dtype=np.float64)
     assert counts_C.shape == (len(classes),), (counts_C.shape, len(classes))
     if kind == "none":
@@ -52,6 +61,12 @@ def class_weights(
             f"imbalance.weights {kind}: class {empty[0]} has no image to count, so its weight would be"
             " infinite; give numbers by class, or use weights_from: all"
         )
-    original_C = counts_C.sum() / counts_C
-    weights_C: NDArray[np.float64] = original_C if kind == "original" else original_C / len(counts_C)
-    return weights_C
+    if kind == "effective_number":
+        weights_C = (1 - beta) / -np.expm1(counts_C * np.log(beta)) if beta else np.ones_like(counts_C)
+        weights_C *= len(counts_C) / weights_C.sum()
+    else:
+        weights_C = counts_C.sum() / counts_C
+        if kind == "new":
+            weights_C /= len(counts_C)
+    powered_C: NDArray[np.float64] = weights_C**exponent
+    return powered_C

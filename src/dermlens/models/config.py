@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from dermlens.errors import nearest
+from dermlens.models.pretrained.registry import HUB, PACKAGES
 from dermlens.models.table import BACKBONES, METADATA_BRANCHES, Cut, Form
 from dermlens.section import Section
 
@@ -20,8 +21,9 @@ class ModelConfig(Section):
         backbone: a row of the table of backbones; `dermlens models` lists them.
         cut: where it is cut: `paper` is where the authors' code really cuts, `full` is the last feature
             map, `plain` is the uncut network with a linear layer on its 1000 logits (the paper's Table 6).
-        weights: what the backbone starts from: `none` (random), `hub` (ImageNet, downloaded by timm or
-            torchvision), or the path of a safetensors file of the uncut backbone.
+        weights: what the backbone starts from: `none` (random), `hub` (ImageNet, from timm's hub), `package`
+            (ImageNet, from a Python package), or the path of a safetensors file of the uncut backbone or of a
+            `.h5` file of keras.applications; `dermlens weights` lists them.
         form: `keras` is the network of keras.applications (padding, stride, ε), `library` the network as the
             weights of timm and torchvision were trained; none takes what `weights` asks for.
         normalization: of the pixels: `weights` as the backbone's weights expect it, `half` is x/127.5 − 1,
@@ -49,8 +51,8 @@ class ModelConfig(Section):
 
     @property
     def resolved_form(self) -> Form:
-        """The form that is built: hub weights were trained in their library's."""
-        return self.form or ("library" if self.weights == "hub" else "keras")
+        """The form that is built: weights of hub and packages were trained in their library's."""
+        return self.form or ("library" if self.weights in ("hub", "package") else "keras")
 
     @field_validator("backbone")
     @classmethod
@@ -72,8 +74,9 @@ class ModelConfig(Section):
         if not row.has_cut(self.cut):
             cuts = [cut for cut in ("paper", "full", "plain") if row.has_cut(cut)]
             raise ValueError(f"backbone {self.backbone} has no cut {self.cut}; it has {', '.join(cuts)}")
-        if self.weights == "hub" and not row.has_hub_weights:
-            raise ValueError(f"no hub has weights of {self.backbone}; use weights=none or a file")
+        for kind, known in (("hub", HUB), ("package", PACKAGES)):
+            if self.weights == kind and self.backbone not in known:
+                raise ValueError(f"no {kind} has weights of {self.backbone}; use weights=none or a file")
         if self.cut == "plain" and (self.attention != "none" or self.metadata != "none"):
             raise ValueError("cut plain has no feature map: it needs attention=none and metadata=none")
         if self.gamma and self.attention == "none":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -11,12 +10,11 @@ import torchvision
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from dermlens.errors import UserError
 from dermlens.models.keras_form import fix_norm_scales, to_keras_form
 from dermlens.models.nasnet_mobile import NASNetMobile
 from dermlens.models.table import BACKBONES, Backbone, Cut, Form
 from dermlens.models.vgg16_authors import VGG16Trunk
-from dermlens.models.weights import load_pretrained
+from dermlens.models.weights import load_pretrained, pretrained
 
 
 def build_backbone(name: str, cut: Cut, *, form: Form = "keras", weights: str = "none") -> fx.GraphModule:
@@ -27,18 +25,18 @@ def build_backbone(name: str, cut: Cut, *, form: Form = "keras", weights: str = 
         cut: `paper`, `full` or, for the whole network with its 1000 logits, `plain`.
         form: `keras` makes it the network of keras.applications, `library` leaves it as the library's weights
             were trained.
-        weights: `none`, `hub`, or the path of a safetensors file of the uncut network.
+        weights: `none`, `hub`, `package`, or the path of a file of the uncut network.
 
     Returns:
         A module that maps normalised x_BCHW to the feature map, or to logits for `plain`.
 
     Raises:
-        UserError: the hub cannot be reached, or the file is not this network's.
+        UserError: the weights cannot be had, or are not this network's.
     """
     row = BACKBONES[name]
     if not row.has_cut(cut):
         raise ValueError(f"{name} has no cut {cut}")
-    network = _create(row, pretrained=weights == "hub")
+    network = _create(row)
     if form == "keras":
         to_keras_form(network, row.keras)
     if not row.scaled_norms:
@@ -47,8 +45,9 @@ def build_backbone(name: str, cut: Cut, *, form: Form = "keras", weights: str = 
     if cut == "paper" and row.ends_before_activation:
         network.get_submodule(row.cuts[cut]).act = nn.Identity()
     backbone = cut_at(network, row.cuts.get(cut))
-    if weights not in ("none", "hub"):
-        load_pretrained(backbone, Path(weights), known, name)
+    if weights != "none":
+        found, where = pretrained(weights, name, known)
+        load_pretrained(backbone, found, known, name, where)
     return backbone
 
 
@@ -91,24 +90,15 @@ class _ModuleTracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
 
-def _create(row: Backbone, *, pretrained: bool) -> nn.Module:
-    """The uncut network of a row."""
+def _create(row: Backbone) -> nn.Module:
+    """The uncut network of a row, its weights random."""
     if row.source == "dermlens":
         own: dict[str, type[nn.Module]] = {"nasnet_mobile": NASNetMobile, "vgg16_authors": VGG16Trunk}
         return own[row.model]()
-    try:
-        if row.source == "timm":
-            network: nn.Module = timm.create_model(row.model, pretrained=pretrained)
-        else:
-            network = torchvision.models.get_model(row.model, weights="DEFAULT" if pretrained else None)
-    except Exception as error:  # what a failed download raises differs by library and version
-        if not pretrained:
-            raise
-        raise UserError(
-            f"model.weights hub: {row.source}'s weights of {row.model} could not be downloaded"
-            f" ({' '.join(str(error).split())[:120] or type(error).__name__});"
-            " give the path of a safetensors file, or weights=none"
-        ) from error
+    if row.source == "timm":
+        network: nn.Module = timm.create_model(row.model, pretrained=False)
+    else:
+        network = torchvision.models.get_model(row.model, weights=None)
     return network
 
 

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, model_validator
 
+from dermlens.data.colour_constancy import ColourConstancy
+from dermlens.data.views import ViewsConfig
+from dermlens.decision.document import DecisionDocument, plain_decision
 from dermlens.errors import UserError
 from dermlens.models.config import ModelConfig
 from dermlens.section import Section
+
+
+class OnnxFile(Section):
+    """What model.onnx beside the document is, where there is one.
+
+    Attributes:
+        sha256: of the file.
+        precision: of its weights and activations.
+        largest_difference: of a logit from the network that it was exported from, over the images that the
+            export looked at; int8 or not.
+        quantisation: what the int8 file would lose, or loses: the numbers of `dermlens.deploy.gate`.
+        limits: sentences that stand beside every answer.
+    """
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    precision: Literal["fp32", "int8"]
+    largest_difference: NonNegativeFloat
+    quantisation: dict[str, Any] | None = None
+    limits: tuple[str, ...] = ()
 
 
 class ModelDocument(Section):
@@ -25,8 +47,11 @@ class ModelDocument(Section):
         crop: how an image becomes square.
         encoder: the fitted metadata encoder.
         meta_width: length of the metadata vector.
-        temperature: logits are divided by it before softmax.
-        sha256: of the weights file beside.
+        colour_constancy: how the light of a picture is taken out of it.
+        decision: from logits to an answer; none for softmax and its highest class.
+        views: what is averaged at prediction.
+        sha256: of the weights in model.safetensors.
+        onnx: what model.onnx is, where there is one.
     """
 
     format: Literal["dermlens model 1"] = "dermlens model 1"
@@ -37,8 +62,30 @@ class ModelDocument(Section):
     crop: Literal["center", "squash"]
     encoder: dict[str, Any]
     meta_width: Annotated[int, Field(ge=0)]
-    temperature: PositiveFloat = 1.0
+    colour_constancy: ColourConstancy = "none"
+    decision: DecisionDocument | None = None
+    views: ViewsConfig = ViewsConfig()
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    onnx: OnnxFile | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_temperature(cls, content: Any) -> Any:
+        """Read what 0.1.0 wrote, a bare temperature, as a decision that scales and knows no prior or rule."""
+        if not isinstance(content, dict) or "temperature" not in content or "decision" in content:
+            return content
+        rest = {name: value for name, value in content.items() if name != "temperature"}
+        if (temperature := content["temperature"]) == 1.0:
+            return rest
+        plain = plain_decision(tuple(content.get("classes", ()))).model_dump()
+        return rest | {"decision": plain | {"scaling": {"temperature": temperature}}}
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        self.views.check(own=self.size, pool=self.model.pool)
+        if self.decision is not None and self.decision.classes != self.classes:
+            raise ValueError("the decision is not of these classes in this order")
+        return self
 
 
 def read_document(path: Path) -> ModelDocument:

@@ -26,7 +26,7 @@ class MetadataBranch(nn.Module):
 
     def forward(self, meta_BM: Tensor) -> Tensor:
         """Features of shape (B, width); none by default."""
-        return meta_BM.new_empty(len(meta_BM), 0)
+        return meta_BM.new_empty(meta_BM.shape[0], 0)
 
 
 class PaperBranch(MetadataBranch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,12 @@ import torch
 
 from dermlens import __version__
 from dermlens.atomic import atomic_path, write_json
+from dermlens.data.colour_constancy import ColourConstancy
 from dermlens.data.metadata import MetadataEncoder, encoder_from_json
+from dermlens.data.views import ViewsConfig
+from dermlens.decision.document import DecisionDocument
+from dermlens.decision.ood import Arrays
+from dermlens.decision.sidecar import DECISION_FILE, read_arrays, write_arrays
 from dermlens.errors import UserError
 from dermlens.models.classifier import LesionClassifier, build_classifier
 from dermlens.models.config import ModelConfig
@@ -34,7 +39,10 @@ class SavedModel:
         size: side of the square input in pixels.
         crop: how an image becomes square.
         encoder: the fitted metadata encoder.
-        temperature: logits are divided by it before softmax.
+        decision: from logits to an answer; none for softmax and its highest class.
+        arrays: of the decision's out-of-distribution score.
+        views: what is averaged at prediction.
+        colour_constancy: how the light of a picture is taken out of it.
     """
 
     model: LesionClassifier
@@ -43,7 +51,10 @@ class SavedModel:
     size: int
     crop: Literal["center", "squash"]
     encoder: MetadataEncoder
-    temperature: float = 1.0
+    decision: DecisionDocument | None = None
+    arrays: Arrays = field(default_factory=dict)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    colour_constancy: ColourConstancy = "none"
 
 
 def save_model(
@@ -55,7 +66,8 @@ def save_model(
     size: int,
     crop: Literal["center", "squash"],
     encoder_json: Mapping[str, Any],
-    temperature: float = 1.0,
+    views: ViewsConfig | None = None,
+    colour_constancy: ColourConstancy = "none",
 ) -> None:
     """Write a model; the weights first, then the document that holds their check sum.
 
@@ -67,7 +79,8 @@ def save_model(
         size: side of the square input in pixels.
         crop: how an image becomes square.
         encoder_json: the fitted metadata encoder, as its `to_json` gives it.
-        temperature: logits are divided by it before softmax.
+        views: what is averaged at prediction; none for the image as it is.
+        colour_constancy: how the light of a picture is taken out of it.
 
     Raises:
         OSError: as the writing raised it; no half-written file stays.
@@ -82,11 +95,31 @@ def save_model(
         crop=crop,
         encoder=dict(encoder_json),
         meta_width=encoder_from_json(dict(encoder_json)).width,
-        temperature=temperature,
+        views=views or ViewsConfig(),
+        colour_constancy=colour_constancy,
         sha256=hashlib.sha256(weights).hexdigest(),
     )
     with atomic_path(folder / WEIGHTS_FILE) as part:
         part.write_bytes(weights)
+    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+    (folder / DECISION_FILE).unlink(missing_ok=True)
+
+
+def save_decision(folder: Path, decision: DecisionDocument, arrays: Arrays) -> None:
+    """Give a saved model a decision, in the place of one that it may have.
+
+    Args:
+        folder: with model.json.
+        decision: of the model's classes.
+        arrays: of its out-of-distribution score; empty for one that needs none.
+
+    Raises:
+        UserError: there is no saved model.
+        ValueError: the decision is of other classes.
+    """
+    before = read_document(folder / DOCUMENT_FILE).model_dump(mode="json")
+    document = ModelDocument.model_validate(before | {"decision": decision.model_dump(mode="json")})
+    write_arrays(folder, arrays)
     write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
 
 
@@ -127,5 +160,8 @@ def load_model(folder: Path) -> SavedModel:
         document.size,
         document.crop,
         encoder_from_json(document.encoder),
-        document.temperature,
+        document.decision,
+        read_arrays(folder, document.decision),
+        document.views,
+        document.colour_constancy,
     )

@@ -1,4 +1,4 @@
-"""The ten published backbones, one row each, and plain MobileNet. Free of torch.
+"""The ten published backbones, one row each, plain MobileNet and the EfficientNet-Lites. Free of torch.
 
 A row says where a network comes from, where it is cut, what its input looks like, how the library's network
 is turned into the Keras one, and what was published of it. A cut is the name of a module in the library's
@@ -107,11 +107,6 @@ class Backbone:
     lacks: dict[str, int] = field(default_factory=dict)
     reason: str = ""
     depth_reason: str = ""
-
-    @property
-    def has_hub_weights(self) -> bool:
-        """Whether ImageNet weights can be had from timm's or torchvision's hub."""
-        return self.source != "dermlens"
 
     def input_normalization(self, form: Form) -> Normalization:
         """The normalisation that goes with a form."""
@@ -279,6 +274,9 @@ BACKBONES: dict[str, Backbone] = {
         keras=KerasForm(eps=1e-3, same_padding=True),
         published=Published(uncut=4_253_864, depth=55),
     ),
+    "efficientnet_lite0": Backbone("timm", "tf_efficientnet_lite0", 224, HALF, {"full": "bn2"}),
+    "efficientnet_lite1": Backbone("timm", "tf_efficientnet_lite1", 240, HALF, {"full": "bn2"}),
+    "efficientnet_lite2": Backbone("timm", "tf_efficientnet_lite2", 260, HALF, {"full": "bn2"}),
 }
 
 METADATA_BRANCHES: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""ImageNet starts from safetensors files."""
+"""ImageNet starts, wherever they come from."""
 
 from __future__ import annotations
 
@@ -9,33 +9,63 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dermlens.errors import UserError
+from dermlens.models.pretrained.hub import from_hub
+from dermlens.models.pretrained.keras_h5 import convert_keras
+from dermlens.models.pretrained.packages import obtain
 
 
-def load_pretrained(backbone: nn.Module, path: Path, known: dict[str, Tensor], name: str) -> None:
-    """Load a cut backbone from a file of the uncut network.
+def pretrained(weights: str, backbone: str, known: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """The tensors that a recipe's `model.weights` asks for.
 
     Args:
-        backbone: the cut network; its parameters are overwritten.
-        path: a safetensors file, names as the library has them, any floating type.
-        known: the state dict of the uncut network: what the file may hold.
-        name: of the backbone, for the error.
+        weights: `hub`, `package`, or the path of a safetensors file or of a `.h5` file of keras.applications.
+        backbone: a row of the table of backbones.
+        known: the state dict of the uncut network.
+
+    Returns:
+        Tensors by the network's names, and where they come from, for errors.
 
     Raises:
-        UserError: no file, not safetensors, an entry that the network does not know, one of another shape,
-            or one that the cut network needs and the file lacks (`num_batches_tracked` aside).
+        UserError: they cannot be had.
     """
-    found = read_tensors(path)
+    if weights == "hub":
+        return from_hub(backbone, known), "the hub"
+    if weights == "package":
+        path = obtain(backbone, known)
+    else:
+        path = Path(weights)
+        if path.suffix in (".h5", ".hdf5"):
+            return convert_keras(path, backbone, known), str(path)
+    return read_tensors(path), str(path)
+
+
+def load_pretrained(
+    network: nn.Module, found: dict[str, Tensor], known: dict[str, Tensor], name: str, where: str
+) -> None:
+    """Load a cut backbone from tensors of the uncut network.
+
+    Args:
+        network: the cut network; its parameters are overwritten.
+        found: names as the library has them, any floating type.
+        known: the state dict of the uncut network: what may be found.
+        name: of the backbone, for the error.
+        where: the tensors come from, for the error.
+
+    Raises:
+        UserError: an entry that the network does not know, one of another shape, or one that the cut network
+            needs and that is lacking (`num_batches_tracked` aside).
+    """
     for key, tensor in found.items():
         if key not in known:
-            raise UserError(f"{path}: entry {key} is not one of {name}; is it another network's file?")
+            raise UserError(f"{where}: entry {key} is not one of {name}; is it another network's file?")
         if tensor.shape != known[key].shape:
             have, need = tuple(tensor.shape), tuple(known[key].shape)
-            raise UserError(f"{path}: entry {key} has shape {have}, {name} needs {need}")
-    needed = [key for key in backbone.state_dict() if not key.endswith("num_batches_tracked")]
+            raise UserError(f"{where}: entry {key} has shape {have}, {name} needs {need}")
+    needed = [key for key in network.state_dict() if not key.endswith("num_batches_tracked")]
     lacking = [key for key in needed if key not in found]
     if lacking:
-        raise UserError(f"{path} lacks {len(lacking)} of {name}'s {len(needed)} entries, {lacking[0]} first")
-    backbone.load_state_dict({key: found[key] for key in needed}, strict=False)
+        raise UserError(f"{where} lacks {len(lacking)} of {name}'s {len(needed)} entries, {lacking[0]} first")
+    network.load_state_dict({key: found[key] for key in needed}, strict=False)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 import lightning.pytorch as pl
 import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dermlens.data.augment import Augmentation
+from dermlens.data.augment.metadata_dropout import MetadataDropout
+from dermlens.data.augment.mix import mix
 from dermlens.data.loaders import BatchLoader, make_loader
 from dermlens.recipe import Recipe
 from dermlens.training.inputs import Inputs
@@ -48,6 +52,8 @@ class EpochBatches(pl.LightningDataModule):
         super().__init__()
         self.inputs, self.recipe, self.world = inputs, recipe, world
         self.augment = Augmentation(recipe.augment) if recipe.augment is not None else None
+        hiding = recipe.augment.metadata_dropout if recipe.augment is not None else None
+        self.hide = MetadataDropout(hiding, inputs.encoder) if hiding is not None else None
         self.generator = torch.Generator()
 
     def train_dataloader(self) -> Batches:
@@ -56,33 +62,58 @@ class EpochBatches(pl.LightningDataModule):
         epoch, rank = self.trainer.current_epoch, self.trainer.global_rank
         self.generator.manual_seed(drawn_seed(self.recipe.seed, epoch, rank, "views"))
         plan = self.recipe.augment is not None and self.recipe.augment.offline_plan
+        rows = self.inputs.sampled(self.recipe, epoch)
         return self._batches(
-            "train", self.recipe.train.batch_size // self.world, epoch=epoch, shuffle=True, plan=plan
+            rows, self.recipe.train.batch_size // self.world, epoch=epoch, shuffle=True, plan=plan
         )
 
     def val_dataloader(self) -> Batches:
         """The images that give `val_*`."""
-        role = self.recipe.train.monitor_role
-        return self._batches(role, max(self.recipe.train.batch_size, VALIDATION_BATCH))
+        rows = self.inputs.rows(self.recipe.train.monitor_role)
+        return self._batches(rows, max(self.recipe.train.batch_size, VALIDATION_BATCH))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Draw a new view of each training image, on the device."""
+        """Draw a new view of each training image, on the device, at the size of the epoch."""
         del dataloader_idx
         assert self.trainer is not None
-        if self.trainer.training and self.augment is not None:
+        if not self.trainer.training:
+            return batch
+        batch = batch | {"image": resized(batch["image"], self._side())}
+        for name, values_N in (("weight", self.inputs.weight_N), ("soft", self.inputs.soft_NC)):
+            if values_N is not None:
+                batch[name] = values_N[batch["row"].cpu()].to(batch["image"].device)
+        if self.augment is not None:
             # Under the offline plan the originals of a folder stay as they are.
             mask_B = batch["augment"] if self.augment.config.offline_plan else None
-            batch = batch | {"image": self.augment(batch["image"], self.generator, mask_B)}
+            batch["image"] = self.augment(batch["image"], self.generator, mask_B)
+            if self.augment.config.mix is not None:
+                mixed = mix(self.augment.config.mix, batch["image"], self.generator)
+                batch["image"], batch["partner"], batch["share"] = mixed
+        if self.hide is not None:
+            batch["meta"] = self.hide(batch["meta"], self.generator)
         return batch
 
+    def _side(self) -> int:
+        """The size of the epoch, under progressive resizing a smaller one at first."""
+        assert self.trainer is not None
+        epoch = self.trainer.current_epoch
+        sizes = (step.size for step in self.recipe.train.resize if epoch < step.until)
+        return next(sizes, self.inputs.size)
+
     def _batches(
-        self, role: str, batch_size: int, *, epoch: int = 0, shuffle: bool = False, plan: bool = False
+        self,
+        rows: npt.NDArray[np.int64],
+        batch_size: int,
+        *,
+        epoch: int = 0,
+        shuffle: bool = False,
+        plan: bool = False,
     ) -> Batches:
         assert self.trainer is not None
         inputs = self.inputs
         loader = make_loader(
             inputs.cache,
-            inputs.rows(role),
+            rows,
             inputs.meta_NM,
             inputs.target_N,
             batch_size,
@@ -94,6 +125,13 @@ class EpochBatches(pl.LightningDataModule):
             world=self.world,
         )
         return Batches(loader)
+
+
+def resized(x_BCHW: Tensor, side: int) -> Tensor:
+    """Square images at another side, antialiased; uint8, as they are if they have it."""
+    if x_BCHW.shape[-1] == side:
+        return x_BCHW
+    return F.interpolate(x_BCHW, size=(side, side), mode="bilinear", antialias=True)
 
 
 def drawn_seed(seed: int, epoch: int, rank: int, purpose: str) -> int:

@@ -20,6 +20,8 @@ class OptimizerConfig(Section):
         eps: ε of the Adam family.
         weight_decay: decoupled, for `adamw`; batch-norm scales, biases and γ are exempt.
         momentum: of `sgd`.
+        layer_decay: the rate of each block of the backbone is this times that of the block behind it; the
+            head has the full one.
     """
 
     kind: Literal["keras_adam", "adam", "adamw", "sgd"] = "adamw"
@@ -27,6 +29,7 @@ class OptimizerConfig(Section):
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _keys_are_of_its_kind(self) -> Self:
@@ -63,6 +66,32 @@ class EarlyStoppingConfig(Section):
     min_delta: NonNegativeFloat = 0.001
 
 
+class ResizeConfig(Section):
+    """The first epochs at a smaller size.
+
+    Attributes:
+        until: the epoch, from 0, at which it ends.
+        size: side of the square input in pixels.
+    """
+
+    until: PositiveInt
+    size: Annotated[int, Field(ge=32, le=1024)]
+
+
+class DistillationConfig(Section):
+    """Soft labels beside the given ones (Hinton et al. 2015, §2).
+
+    Attributes:
+        soft_labels: a CSV of `image_id, p_<class>…`, out of fold, or they repeat what they were trained on.
+        weight: α in (1 − α)·loss + α·T²·KL(q_T ‖ p_T); images without soft labels have the loss alone.
+        temperature: T, softens both distributions.
+    """
+
+    soft_labels: str
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: PositiveFloat = 2.0
+
+
 class TrainConfig(Section):
     """One training.
 
@@ -75,6 +104,10 @@ class TrainConfig(Section):
             early stopping. `test` is for protocols that chose the epoch on what they reported.
         ema: decay of an exponential moving average of the weights, which then is scored and kept.
         freeze_epochs: first epochs in which only what follows the backbone is trained.
+        frozen_blocks: first blocks of the backbone that stay as pretrained for good.
+        resize: progressive resizing (Howard 2018; Touvron et al. 2019): the sizes of the first epochs, in
+            order; the rest is trained at `data.size`.
+        distillation: soft labels, or none.
         precision: Lightning's name of a precision; mixed ones need hardware that has them.
     """
 
@@ -87,6 +120,9 @@ class TrainConfig(Section):
     monitor_role: Literal["selection", "test", "none"] = "selection"
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     freeze_epochs: NonNegativeInt = 0
+    frozen_blocks: NonNegativeInt = 0
+    resize: tuple[ResizeConfig, ...] = ()
+    distillation: DistillationConfig | None = None
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
 
     @model_validator(mode="after")
@@ -100,6 +136,13 @@ class TrainConfig(Section):
             for name, watches in watching.items():
                 if watches:
                     raise ValueError(f"monitor_role none measures nothing that {name} could watch")
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_are_in_order(self) -> Self:
+        ends = [step.until for step in self.resize]
+        if ends != sorted(set(ends)) or (ends and ends[-1] > self.epochs):
+            raise ValueError(f"resize: `until` must rise and end by epochs {self.epochs}; it is {ends}")
         return self
 
     @model_validator(mode="after")

@@ -11,14 +11,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
+from torch import Tensor
 
 from dermlens.data.cache import PixelCache, open_cache
+from dermlens.data.manifest import make_roles
 from dermlens.data.metadata import MetadataEncoder, make_encoder
 from dermlens.data.split import Split, check_disjoint, load_manifest, resolve_split
-from dermlens.data.table import read_configured
+from dermlens.data.table import read_configured, read_table
 from dermlens.errors import UserError
+from dermlens.imbalance.samplers import epoch_positions
 from dermlens.models.table import BACKBONES
 from dermlens.recipe import Recipe
+from dermlens.training.distillation import read_soft_labels
+
+SAMPLER_STREAM = 1
+"""Sets the sampler's draws apart from those of the order, which come from the same seed and epoch."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +34,14 @@ class Sorted:
     """A recipe's images by role, before any of them is looked at.
 
     Attributes:
-        table: all images of the folder.
-        split: their roles; images may have none.
+        table: all images of the folder, and behind them those of `data.also_train`.
+        own: how many are of the folder.
+        split: the roles of the folder's images, which may have none; the others train.
         warnings: what crosses roles, under a protocol that lets it.
     """
 
     table: pd.DataFrame
+    own: int
     split: Split
     warnings: list[str]
 
@@ -41,17 +51,22 @@ class Inputs:
     """A recipe's data.
 
     Attributes:
-        table: all images of the folder, N rows, in the order of the cache.
-        split: their roles; images may have none.
+        table: all images of the folder, and behind them those of `data.also_train`; N rows, in the order of
+            the cache.
+        own: how many are of the folder.
+        split: the roles of the folder's images, which may have none; the others train.
         warnings: what crosses roles, under a protocol that lets it.
         size: side of the square input in pixels.
         cache: the pixels.
         encoder: fitted on the training role.
         meta_NM: encoded metadata, float32.
         target_N: class indices.
+        weight_N: how much each image counts, float32; none where all count alike.
+        soft_NC: soft labels, float32, rows of 0 where there are none; none without distillation.
     """
 
     table: pd.DataFrame
+    own: int
     split: Split
     warnings: list[str]
     size: int
@@ -59,10 +74,28 @@ class Inputs:
     encoder: MetadataEncoder
     meta_NM: npt.NDArray[np.float32]
     target_N: npt.NDArray[np.int64]
+    weight_N: Tensor | None
+    soft_NC: Tensor | None
 
     def rows(self, role: str) -> npt.NDArray[np.int64]:
         """Where the images of a role stand in the table, ascending."""
-        return np.flatnonzero(self.table["image_id"].isin(self.split.ids(role)))
+        return rows_of(role, self.table, self.own, self.split)
+
+    def sampled(self, recipe: Recipe, epoch: int) -> npt.NDArray[np.int64]:
+        """The images that an epoch trains on, where they stand in the table, in no order yet.
+
+        Raises:
+            UserError: the sampler names a class that is not there.
+        """
+        rows = self.rows("train")
+        positions = epoch_positions(
+            recipe.imbalance.sampler,
+            self.target_N[rows],
+            self.table["lesion_id"].iloc[rows].tolist(),
+            np.random.default_rng([recipe.seed, epoch, SAMPLER_STREAM]),
+            recipe.data.classes,
+        )
+        return rows[positions]
 
 
 def read_sorted(recipe: Recipe, data: Path, *, manifest: Path | None = None) -> Sorted:
@@ -78,13 +111,41 @@ def read_sorted(recipe: Recipe, data: Path, *, manifest: Path | None = None) -> 
             the split.
     """
     table = read_configured(data, recipe.data)
+    own = len(table)
     if manifest is None:
         split = resolve_split(table, recipe.split)
     else:
         split = load_manifest(str(manifest), table, "name the data that the run began with, by --data")
-    warnings = check_disjoint(split, table, split.protocol)
     _check_roles(recipe, split)
-    return Sorted(table, split, warnings)
+    further = [_further(data, folder, recipe) for folder in recipe.data.also_train]
+    if further:
+        table = pd.concat([table, *further], ignore_index=True)
+        if twice := table.loc[table["image_id"].duplicated(), "image_id"].tolist():
+            raise UserError(
+                f"data.also_train: image {twice[0]} is in two of the folders; it can have one row"
+            )
+    train = dict.fromkeys(table["image_id"].iloc[own:], "train")
+    roles = dict(zip(split.roles["image_id"], split.roles["role"], strict=True)) | train
+    warnings = check_disjoint(Split(make_roles(table, roles), split.header), table, split.protocol)
+    return Sorted(table, own, split, warnings)
+
+
+def rows_of(role: str, table: pd.DataFrame, own: int, split: Split) -> npt.NDArray[np.int64]:
+    """Where the images of a role stand in a table whose rows from `own` on only train, ascending."""
+    is_of_role = np.array(table["image_id"].isin(split.ids(role)))
+    is_of_role[own:] = role == "train"
+    return np.flatnonzero(is_of_role)
+
+
+def _further(data: Path, folder: str, recipe: Recipe) -> pd.DataFrame:
+    """The table of one folder of `data.also_train`."""
+    beside = data if data.is_dir() else data.parent
+    path = beside.resolve().parent / folder
+    if not path.exists():
+        raise UserError(
+            f"data.also_train: {path} does not exist; name a folder beside {beside}, or an absolute path"
+        )
+    return read_table(path, classes=recipe.data.classes)
 
 
 def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = None) -> Inputs:
@@ -99,7 +160,7 @@ def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = Non
         UserError: an image cannot be read, or the cache cannot be written.
     """
     table, split = images.table, images.split
-    train = table[table["image_id"].isin(split.ids("train"))]
+    train = table.iloc[rows_of("train", table, images.own, split)]
     if recipe.data.metadata != "none" and recipe.model.metadata == "none":
         # An encoder that nothing reads would still travel with the model and be asked for at prediction.
         kind = "none"
@@ -108,16 +169,42 @@ def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = Non
     encoder = make_encoder(kind).fit(train["age"], train["sex"].tolist(), train["site"].tolist())
     size = recipe.data.size or BACKBONES[recipe.model.backbone].size
     position = {code: index for index, code in enumerate(recipe.data.classes)}
+    taught = recipe.train.distillation
     return Inputs(
         table=table,
+        own=images.own,
         split=split,
         warnings=images.warnings,
         size=size,
-        cache=open_cache(table, size=size, crop=recipe.data.crop, root=cache_root),
+        cache=open_cache(
+            table,
+            size=size,
+            crop=recipe.data.crop,
+            colour_constancy=recipe.data.colour_constancy,
+            root=cache_root,
+        ),
         encoder=encoder,
         meta_NM=encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist()),
         target_N=np.array([position[code] for code in table["dx"]], dtype=np.int64),
+        weight_N=_confirmation_weights(recipe, table),
+        soft_NC=read_soft_labels(Path(taught.soft_labels), table["image_id"], recipe.data.classes)
+        if taught is not None
+        else None,
     )
+
+
+def _confirmation_weights(recipe: Recipe, table: pd.DataFrame) -> Tensor | None:
+    """The weight of each image by how its diagnosis was confirmed; none if all weigh alike."""
+    weights = recipe.imbalance.confirmation
+    if not weights:
+        return None
+    ways = sorted(set(table["dx_type"].dropna().astype(str)))
+    if unknown := [way for way in weights if way not in ways]:
+        raise UserError(
+            f"imbalance.confirmation: no image of the table was confirmed by {unknown[0]};"
+            f" its ways are {', '.join(ways) or 'not given'}"
+        )
+    return torch.tensor([weights.get(way, 1.0) for way in table["dx_type"].astype(str)])
 
 
 def _check_roles(recipe: Recipe, split: Split) -> None:

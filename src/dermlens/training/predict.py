@@ -1,24 +1,43 @@
-"""Probabilities for the rows of a table.
+"""Logits and probabilities for the rows of a table.
 
-Shapes: B batch, C classes, M metadata width, N rows.
+Shapes: B batch, C classes, D features, M metadata width, N rows, S side of the square.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
 from dermlens.data.cache import PixelCache, open_cache
+from dermlens.data.views import Logits, Numbers, Pixels, average_views
+from dermlens.decision.answer import answer
+from dermlens.decision.columns import ANSWERED, answer_columns
+from dermlens.decision.document import plain_decision
+from dermlens.errors import UserError
+from dermlens.models.cuts import feature_shape
 from dermlens.models.saved import SavedModel
 from dermlens.training.device import resolve_device
 
 CARRIED = ("age", "sex", "site", "dx_type")
 """Columns that go along, for subgroups; none of them but the first three ever reached the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a network says of the rows of a table, before any calibration.
+
+    Attributes:
+        logits_NC: averaged over the model's views.
+        features_ND: what the last layer sees of the image as it is.
+    """
+
+    logits_NC: Logits
+    features_ND: Numbers
 
 
 def predict_table(
@@ -39,47 +58,103 @@ def predict_table(
         batch_size: images at a time; what comes out does not depend on it but for rounding.
 
     Returns:
-        `image_id`, `lesion_id`, `target` (class code), `p_<class>` … that sum to 1 in each row, `age`, `sex`,
-        `site`, `dx_type`; rows as in the table.
+        `image_id`, `lesion_id`, `target` (class code), `p_<class>` … that sum to 1 in each row, where the
+        model has a decision the columns `ANSWERED` of `dermlens.decision.columns`, `age`, `sex`, `site`,
+        `dx_type`; rows as in the table.
 
     Raises:
-        UserError: no such device, or an image cannot be read.
+        UserError: no such device, an image cannot be read, or a view is too small for the network.
     """
-    cache = open_cache(table, size=model.size, crop=model.crop, root=cache_root)
+    cache = _cache(model, table, model.size, cache_root)
     return predict_cached(model, table, cache, device=device, batch_size=batch_size)
 
 
 def predict_cached(
     model: SavedModel, table: pd.DataFrame, cache: PixelCache, *, device: str, batch_size: int = 64
 ) -> pd.DataFrame:
-    """As `predict_table`, with a cache at hand that holds at least the images of the table."""
-    rows_N = np.array([cache.index[image] for image in table["image_id"]], dtype=np.int64)
-    meta_NM = model.encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())
-    batches = list(_probabilities(model, cache, rows_N, meta_NM, resolve_device(device), batch_size))
-    p_NC = np.concatenate(batches) if batches else np.empty((0, len(model.classes)))
+    """As `predict_table`, with a cache at hand that holds at least the images of the table.
+
+    Views at other sizes have caches of their own, beside it.
+    """
+    decision = model.decision or plain_decision(model.classes)
+    # batch by batch: the features of a whole table may not fit into memory
+    answers = [
+        answer(logits_BC, features_BD, decision, model.arrays)
+        for logits_BC, features_BD in _run(model, table, cache, device=device, batch_size=batch_size)
+    ]
+    p_NC = np.concatenate([np.empty((0, len(model.classes))), *(batch.p_NC for batch in answers)])
     frame = table[["image_id", "lesion_id"]].reset_index(drop=True).assign(target=table["dx"].to_numpy())
     for column, code in enumerate(model.classes):
         frame[f"p_{code}"] = p_NC[:, column]
+    if model.decision is not None:
+        columns = [answer_columns(batch, model.classes) for batch in answers]
+        for name in ANSWERED:
+            frame[name] = [cell for batch in columns for cell in batch[name]]
     for name in CARRIED:
         frame[name] = table[name].to_numpy()
     return frame
 
 
-@torch.inference_mode()
-def _probabilities(
+def logits_table(
     model: SavedModel,
-    cache: PixelCache,
-    rows_N: npt.NDArray[np.int64],
-    meta_NM: npt.NDArray[np.float32],
-    device: str,
-    batch_size: int,
-) -> Iterator[npt.NDArray[np.float64]]:
-    """Calibrated probabilities (B, C), batch by batch."""
-    network = model.model.to(device).to(memory_format=torch.channels_last).eval()
-    for start in range(0, len(rows_N), batch_size):
-        taken = slice(start, start + batch_size)
-        # Pixels lie as HWC: seen as CHW they are channels-last already.
-        x_BCHW = torch.from_numpy(cache.take(rows_N[taken])).permute(0, 3, 1, 2).to(device)
-        logits_BC = network(x_BCHW, torch.from_numpy(meta_NM[taken]).to(device))[0]
-        # Apple's GPUs have no double precision; the softmax of seven numbers is done on the CPU.
-        yield (logits_BC.cpu().double() / model.temperature).softmax(1).numpy()
+    table: pd.DataFrame,
+    *,
+    cache_root: Path | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+) -> Outputs:
+    """What calibration, decisions and out-of-distribution scores are fitted on.
+
+    Args:
+        model: as for `predict_table`.
+        table: likewise; at least one row.
+        cache_root: likewise.
+        device: likewise.
+        batch_size: likewise.
+
+    Raises:
+        UserError: as for `predict_table`.
+    """
+    cache = _cache(model, table, model.size, cache_root)
+    batches = list(_run(model, table, cache, device=device, batch_size=batch_size))
+    return Outputs(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+
+
+def _cache(model: SavedModel, table: pd.DataFrame, size: int, root: Path | None) -> PixelCache:
+    """The pixels of a table as the model sees them at a size."""
+    return open_cache(table, size=size, crop=model.crop, colour_constancy=model.colour_constancy, root=root)
+
+
+def _run(
+    model: SavedModel, table: pd.DataFrame, cache: PixelCache, *, device: str, batch_size: int
+) -> Iterator[tuple[Logits, Numbers]]:
+    """logits_BC and features_BD, batch by batch."""
+    caches = {model.size: cache}
+    for size in model.views.sizes:
+        if size not in caches:
+            _check_size(model, size)
+            caches[size] = _cache(model, table, size, cache.path.parent)
+    images = table["image_id"].tolist()
+    meta_NM = model.encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())
+    resolved = resolve_device(device)
+    network = model.model.to(resolved).to(memory_format=torch.channels_last).eval()
+    for start in range(0, len(images), batch_size):
+        taken = images[start : start + batch_size]
+        meta_BM = torch.from_numpy(meta_NM[start : start + batch_size]).to(resolved)
+
+        def pixels(size: int, taken: list[str] = taken) -> Pixels:
+            return caches[size].take(np.array([caches[size].index[image] for image in taken]))
+
+        @torch.inference_mode()
+        def forward(x_BSSC: Pixels, meta_BM: torch.Tensor = meta_BM) -> tuple[Numbers, Numbers]:
+            # Pixels lie as HWC: seen as CHW they are channels-last already.
+            x_BCSS = torch.from_numpy(x_BSSC).permute(0, 3, 1, 2).to(resolved)
+            logits_BC, found = network(x_BCSS, meta_BM)
+            return logits_BC.cpu().numpy(), found["features_BD"].cpu().numpy()
+
+        yield average_views(model.views, model.size, pixels, forward)
+
+
+def _check_size(model: SavedModel, size: int) -> None:
+    if feature_shape(model.model.backbone, size) is None:  # type: ignore[arg-type]
+        raise UserError(f"evaluation.views.sizes {size} is too small for {model.config.backbone}")

@@ -56,7 +56,8 @@ class Cosine(pl.Callback):
             warmup=round(batches * self.config.warmup_epochs),
         )
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self.config.min_lr + share * (self.lr - self.config.min_lr)
+            rate = self.config.min_lr + share * (self.lr - self.config.min_lr)
+            group["lr"] = rate * group.get("rate_scale", 1.0)
 
 
 class Plateau(pl.Callback):

@@ -17,7 +17,8 @@ from dermlens.errors import UserError
 from dermlens.imbalance.registry import ClassLoss
 from dermlens.models.classifier import LesionClassifier
 from dermlens.training.batches import Batch, drawn_seed
-from dermlens.training.config import OptimizerConfig
+from dermlens.training.config import DistillationConfig, OptimizerConfig
+from dermlens.training.distillation import distillation
 from dermlens.training.optimisers import make_optimizer
 from dermlens.training.tally import Tally
 
@@ -31,6 +32,8 @@ class LesionTask(pl.LightningModule):
         plain_loss: the same loss with all classes alike, which `val_loss` reports, as Keras does.
         optimizer: `train.optimizer` of the recipe.
         seed: of dropout.
+        deferred_epochs: first epochs in which the class weights are left out.
+        distillation: `train.distillation` of the recipe; its soft labels ride on the batches.
 
     Attributes:
         val_summary: `val_*` of the latest epoch, in double precision, which Lightning's own copies lack.
@@ -44,12 +47,16 @@ class LesionTask(pl.LightningModule):
         plain_loss: ClassLoss,
         optimizer: OptimizerConfig,
         seed: int,
+        deferred_epochs: int = 0,
+        distillation: DistillationConfig | None = None,
     ) -> None:
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)
         self.loss, self.plain_loss = loss, plain_loss
         self.optimizer_config = optimizer
         self.seed = seed
+        self.deferred_epochs = deferred_epochs
+        self.distillation = distillation
         self.num_classes = len(loss.weight_C)
         self.val_summary: dict[str, float] = {}
 
@@ -83,9 +90,28 @@ class LesionTask(pl.LightningModule):
         """The weighted loss of a batch."""
         del batch_idx
         logits_BC = self(batch)
-        loss: Tensor = self.loss(logits_BC, batch["target"])
+        loss = self._loss_of_images(logits_BC, batch).mean()
         self.train_tally.add(loss, logits_BC, batch["target"])
         return loss
+
+    def _loss_of_images(self, logits_BC: Tensor, batch: Batch) -> Tensor:
+        """loss_B; what a recipe does not ask for is not in the batch."""
+        criterion = self.loss if self.current_epoch >= self.deferred_epochs else self.plain_loss
+        loss_B = criterion.per_image(logits_BC, batch["target"])
+        if "partner" in batch:
+            other_B = criterion.per_image(logits_BC, batch["target"][batch["partner"]])
+            loss_B = torch.lerp(other_B, loss_B, batch["share"])
+        if self.distillation is not None:
+            soft_BC = batch["soft"]
+            if "partner" in batch:
+                soft_BC = torch.lerp(soft_BC[batch["partner"]], soft_BC, batch["share"][:, None])
+            # of a mixed pair both need soft labels
+            alpha = self.distillation.weight * (soft_BC.sum(1) > 1 - 1e-3)
+            soft_B = distillation(logits_BC, soft_BC, self.distillation.temperature)
+            loss_B = torch.where(alpha > 0, (1 - alpha) * loss_B + alpha * soft_B, loss_B)
+        if "weight" in batch:
+            loss_B = loss_B * batch["weight"]
+        return loss_B
 
     def on_validation_start(self) -> None:
         """Let every process score the same network: in training, batch-norm statistics are their own."""

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 
 from dermlens.atomic import write_text
+from dermlens.data.offline_plan import planned_epoch
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 from dermlens.imbalance.registry import make_loss
@@ -35,9 +36,10 @@ from dermlens.training.checkpoint import NAME as CHECKPOINT
 from dermlens.training.checkpoint import AtomicCheckpoints, SaveEpoch
 from dermlens.training.device import Device
 from dermlens.training.ema import WeightAverage
-from dermlens.training.freeze import FrozenBackbone
+from dermlens.training.freeze import FrozenBackbone, FrozenBlocks
 from dermlens.training.history import History
 from dermlens.training.inputs import Inputs
+from dermlens.training.memory import keep_memory
 from dermlens.training.predict import predict_cached
 from dermlens.training.schedules import make_schedule
 from dermlens.training.stopping import KeepBest, StopEarly
@@ -75,6 +77,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         UserError: the run has diverged, or a checkpoint cannot be written or read.
         KeyboardInterrupt: Ctrl-C or a polite kill.
     """
+    keep_memory()
     weight_C = _class_weights(recipe, inputs)
     if processes.is_first():
         inputs.split.save(run.split_file)
@@ -87,6 +90,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
     average = WeightAverage(settings.ema) if settings.ema is not None else None
     # Their order is part of their work, each says why; Lightning itself puts the checkpoint last.
     callbacks = [
+        FrozenBlocks(settings.frozen_blocks) if settings.frozen_blocks else None,
         FrozenBackbone(settings.freeze_epochs) if settings.freeze_epochs else None,
         best,
         average,
@@ -128,7 +132,18 @@ def _class_weights(recipe: Recipe, inputs: Inputs) -> npt.NDArray[np.float64]:
     settings = recipe.imbalance
     counted = inputs.target_N if settings.weights_from == "all" else inputs.target_N[inputs.rows("train")]
     counts_C = np.bincount(counted, minlength=len(recipe.data.classes))
-    return class_weights(settings.weights, counts_C, recipe.data.classes)
+    return class_weights(
+        settings.weights, counts_C, recipe.data.classes, exponent=settings.exponent, beta=settings.beta
+    )
+
+
+def _sampled_prior(recipe: Recipe, inputs: Inputs) -> torch.Tensor:
+    """prior_C: each class's share of what an epoch draws; one that is never drawn counts as one image."""
+    drawn = inputs.target_N[inputs.sampled(recipe, epoch=0)]
+    if recipe.augment is not None and recipe.augment.offline_plan:
+        drawn = drawn[planned_epoch(drawn, np.random.default_rng(0))[0]]
+    counts_C = np.maximum(np.bincount(drawn, minlength=len(recipe.data.classes)), 1)
+    return torch.from_numpy(counts_C / counts_C.sum()).float()
 
 
 def _facts_before(
@@ -136,7 +151,8 @@ def _facts_before(
 ) -> dict[str, Any]:
     """What run.json says of data and machine."""
     return {
-        "table_sha256": table_sha256(inputs.table),
+        "table_sha256": table_sha256(inputs.table.iloc[: inputs.own]),
+        "also_train": {"images": len(inputs.table) - inputs.own, "folders": list(recipe.data.also_train)},
         "split": inputs.split.header,
         "counts": _counts(recipe, inputs),
         "class_weights": dict(zip(recipe.data.classes, weight_C.tolist(), strict=True)),
@@ -167,13 +183,15 @@ def _task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64]) -> 
         meta_width=inputs.encoder.width,
         size=inputs.size,
     )
-    weights = torch.from_numpy(weight_C).float()
+    weights, prior = torch.from_numpy(weight_C).float(), _sampled_prior(recipe, inputs)
     return LesionTask(
         model,
-        loss=make_loss(recipe.imbalance.loss, weights),
-        plain_loss=make_loss(recipe.imbalance.loss, torch.ones_like(weights)),
+        loss=make_loss(recipe.imbalance.loss, weights, prior),
+        plain_loss=make_loss(recipe.imbalance.loss, torch.ones_like(weights), prior),
         optimizer=recipe.train.optimizer,
         seed=recipe.seed,
+        deferred_epochs=recipe.imbalance.deferred_epochs,
+        distillation=recipe.train.distillation,
     )
 
 
@@ -251,6 +269,8 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
         size=inputs.size,
         crop=recipe.data.crop,
         encoder=inputs.encoder,
+        views=recipe.evaluation.views,
+        colour_constancy=recipe.data.colour_constancy,
     )
     hidden = {"train", "test"} - {recipe.train.monitor_role}
     roles = [role for role in inputs.split.role_names if role not in hidden]
@@ -270,5 +290,7 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
         size=saved.size,
         crop=saved.crop,
         encoder_json=saved.encoder.to_json(),
+        views=saved.views,
+        colour_constancy=saved.colour_constancy,
     )
     return roles

@@ -125,7 +125,7 @@ def _attention(run: Run) -> tuple[Attend | None, str]:
         return None, "No attention is drawn: the model has no attention module."
 
     def attend(path: Path, row: Any) -> NDArray[np.floating]:
-        image_HWC = read_square(path, saved.size, saved.crop)
+        image_HWC = read_square(path, saved.size, saved.crop, saved.colour_constancy)
         x_BCHW = torch.from_numpy(np.ascontiguousarray(image_HWC)).permute(2, 0, 1)[None]
         meta_BM = torch.from_numpy(saved.encoder.encode([row.age], [row.sex], [row.site]))
         with torch.inference_mode():

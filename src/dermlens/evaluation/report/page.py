@@ -137,7 +137,11 @@ def _context(
             tables.class_table(scores),
         ],
         "roles_table": (
-            tables.roles_table(metrics, roles, words.role_marks(roles, recipe)) if len(roles) > 1 else None
+            tables.roles_table(
+                metrics, roles, words.role_marks(roles, recipe, decided=metrics.get("decision") == "rule")
+            )
+            if len(roles) > 1
+            else None
         ),
         "protocol_words": words.protocol_words(
             record, recipe, metrics, roles, measure_leak(run, predictions, role)

@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OVERALL = {
-    "balanced_accuracy_isic": ("mean recall (ISIC's balanced accuracy; a tie counts as wrong)", 2),
-    "balanced_accuracy_ovr": ("mean of (sensitivity + specificity) / 2 (the paper's balanced accuracy)", 2),
-    "accuracy": ("accuracy", 2),
-    "ece": ("expected calibration error", 3),
-    "brier": ("Brier score", 3),
-    "log_loss": ("log loss", 3),
+    "balanced_accuracy_isic": (
+        "mean recall of the diagnosis (ISIC's balanced accuracy; a tie counts as wrong)",
+        2,
+    ),
+    "balanced_accuracy_ovr": (
+        "mean of (sensitivity + specificity) / 2 of the diagnosis (the paper's balanced accuracy)",
+        2,
+    ),
+    "accuracy": ("accuracy of the diagnosis", 2),
+    "ece": ("expected calibration error of the probabilities", 3),
+    "brier": ("Brier score of the probabilities", 3),
+    "log_loss": ("log loss of the probabilities", 3),
 }
 AVERAGED = {"precision": 2, "recall": 2, "specificity": 2, "f1": 2, "auc": 3}
 NAMES = {"f1": "F1", "auc": "AUC"}
@@ -85,7 +91,10 @@ def overall_table(scores: Mapping[str, Any], role: str) -> Table:
     rows = [
         (words, estimate(scores["overall"].get(name), digits)) for name, (words, digits) in OVERALL.items()
     ]
-    rows.insert(3, ("AUC, mean over classes", estimate(scores["averages"]["macro"].get("auc"), 3)))
+    rows.insert(
+        3,
+        ("AUC of the probabilities, mean over classes", estimate(scores["averages"]["macro"].get("auc"), 3)),
+    )
     return Table(
         f"Overall scores, role {role}",
         ("score", "value [interval]"),
@@ -149,7 +158,7 @@ def roles_table(metrics: Mapping[str, Any], roles: Sequence[str], marks: Mapping
     for name, (words, digits) in OVERALL.items():
         rows.append((words, *(estimate(scores["overall"].get(name), digits) for scores in scored)))
     means = [estimate(scores["averages"]["macro"].get("auc"), 3) for scores in scored]
-    rows.append(("AUC, mean over classes", *means))
+    rows.append(("AUC of the probabilities, mean over classes", *means))
     return Table("The scored roles beside each other", ("score", *roles), rows)
 
 

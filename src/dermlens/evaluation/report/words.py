@@ -85,17 +85,23 @@ def protocol_words(
         said.append("No intervals were asked for, so small differences cannot be told from chance.")
     if metrics.get("decision") == "argmax":
         said.append("The class the model names is the one with the highest probability.")
+    if metrics.get("decision") == "rule":
+        said.append(
+            "Recall, precision, F1 and accuracy are of the diagnosis, which comes from a rule that was fixed "
+            "on the selection role to maximise mean recall; calibration error, Brier score, log loss and "
+            "areas under curves are of the probabilities, calibrated for the training images' class shares."
+        )
     return said
 
 
-def role_marks(roles: Sequence[str], recipe: Recipe | None) -> dict[str, str]:
-    """What each role was used for, in a few words."""
-    chosen_on = epoch_role(recipe)
+def role_marks(roles: Sequence[str], recipe: Recipe | None, *, decided: bool = False) -> dict[str, str]:
+    """What each role was used for, in a few words; `decided` where the run has a fitted decision."""
     known = {"test": "nothing else", "calibration": "nothing yet", "selection": "nothing else"}
-    return {
-        role: "chose the epoch" if role == chosen_on else known.get(role, "from outside the split")
-        for role in roles
-    }
+    if decided:
+        known |= {"calibration": "fitted scaling and sets", "selection": "fitted the rule"}
+    if (chosen_on := epoch_role(recipe)) is not None:
+        known[chosen_on] = "chose the epoch and fitted the rule" if decided else "chose the epoch"
+    return {role: known.get(role, "from outside the split") for role in roles}
 
 
 def melanoma_words(scores: Mapping[str, Any], classes: Sequence[str]) -> str | None:

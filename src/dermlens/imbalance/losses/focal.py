@@ -15,7 +15,7 @@ from dermlens.imbalance.registry import loss
 
 @loss(FocalConfig, neutral=FocalConfig(gamma=0.0))
 def focal(logits_BC: Tensor, target_B: Tensor, weight_C: Tensor, *, gamma: float) -> Tensor:
-    """Mean over the batch of w_y · (1 − p_y)^γ · (−log p_y).
+    """w_y · (1 − p_y)^γ · (−log p_y).
 
     Args:
         logits_BC: unnormalised scores.
@@ -24,9 +24,9 @@ def focal(logits_BC: Tensor, target_B: Tensor, weight_C: Tensor, *, gamma: float
         gamma: how strongly easy examples fade.
 
     Returns:
-        A scalar, divided by B and not by the sum of the weights (as Keras does).
+        loss_B.
     """
     log_p_B = -F.cross_entropy(logits_BC, target_B, reduction="none")
     # 1 − p without cancellation; the floor keeps the slope of (1 − p)^γ finite at p = 1 for γ below 1.
     missed_B = (-torch.expm1(log_p_B)).clamp(min=torch.finfo(logits_BC.dtype).tiny)
-    return (weight_C[target_B] * missed_B**gamma * -log_p_B).mean()
+    return weight_C[target_B] * missed_B**gamma * -log_p_B

@@ -28,7 +28,10 @@ def test_help_names_every_verb():
         "train",
         "evaluate",
         "report",
+        "publish",
         "compare",
+        "export",
+        "predict",
     ):
         assert verb in text
     assert "not a medical device" in " ".join(text.split())

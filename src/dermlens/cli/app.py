@@ -1,0 +1,122 @@
+"""What every verb shares: the app, the options that several take, and how an error ends the program."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from dermlens import __version__
+from dermlens.errors import UserError, missing_extra
+
+
+class StoppedError(Exception):
+    """Ctrl-C, with what there is to say of it; Typer itself would end without a word."""
+
+
+class Verbs(TyperGroup):
+    """The verbs, any of which may be interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise StoppedError(str(error) or "interrupted") from error
+
+
+app = typer.Typer(
+    name="dermlens",
+    cls=Verbs,
+    add_completion=False,
+    help="Train, evaluate and explain classifiers of dermoscopic images. "
+    "Research software, not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
+
+Data = Annotated[Path, typer.Option("--data", "-d", help="Folder (or CSV) with the images and their labels.")]
+OptionalData = Annotated[
+    Path | None, typer.Option("--data", "-d", help="Another labelled set; by default the run's own.")
+]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run directory, as `dermlens train` makes it.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Where decoded pixels are kept (else $DERMLENS_CACHE, ~/.cache/dermlens).")
+]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="Name a column of your own CSV.")
+]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="THEIRS=OURS", help="Map one of your labels to ours.")
+]
+Classes = Annotated[str | None, typer.Option(help="Your own labels, comma-separated.")]
+
+
+def main() -> None:
+    """Run the command line; turn errors into one sentence and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        _stop(str(error), 2)
+    except ModuleNotFoundError as error:
+        if (sentence := missing_extra(error)) is None:
+            raise
+        _stop(sentence, 2)
+    except StoppedError as error:
+        _stop(str(error), 130)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        _stop(f"{error.filename}: {error.strerror}", 2)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # the command line's own usage errors
+            _stop(f"{error.format_message()} (dermlens --help)", 2)
+        traceback.print_exc()
+        _stop(
+            f"this is our mistake, not yours: {type(error).__name__}; please report it with the lines above",
+            1,
+        )
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(sentence: str, code: int) -> NoReturn:
+    print(f"dermlens: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+def pairs(words: list[str] | None, option: str) -> dict[str, str]:
+    """`a=b` words as a mapping. Raises: UserError when one is not of that form."""
+    found: dict[str, str] = {}
+    for word in words or []:
+        key, equals, value = word.partition("=")
+        if not (equals and key and value):
+            raise UserError(f"{option} {word}: write it as {option} a=b")
+        found[key] = value
+    return found
+
+
+def names(words: str | None) -> tuple[str, ...] | None:
+    """Comma-separated words, or none."""
+    return tuple(words.split(",")) if words else None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"dermlens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Nothing before the verb but --version and --help."""

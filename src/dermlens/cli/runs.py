@@ -1,0 +1,164 @@
+"""Verbs about runs: train one, score it, report it, compare it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dermlens.cli.app import Cache, Columns, Device, Labels, OptionalData, RunFolder, app, console, pairs
+from dermlens.errors import UserError
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's file or name; see `dermlens recipes`.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="Folder with the images and labels.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run directory to make.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this run where it was stopped.")] = None,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes, each with a device of its own.")] = 1,
+    cache: Cache = None,
+    logger: Annotated[
+        Literal["csv", "tensorboard", "mlflow"], typer.Option(help="Where else the history goes.")
+    ] = "csv",
+) -> None:
+    """Train a recipe on a data set; the run directory holds everything that came of it."""
+    from dermlens.recipe import load_recipe
+    from dermlens.training.fit import fit, resume_fit
+
+    if resume is not None:
+        if recipe is not None or overrides or out is not None:
+            raise UserError(
+                "--resume goes on with the run's own recipe and folder: leave RECIPE, --set and --out out"
+            )
+        run = resume_fit(resume, data=data, device=device, devices=devices, cache=cache, logger=logger)
+    else:
+        if recipe is None or data is None:
+            raise UserError("name a recipe and its data: dermlens train RECIPE --data DIR (or --resume RUN)")
+        loaded = load_recipe(recipe, overrides or ())
+        folder = out or _fresh(Path("runs"), loaded.name)
+        run = fit(loaded, data, out=folder, device=device, devices=devices, cache=cache, logger=logger)
+    console.print(f"trained: {run.path}; next: dermlens evaluate {run.path}")
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: OptionalData = None,
+    open_test: Annotated[
+        bool, typer.Option("--open-test", help="Score the test role, and enter it in the ledger.")
+    ] = False,
+    ledger: Annotated[Path, typer.Option(help="Where an opened test is entered.")] = Path(
+        "docs/results/test_ledger.csv"
+    ),
+    column: Columns = None,
+    label: Labels = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Score a run on its own roles, or on any labelled set."""
+    from dermlens.evaluation.evaluate import evaluate_run
+    from dermlens.evaluation.tables import render_metrics
+    from dermlens.runs import Run
+
+    metrics = evaluate_run(
+        Run.open(run),
+        data=data,
+        open_test=open_test,
+        ledger=ledger,
+        columns=pairs(column, "--column"),
+        labels=pairs(label, "--label"),
+        device=device,
+        cache=cache,
+    )
+    console.print(render_metrics(metrics))
+
+
+@app.command()
+def report(run: RunFolder, data: OptionalData = None) -> None:
+    """Write the report page and the model card of an evaluated run."""
+    from dermlens.evaluation.report.page import what_the_numbers_mean, write_report
+    from dermlens.runs import Run
+
+    opened = Run.open(run)
+    page = write_report(opened, data=data)
+    for said in what_the_numbers_mean(opened):
+        console.print(f"- {said}")
+    console.print(f"report: {page}")
+
+
+@app.command()
+def calibrate(
+    run: RunFolder,
+    data: OptionalData = None,
+    ood: Annotated[
+        Literal["energy", "mahalanobis", "knn"], typer.Option(help="Out-of-distribution score.")
+    ] = "mahalanobis",
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Fit a run's decision: calibrated probabilities, diagnosis rule, sets, abstention."""
+    from dermlens.evaluation.calibrate import calibrate_run
+    from dermlens.runs import Run
+
+    calibrate_run(Run.open(run), data=data, ood=ood, device=device, cache=cache)
+    console.print(f"calibrated: {run}; next: dermlens evaluate {run}")
+
+
+@app.command()
+def publish(
+    run: RunFolder,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
+) -> None:
+    """Copy what can be published of a run: no weights, no pictures, predictions compressed."""
+    from dermlens.evaluation.publish import publish_run
+    from dermlens.runs import Run
+
+    publish_run(Run.open(run), folder)
+    console.print(f"published: {folder}; `dermlens evaluate {folder}` computes its metrics anew")
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN…", help="The first is what the others are compared with.")
+    ],
+    figure: Annotated[
+        Path | None, typer.Option(help="Also draw recall and F1 per class to this SVG or PNG.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Put runs side by side, with paired intervals for the differences."""
+    from dermlens.evaluation.comparison import compare_runs
+    from dermlens.runs import Run
+
+    compared = compare_runs([Run.open(path) for path in runs])
+    if as_json:
+        print(json.dumps(compared.to_json(), indent=2))
+    else:
+        console.print(compared.render())
+    if figure is not None:
+        from dermlens.evaluation.figures.bars import save_comparison
+
+        save_comparison([Run.open(path) for path in runs], figure, compared.roles)
+        console.print(f"figure: {figure}")
+
+
+def _fresh(folder: Path, name: str) -> Path:
+    """The first of name, name-2, name-3 … that is not taken."""
+    return next(
+        path
+        for n in itertools.count(1)
+        if not (path := folder / (name if n == 1 else f"{name}-{n}")).exists()
+    )

@@ -1,0 +1,133 @@
+"""Verbs about several trainings: cross-fit one recipe, ablate it, average what they predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dermlens.cli.app import Cache, Data, Device, app, console, names
+from dermlens.errors import UserError
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make; one that is there goes on.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
+]
+Members = Annotated[
+    list[Path], typer.Argument(metavar="FOLDER FOLDER…", help="Runs, or cross-fits, or ensembles of them.")
+]
+Mean = Annotated[
+    Literal["probabilities", "logs"], typer.Option(help="What is averaged; logs is the geometric mean.")
+]
+
+
+@app.command()
+def crossfit(
+    recipe: Annotated[str, typer.Argument(help="A recipe's file or name; see `dermlens recipes`.")],
+    data: Data,
+    out: Out,
+    overrides: Overrides = None,
+    folds: Annotated[int, typer.Option(min=2, help="Of all lesions but those of the test role.")] = 5,
+    only: Annotated[
+        str | None, typer.Option(help="Folds to train now, comma-separated, such as 0,1.")
+    ] = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Hold every lesion but those of test out once, and score what is said of it. Run again to go on."""
+    from dermlens.recipe import load_recipe
+    from dermlens.studies.crossfit import crossfit as cross_fit
+    from dermlens.studies.tables import render_study
+
+    loaded = load_recipe(recipe, overrides or ())
+    facts = cross_fit(loaded, data, out, folds=folds, only=_numbers(only), device=device, cache=cache)
+    if facts["status"] == "completed":
+        console.print(render_study(facts))
+    else:
+        console.print(f"not there yet: {', '.join(facts['missing'])}; no scores before all are")
+    for warning in facts["warnings"]:
+        console.print(f"- {warning}")
+    console.print(f"cross-fit: {out}")
+
+
+@app.command()
+def ablate(
+    matrix: Annotated[str | None, typer.Argument(help="A matrix's file or name, such as imbalance.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="Folder with the images and labels.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder to make or go on with.")] = None,
+    overrides: Overrides = None,
+    only: Annotated[str | None, typer.Option(help="Arms to train now, comma-separated.")] = None,
+    publish: Annotated[
+        Path | None, typer.Option(help="Also copy what may be published to this folder.")
+    ] = None,
+    rescore: Annotated[
+        Path | None, typer.Option(help="Train nothing; score this folder's predictions again.")
+    ] = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Cross-fit every arm of a matrix and compare each with the baseline. Run again to go on."""
+    from dermlens.studies import ablation
+    from dermlens.studies.matrix import load_matrix
+    from dermlens.studies.tables import render_ablation
+
+    if rescore is not None:
+        if matrix is not None or data is not None or out is not None:
+            raise UserError("--rescore reads the folder alone: leave MATRIX, --data and --out out")
+        folder, table = rescore, ablation.rescore(rescore)
+    else:
+        if matrix is None or data is None or out is None:
+            raise UserError(
+                "name a matrix, its data and a folder: dermlens ablate MATRIX --data DIR --out DIR"
+                " (or --rescore DIR)"
+            )
+        loaded = load_matrix(matrix, overrides or ())
+        made = ablation.ablate(loaded, data, out, only=names(only), device=device, cache=cache)
+        if made is None:
+            console.print(
+                f"no table before the baseline {loaded.baseline} is trained: run again without --only"
+            )
+            return
+        folder, table = out, made
+    console.print(render_ablation(table))
+    if publish is not None:
+        ablation.publish(folder, publish)
+        console.print(f"published: {publish}")
+    console.print(f"ablation: {folder / 'README.md'}")
+
+
+@app.command()
+def ensemble(members: Members, out: Out, mean: Mean = "probabilities") -> None:
+    """Average the predictions of several runs or cross-fits, and score them."""
+    from dermlens.studies.ensemble import ensemble as average
+    from dermlens.studies.tables import render_study
+
+    console.print(render_study(average(members, out, mean=mean)))
+    console.print(f"ensemble: {out}")
+
+
+@app.command(name="soft-labels")
+def soft_labels(
+    members: Members,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.")] = Path(
+        "soft_labels.csv"
+    ),
+    mean: Mean = "probabilities",
+) -> None:
+    """Write soft labels for distillation from the out-of-fold predictions of cross-fits."""
+    from dermlens.studies.ensemble import soft_labels as write
+
+    count = len(write(members, output, mean=mean))
+    console.print(f"written: {output}, {count} images; --set train.distillation.soft_labels={output}")
+
+
+def _numbers(words: str | None) -> list[int] | None:
+    """Comma-separated fold numbers, or none."""
+    if words is None:
+        return None
+    if not all(word.strip().isdigit() for word in words.split(",")):
+        raise UserError(f"--only {words}: write fold numbers with commas between them, such as 0,1")
+    return [int(word) for word in words.split(",")]

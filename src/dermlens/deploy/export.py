@@ -1,0 +1,215 @@
+"""A saved model as ONNX, checked against the network that it was made from.
+
+The exported network takes what a decoder gives, uint8 pixels in rows, and normalises inside: no caller can
+get it wrong. Views, calibration and the decision stay outside, in `dermlens.deploy.predictor`.
+
+Shapes: B batch, S side of the square, C classes in `logits_BC` and channels in `image_BSSC`, K heads,
+M metadata width, D features.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dermlens.atomic import atomic_path, write_json
+from dermlens.data.crops import read_square
+from dermlens.decision.sidecar import DECISION_FILE
+from dermlens.deploy.network import META, ONNX_FILE, OnnxNetwork
+from dermlens.errors import UserError, require
+from dermlens.models.classifier import LesionClassifier
+from dermlens.models.document import ModelDocument, OnnxFile, read_document
+from dermlens.models.saved import DOCUMENT_FILE, WEIGHTS_FILE, SavedModel, load_model
+from dermlens.models.soft_attention import SoftAttention
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit; where the logits go beyond ±10, it grows with the largest."""
+RANDOM_IMAGES = 3
+
+
+def export_folder(
+    source: Path, folder: Path, *, images: Sequence[Path] = (), limits: Sequence[str] = ()
+) -> ModelDocument:
+    """Make a folder that predicts with and without torch: weights, ONNX file, decision, and their document.
+
+    Args:
+        source: a run directory, or any folder with a saved model.
+        folder: to write to; what it holds of the same names is replaced.
+        images: real images to compare the two networks on, beside random pixels.
+        limits: sentences to stand beside every answer.
+
+    Returns:
+        The document that was written, last of all.
+
+    Raises:
+        UserError: no saved model, an image cannot be read, the extra `export` is not installed, or as
+            `export_onnx` says.
+    """
+    saved = load_model(source)
+    difference = export_onnx(saved, folder / ONNX_FILE, images=images)
+    onnx = OnnxFile(
+        sha256=hashlib.sha256((folder / ONNX_FILE).read_bytes()).hexdigest(),
+        precision="fp32",
+        largest_difference=difference,
+        limits=tuple(limits),
+    )
+    document = read_document(source / DOCUMENT_FILE).model_copy(update={"onnx": onnx})
+    if source.resolve() != folder.resolve():
+        for name in (WEIGHTS_FILE, DECISION_FILE):
+            if (source / name).is_file():
+                with atomic_path(folder / name) as part:
+                    shutil.copyfile(source / name, part)
+    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+    return document
+
+
+def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -> float:
+    """Write one ONNX file and compare it with the network.
+
+    Inputs: `image`, uint8 (B, S, S, 3), and, for networks with a metadata branch, `meta`, float32 (B, M).
+    Outputs: `logits` (B, C) and `features` (B, D). B is free; S is too where the model's views have other
+    sizes, and is else the model's own.
+
+    Args:
+        saved: a loaded model.
+        path: the file to write.
+        images: real images to compare on, beside random pixels.
+
+    Returns:
+        The largest absolute difference of a logit, over all images and sizes.
+
+    Raises:
+        UserError: the extra `export` is not installed, an image cannot be read, or the network cannot take
+            several sizes in one file.
+        RuntimeError: the exported network is not the network.
+    """
+    onnx = require("onnx", "export")
+    require("onnxscript", "export")
+    network = _Exported(saved).eval()
+    inputs = tuple(network.sample(_random_pixels(2, saved.size)))
+    with warnings.catch_warnings():
+        # what torch says here is for its own authors, and that two inputs share their free axis
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="# The axis name")
+        program: Any = torch.onnx.export(
+            network,
+            inputs,
+            dynamo=True,
+            dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
+            input_names=["image", META][: len(inputs)],
+            output_names=["logits", "features"],
+            external_data=False,
+            verbose=False,
+        )
+    proto = program.model_proto
+    if set(saved.views.sizes) - {saved.size}:
+        _free_size(proto)
+    with atomic_path(path) as part:
+        part.write_bytes(proto.SerializeToString())
+        onnx.checker.check_model(str(part))
+        return _compare(network, OnnxNetwork(part.read_bytes(), str(path)), images)
+
+
+class _Exported(nn.Module):
+    """The classifier from bytes to logits and features, without what a file of one size would fix."""
+
+    def __init__(self, saved: SavedModel) -> None:
+        super().__init__()
+        self.saved = saved
+        self.classifier: LesionClassifier = copy.deepcopy(saved.model).cpu()
+        attention = getattr(self.classifier.head, "attention", None)
+        if attention is not None:
+            self.classifier.head.attention = _SizelessAttention(attention)
+
+    def forward(self, image_BSSC: Tensor, meta_BM: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        logits_BC, found = self.classifier(image_BSSC.permute(0, 3, 1, 2), meta_BM)
+        return logits_BC, found["features_BD"]
+
+    def sample(self, image_BSSC: np.ndarray) -> list[Tensor]:
+        """Inputs with metadata of many kinds of patient, where the network has a branch for them."""
+        image = torch.from_numpy(image_BSSC)
+        if self.saved.config.metadata == "none":
+            return [image]
+        rng, count = np.random.default_rng(len(image)), len(image)
+        meta_BM = self.saved.encoder.encode(
+            rng.uniform(0, 90, count),
+            rng.choice(["female", "male", ""], count),
+            ["back", *[""] * (count - 1)],
+        )
+        return [image, torch.from_numpy(meta_BM)]
+
+
+class _SizelessAttention(nn.Module):
+    """Soft-Attention with its softmax over two axes written out: no shape of the map enters the file."""
+
+    def __init__(self, attention: SoftAttention) -> None:
+        super().__init__()
+        self.kernel, self.gamma = attention.kernel, attention.gamma
+
+    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        pre_BKHW = torch.relu(self.kernel(x_BCHW))
+        weight_BKHW = (pre_BKHW - pre_BKHW.amax(dim=(2, 3), keepdim=True)).exp()
+        alpha_BKHW = weight_BKHW / weight_BKHW.sum(dim=(2, 3), keepdim=True)
+        attended_BCHW = x_BCHW * alpha_BKHW.sum(dim=1, keepdim=True)
+        return attended_BCHW if self.gamma is None else self.gamma * attended_BCHW, alpha_BKHW
+
+
+def _free_size(proto: Any) -> None:
+    """Let the side of the square vary.
+
+    What remains of the sample's size is padding, which is the same for sizes of the same remainders; the
+    comparison tells. torch's own free sizes take minutes to export, with every padding a formula.
+    """
+    for axis in (1, 2):
+        proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = "side"
+    del proto.graph.value_info[:]
+
+
+def _compare(network: _Exported, exported: OnnxNetwork, images: Sequence[Path]) -> float:
+    """The largest difference of a logit over random and real images, at every size of the views."""
+    saved = network.saved
+    largest = 0.0
+    for size in sorted({saved.size, *saved.views.sizes}):
+        squares = [read_square(image, size, saved.crop, saved.colour_constancy)[None] for image in images]
+        for pixels in (
+            _random_pixels(1, size),
+            np.concatenate([_random_pixels(RANDOM_IMAGES, size), *squares]),
+        ):
+            inputs = network.sample(pixels)
+            with torch.inference_mode():
+                expected_BC = network(*inputs)[0].numpy()
+            try:
+                logits_BC = exported(pixels, inputs[1].numpy() if len(inputs) == 2 else None)[0]
+            except UserError:
+                if size == saved.size:
+                    raise
+                logits_BC = np.full_like(expected_BC, np.inf)
+            difference = float(np.abs(logits_BC - expected_BC).max())
+            if not difference <= TOLERANCE * max(1.0, float(np.abs(expected_BC).max()) / 10):
+                if size != saved.size:
+                    raise UserError(
+                        f"{saved.config.backbone} treats {saved.size} and {size} pixels differently, in its"
+                        " padding: one ONNX file cannot hold both; views whose sizes differ by multiples of"
+                        " 32 fit most networks"
+                    )
+                raise RuntimeError(f"the exported network's logits are off by {difference:.2g}")
+            largest = max(largest, difference)
+    return largest
+
+
+def _random_pixels(count: int, size: int) -> np.ndarray:
+    """Noise and gradients: noise alone all looks alike to a network."""
+    rng = np.random.default_rng(size)
+    x_BSSC = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    x_BSSC[1::2] = np.linspace(0, 255, size, dtype=np.uint8)[:, None, None] // rng.integers(1, 4, 3)
+    return x_BSSC

@@ -1,0 +1,79 @@
+"""An ONNX file under ONNX Runtime: pixels and metadata in, logits and features out. Free of torch.
+
+Shapes: B batch, S side of the square, C classes, M metadata width, D features.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from dermlens.data.views import Numbers, Pixels
+from dermlens.errors import UserError
+
+ONNX_FILE = "model.onnx"
+IMAGE, META = "image", "meta"
+SERIOUS = 3
+"""ONNX Runtime's level of errors; below it, it speaks of its own optimisations."""
+
+
+class OnnxNetwork:
+    """A session that threads may share: it holds no state between calls.
+
+    Args:
+        content: of the file; a file's bytes cannot point at other files, as its path could.
+        name: of the file, for errors.
+        threads: that one call uses; none for as many as this process may.
+
+    Raises:
+        UserError: it is no ONNX network of ours.
+    """
+
+    def __init__(self, content: bytes, name: str, threads: int | None = None) -> None:
+        self.name = name
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = SERIOUS
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        # set, not left at 0: the runtime would pin threads to cores, which a container may forbid
+        options.intra_op_num_threads = threads or _cores()
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # what the runtime raises has no common class but this
+            raise UserError(f"{name} is not an ONNX network that can be run: {_first_line(error)}") from error
+        self.takes_metadata = META in {entry.name for entry in self._session.get_inputs()}
+
+    def __call__(self, x_BSSC: Pixels, meta_BM: npt.NDArray[np.float32] | None) -> tuple[Numbers, Numbers]:
+        """Run the network.
+
+        Args:
+            x_BSSC: uint8 RGB squares.
+            meta_BM: encoded metadata; networks without a branch for it do not look at it.
+
+        Returns:
+            logits_BC and features_BD, float32.
+
+        Raises:
+            UserError: the network does not take images of this size.
+        """
+        feed = {IMAGE: x_BSSC} | ({META: meta_BM} if self.takes_metadata else {})
+        try:
+            logits_BC, features_BD = self._session.run(["logits", "features"], feed)
+        except Exception as error:
+            size = x_BSSC.shape[1]
+            raise UserError(
+                f"{self.name} does not take images of {size} pixels: {_first_line(error)}"
+            ) from error
+        return logits_BC, features_BD
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

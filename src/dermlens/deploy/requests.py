@@ -1,0 +1,134 @@
+"""What a person asks: which images, and what is known of their patients. Free of pandas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dermlens.data.patients import age_of, or_unknown, sex_of
+from dermlens.data.readers.sheet import read_sheet
+from dermlens.data.readers.survey import image_id_of, survey
+from dermlens.data.sites import SITE_GROUPS, group_of
+from dermlens.errors import UserError, nearest
+
+COLUMNS = ("image_id", "age", "sex", "site")
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What is known of the patient of an image; all of it may be missing.
+
+    Attributes:
+        age: years.
+        sex: female, male or unknown.
+        site: in HAM10000's or ISIC's words.
+    """
+
+    age: float | None = None
+    sex: str = "unknown"
+    site: str = "unknown"
+
+
+def find_images(named: Sequence[Path]) -> dict[str, Path]:
+    """The images that files and folders name, folders with all below them, by image id.
+
+    Args:
+        named: files and folders. A file that is not there is found out when it is read.
+
+    Returns:
+        Path by image id, which is the file's name without its suffix; in the order named.
+
+    Raises:
+        UserError: a folder has no image, two files have one id, or a name is no text.
+    """
+    found: dict[str, Path] = {}
+    for path in named:
+        if path.is_dir():
+            listed = [Path(file) for files in survey(path).images.values() for file in files]
+            if not listed:
+                raise UserError(f"folder {path} holds no images (.jpg, .png, .tif or .bmp)")
+        else:
+            listed = [path]
+        for file in listed:
+            image_id = image_id_of(file.name)
+            if not image_id.isprintable():
+                raise UserError(
+                    f"the file name {file.name!r} holds characters that cannot be printed; rename it"
+                )
+            if image_id in found:
+                raise UserError(
+                    f"{found[image_id]} and {file} are both image {image_id}; answers are told apart by the"
+                    " name without its suffix, so each needs its own"
+                )
+            found[image_id] = file
+    return found
+
+
+def one_patient(age: str | None, sex: str | None, site: str | None) -> Patient:
+    """The patient of all images, from options. Raises: UserError when a word is not understood."""
+    place = or_unknown(site or "")
+    if place != "unknown" and group_of(place) == "unknown":
+        raise UserError(f"--site '{site}' is not known{nearest(site or '', SITE_GROUPS)}")
+    return Patient(_years(age or "", "--age"), sex_of(sex or "", "--sex"), place)
+
+
+def read_patients(path: Path) -> tuple[dict[str, Patient], list[str]]:
+    """Read a table of patients, a row an image.
+
+    Args:
+        path: CSV with the columns image_id and any of age, sex, site; empty cells are missing values.
+
+    Returns:
+        The patients by image id, and what was read with a doubt: sites that no vocabulary has.
+
+    Raises:
+        UserError: no such file, not CSV, another column, an image twice, or a cell that is not understood.
+    """
+    sheet = read_sheet(path)
+    for name in sheet.header:
+        if name not in COLUMNS:
+            raise UserError(
+                f"{path} has the column '{name}'; the columns of a table of patients are {', '.join(COLUMNS)}"
+            )
+    columns = {name: sheet.column(name) for name in COLUMNS if name in sheet.header or name == "image_id"}
+    empty = [""] * len(sheet.rows)
+    patients: dict[str, Patient] = {}
+    doubts: dict[str, int] = {}
+    cells = (columns.get(name, empty) for name in COLUMNS)
+    for where, named, age, sex, site in zip(sheet.where(), *cells, strict=True):
+        image_id = image_id_of(named)
+        if not image_id:
+            raise UserError(f"{where}: no image id; every row names one image")
+        if image_id in patients:
+            raise UserError(f"{where}: image {image_id} stands in an earlier row; an image has one row")
+        place = or_unknown(site)
+        if place != "unknown" and group_of(place) == "unknown":
+            doubts[place] = doubts.get(place, 0) + 1
+        patients[image_id] = Patient(_years(age, where), sex_of(sex, where), place)
+    return patients, [
+        f"{path}: site '{site}' is not known and counts as missing ({count} images)"
+        for site, count in doubts.items()
+    ]
+
+
+def strangers(images: Collection[str], patients: Collection[str], table: Path) -> list[str]:
+    """A sentence for images without a row. Raises: UserError when not one image has a row."""
+    lacking = [image_id for image_id in images if image_id not in patients]
+    if len(lacking) == len(images):
+        raise UserError(
+            f"{table} has no row for any of the images: its image_id is the file's name without its suffix,"
+            f" such as {lacking[0]}"
+        )
+    if not lacking:
+        return []
+    return [
+        f"{table} has no row for {len(lacking)} of {len(images)} images, {lacking[0]} first; nothing is"
+        " known of their patients"
+    ]
+
+
+def _years(said: str, where: str) -> float | None:
+    years = age_of(said, where)
+    return None if math.isnan(years) else years

@@ -1,0 +1,154 @@
+"""Give a run its decision: fitted on its own roles, written into its model, its predictions answered anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermlens.data.split import load_manifest
+from dermlens.data.table import read_configured
+from dermlens.decision.answer import answer
+from dermlens.decision.columns import answer_columns
+from dermlens.decision.document import DecisionDocument
+from dermlens.decision.fit import fit_decision
+from dermlens.decision.labelled import Labelled
+from dermlens.decision.ood import Arrays, Kind
+from dermlens.errors import UserError
+from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.models.saved import SavedModel, load_model, save_decision
+from dermlens.runs import Run
+from dermlens.training.predict import logits_table
+
+FITTED = ("train", "selection", "calibration")
+
+
+@dataclass(frozen=True, slots=True)
+class RoleOutputs:
+    """What a run's network says of the images of a role.
+
+    Attributes:
+        images: their ids.
+        labelled: outputs and truth, in the same order.
+    """
+
+    images: tuple[str, ...]
+    labelled: Labelled
+
+
+def calibrate_run(
+    run: Run,
+    *,
+    data: Path | None = None,
+    ood: Kind = "mahalanobis",
+    alpha: float = 0.1,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> DecisionDocument:
+    """Fit a decision on a run's train, selection and calibration roles, and write it.
+
+    predictions.csv then holds calibrated probabilities and answers. Rows of the test role are taken out of it
+    and metrics.json is taken away: they were of a model that decided otherwise.
+
+    Args:
+        run: a completed run.
+        data: where its images are now; none takes the folder that it was trained on.
+        ood: kind of the out-of-distribution score.
+        alpha: share of a class's lesions that the sets may miss.
+        device: where to predict: auto, cpu, cuda or mps.
+        cache: root of the pixel cache; none for the usual one.
+
+    Returns:
+        What was written into model.json.
+
+    Raises:
+        UserError: the split lacks one of the three roles, the images are not there, or a class has no
+            training image.
+    """
+    saved = load_model(run.path)
+    outputs = run_outputs(run, saved, FITTED, data=data, device=device, cache=cache)
+    train, selection, calibration = (outputs[role].labelled for role in FITTED)
+    document, arrays = fit_decision(
+        saved.classes, train=train, selection=selection, calibration=calibration, ood=ood, alpha=alpha
+    )
+    predictions = read_predictions(run.predictions_file)
+    answered = [
+        _answered(predictions[predictions["role"] == role], found, document, arrays)
+        for role, found in outputs.items()
+    ]
+    run.metrics_file.unlink(missing_ok=True)
+    save_decision(run.path, document, arrays)
+    write_predictions(run.predictions_file, pd.concat(answered, ignore_index=True))
+    return document
+
+
+def run_outputs(
+    run: Run,
+    saved: SavedModel,
+    roles: Sequence[str],
+    *,
+    data: Path | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> dict[str, RoleOutputs]:
+    """Logits, features and truth of a run's roles.
+
+    Args:
+        run: a completed run.
+        saved: its model.
+        roles: of its split; images that `data.also_train` added have none.
+        data: where its images are now; none takes the folder that it was trained on.
+        device: as for `predict_table`.
+        cache: likewise.
+
+    Raises:
+        UserError: the split lacks a role, or the images are not there.
+    """
+    folder = data or Path(run.read_record().get("data") or "")
+    if not folder.exists() or folder == Path():
+        raise UserError(
+            f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
+        )
+    table = read_configured(folder, run.recipe().data)
+    split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
+    found = {}
+    for role in roles:
+        ids = split.ids(role)
+        if not ids:
+            raise UserError(
+                f"the split of run {run.path} has no {role} role: a decision needs {', '.join(FITTED)}, as"
+                " protocol grouped draws them"
+            )
+        of_role = table[table["image_id"].isin(ids)].reset_index(drop=True)
+        labelled = label_outputs(saved, of_role, device=device, cache=cache)
+        found[role] = RoleOutputs(tuple(of_role["image_id"]), labelled)
+    return found
+
+
+def label_outputs(
+    saved: SavedModel, table: pd.DataFrame, *, device: str = "auto", cache: Path | None = None
+) -> Labelled:
+    """Logits and features of a table beside its truth; a diagnosis that the model does not know is −1."""
+    outputs = logits_table(saved, table, cache_root=cache, device=device)
+    position = {code: index for index, code in enumerate(saved.classes)}
+    return Labelled(
+        logits_NC=outputs.logits_NC,
+        features_ND=outputs.features_ND,
+        target_N=np.array([position.get(code, -1) for code in table["dx"]], dtype=np.int64),
+        lesion_N=table["lesion_id"].to_numpy(dtype=str),
+    )
+
+
+def _answered(
+    predictions: pd.DataFrame, outputs: RoleOutputs, document: DecisionDocument, arrays: Arrays
+) -> pd.DataFrame:
+    """The rows with calibrated probabilities and answers in the place of what they held."""
+    place = {image: index for index, image in enumerate(outputs.images)}
+    rows_N = np.array([place[image] for image in predictions["image_id"]], dtype=np.int64)
+    role = outputs.labelled
+    answers = answer(role.logits_NC[rows_N], role.features_ND[rows_N], document, arrays)
+    p = {f"p_{code}": answers.p_NC[:, index] for index, code in enumerate(document.classes)}
+    return predictions.assign(**p, **answer_columns(answers, document.classes))

@@ -1,0 +1,212 @@
+"""What a decision is worth, as tables and figures: calibration, sets, abstention.
+
+Every function takes arrays, so that a run, a cross-fit and a test can all be shown by them.
+
+Shapes: N images, C classes, K points of a curve.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermlens import metrics
+from dermlens.atomic import atomic_path
+from dermlens.decision.answer import Answers, answer
+from dermlens.decision.document import DecisionDocument
+from dermlens.decision.fit_scaling import class_weights
+from dermlens.decision.labelled import Labelled
+from dermlens.decision.ood import Arrays
+from dermlens.decision.probabilities import log_softmax, scaled, shift_prior
+from dermlens.errors import UserError
+from dermlens.evaluation.answers import answer_numbers, fate
+from dermlens.evaluation.calibration import ece, reliability
+from dermlens.evaluation.figures.calibration import reliability_diagram
+from dermlens.evaluation.figures.decision import coverage_bars, risk_coverage_curve
+from dermlens.evaluation.figures.style import save_figure
+from dermlens.evaluation.intervals import draw_lesions, estimate
+
+SHARES = np.linspace(0.5, 1.0, 51)
+
+
+def calibration_table(role: Labelled, document: DecisionDocument) -> pd.DataFrame:
+    """ECE, log loss and Brier score before and after scaling, at the natural and at the equal prior.
+
+    At the equal prior every class weighs the same, and the probabilities are those of a population where all
+    classes are equally frequent. Before scaling they are shifted there from the stated prior too
+    (`before, shifted`), and also given as they are, since a network may have been trained for equal shares.
+
+    Args:
+        role: outputs and truth.
+        document: a decision with a stated prior.
+
+    Returns:
+        A row a prior and stage: `prior`, `stage`, `ece`, `log_loss`, `brier`.
+
+    Raises:
+        UserError: the decision states no prior.
+    """
+    if document.prior is None:
+        raise UserError("this decision does not say for which class shares its probabilities hold")
+    equal_C = np.ones(len(document.classes))
+    before, after = log_softmax(role.logits_NC), scaled(role.logits_NC, document.scaling)
+    cases = {
+        ("natural", "before"): before,
+        ("natural", "after"): after,
+        ("equal", "before"): before,
+        ("equal", "before, shifted"): shift_prior(before, document.prior, equal_C.tolist()),
+        ("equal", "after"): shift_prior(after, document.prior, equal_C.tolist()),
+    }
+    even_N = class_weights(role.target_N, equal_C / len(equal_C))
+    rows = []
+    for (prior, stage), log_p_NC in cases.items():
+        p_NC, weights = np.exp(log_p_NC), even_N if prior == "equal" else None
+        found = {
+            "ece": ece(role.target_N, p_NC, weights),
+            "log_loss": metrics.log_loss(role.target_N, p_NC, weights),
+            "brier": metrics.brier(role.target_N, p_NC, weights),
+        }
+        rows.append({"prior": prior, "stage": stage} | {name: float(value) for name, value in found.items()})
+    return pd.DataFrame(rows)
+
+
+def set_table(
+    role: Labelled, answers: Answers, document: DecisionDocument, *, replicates: int = 1000
+) -> pd.DataFrame:
+    """Coverage and size of the sets, class by class and over all.
+
+    Args:
+        role: the truth.
+        answers: to it.
+        document: a decision with sets.
+        replicates: resamples of lesions for the 95 % interval of the coverage.
+
+    Returns:
+        A row a class and one for `all`: `class`, `images`, `lesions`, `calibration_lesions`, `guaranteed`
+        (whether the class has a threshold of its own), `coverage` with `low` and `high`, `set_size`.
+
+    Raises:
+        UserError: the decision makes no sets.
+    """
+    if document.sets is None:
+        raise UserError("this decision makes no sets")
+    classes, sets = document.classes, document.sets
+    found = estimate(
+        lambda weights: answer_numbers(
+            role.target_N, answers.diagnosis_N, answers.set_NC, answers.abstain_N, classes, weights
+        ),
+        draw_lesions(role.lesion_N, role.target_N, replicates=replicates, seed=0),
+        level=0.95,
+    )
+    rows = []
+    for index, code in [*enumerate(classes), (None, "all")]:
+        of_class = role.target_N == index if index is not None else np.ones(len(role.target_N), dtype=bool)
+        at = ("per_class", code) if index is not None else ()
+        coverage = found[*at, "coverage"]
+        rows.append(
+            {
+                "class": code,
+                "images": int(of_class.sum()),
+                "lesions": len(np.unique(role.lesion_N[of_class])),
+                "calibration_lesions": sets.lesions[index] if index is not None else sum(sets.lesions),
+                "guaranteed": code not in sets.pooled if index is not None else not sets.pooled,
+                "coverage": coverage["value"],
+                "low": coverage["low"],
+                "high": coverage["high"],
+                "set_size": found[*at, "set_size"]["value"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def risk_coverage(role: Labelled, answers: Answers, classes: tuple[str, ...]) -> pd.DataFrame:
+    """What answering fewer images would bring: errors and missed melanomas by the share answered.
+
+    Images are answered in falling order of the confidence; equal ones in the order that they stand in.
+    Strangers and wide sets have no part in the order; what the whole rule does is in `rule_row`.
+
+    Args:
+        role: the truth.
+        answers: to it.
+        classes: codes.
+
+    Returns:
+        A row a share of `SHARES`: `answered`, `error` (share of wrong diagnoses among the answered),
+        `mean_recall` among them, and with a class `mel` its images by `fate`: `mel_named`, `mel_in_set`,
+        `mel_abstained`, `mel_missed`.
+    """
+    order = np.argsort(-answers.confidence_N, kind="stable")
+    rows = []
+    for share in SHARES:
+        abstain_N = np.ones(len(order), dtype=bool)
+        abstain_N[order[: max(1, round(share * len(order)))]] = False
+        rows.append(_outcome(role, answers, abstain_N, classes))
+    return pd.DataFrame(rows)
+
+
+def rule_row(role: Labelled, answers: Answers, classes: tuple[str, ...]) -> dict[str, float]:
+    """The columns of `risk_coverage` where the model abstains as its rule says."""
+    return _outcome(role, answers, answers.abstain_N, classes)
+
+
+def _outcome(
+    role: Labelled, answers: Answers, abstain_N: metrics.Bools, classes: tuple[str, ...]
+) -> dict[str, float]:
+    numbers = answer_numbers(
+        role.target_N, answers.diagnosis_N, answers.set_NC, abstain_N, classes, weights=None
+    )
+    found = {
+        "answered": float(numbers["answered",]),
+        "error": 1 - float(numbers["accuracy_answered",]),
+        "mean_recall": float(numbers["mean_recall_answered",]),
+    }
+    if "mel" not in classes:
+        return found
+    counts = fate(role.target_N, answers.diagnosis_N, answers.set_NC, abstain_N, classes.index("mel"))
+    return found | {f"mel_{name}": float(count) for name, count in counts.items() if name != "images"}
+
+
+def write_decision_report(
+    folder: Path, role: Labelled, document: DecisionDocument, arrays: Arrays, *, replicates: int = 1000
+) -> dict[str, pd.DataFrame]:
+    """Write every table as CSV and every figure as PNG.
+
+    Args:
+        folder: to write to.
+        role: images that fitted nothing, if the numbers shall not flatter.
+        document: the decision, with a prior and sets.
+        arrays: of its out-of-distribution score.
+        replicates: resamples of lesions.
+
+    Returns:
+        The tables by the name of their file: `calibration`, `sets`, `risk_coverage`, `rule`.
+
+    Raises:
+        UserError: the decision states no prior or makes no sets.
+    """
+    answers = answer(role.logits_NC, role.features_ND, document, arrays)
+    classes = document.classes
+    tables = {
+        "calibration": calibration_table(role, document),
+        "sets": set_table(role, answers, document, replicates=replicates),
+        "risk_coverage": risk_coverage(role, answers, classes),
+        "rule": pd.DataFrame([rule_row(role, answers, classes)]),
+    }
+    for name, table in tables.items():
+        write_table(folder / f"{name}.csv", table)
+    for stage, p_NC in (("before", np.exp(log_softmax(role.logits_NC))), ("after", answers.p_NC)):
+        figure = reliability_diagram(reliability(role.target_N, p_NC))
+        save_figure(figure, folder / f"reliability_{stage}.png")
+    assert document.sets is not None  # set_table has asked for them
+    save_figure(coverage_bars(tables["sets"], 1 - document.sets.alpha), folder / "coverage.png")
+    curve = risk_coverage_curve(tables["risk_coverage"], tables["rule"].iloc[0])
+    save_figure(curve, folder / "risk_coverage.png")
+    return tables
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, whole or not at all."""
+    with atomic_path(path) as part:
+        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")

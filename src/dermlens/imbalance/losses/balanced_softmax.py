@@ -1,0 +1,30 @@
+"""Balanced softmax (Ren et al. 2020, Eq. 4).
+
+Shapes: B batch, C classes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dermlens.imbalance.config import BalancedSoftmaxConfig
+from dermlens.imbalance.losses.logit_adjusted import logit_adjusted
+from dermlens.imbalance.registry import loss
+
+
+@loss(BalancedSoftmaxConfig)
+def balanced_softmax(logits_BC: Tensor, target_B: Tensor, weight_C: Tensor, *, prior_C: Tensor) -> Tensor:
+    """w_y · (−log(n_y·e^{z_y} / Σ_c n_c·e^{z_c})): logit adjustment at τ = 1.
+
+    With a sampler, n counts what was sampled: what sampling has evened out must not be evened out again.
+
+    Args:
+        logits_BC: unnormalised scores.
+        target_B: class indices in 0 … C−1.
+        weight_C: class weights; ones for none.
+        prior_C: share of each class among what was sampled; all alike gives cross-entropy.
+
+    Returns:
+        loss_B.
+    """
+    return logit_adjusted(logits_BC, target_B, weight_C, prior_C=prior_C, tau=1.0)

@@ -1,0 +1,1 @@
+"""ImageNet weights: where they come from, and how foreign files become safetensors."""

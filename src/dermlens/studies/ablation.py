@@ -1,0 +1,233 @@
+"""An ablation: every arm of a matrix cross-fitted on the same folds, from the same start, at one budget.
+
+matrix.yaml        the matrix
+arms/<arm>/        a cross-fit each
+What can be published, and from which all scores can be computed again:
+ablation.json      matrix, recipes, budget, seconds, machine, command, commits
+images.csv.gz      image_id, lesion_id, target, fold
+predictions/       <arm>.csv.gz: image_id, p_<class>… to five digits
+ablation.csv       every number, with intervals and the paired difference to the baseline
+README.md          the table for a reader
+differences.png    the differences as a picture
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermlens.atomic import write_json, write_text
+from dermlens.errors import UserError, nearest
+from dermlens.evaluation.config import EvaluationConfig
+from dermlens.recipe import Recipe
+from dermlens.runs import environment
+from dermlens.studies.ablation_page import render_page
+from dermlens.studies.arm_files import read_tables, write_arm, write_images
+from dermlens.studies.arms import compare_arms
+from dermlens.studies.crossfit import PREDICTIONS, train_folds
+from dermlens.studies.figure import save_differences
+from dermlens.studies.folds import fold_recipes
+from dermlens.studies.matrix import Matrix, budgeted, epoch_size, parse_matrix
+from dermlens.studies.out_of_fold import FOLD, read_out_of_fold, write_csv
+from dermlens.training.inputs import Sorted, read_sorted
+
+RECORD = "ablation.json"
+TABLE = "ablation.csv"
+PUBLISHED = (RECORD, "images.csv.gz", TABLE, "README.md", "differences.png")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An arm, before it is trained.
+
+    Attributes:
+        recipe: within the budget.
+        images: that each of its trainings sees.
+    """
+
+    recipe: Recipe
+    images: int
+
+
+def ablate(
+    matrix: Matrix,
+    data: Path,
+    out: Path,
+    *,
+    only: Collection[str] | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> pd.DataFrame | None:
+    """Train the arms that are wanted and not there yet; score all that are there.
+
+    Args:
+        matrix: of the ablation.
+        data: the data folder.
+        out: the folder of the ablation; absent, empty, or of the same ablation, which goes on.
+        only: arms to train now; none for all.
+        device: as for `fit`.
+        cache: as for `fit`.
+
+    Returns:
+        The table, as ablation.csv has it; none while the baseline is not there.
+
+    Raises:
+        UserError: an arm's recipe, the table or the split does not allow it; no arm has been trained then.
+        KeyboardInterrupt: with a sentence that says how to go on.
+    """
+    if strange := [name for name in only or () if name not in matrix.arms]:
+        raise UserError(
+            f"arm {strange[0]} is none of the matrix {matrix.name}{nearest(strange[0], matrix.arms)}"
+        )
+    wanted = [name for name in matrix.names if only is None or name in only]
+    plans = _plans(matrix, data)
+    _begin(out, matrix)
+    for name in wanted:
+        where = out / "arms" / name
+        train_folds(plans[name].recipe, data, where, folds=matrix.folds, device=device, cache=cache)
+    if not _is_done(out / "arms" / matrix.baseline):
+        return None
+    _collect(out, matrix, plans)
+    return rescore(out)
+
+
+def rescore(folder: Path) -> pd.DataFrame:
+    """Compute table, page and picture from the predictions of an ablation's folder, published or not.
+
+    Raises:
+        UserError: the folder is none, or its predictions are not whole.
+    """
+    record = read_record(folder)
+    table = score_folder(folder)
+    write_csv(folder / TABLE, table, digits=6)
+    write_text(folder / "README.md", render_page(record, table))
+    save_differences(table, record["matrix"]["baseline"], folder / "differences.png")
+    return table
+
+
+def score_folder(folder: Path, arms: Collection[str] | None = None) -> pd.DataFrame:
+    """The table of an ablation, from its predictions.
+
+    Args:
+        folder: of the ablation, or a published one.
+        arms: that shall be in it, the baseline among them; none for all.
+
+    Raises:
+        UserError: as for `rescore`.
+    """
+    record = read_record(folder)
+    wanted = [name for name in record["arms"] if arms is None or name in arms]
+    return compare_arms(read_tables(folder, wanted), EvaluationConfig(**record["bootstrap"]))
+
+
+def publish(out: Path, folder: Path) -> None:
+    """Write what of an ablation may be published: ids and numbers, no weights, no pictures of patients.
+
+    Args:
+        out: of the ablation.
+        folder: to write to; files of the same names are replaced.
+
+    Raises:
+        UserError: the ablation has no table yet.
+    """
+    if missing := [name for name in PUBLISHED if not (out / name).is_file()]:
+        raise UserError(f"{out} has no {missing[0]}: it is written once the baseline is trained")
+    (folder / "predictions").mkdir(parents=True, exist_ok=True)
+    for name in (*PUBLISHED, *(f"predictions/{arm}.csv.gz" for arm in read_record(out)["arms"])):
+        shutil.copyfile(out / name, folder / name)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The facts of an ablation. Raises: UserError when there are none."""
+    path = folder / RECORD
+    if not path.is_file():
+        raise UserError(f"{folder} has no {RECORD}: it is no ablation, or its baseline is not trained yet")
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    return record
+
+
+def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
+    """Every arm's recipe within the budget: a mistake in the last is said before the first trains."""
+    plans: dict[str, Plan] = {}
+    read: dict[str, Sorted] = {}
+    for name in matrix.names:
+        recipe = matrix.recipe_of(name)
+        fold = fold_recipes(recipe, matrix.folds)[0]
+        # Reading looks at the content of every image, and arms seldom differ in their data.
+        if (asked := recipe.data.model_dump_json()) not in read:
+            read[asked] = read_sorted(fold, data)
+        size = epoch_size(fold, read[asked])
+        within = budgeted(fold, size, matrix.images).model_copy(update={"split": recipe.split})
+        plans[name] = Plan(within, within.train.epochs * size)
+    return plans
+
+
+def _begin(out: Path, matrix: Matrix) -> None:
+    """Make the folder, or find it to be of this ablation."""
+    path = out / "matrix.yaml"
+    if path.is_file():
+        if parse_matrix(path.read_text(encoding="utf-8"), str(path)) != matrix:
+            raise UserError(f"{out} is of another matrix: name a new folder with --out")
+        return
+    if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise UserError(f"{out} is not empty and no ablation: name a new folder with --out")
+    write_text(path, matrix.dump())
+
+
+def _is_done(arm: Path) -> bool:
+    return (arm / PREDICTIONS).is_file()
+
+
+def _collect(out: Path, matrix: Matrix, plans: dict[str, Plan]) -> None:
+    """Copy the predictions of the trained arms, and what is known of them, to what can be published."""
+    done = [name for name in matrix.names if _is_done(out / "arms" / name)]
+    tables = {name: read_out_of_fold(out / "arms" / name / PREDICTIONS) for name in done}
+    first = tables[done[0]]
+    for name, table in tables.items():
+        if not table[["image_id", "target", FOLD]].equals(first[["image_id", "target", FOLD]]):
+            raise UserError(f"{out}: arm {name} has other images, diagnoses or folds than {done[0]}")
+        write_arm(out, name, table)
+    write_images(out, first)
+    config = plans[matrix.baseline].recipe.evaluation
+    write_json(
+        out / RECORD,
+        {
+            "matrix": _without_paths(matrix.model_dump(mode="json")),
+            **environment(),
+            "images": len(first),
+            "lesions": int(first["lesion_id"].nunique()),
+            "bootstrap": {"bootstrap": config.bootstrap, "level": config.level, "seed": config.seed},
+            "missing": [name for name in matrix.names if name not in done],
+            "arms": {name: _arm_facts(out / "arms" / name, plans[name]) for name in done},
+        },
+    )
+
+
+def _arm_facts(folder: Path, plan: Plan) -> dict[str, Any]:
+    facts = json.loads((folder / "crossfit.json").read_text(encoding="utf-8"))
+    return {
+        "epochs": plan.recipe.train.epochs,
+        "images_seen": plan.images,
+        "seconds": facts["seconds"],
+        "commits": sorted({str(fold.get("git_commit")) for fold in facts["folds"].values()}),
+        "table_sha256": facts["table_sha256"],
+        "recipe": _without_paths(plan.recipe.model_dump(mode="json")),
+    }
+
+
+def _without_paths(value: Any) -> Any:
+    """The same with the last part of every absolute path: a page says nothing of one machine's folders."""
+    if isinstance(value, dict):
+        return {key: _without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

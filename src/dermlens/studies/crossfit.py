@@ -1,0 +1,154 @@
+"""A cross-fit: every lesion but those of the test role is held out once, and scored unseen.
+
+recipe.yaml       the recipe, resolved
+fold-0/ …         a run directory each
+predictions.csv   a run's columns and `fold`, every image once
+crossfit.json     scores, folds, seconds, machine, seed, command, commit
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermlens.atomic import write_json
+from dermlens.data.split import Split
+from dermlens.data.table import table_sha256
+from dermlens.errors import UserError
+from dermlens.recipe import Recipe, load_recipe
+from dermlens.runs import Run, environment
+from dermlens.studies.folds import draw, fold_recipes, held_out, train_fold
+from dermlens.studies.out_of_fold import merge, read_out_of_fold, write_out_of_fold
+from dermlens.studies.scores import score_study
+
+RECORD = "crossfit.json"
+PREDICTIONS = "predictions.csv"
+RECIPE = "recipe.yaml"
+
+
+def crossfit(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    folds: int = 5,
+    only: Collection[int] | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """Train the folds that are wanted and not there yet; once all are there, score their images.
+
+    Args:
+        recipe: of a grouped split.
+        data: the data folder.
+        out: the folder of the cross-fit; absent, empty, or of the same cross-fit, which goes on.
+        folds: how many.
+        only: folds to train now, so that long work fits into sittings; none for all.
+        device: as for `fit`.
+        cache: as for `fit`.
+
+    Returns:
+        The content of crossfit.json; without `roles`, and `status` partial, while folds are missing.
+
+    Raises:
+        UserError: the recipe, the table or the split does not allow it, or the folder is of something else.
+        KeyboardInterrupt: with a sentence that says how to go on.
+    """
+    facts = train_folds(recipe, data, out, folds=folds, only=only, device=device, cache=cache)
+    if facts["status"] == "completed":
+        facts |= score_study(read_out_of_fold(out / PREDICTIONS), recipe.evaluation)
+        write_json(out / RECORD, facts)
+    return facts
+
+
+def train_folds(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    folds: int,
+    only: Collection[int] | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """As `crossfit`, without scores: train, merge the predictions, write the facts."""
+    if strange := sorted(set(only or ()) - set(range(folds))):
+        raise UserError(f"fold {strange[0]} is none of {folds}: folds count from 0 to {folds - 1}")
+    recipes = fold_recipes(recipe, folds)
+    table, splits = draw(recipes, data)
+    _begin(out, recipe)
+    runs = [Run(out / f"fold-{fold}") for fold in range(folds)]
+    facts = _facts(recipe, table, splits)
+    write_json(out / RECORD, facts | _state(runs))
+    for fold in range(folds) if only is None else sorted(set(only)):
+        train_fold(recipes[fold], data, runs[fold].path, device=device, cache=cache)
+        write_json(out / RECORD, facts | _state(runs))
+    state = _state(runs)
+    if state["status"] == "completed":
+        parts = {
+            fold: held_out(run, split, facts["table_sha256"])
+            for fold, (run, split) in enumerate(zip(runs, splits, strict=True))
+        }
+        write_out_of_fold(out / PREDICTIONS, merge(parts))
+    return facts | state
+
+
+def _begin(out: Path, recipe: Recipe) -> None:
+    """Make the folder, or find it to be one of ours."""
+    if (out / RECIPE).is_file():
+        if load_recipe(str(out / RECIPE)) != recipe:
+            raise UserError(f"{out} is of another recipe: name a new folder with --out")
+        return
+    if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise UserError(f"{out} is not empty and no cross-fit: name a new folder with --out")
+    recipe.save(out / RECIPE)
+
+
+def _facts(recipe: Recipe, table: pd.DataFrame, splits: Sequence[Split]) -> dict[str, Any]:
+    """What is known before training."""
+    header = {key: value for key, value in splits[0].header.items() if key != "fold"}
+    return {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "command": sys.argv[1:],
+        **environment(),
+        "table_sha256": table_sha256(table),
+        "split": header,
+        "warnings": _warnings(recipe),
+    }
+
+
+def _warnings(recipe: Recipe) -> list[str]:
+    """What a reader must know of the numbers."""
+    said = []
+    if recipe.train.keep != "last":
+        said.append(f"train.keep {recipe.train.keep} became last: a scored fold chooses no epoch")
+    if recipe.train.distillation is not None:
+        said.append(
+            "the teachers of the soft labels had the labels of other folds, mostly of the scored one too:"
+            " the scores may flatter the student"
+        )
+    return said
+
+
+def _state(runs: Sequence[Run]) -> dict[str, Any]:
+    """How far each fold is, and how long it took."""
+    folds = {run.path.name: _fold_facts(run) for run in runs if run.record_file.is_file()}
+    done = [name for name, found in folds.items() if found["status"] == "completed"]
+    return {
+        "status": "completed" if len(done) == len(runs) else "partial",
+        "seconds": round(sum(found["seconds"] for found in folds.values()), 1),
+        "folds": folds,
+        "missing": [run.path.name for run in runs if run.path.name not in done],
+    }
+
+
+def _fold_facts(run: Run) -> dict[str, Any]:
+    record = run.read_record()
+    seconds = pd.read_csv(run.history_file)["seconds"].sum() if run.history_file.is_file() else 0.0
+    kept = ("status", "started", "ended", "epochs", "git_commit", "machine", "device", "threads")
+    return {name: record[name] for name in kept if name in record} | {"seconds": round(float(seconds), 1)}

@@ -1,0 +1,175 @@
+"""Several networks' predictions averaged, and soft labels made of predictions out of fold.
+
+Shapes: N images, C classes, M members.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from dermlens.atomic import write_json
+from dermlens.decision.columns import ANSWERED
+from dermlens.errors import UserError
+from dermlens.evaluation.config import EvaluationConfig
+from dermlens.evaluation.predictions import classes_of, read_predictions, write_predictions
+from dermlens.metrics import Floats
+from dermlens.studies.out_of_fold import FOLD, read_out_of_fold, write_csv, write_out_of_fold
+from dermlens.studies.scores import score_study
+
+Mean = Literal["probabilities", "logs"]
+RECORD = "ensemble.json"
+
+
+def ensemble(
+    members: Sequence[Path],
+    out: Path,
+    *,
+    mean: Mean = "probabilities",
+    config: EvaluationConfig | None = None,
+) -> dict[str, Any]:
+    """Average predictions of the same images, score them, and write both.
+
+    A sealed test role takes no part: what is looked at there is a line in the ledger, and this writes none.
+
+    Args:
+        members: two or more: runs, or cross-fits, or ensembles of them.
+        out: folder for predictions.csv and ensemble.json; absent or empty.
+        mean: `probabilities`, or `logs` for the geometric mean, normalised.
+        config: of the bootstrap.
+
+    Returns:
+        The content of ensemble.json.
+
+    Raises:
+        UserError: fewer than two members, members of other images, roles, diagnoses or classes, cross-fits
+            mixed with runs, or a folder that is not empty.
+    """
+    if len(members) < 2:
+        raise UserError("an ensemble needs two members: dermlens ensemble FOLDER FOLDER… --out DIR")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty: name a new folder with --out")
+    files = [predictions_file(member) for member in members]
+    table = average(files, mean)
+    if FOLD in table:
+        write_out_of_fold(out / "predictions.csv", table)
+    else:
+        write_predictions(out / "predictions.csv", table)
+    facts = {
+        "mean": mean,
+        "members": [
+            {"folder": str(path.parent), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            for path in files
+        ],
+        **score_study(table, config or EvaluationConfig()),
+    }
+    write_json(out / RECORD, facts)
+    return facts
+
+
+def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilities") -> pd.DataFrame:
+    """Write labels for distillation: what networks say of images they were not trained on.
+
+    The teachers of an image had the labels of all other folds. A student that is scored on an image of those
+    has heard of its label through them: score students on a role that no teacher saw.
+
+    Args:
+        members: one or more cross-fits, or ensembles of them.
+        path: of the CSV: `image_id, p_<class>…`, as `train.distillation.soft_labels` takes it.
+        mean: as for `ensemble`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: a member is not out of fold, or as for `ensemble`.
+    """
+    table = average([predictions_file(member) for member in members], mean)
+    if FOLD not in table:
+        raise UserError(
+            f"{members[0]} is no cross-fit: what a teacher says of images that it was trained on, or chosen"
+            " by, repeats their labels"
+        )
+    labels = table[["image_id", *(f"p_{code}" for code in classes_of(table))]]
+    write_csv(path, labels, digits=9)
+    return labels
+
+
+def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:
+    """The mean of several tables of predictions, with the other columns (and folds) of the first.
+
+    Args:
+        files: predictions, all with folds or all without.
+        mean: as for `ensemble`.
+
+    Raises:
+        UserError: as for `ensemble`.
+    """
+    tables = [_read(path) for path in files]
+    first = tables[0]
+    for path, table in zip(files, tables, strict=True):
+        _check_same(files[0], first, path, table)
+    columns = [f"p_{code}" for code in classes_of(first)]
+    p_NC = mean_of(np.stack([table[columns].to_numpy(dtype=np.float64) for table in tables]), mean)
+    return first.assign(**{name: p_NC[:, index] for index, name in enumerate(columns)})
+
+
+def mean_of(p_MNC: Floats, mean: Mean) -> Floats:
+    """The mean over members: arithmetic, or geometric and normalised.
+
+    Logarithms are cut at the smallest step of float64, as in the log loss, so that one member's zero does not
+    forbid a class.
+    """
+    if mean == "probabilities":
+        p_NC = p_MNC.mean(axis=0)
+    else:
+        p_NC = np.exp(np.log(np.maximum(p_MNC, np.finfo(np.float64).eps)).mean(axis=0))
+    return np.asarray(p_NC / p_NC.sum(axis=1, keepdims=True))
+
+
+def predictions_file(member: Path) -> Path:
+    """The predictions of a run, a cross-fit or an ensemble. Raises: UserError when there are none."""
+    for name in ("predictions.csv", "predictions.csv.gz"):
+        if (member / name).is_file():
+            return member / name
+    raise UserError(
+        f"{member} has no predictions.csv: name a completed run, or a cross-fit with all its folds"
+    )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Predictions by image id, with folds if there are any, without a test role."""
+    out_of_fold = FOLD in pd.read_csv(path, nrows=0).columns
+    table = read_out_of_fold(path) if out_of_fold else read_predictions(path)
+    table = table[table["role"] != "test"].sort_values("image_id", ignore_index=True)
+    # A member's answers are not those of the mean.
+    table = table.drop(columns=[name for name in ANSWERED if name in table])
+    if table.empty:
+        raise UserError(f"{path} has images of the test role alone, which is sealed")
+    return table
+
+
+def _check_same(first_path: Path, first: pd.DataFrame, path: Path, table: pd.DataFrame) -> None:
+    """Members have the same images in the same roles, and the same classes."""
+    if (FOLD in table) != (FOLD in first):
+        raise UserError(f"{path} and {first_path}: one alone is out of fold; average cross-fits, or runs")
+    if set(classes_of(table)) != set(classes_of(first)):
+        raise UserError(
+            f"{path} has the classes {', '.join(classes_of(table))}, {first_path} has"
+            f" {', '.join(classes_of(first))}"
+        )
+    if different := set(table["image_id"]) ^ set(first["image_id"]):
+        raise UserError(
+            f"{path} and {first_path} are not of the same images: {min(different)} and"
+            f" {len(different) - 1} others are in one of them"
+        )
+    for column, words in (("role", "role"), ("target", "diagnosis")):
+        differs = table[column] != first[column]
+        if differs.any():
+            image_id = table["image_id"][int(differs.to_numpy().argmax())]
+            raise UserError(f"{path} gives image {image_id} another {words} than {first_path}")

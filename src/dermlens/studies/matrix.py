@@ -1,0 +1,198 @@
+"""A matrix of an ablation: one recipe, one budget, one set of folds, and arms that differ by stated keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import yaml
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
+
+from dermlens.data.offline_plan import planned_epoch
+from dermlens.errors import UserError, nearest
+from dermlens.imbalance.samplers import epoch_positions
+from dermlens.recipe import Recipe, load_recipe, parse_recipe
+from dermlens.section import Section
+from dermlens.training.inputs import Sorted, rows_of
+
+DECIDED = ("name", "train.epochs", "train.keep", "train.monitor_role", "split.folds", "split.fold")
+"""What the matrix and its cross-fits decide themselves."""
+
+SHARED = (*DECIDED, "split", "data.classes", "data.labels", "data.columns")
+"""What an arm cannot change, or its numbers would be of other images or another budget."""
+
+ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,59}$")]
+
+
+class Arm(Section):
+    """One thing that is tried.
+
+    Attributes:
+        tests: what it is there to show, in a sentence.
+        set: `section.key` → value, on top of the matrix's own.
+    """
+
+    tests: Annotated[str, Field(min_length=1)]
+    set: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("set")
+    @classmethod
+    def _arms_stay_comparable(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        return _checked(overrides, SHARED, "is the same for all arms, or they could not be compared")
+
+
+class Matrix(Section):
+    """An ablation, before it happens.
+
+    Attributes:
+        name: of the ablation.
+        about: what it asks, for its page.
+        recipe: the base: a file, or the name of a recipe that ships with dermlens.
+        set: `section.key` → value, for all arms.
+        folds: how many, of all lesions but those of the test role.
+        images: the budget: how many images each training sees, in whole epochs next to it.
+        baseline: the arm that the others are compared with.
+        arms: by name, in the order of the table.
+    """
+
+    name: ArmName
+    about: str = ""
+    recipe: str
+    set: dict[str, Any] = Field(default_factory=dict)
+    folds: Annotated[int, Field(ge=2)] = 3
+    images: PositiveInt
+    baseline: ArmName
+    arms: Annotated[dict[ArmName, Arm], Field(min_length=2)]
+
+    @field_validator("set")
+    @classmethod
+    def _budget_decides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        return _checked(overrides, DECIDED, "follows from name, folds and images of the matrix")
+
+    @model_validator(mode="after")
+    def _baseline_is_an_arm(self) -> Self:
+        if self.baseline not in self.arms:
+            raise ValueError(f"baseline {self.baseline} is not an arm{nearest(self.baseline, self.arms)}")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """The arms, the baseline first."""
+        return [self.baseline, *(name for name in self.arms if name != self.baseline)]
+
+    def recipe_of(self, arm: str) -> Recipe:
+        """The recipe of an arm, its epochs not yet those of the budget. Raises: UserError."""
+        chosen = self.set | self.arms[arm].set | {"name": arm}
+        return load_recipe(self.recipe, [_override(key, value) for key, value in chosen.items()])
+
+    def dump(self) -> str:
+        """The matrix as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def shipped_matrices() -> dict[str, str]:
+    """The matrices that come with dermlens: name → YAML text."""
+    folder = files("dermlens.studies") / "matrices"
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    return {
+        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
+        for entry in entries
+        if entry.name.endswith(".yaml")
+    }
+
+
+def load_matrix(name: str, overrides: Sequence[str] = ()) -> Matrix:
+    """Load a matrix.
+
+    Args:
+        name: a file, or the name of a matrix that ships with dermlens.
+        overrides: `section.key=value` for the recipe of all arms, such as where the weights are.
+
+    Raises:
+        UserError: no such matrix, not YAML, an unknown key, a wrong value, or an override of another form.
+    """
+    path = Path(name)
+    if path.is_file():
+        text = path.read_text(encoding="utf-8", errors="replace")
+    elif name in (shipped := shipped_matrices()):
+        text = shipped[name]
+    else:
+        raise UserError(f"matrix {name} is neither a file nor one of ours{nearest(name, shipped)}")
+    matrix = parse_matrix(text, f"matrix {name}")
+    extra = dict(_parted(override) for override in overrides)
+    return parse_matrix(matrix.model_copy(update={"set": matrix.set | extra}).dump(), f"matrix {name}")
+
+
+def parse_matrix(text: str, where: str) -> Matrix:
+    """Validate YAML text as a matrix; `where` names it in errors. Raises: UserError."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{where}: a matrix is a mapping with recipe, folds, images, baseline and arms")
+    try:
+        return Matrix.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the matrix"
+        if first["type"] == "extra_forbidden":
+            known = Arm.model_fields if "arms" in first["loc"] else Matrix.model_fields
+            raise UserError(f"{where}: {key} is not a key of a matrix{nearest(key, known)}") from error
+        raise UserError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def epoch_size(recipe: Recipe, found: Sorted) -> int:
+    """How many images an epoch of a training sees.
+
+    Args:
+        recipe: of one fold.
+        found: its images by role.
+
+    Raises:
+        UserError: the sampler names a class that is not there.
+    """
+    rows = rows_of("train", found.table, found.own, found.split)
+    position = {code: index for index, code in enumerate(recipe.data.classes)}
+    target_R = np.array([position[code] for code in found.table["dx"].iloc[rows]], dtype=np.int64)
+    lesion_R = found.table["lesion_id"].iloc[rows].tolist()
+    rng = np.random.default_rng(recipe.seed)
+    drawn = epoch_positions(recipe.imbalance.sampler, target_R, lesion_R, rng, recipe.data.classes)
+    if recipe.augment is not None and recipe.augment.offline_plan:
+        drawn = planned_epoch(target_R[drawn], rng)[0]
+    return len(drawn)
+
+
+def budgeted(recipe: Recipe, size: int, images: int) -> Recipe:
+    """A recipe with as many whole epochs, one at least, as bring its training next to a number of images."""
+    epochs = max(1, round(images / size))
+    return parse_recipe(recipe.dump(), f"recipe {recipe.name}", [f"train.epochs={epochs}"])
+
+
+def _checked(overrides: dict[str, Any], kept: Sequence[str], why: str) -> dict[str, Any]:
+    """Overrides, none of which is of the `kept` keys."""
+    for key in overrides:
+        if any(key == own or key.startswith(f"{own}.") for own in kept):
+            raise ValueError(f"{key} {why}")
+        if "." not in key and key != "seed":
+            raise ValueError(f"{key}: write it as section.key")
+    return overrides
+
+
+def _override(key: str, value: Any) -> str:
+    """A key and its value as `--set` takes them."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return f"{key}={text.removesuffix('...' + chr(10)).strip()}"
+
+
+def _parted(override: str) -> tuple[str, Any]:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override}: write it as section.key=value")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not YAML") from error

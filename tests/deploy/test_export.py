@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+
+from dermlens.data.views import ViewsConfig
+from dermlens.deploy.export import export_onnx
+from dermlens.deploy.network import OnnxNetwork
+from dermlens.deploy.predictor import Predictor
+from dermlens.errors import UserError
+from dermlens.models.document import read_document
+from dermlens.models.saved import load_model
+from dermlens.training.predict import logits_table
+
+from .conftest import SIZE, draw, save_tiny, sha256
+
+
+def test_a_folder_predicts_with_and_without_torch(exported):
+    names = {path.name for path in exported.iterdir()}
+    assert names == {"model.onnx", "model.json", "model.safetensors"}
+    document = read_document(exported / "model.json")
+    assert document.onnx.sha256 == sha256(exported / "model.onnx")
+    assert document.onnx.precision == "fp32"
+    assert 0 < document.onnx.largest_difference < 1e-4
+    assert load_model(exported).views == ViewsConfig(symmetries=4, sizes=(32, 64))
+
+
+def test_one_file_without_anything_beside_it(exported):
+    proto = onnx.load(exported / "model.onnx", load_external_data=False)
+    onnx.checker.check_model(proto, full_check=True)
+    assert all(not tensor.external_data for tensor in proto.graph.initializer)
+    assert [entry.name for entry in proto.graph.input] == ["image", "meta"]
+    assert [entry.name for entry in proto.graph.output] == ["logits", "features"]
+    image = proto.graph.input[0].type.tensor_type
+    assert image.elem_type == onnx.TensorProto.UINT8
+    assert [dim.dim_param or dim.dim_value for dim in image.shape.dim][1:] == ["side", "side", 3]
+
+
+@pytest.mark.parametrize("size", [32, 64, 96])
+@pytest.mark.parametrize("count", [1, 5])
+def test_it_is_the_network(exported, size, count):
+    saved = load_model(exported)
+    rng = np.random.default_rng(size)
+    x_BSSC = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    meta_BM = rng.normal(size=(count, saved.encoder.width)).astype(np.float32)
+    with torch.inference_mode():
+        expected_BC, found = saved.model(
+            torch.from_numpy(x_BSSC).permute(0, 3, 1, 2), torch.from_numpy(meta_BM)
+        )
+    network = OnnxNetwork((exported / "model.onnx").read_bytes(), "model.onnx")
+    logits_BC, features_BD = network(x_BSSC, meta_BM)
+    np.testing.assert_allclose(logits_BC, expected_BC.numpy(), atol=1e-4)
+    np.testing.assert_allclose(features_BD, found["features_BD"].numpy(), rtol=1e-4, atol=1e-3)
+    assert np.abs(logits_BC).max() > 0.1
+
+
+def test_views_are_averaged_alike_with_torch_and_with_onnx(exported, tmp_path):
+    """64-pixel PNGs at 64 pixels are neither cropped nor resized: only the networks differ."""
+    files = [draw(tmp_path / f"{name}.png", seed, (64, 64)) for seed, name in enumerate("abc")]
+    table = pd.DataFrame(
+        {
+            "image_id": ["a", "b", "c"],
+            "path": list(map(str, files)),
+            "age": [20.0, np.nan, 80.0],
+            "sex": ["male", "female", "unknown"],
+            "site": ["back", "unknown", "face"],
+        }
+    )
+    saved, opened = load_model(exported), Predictor.open(exported)
+    meta_NM = saved.encoder.encode(table["age"], table["sex"], table["site"])
+    seen = []
+    for views in (ViewsConfig(sizes=(64,)), ViewsConfig(symmetries=8, sizes=(64,))):
+        by_torch = logits_table(replace(saved, views=views), table, cache_root=tmp_path, device="cpu")
+        network = OnnxNetwork((exported / "model.onnx").read_bytes(), "model.onnx")
+        predictor = Predictor(opened.document.model_copy(update={"views": views}), network, {})
+        by_onnx = [predictor.outputs(file, meta_NM[row : row + 1])[0][0] for row, file in enumerate(files)]
+        np.testing.assert_allclose(by_onnx, by_torch.logits_NC, atol=1e-4)
+        seen.append(by_torch.logits_NC)
+    assert np.abs(seen[0] - seen[1]).max() > 1e-3, "the views must matter for this to show anything"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sizes"),
+    [
+        ({"pool": "flatten", "attention": "none", "metadata": "none", "cut": "paper"}, ()),
+        ({"metadata": "metablock", "gamma": True}, (64,)),
+        ({"backbone": "efficientnet_lite0", "metadata": "gessert", "form": "library"}, (96,)),
+    ],
+    ids=["flatten", "metablock", "lite0"],
+)
+def test_other_members_of_the_family(tmp_path, settings, sizes):
+    saved = save_tiny(tmp_path, decided=False, views=ViewsConfig(sizes=sizes), **settings)
+    assert export_onnx(saved, tmp_path / "model.onnx") < 1e-4
+
+
+@pytest.mark.usefixtures("no_export")
+def test_sizes_that_pad_otherwise_are_refused(exported, tmp_path):
+    saved = replace(load_model(exported), views=ViewsConfig(sizes=(32, 72)))
+    with pytest.raises(UserError, match="treats 32 and 72 pixels differently"):
+        export_onnx(saved, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_export")
+def test_an_export_that_is_not_the_network_is_our_mistake(exported, tmp_path):
+    saved = load_model(exported)
+    export_onnx(saved, tmp_path / "model.onnx")
+    with torch.no_grad():
+        saved.model.head.linear.bias[3] += 0.001
+    with pytest.raises(RuntimeError, match=r"logits are off by 0\.001"):
+        export_onnx(saved, tmp_path / "other.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_document_from_before_there_were_views_reads(exported, tmp_path):
+    document = json.loads((exported / "model.json").read_text())
+    del document["views"], document["onnx"]
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    read = read_document(tmp_path / "model.json")
+    assert (read.views, read.onnx, read.size) == (ViewsConfig(), None, SIZE)

@@ -1,0 +1,173 @@
+"""`dermlens predict` as a person uses it, rubbish included."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from dermlens.cli import main
+from dermlens.labels import CLASSES, DIAGNOSES
+
+
+@pytest.fixture
+def predict(exported, capsys, monkeypatch):
+    """Run the verb on the tiny model; its exit code, what it says, and what it complains of."""
+
+    def run(*words: object, model: object = exported) -> tuple[int, str, list[str]]:
+        monkeypatch.setattr("sys.argv", ["dermlens", "predict", *map(str, words), "--model", str(model)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err.splitlines()
+
+    return run
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_image_is_told_in_full(predict, lesions):
+    code, out, err = predict(lesions / "a.jpg", "--age", "55", "--sex", "male", "--site", "back")
+    assert (code, err) == (0, [])
+    said = " ".join(out.split())
+    for diagnosis in DIAGNOSES:
+        assert diagnosis.name in said
+    for words in (
+        "The decision rule names",
+        "in the set",
+        "The model does not abstain" if "does not" in said else "The model abstains:",
+        "The probabilities hold where the class shares are akiec 4 %",
+        "Research software, not a medical device",
+        "It has learnt nothing.",
+    ):
+        assert words in said
+
+
+def test_several_are_told_in_a_row_each(predict, lesions):
+    code, out, _ = predict(lesions)
+    assert code == 0
+    assert "Research software, not a medical device" in out
+    lines = [line for line in out.splitlines() if line.startswith("│")]
+    assert [line.split("│")[1].strip() for line in lines] == ["a", "b", "c", "d"]
+
+
+def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
+    table = tmp_path / "answers.csv"
+    code, out, err = predict(lesions, "--output", table, "--json")
+    assert (code, err) == (0, [])
+    rows, said = rows_of(table), json.loads(out)
+    assert list(rows[0]) == [
+        "image_id", "diagnosis", *(f"p_{code}" for code in CLASSES), "set", "abstain", "reason",
+    ]  # fmt: skip
+    assert [row["image_id"] for row in rows] == ["a", "b", "c", "d"]
+    for row, one in zip(rows, said["answers"], strict=True):
+        assert (row["image_id"], row["diagnosis"], row["reason"]) == (
+            one["image_id"],
+            one["diagnosis"],
+            one["reason"],
+        )
+        assert [float(row[f"p_{code}"]) for code in CLASSES] == pytest.approx(list(one["p"].values()))
+        assert sum(one["p"].values()) == pytest.approx(1)
+        assert row["set"].split("|") == one["set"]
+        assert one["diagnosis"] in one["set"]
+        assert row["abstain"] == ("yes" if one["abstain"] else "no")
+    assert "not a medical device" in said["limits"][0]
+    assert said["prior"]["nv"] == pytest.approx(0.65)
+    assert said["unreadable"] == {}
+
+
+def test_what_cannot_be_read_stops_nothing_else(predict, lesions, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name in ("a.jpg", "b.png"):
+        (folder / name).write_bytes((lesions / name).read_bytes())
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.png").write_text("no picture")
+    (folder / "cut.jpg").write_bytes((lesions / "a.jpg").read_bytes()[:-300])
+    code, _, err = predict(folder, folder / "absent.jpg", "--output", tmp_path / "answers.csv")
+    assert code == 2
+    assert [row["image_id"] for row in rows_of(tmp_path / "answers.csv")] == ["a", "b"]
+    assert len(err) == 4
+    for name in ("empty.jpg", "text.png", "cut.jpg", "absent.jpg"):
+        assert any(name in line and line.startswith("dermlens: ") for line in err)
+
+
+def test_no_readable_image_leaves_no_file(predict, tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"no")
+    code, _, err = predict(tmp_path / "x.jpg", "--output", tmp_path / "answers.csv")
+    assert code == 2
+    assert len(err) == 1
+    assert not (tmp_path / "answers.csv").exists()
+
+
+def test_a_table_says_who(predict, lesions, tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,age,sex,site\na,80,male,face\nb,,,\nc,,,knee\n")
+    code, out, err = predict(lesions, "--table", table, "--json")
+    assert code == 0
+    assert [line.partition(":")[0] for line in err] == ["dermlens", "dermlens"]
+    assert any("knee" in line for line in err)
+    assert any("no row for 1 of 4 images, d first" in line for line in err)
+    by_table = {one["image_id"]: one for one in json.loads(out)["answers"]}
+    options = ("--age", "80", "--sex", "male", "--site", "head/neck", "--json")
+    assert json.loads(predict(lesions / "a.jpg", *options)[1])["answers"] == [by_table["a"]]
+    assert json.loads(predict(lesions / "b.png", "--json")[1])["answers"] == [by_table["b"]]
+    assert json.loads(predict(lesions / "a.jpg", "--json")[1])["answers"] != [by_table["a"]]
+
+
+def test_priors(predict, lesions):
+    natural, equal, own = (
+        json.loads(predict(lesions / "a.jpg", "--json", "--prior", prior)[1])
+        for prior in ("natural", "equal", "{akiec: 1, bcc: 1, bkl: 1, df: 1, mel: 4, nv: 1, vasc: 1}")
+    )
+    assert equal["prior"] == pytest.approx(dict.fromkeys(CLASSES, 1 / 7))
+    assert own["prior"]["mel"] == pytest.approx(0.4)
+    p, q = equal["answers"][0]["p"], own["answers"][0]["p"]
+    assert q["mel"] / q["nv"] == pytest.approx(4 * p["mel"] / p["nv"])
+    assert natural["answers"][0]["p"] != equal["answers"][0]["p"]
+    assert natural["answers"][0]["diagnosis"] == own["answers"][0]["diagnosis"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--age", "400"), "--age: age is 400"),
+        (("--age", "old"), "--age: age is 'old'"),
+        (("--sex", "x"), "--sex: sex is 'x'"),
+        (("--site", "knee"), "--site 'knee' is not known"),
+        (("--table", "/nowhere.csv"), "/nowhere.csv"),
+        (("--table", "/nowhere.csv", "--age", "4"), "leave --age, --sex and --site out"),
+        (("--prior", "natrual"), "it is natural, equal, or a mapping"),
+        (("--prior", "{mel: [}"), "it is natural, equal, or a mapping"),
+        (("--prior", "{mle: 1}"), "mle is not a class; nearest: mel"),
+        (("--prior", "{mel: 1}"), "no share of akiec, bcc"),
+        (("--prior", "{mel: -1}"), "the share of mel is -1"),
+        (("--prior", "{mel: .nan}"), "the share of mel is nan"),
+        (("--prior", "{mel: yes}"), "the share of mel is True"),
+        (("--output", "/proc/nowhere/x.csv"), "/proc/nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_rubbish_gets_one_sentence_and_code_2(predict, lesions, options, sentence):
+    code, out, err = predict(lesions / "a.jpg", *options)
+    assert (code, out) == (2, "")
+    (line,) = err
+    assert line.startswith("dermlens: ")
+    assert sentence in line
+
+
+def test_no_model(predict, lesions, tmp_path):
+    code, _, (line,) = predict(lesions / "a.jpg", model=tmp_path / "nowhere")
+    assert code == 2
+    assert "model.json does not exist" in line
+
+
+def test_an_id_twice(predict, lesions):
+    code, _, (line,) = predict(lesions / "a.jpg", lesions / "a.jpg")
+    assert code == 2
+    assert "are both image a" in line

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from dermlens.data.colour_constancy import constant_colours
+from dermlens.data.crops import read_square
+from dermlens.data.images import ImageError
+from dermlens.deploy.predictor import Predictor, shipped_folder
+from dermlens.errors import UserError
+from dermlens.labels import CLASSES
+from dermlens.models.document import read_document
+
+from .conftest import DECISION, PRIOR, SIZE, draw
+
+
+@pytest.fixture(scope="module")
+def predictor(exported) -> Predictor:
+    return Predictor.open(exported)
+
+
+def softmax(scores):
+    e = np.exp(scores - scores.max())
+    return e / e.sum()
+
+
+def test_an_answer_by_hand(predictor, lesions):
+    """Temperature and bias, then offsets for the diagnosis, thresholds for the set: from the logits."""
+    for name in ("a.jpg", "b.png", "c.JPG"):
+        meta_1M = predictor._encoder.encode([40.0], ["female"], ["back"])
+        logits_C = predictor.outputs(lesions / name, meta_1M)[0][0]
+        (one,) = predictor.predict([lesions / name], [40.0], ["female"], ["back"])
+        p_C = softmax(logits_C / 1.5 + np.array(DECISION.scaling.bias))
+        np.testing.assert_allclose(list(one.p.values()), p_C, rtol=1e-9)
+        assert list(one.p) == list(CLASSES)
+        named = int(np.argmax(np.log(p_C) + np.array(DECISION.rule.offsets)))
+        assert one.diagnosis == CLASSES[named]
+        inside = softmax(logits_C) >= np.array(DECISION.sets.thresholds)
+        inside[named] = True
+        assert one.set == tuple(np.array(CLASSES)[inside])
+        assert one.abstain == bool(one.reason)
+        energy = -np.log(np.exp(logits_C).sum())
+        assert one.ood == pytest.approx(energy)
+
+
+def test_bytes_files_order_and_company_do_not_matter(predictor, lesions):
+    files = [lesions / "a.jpg", lesions / "b.png", lesions / "more" / "d.jpeg"]
+    together = predictor.predict(files)
+    assert together == predictor.predict([file.read_bytes() for file in files])
+    assert together[::-1] == predictor.predict(files[::-1])
+    assert together == [predictor.predict([file])[0] for file in files]
+    assert len({one.p["mel"] for one in together}) == 3, "three images must not look alike to the network"
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda file: predictor.predict([file])[0], files * 3)) == together * 3
+
+
+def test_metadata_reaches_the_network_and_what_is_missing_is_missing(predictor, lesions):
+    image = lesions / "a.jpg"
+    (without,) = predictor.predict([image])
+    (empty,) = predictor.predict([image], [float("nan")], ["unknown"], [None])
+    (known,) = predictor.predict([image], [80.0], ["male"], ["face"])
+    assert without == empty
+    assert known.p["mel"] != pytest.approx(without.p["mel"], rel=1e-3)
+    (isic,) = predictor.predict([image], [80.0], ["male"], ["head/neck"])
+    assert isic == known
+
+
+def test_a_prior_changes_probabilities_alone(predictor, lesions):
+    """p' ∝ p · given / stated, by Bayes' rule."""
+    (stated,) = predictor.predict([lesions / "a.jpg"])
+    (same,) = predictor.predict([lesions / "a.jpg"], prior=[100 * share for share in PRIOR])
+    (equal,) = predictor.predict([lesions / "a.jpg"], prior=[1] * 7)
+    assert same.p == pytest.approx(stated.p)
+    expected = np.array(list(stated.p.values())) / np.array(PRIOR)
+    np.testing.assert_allclose(list(equal.p.values()), expected / expected.sum(), rtol=1e-9)
+    assert (equal.diagnosis, equal.set, equal.abstain) == (stated.diagnosis, stated.set, stated.abstain)
+
+
+def test_no_decision_is_softmax_and_its_highest_class(exported, lesions, tmp_path):
+    shutil.copytree(exported, tmp_path / "model")
+    edit(tmp_path / "model", decision=None)
+    plain = Predictor.open(tmp_path / "model")
+    logits_1C, _ = plain.outputs(lesions / "a.jpg", plain._encoder.encode([None], [None], [None]))
+    (one,) = plain.predict([lesions / "a.jpg"])
+    np.testing.assert_allclose(list(one.p.values()), softmax(logits_1C[0]), rtol=1e-9)
+    assert one.diagnosis == max(one.p, key=one.p.get)
+    assert (one.set, one.ood, one.abstain, one.reason) == ((one.diagnosis,), None, False, "")
+    with pytest.raises(UserError, match="does not say for which class shares"):
+        plain.predict([lesions / "a.jpg"], prior=[1] * 7)
+
+
+def test_the_light_is_taken_out_where_training_took_it_out(predictor, exported, lesions, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    edit(folder, colour_constancy="shades_of_gray", views={})
+    white = Predictor.open(folder)
+    meta_1M = white._encoder.encode([None], [None], [None])
+    for name in ("a.jpg", "b.png"):
+        square = constant_colours(read_square(lesions / name, SIZE, "center"), "shades_of_gray")
+        logits_1C, _ = white._network(square[None], meta_1M)
+        np.testing.assert_array_equal(white.outputs(lesions / name, meta_1M)[0], logits_1C)
+        assert not np.array_equal(square, read_square(lesions / name, SIZE, "center"))
+
+
+def edit(folder, **changes):
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def other_onnx(folder):
+    (folder / "model.onnx").write_bytes(b"not a network")
+
+
+def blessed_onnx(folder):
+    import hashlib
+
+    other_onnx(folder)
+    onnx = json.loads((folder / "model.json").read_text())["onnx"]
+    edit(folder, onnx=onnx | {"sha256": hashlib.sha256(b"not a network").hexdigest()})
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lambda d: (d / "model.json").unlink(), r"model\.json does not exist"),
+        (lambda d: (d / "model.onnx").unlink(), r"has no model\.onnx, which predicts: `dermlens export"),
+        (lambda d: edit(d, onnx=None), r"has no model\.onnx"),
+        (other_onnx, r"model\.onnx is not the file that model\.json"),
+        (blessed_onnx, r"is not an ONNX network that can be run"),
+        (lambda d: (d / "model.json").write_text("[]"), "does not describe a dermlens model"),
+        (lambda d: edit(d, views={"symmetries": 3}), r"views\.symmetries"),
+        (lambda d: edit(d, classes=["a", "b"]), "not of these classes"),
+    ],
+    ids=["no json", "no onnx", "no entry", "other onnx", "no network", "a list", "views", "classes"],
+)
+def test_a_harmed_folder_is_refused(exported, tmp_path, harm, sentence):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    harm(folder)
+    with pytest.raises(UserError, match=sentence):
+        Predictor.open(folder)
+
+
+def test_an_image_that_is_none_and_a_wrong_number_of_patients(predictor, lesions, tmp_path):
+    with pytest.raises(ImageError, match="not a JPEG"):
+        predictor.predict([b"rubbish"])
+    with pytest.raises(ImageError, match=r"nowhere\.jpg"):
+        predictor.predict([tmp_path / "nowhere.jpg"])
+    with pytest.raises(UserError, match="ages are 0 to 120"):
+        predictor.predict([lesions / "a.jpg"], [400.0])
+    with pytest.raises(ValueError, match="argument"):
+        predictor.predict([lesions / "a.jpg"], [40.0, 50.0])
+
+
+def test_a_phone_held_sideways_sees_the_same_lesion(predictor, tmp_path):
+    """EXIF orientation 6 is a quarter turn; the eight views are not asked to undo it."""
+    from PIL import Image
+
+    upright = draw(tmp_path / "upright.png", 5, (64, 48))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(upright) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.tiff", exif=exif)
+    assert predictor.predict([upright]) == predictor.predict([tmp_path / "turned.tiff"])
+
+
+def test_it_needs_neither_torch_nor_pandas(exported, lesions):
+    program = (
+        "import sys\n"
+        "sys.modules |= dict.fromkeys(['torch', 'pandas', 'sklearn', 'matplotlib', 'timm', 'simplejpeg'])\n"
+        "from pathlib import Path\n"
+        "from dermlens.deploy.predictor import Predictor\n"
+        f"predictor = Predictor.open(Path({str(exported)!r}))\n"
+        f"print(predictor.predict([Path({str(lesions / 'b.png')!r})])[0].diagnosis)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == Predictor.open(exported).predict([lesions / "b.png"])[0].diagnosis
+
+
+def test_the_shipped_model_answers(lesions):
+    try:
+        folder = shipped_folder()
+    except UserError:
+        pytest.skip("this tree ships no model yet (src/dermlens/shipped/)")
+    for name in ("model.onnx", "model.safetensors"):
+        assert (folder / name).stat().st_size <= 16 * 2**20
+    assert {"LICENSE", "MODEL_CARD.md"} <= {path.name for path in folder.iterdir()}
+    (one,) = Predictor.open().predict([lesions / "a.jpg"])
+    assert tuple(one.p) == CLASSES
+    assert sum(one.p.values()) == pytest.approx(1)
+    document = read_document(folder / "model.json")
+    assert document.decision is not None
+    assert document.onnx.limits

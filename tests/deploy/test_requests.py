@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
+from dermlens.errors import UserError
+
+
+def test_folders_files_and_their_ids(lesions, tmp_path):
+    found = find_images([lesions, tmp_path / "e.jpeg", tmp_path / "no suffix"])
+    assert list(found) == ["a", "b", "c", "d", "e", "no suffix"]
+    assert found["d"] == lesions / "more" / "d.jpeg"
+
+
+def test_two_files_of_one_id_are_refused(lesions):
+    with pytest.raises(UserError, match=r"a\.jpg and .*a\.jpg are both image a"):
+        find_images([lesions, lesions / "a.jpg"])
+    with pytest.raises(UserError, match="are both image a"):
+        find_images([lesions / "a.jpg", lesions / "a.png"])
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(UserError, match="holds no images"):
+        find_images([tmp_path])
+
+
+@pytest.mark.parametrize("name", [b"a\nb.jpg", b"\xff.jpg", b"a\x1b[31m.jpg"])
+def test_names_that_no_table_can_hold(tmp_path, name):
+    with pytest.raises(UserError, match="cannot be printed"):
+        find_images([tmp_path / os.fsdecode(name)])
+
+
+def written(path, text, encoding="utf-8"):
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def test_holes_are_missing_values(tmp_path):
+    table = written(
+        tmp_path / "t.csv",
+        "image_id,age,sex,site\na,40,female,back\nb,,,\nc,NaN,unknown,unknown\n"
+        "d,0,M,head/neck\ne.jpg,85.5,F,Lower Extremity\n",
+    )
+    patients, doubts = read_patients(table)
+    assert patients == {
+        "a": Patient(40.0, "female", "back"),
+        "b": Patient(),
+        "c": Patient(),
+        "d": Patient(0.0, "male", "head/neck"),
+        "e": Patient(85.5, "female", "Lower Extremity"),
+    }
+    assert doubts == []
+
+
+@pytest.mark.parametrize(
+    "text", ["image_id;sex\na;male\n", "\ufeffimage_id,sex\na,male\n", "sex\timage_id\nmale\ta\n"]
+)
+def test_other_spreadsheets(tmp_path, text):
+    assert read_patients(written(tmp_path / "t.csv", text))[0] == {"a": Patient(None, "male", "unknown")}
+
+
+def test_an_unknown_site_is_said(tmp_path):
+    patients, doubts = read_patients(written(tmp_path / "t.csv", "image_id,site\na,knee\nb,knee\nc,back\n"))
+    assert len(patients) == 3
+    (doubt,) = doubts
+    assert "site 'knee' is not known and counts as missing (2 images)" in doubt
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "is empty"),
+        ("image_id,age\n", "a header and no rows"),
+        ("age\n40\n", "no column 'image_id'"),
+        ("image_id,localization\na,back\n", "column 'localization'.*image_id, age, sex, site"),
+        ("image_id,age,\na,40,\n", "column ''"),
+        ("image_id,age\na,40\na,41\n", r"row 3: image a stands in an earlier row"),
+        ("image_id,age\na,40\na.jpg,41\n", r"row 3: image a stands in an earlier row"),
+        ("image_id,age\n,40\n", "row 2: no image id"),
+        ("image_id,age\na,400\n", r"row 2: age is 400; ages are 0 to 120"),
+        ("image_id,age\na,-1\n", "row 2: age is -1"),
+        ("image_id,age\na,inf\n", "row 2: age is inf"),
+        ("image_id,age\na,old\n", "row 2: age is 'old'"),
+        ("image_id,sex\na,woman\n", "row 2: sex is 'woman'"),
+        ("image_id,age\na,40,50\n", "row 2: 3 cells under 2 columns"),
+    ],
+)
+def test_rubbish_in_a_table(tmp_path, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        read_patients(written(tmp_path / "t.csv", text))
+
+
+def test_no_table_and_no_text(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.csv"):
+        read_patients(tmp_path / "nowhere.csv")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_patients(written(tmp_path / "t.csv", "image_id,site\na,Rücken\n", "latin-1"))
+
+
+def test_options():
+    assert one_patient(None, None, None) == Patient()
+    assert one_patient("40", "F", "palms/soles") == Patient(40.0, "female", "palms/soles")
+    for words, sentence in (
+        (("400", None, None), "--age: age is 400"),
+        (("young", None, None), "--age: age is 'young'"),
+        ((None, "x", None), "--sex: sex is 'x'"),
+        ((None, None, "bak"), "--site 'bak' is not known"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            one_patient(*words)
+
+
+def test_images_without_a_row(tmp_path):
+    assert strangers(["a", "b"], ["a", "b", "c"], tmp_path) == []
+    assert "no row for 1 of 2 images, b first" in strangers(["a", "b"], ["a"], tmp_path)[0]
+    with pytest.raises(UserError, match="no row for any of the images"):
+        strangers(["a", "b"], ["c"], tmp_path)

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermlens.data.synthetic import write_synthetic
+from dermlens.decision.columns import ANSWERED
+from dermlens.decision.ood import Kind
+from dermlens.decision.probabilities import log_softmax, scaled
+from dermlens.errors import UserError
+from dermlens.evaluation.calibrate import calibrate_run, run_outputs
+from dermlens.evaluation.evaluate import evaluate_run
+from dermlens.evaluation.far_ood import far_ood
+from dermlens.evaluation.near_ood import near_ood
+from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.evaluation.report.card import write_card
+from dermlens.evaluation.strangers import write_photographs
+from dermlens.models.saved import load_model
+from dermlens.recipe import Recipe, parse_recipe
+from dermlens.runs import Run
+from dermlens.training.fit import fit
+from dermlens.training.predict import predict_table
+
+SMALL = """
+name: small
+data: {size: 48, metadata: none}
+split: {protocol: grouped, selection: 0.25, calibration: 0.25, test: 0.1}
+model: {backbone: mobilenet_v3_small, pool: gap, heads: 2, metadata: none}
+train: {epochs: 1, batch_size: 16}
+evaluation: {bootstrap: 10}
+"""
+
+
+@pytest.fixture(scope="module")
+def small() -> Recipe:
+    return parse_recipe(SMALL, "small")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_synthetic(tmp_path_factory.mktemp("small") / "data", lesions=80, seed=0, size=(48, 64))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def trained(small, pictures, cache, tmp_path_factory) -> Run:
+    return fit(small, pictures, out=tmp_path_factory.mktemp("run") / "small", device="cpu", cache=cache)
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Run:
+    return Run(shutil.copytree(trained.path, tmp_path / "small"))
+
+
+@pytest.mark.parametrize("ood", ["mahalanobis", "energy"])
+def test_a_run_gets_a_decision(run: Run, cache: Path, pictures: Path, ood: Kind):
+    before = read_predictions(run.predictions_file)
+    metrics_before = evaluate_run(run)
+    document = calibrate_run(run, ood=ood, device="cpu", cache=cache)
+    saved = load_model(run.path)
+    assert saved.decision == document
+    assert (run.path / "decision.npz").is_file() == (ood != "energy")
+    assert not run.metrics_file.exists()  # of the model before
+    after = read_predictions(run.predictions_file)
+    assert set(ANSWERED) <= set(after.columns)
+    assert sorted(after["image_id"]) == sorted(before["image_id"])
+    # probabilities are those of the network, scaled, row by row
+    outputs = run_outputs(run, saved, ["selection"], device="cpu", cache=cache)["selection"]
+    of_role = after.set_index("image_id").loc[list(outputs.images)]
+    p_NC = of_role[[f"p_{code}" for code in document.classes]].to_numpy()
+    np.testing.assert_allclose(p_NC, np.exp(scaled(outputs.labelled.logits_NC, document.scaling)), atol=1e-8)
+    unscaled_NC = before.set_index("image_id").loc[list(outputs.images), [f"p_{c}" for c in document.classes]]
+    np.testing.assert_allclose(unscaled_NC, np.exp(log_softmax(outputs.labelled.logits_NC)), atol=1e-7)
+    # and metrics follow
+    metrics = evaluate_run(run)
+    assert (metrics_before["decision"], metrics["decision"]) == ("argmax", "rule")
+    assert "answers" in metrics["roles"]["calibration"]
+    assert any(said.startswith("selection: the decision rule was fixed") for said in metrics["warnings"])
+    assert any(said.startswith("calibration: probabilities, sets") for said in metrics["warnings"])
+    write_card(run)
+    assert "of the diagnosis" in (run.path / "model_card.md").read_text(encoding="utf-8")
+
+
+def test_the_test_role_is_predicted_anew_and_answered(run: Run, cache: Path, tmp_path: Path):
+    ledger = tmp_path / "ledger.csv"
+    evaluate_run(run, open_test=True, ledger=ledger, cache=cache, device="cpu")
+    calibrate_run(run, device="cpu", cache=cache)
+    assert "test" not in set(read_predictions(run.predictions_file)["role"])
+    metrics = evaluate_run(run, open_test=True, ledger=ledger, cache=cache, device="cpu")
+    assert "answers" in metrics["roles"]["test"]
+    assert len(ledger.read_text().splitlines()) == 3
+
+
+def test_calibrating_twice_changes_nothing(run: Run, cache: Path):
+    one = calibrate_run(run, device="cpu", cache=cache)
+    first = read_predictions(run.predictions_file)
+    assert calibrate_run(run, device="cpu", cache=cache) == one
+    pd.testing.assert_frame_equal(read_predictions(run.predictions_file), first)
+
+
+def test_prediction_answers_as_calibration_did(run: Run, cache: Path, pictures: Path):
+    from dermlens.data.table import read_table
+
+    calibrate_run(run, device="cpu", cache=cache)
+    stored = read_predictions(run.predictions_file).set_index("image_id")
+    table = read_table(pictures)
+    table = table[table["image_id"].isin(stored.index)].reset_index(drop=True)
+    frame = predict_table(load_model(run.path), table, cache_root=cache, device="cpu").set_index("image_id")
+    for name in ("diagnosis", "set", "abstain", "reason"):
+        assert frame[name].tolist() == stored.loc[frame.index, name].tolist()
+    np.testing.assert_allclose(frame["ood"], stored.loc[frame.index, "ood"], rtol=1e-4)
+
+
+def test_predictions_of_another_decision_are_refused(run: Run, cache: Path, tmp_path: Path):
+    plain = read_predictions(run.predictions_file)
+    calibrate_run(run, device="cpu", cache=cache)
+    write_predictions(run.predictions_file, plain)
+    with pytest.raises(UserError, match="do not hold the same decision"):
+        evaluate_run(run, open_test=True, ledger=tmp_path / "ledger.csv", cache=cache, device="cpu")
+
+
+def test_a_split_without_the_roles(run: Run, cache: Path):
+    text = run.split_file.read_text().replace(",calibration\n", ",train\n")
+    run.split_file.write_text(text)
+    with pytest.raises(UserError, match="has no calibration role"):
+        calibrate_run(run, device="cpu", cache=cache)
+
+
+def test_photographs_are_strangers(trained: Run, cache: Path, tmp_path: Path):
+    """Of this network nothing can be asked but that the table is whole and the sets are told apart."""
+    photographs = write_photographs(tmp_path / "photographs", pieces=2)
+    sets = {"photographs": photographs, "one": photographs.head(1)}
+    found = far_ood(trained, sets, tmp_path / "far.csv", device="cpu", cache=cache)
+    assert len(found) == 6
+    assert found.groupby("set")["images"].first().to_dict() == {"one": 1, "photographs": len(photographs)}
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "far.csv"), found, rtol=1e-5, check_dtype=False)
+
+
+def test_a_class_left_out_is_a_stranger(small: Recipe, pictures: Path, cache: Path, tmp_path: Path):
+    found = near_ood(small, pictures, tmp_path / "near", classes=["mel"], device="cpu", cache=cache)
+    assert list(found["score"]) == ["energy", "mahalanobis", "knn"]
+    assert set(found["set"]) == {"mel"}
+    assert found["auroc"].between(0, 1).all()
+    inner = Run(tmp_path / "near" / "without-mel")
+    saved = load_model(inner.path)
+    assert "mel" not in saved.classes
+    assert len(saved.classes) == 6
+    assert "mel" not in set(read_predictions(inner.predictions_file)["target"])
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "near" / "near_ood.csv"), found, rtol=1e-5)
+    written = inner.record_file.stat().st_mtime_ns
+    near_ood(small, pictures, tmp_path / "near", classes=["mel"], device="cpu", cache=cache)
+    assert inner.record_file.stat().st_mtime_ns == written  # not trained again
+    with pytest.raises(UserError, match="class mela is not one of the recipe's; nearest: mel"):
+        near_ood(small, pictures, tmp_path / "near", classes=["mela"], device="cpu", cache=cache)
+
+
+def test_no_image_of_the_test_role_is_looked_at(small, pictures, cache, tmp_path, monkeypatch):
+    """Neither as familiar nor as a stranger."""
+    from dermlens.data.split import resolve_split
+    from dermlens.data.table import read_table
+    from dermlens.evaluation import calibrate
+    from dermlens.evaluation import near_ood as module
+
+    seen: set[str] = set()
+
+    def watch(saved, table, **options):
+        seen.update(table["image_id"])
+        return label(saved, table, **options)
+
+    label = calibrate.label_outputs
+    monkeypatch.setattr(calibrate, "label_outputs", watch)
+    monkeypatch.setattr(module, "label_outputs", watch)
+    near_ood(small, pictures, tmp_path / "near", classes=["nv"], device="cpu", cache=cache)
+    split = resolve_split(read_table(pictures), small.split)
+    assert seen
+    assert not seen & set(split.ids("test"))

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from dermlens.errors import UserError
+from dermlens.studies.ablation import ablate, publish, rescore, score_folder
+from dermlens.studies.arm_files import read_tables, write_arm
+from dermlens.studies.matrix import parse_matrix
+from dermlens.studies.out_of_fold import read_out_of_fold
+
+from .conftest import TINY
+
+MATRIX = """
+name: tiny
+about: Whether anything runs.
+recipe: RECIPE
+set: {data.size: 48}
+folds: 2
+images: 100
+baseline: plain
+arms:
+  focal: {tests: Easy examples fade., set: {imbalance.loss: {kind: focal}}}
+  plain: {tests: Nothing., set: {imbalance.weights: none}}
+"""
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory):
+    file = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    file.write_text(TINY)
+    return parse_matrix(MATRIX.replace("RECIPE", str(file)), "here")
+
+
+@pytest.fixture(scope="module")
+def done(matrix, data, cache, tmp_path_factory):
+    """A whole ablation; tests read it and write nothing."""
+    out = tmp_path_factory.mktemp("ablation") / "out"
+    ablate(matrix, data, out, device="cpu", cache=cache)
+    return out
+
+
+@pytest.fixture
+def copy(done, tmp_path):
+    """The part that is published, to write to."""
+    publish(done, tmp_path / "published")
+    return tmp_path / "published"
+
+
+def test_all_arms_are_on_the_same_folds_and_within_the_budget(done):
+    folds = {
+        arm: read_out_of_fold(done / "arms" / arm / "predictions.csv").set_index("image_id")["fold"]
+        for arm in ("plain", "focal")
+    }
+    pd.testing.assert_series_equal(folds["plain"], folds["focal"])
+    record = json.loads((done / "ablation.json").read_text())
+    train = (folds["plain"] != 0).sum()  # of the first fold
+    for arm in record["arms"].values():
+        assert arm["images_seen"] == arm["epochs"] * train
+        assert abs(arm["images_seen"] - 100) <= train / 2
+    assert record["images"] == len(folds["plain"])
+    assert record["missing"] == []
+
+
+def test_the_table_is_of_the_predictions(done):
+    """Five digits are kept, and the table is computed from them."""
+    table = pd.read_csv(done / "ablation.csv").set_index(["arm", "decision", "metric"])
+    p = [f"p_{code}" for code in ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")]
+    for arm in ("plain", "focal"):
+        found = read_out_of_fold(done / "arms" / arm / "predictions.csv")
+        right = found[p].idxmax(axis=1).str.removeprefix("p_") == found["target"]
+        assert table.loc[(arm, "argmax", "accuracy"), "value"] == pytest.approx(right.mean(), abs=1e-5)
+    assert list(table.index.unique("arm")) == ["plain", "focal"]
+
+
+def test_rescoring_what_is_published_gives_the_same_bytes(done, copy):
+    names = ("ablation.csv", "README.md", "differences.png")
+    for name in names:
+        (copy / name).unlink()
+    rescore(copy)
+    for name in names:
+        assert (copy / name).read_bytes() == (done / name).read_bytes()
+
+
+def test_rescoring_sees_what_the_predictions_say(done, copy):
+    tables = read_tables(copy, ["focal"])
+    columns = [name for name in tables["focal"] if name.startswith("p_")]
+    turned = tables["focal"].copy()
+    turned[columns] = turned[columns[::-1]].to_numpy()
+    write_arm(copy, "focal", turned)
+    before, after = score_folder(done), score_folder(copy)
+    assert not before.equals(after)
+    pd.testing.assert_frame_equal(before[before["arm"] == "plain"], after[after["arm"] == "plain"])
+
+
+def test_nothing_published_shows_a_patient_or_a_machine(copy):
+    files = {path.name for path in copy.rglob("*") if path.is_file()}
+    assert files == {
+        "ablation.json", "images.csv.gz", "ablation.csv", "README.md", "differences.png",
+        "plain.csv.gz", "focal.csv.gz",
+    }  # fmt: skip
+    for name in ("ablation.json", "README.md"):
+        assert str(copy.anchor + "tmp") not in (copy / name).read_text()
+    assert '"/' not in (copy / "ablation.json").read_text()
+
+
+def test_the_page_has_every_arm_its_question_and_the_command(done):
+    page = (done / "README.md").read_text()
+    assert "# Ablation: tiny" in page
+    assert "| focal | Easy examples fade. | `imbalance.loss={kind: focal}` | 2 |" in page
+    assert "Difference to `plain`" in page
+    assert "dermlens ablate tiny --data DIR --out OUT --set 'data.size=48'" in page
+    value = pd.read_csv(done / "ablation.csv").query("arm == 'focal' and metric == 'mean_recall'").iloc[0]
+    assert f"| focal | {value['value']:.3f} [" in page
+
+
+def test_by_arm_and_interrupted_it_ends_the_same(matrix, data, cache, done, tmp_path, stop_at):
+    out, options = tmp_path / "out", {"device": "cpu", "cache": cache}
+    table = ablate(matrix, data, out, only=["plain"], **options)
+    assert set(table["arm"]) == {"plain"}
+    assert "Not trained yet, so not in the tables: focal" in (out / "README.md").read_text()
+    with stop_at(2), pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        ablate(matrix, data, out, **options)
+    table = ablate(matrix, data, out, **options)
+    pd.testing.assert_frame_equal(table, score_folder(done), check_exact=True)
+    assert (out / "ablation.csv").read_bytes() == (done / "ablation.csv").read_bytes()
+
+
+def test_there_is_no_table_without_the_baseline(matrix, data, done, tmp_path):
+    shutil.copytree(done / "arms" / "focal", tmp_path / "out" / "arms" / "focal")
+    shutil.copyfile(done / "matrix.yaml", tmp_path / "out" / "matrix.yaml")
+    assert ablate(matrix, data, tmp_path / "out", only=["focal"], device="cpu") is None
+    assert not (tmp_path / "out" / "ablation.csv").exists()
+
+
+def test_refusals(matrix, data, done, copy, tmp_path):
+    with pytest.raises(UserError, match="arm focus is none of the matrix tiny; nearest: focal"):
+        ablate(matrix, data, tmp_path / "new", only=["focus"])
+    with pytest.raises(UserError, match="is of another matrix"):
+        ablate(matrix.model_copy(update={"images": 300}), data, done)
+    with pytest.raises(UserError, match="is not empty and no ablation"):
+        ablate(matrix, data, copy)
+    with pytest.raises(UserError, match=r"has no ablation\.json"):
+        rescore(tmp_path)
+    broken = parse_matrix(MATRIX.replace("kind: focal", "kind: vocal"), "here")
+    with pytest.raises(UserError):
+        ablate(broken, data, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["images.csv.gz", "predictions/focal.csv.gz"])
+def test_damaged_predictions_are_refused(name, copy, done):
+    whole = (copy / name).read_bytes()
+    (copy / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="is not a compressed CSV table"):
+        rescore(copy)
+    (copy / name).unlink()
+    with pytest.raises(UserError, match="does not exist"):
+        rescore(copy)
+    shutil.copyfile(done / name, copy / name)
+    table = pd.read_csv(copy / name)
+    table.iloc[1:].to_csv(copy / name, index=False)
+    with pytest.raises(UserError, match="is not of the images of"):
+        rescore(copy)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+from dermlens.data.split import make_split
+from dermlens.data.table import read_configured
+from dermlens.errors import UserError
+from dermlens.evaluation.predictions import arrays, read_predictions
+from dermlens.labels import CLASSES
+from dermlens.recipe import load_recipe
+from dermlens.studies.crossfit import crossfit
+from dermlens.studies.ensemble import soft_labels
+from dermlens.studies.out_of_fold import read_out_of_fold
+
+
+@pytest.fixture
+def record(whole):
+    return json.loads((whole / "crossfit.json").read_text())
+
+
+@pytest.fixture
+def merged(whole):
+    return read_out_of_fold(whole / "predictions.csv")
+
+
+def test_every_image_but_those_of_test_is_scored_once(whole, merged, data, recipe):
+    table = read_configured(data, recipe().data)
+    test = make_split(table, recipe().split).ids("test")
+    assert len(test) > 5
+    assert sorted([*merged["image_id"], *test]) == sorted(table["image_id"])
+    truth = table.set_index("image_id")["dx"]
+    assert (merged.set_index("image_id")["target"] == truth[merged["image_id"]]).all()
+
+
+def test_no_lesion_is_in_two_folds(merged):
+    assert sorted(merged["fold"].unique()) == [0, 1, 2]
+    assert len(merged[["lesion_id", "fold"]].drop_duplicates()) == merged["lesion_id"].nunique()
+
+
+def test_a_fold_trains_on_what_it_is_not_scored_on(whole, merged):
+    for fold in range(3):
+        roles = pd.read_csv(whole / f"fold-{fold}" / "split.csv", comment="#").set_index("image_id")["role"]
+        scored = merged.loc[merged["fold"] == fold, "image_id"]
+        assert set(scored) == set(roles.index[roles == "selection"])
+        others = merged.loc[merged["fold"] != fold, "image_id"]
+        assert set(others) == set(roles.index[roles == "train"])
+
+
+def test_a_scored_fold_chooses_nothing(whole):
+    for fold in range(3):
+        train = load_recipe(str(whole / f"fold-{fold}" / "recipe.yaml")).train
+        assert (train.keep, train.monitor_role) == ("last", "none")
+        assert pd.read_csv(whole / f"fold-{fold}" / "history.csv")["val_loss"].isna().all()
+
+
+def test_scores_are_those_of_scikit_learn(record, merged):
+    target_N, p_NC = arrays(merged, CLASSES)
+    named_N = p_NC.argmax(axis=1)
+    scored = record["roles"]["out_of_fold"]
+    found = scored["decisions"]["argmax"]
+    recalls = metrics.recall_score(target_N, named_N, average=None)
+    assert [found["recall"][code]["value"] for code in CLASSES] == pytest.approx(recalls)
+    assert found["mean_recall"]["value"] == pytest.approx(metrics.balanced_accuracy_score(target_N, named_N))
+    assert found["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(target_N, named_N))
+    p_NC = p_NC / p_NC.sum(axis=1, keepdims=True)
+    assert found["log_loss"]["value"] == pytest.approx(metrics.log_loss(target_N, p_NC), rel=1e-5)
+    assert found["macro_auc"]["value"] == pytest.approx(
+        metrics.roc_auc_score(target_N, p_NC, multi_class="ovr", average="macro")
+    )
+    assert scored["images"] == len(merged)
+    assert scored["support"] == merged["target"].value_counts().reindex(CLASSES).to_dict()
+    assert found["accuracy"]["low"] < found["accuracy"]["value"] < found["accuracy"]["high"]
+
+
+def test_the_record_says_how_it_was_made(record):
+    assert record["status"] == "completed"
+    assert record["missing"] == []
+    assert record["seconds"] == pytest.approx(
+        sum(fold["seconds"] for fold in record["folds"].values()), abs=0.2
+    )
+    assert record["seconds"] > 0
+    assert {"command", "git_commit", "machine", "versions", "seed", "table_sha256"} <= set(record)
+    assert record["split"]["folds"] == "3"
+    assert any("train.keep" in warning for warning in record["warnings"])
+
+
+def test_in_sittings_and_interrupted_it_ends_the_same(whole, recipe, data, cache, tmp_path, stop_at):
+    out, options = tmp_path / "crossfit", {"folds": 3, "device": "cpu", "cache": cache}
+    first = crossfit(recipe(), data, out, only=[2], **options)
+    assert (first["status"], first["missing"]) == ("partial", ["fold-0", "fold-1"])
+    assert "roles" not in first
+    assert not (out / "predictions.csv").exists()
+    with (
+        stop_at(2),
+        pytest.raises(KeyboardInterrupt, match="fold-1 was interrupted; the same command goes on"),
+    ):
+        crossfit(recipe(), data, out, **options)
+    assert json.loads((out / "fold-1" / "run.json").read_text())["status"] == "interrupted"
+    kept = (out / "fold-0" / "run.json").read_bytes()
+    facts = crossfit(recipe(), data, out, **options)
+    assert (out / "fold-0" / "run.json").read_bytes() == kept
+    assert (out / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    for fold in range(3):
+        model = f"fold-{fold}/model.safetensors"
+        assert (out / model).read_bytes() == (whole / model).read_bytes()
+    assert facts["roles"] == json.loads((whole / "crossfit.json").read_text())["roles"]
+
+
+def test_a_fold_that_was_killed_before_it_was_a_run_begins_anew(whole, recipe, data, cache, tmp_path):
+    out = tmp_path / "crossfit"
+    (out / "fold-0").mkdir(parents=True)
+    recipe().save(out / "recipe.yaml")
+    recipe().save(out / "fold-0" / "recipe.yaml")
+    crossfit(recipe(), data, out, folds=3, only=[0], device="cpu", cache=cache)
+    predictions = "fold-0/predictions.csv"
+    assert (out / predictions).read_bytes() == (whole / predictions).read_bytes()
+
+
+def test_a_student_is_said_to_have_heard_of_the_labels(whole, recipe, data, cache, tmp_path):
+    soft = tmp_path / "soft.csv"
+    soft_labels([whole], soft)
+    student = recipe("train.epochs=1", f"train.distillation={{soft_labels: {soft}}}")
+    facts = crossfit(student, data, tmp_path / "student", folds=3, only=[1], device="cpu", cache=cache)
+    assert any("flatter the student" in warning for warning in facts["warnings"])
+    told = read_predictions(tmp_path / "student" / "fold-1" / "predictions.csv")
+    assert len(told) > 10
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "sentence"),
+    [
+        (["train.early_stopping={}"], {}, "train.early_stopping looks at the images that a cross-fit scores"),
+        (["train.schedule={kind: plateau}"], {}, "train.schedule.kind plateau looks at"),
+        (["split.protocol=paper"], {}, "split.folds is for protocol grouped"),
+        ([], {"folds": 60}, "60 folds cannot be had"),
+        ([], {"only": [3]}, "fold 3 is none of 3: folds count from 0 to 2"),
+    ],
+)
+def test_what_cannot_be_crossfitted_is_refused(overrides, options, sentence, recipe, data, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        crossfit(recipe(*overrides), data, tmp_path / "out", **({"folds": 3} | options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_folders_contents_are_left_alone(whole, recipe, data, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="is not empty and no cross-fit"):
+        crossfit(recipe(), data, tmp_path, folds=3)
+    with pytest.raises(UserError, match="is of another recipe"):
+        crossfit(recipe("seed=1"), data, whole, folds=3)
+    with pytest.raises(UserError, match="another recipe or number of folds"):
+        crossfit(recipe(), data, whole, folds=2)
+
+
+def test_predictions_that_are_not_of_the_fold_are_refused(whole, recipe, data, tmp_path):
+    import shutil
+
+    out = shutil.copytree(whole, tmp_path / "copy")
+    file = out / "fold-1" / "predictions.csv"
+    table = read_predictions(file)
+    table[1:].to_csv(file, index=False)
+    with pytest.raises(
+        UserError, match=f"fold-1/predictions.csv is not of the {len(table)} images of its fold"
+    ):
+        crossfit(recipe(), data, out, folds=3)
+
+
+def test_probabilities_keep_their_digits(whole, merged):
+    of_fold = read_predictions(whole / "fold-2" / "predictions.csv").set_index("image_id")
+    there = merged[merged["fold"] == 2].set_index("image_id")
+    columns = [f"p_{code}" for code in CLASSES]
+    np.testing.assert_array_equal(there[columns], of_fold.loc[there.index, columns])

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import gmean
+
+from dermlens.errors import UserError
+from dermlens.evaluation.config import EvaluationConfig
+from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.labels import CLASSES
+from dermlens.studies.ensemble import ensemble, mean_of, soft_labels
+from dermlens.studies.out_of_fold import read_out_of_fold, write_out_of_fold
+from dermlens.studies.rules import of_one_kind
+from dermlens.training.distillation import read_soft_labels
+
+P = [f"p_{code}" for code in CLASSES]
+CONFIG = EvaluationConfig(bootstrap=20)
+
+
+@pytest.fixture(autouse=True)
+def quick_rules(monkeypatch):
+    """The rules have tests of their own."""
+    monkeypatch.setattr("dermlens.studies.scores.as_shipped", of_one_kind)
+
+
+@pytest.fixture
+def crossfits(predictions, tmp_path):
+    """Two cross-fits of the same images; the second in another order and in other folds."""
+    folders = []
+    for seed in (0, 1):
+        folder = tmp_path / f"crossfit-{seed}"
+        table = predictions(seed=seed)
+        write_out_of_fold(folder / "predictions.csv", table if seed == 0 else table[::-1].assign(fold=0))
+        folders.append(folder)
+    return folders
+
+
+def as_run(table, folder, **columns):
+    write_predictions(folder / "predictions.csv", table.assign(**columns))
+    return folder
+
+
+@pytest.mark.parametrize("mean", ["probabilities", "logs"])
+def test_the_mean_is_that_of_numpy_and_scipy(mean, crossfits, predictions, tmp_path):
+    facts = ensemble(crossfits, tmp_path / "out", mean=mean, config=CONFIG)
+    both = [predictions(seed=seed)[P].to_numpy() for seed in (0, 1)]
+    expected = np.mean(both, axis=0) if mean == "probabilities" else gmean(both, axis=0)
+    expected = expected / expected.sum(axis=1, keepdims=True)
+    found = read_out_of_fold(tmp_path / "out" / "predictions.csv")
+    np.testing.assert_allclose(found[P], expected, rtol=1e-7)
+    assert found["image_id"].tolist() == predictions()["image_id"].tolist()
+    assert found["fold"].tolist() == predictions()["fold"].tolist()
+    right = np.array(CLASSES)[expected.argmax(axis=1)] == predictions()["target"]
+    accuracy = facts["roles"]["out_of_fold"]["decisions"]["argmax"]["accuracy"]
+    assert accuracy["value"] == pytest.approx(right.mean())
+    assert json.loads((tmp_path / "out" / "ensemble.json").read_text()) == facts
+
+
+@given(
+    p=arrays(np.float64, (3, 4, 5), elements=st.floats(0, 1)), mean=st.sampled_from(["probabilities", "logs"])
+)
+def test_a_mean_is_a_distribution_and_of_equals_it_is_them(p, mean):
+    p_MNC = (p + 1e-3) / (p + 1e-3).sum(axis=2, keepdims=True)
+    found = mean_of(p_MNC, mean)
+    assert (found >= 0).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    np.testing.assert_allclose(mean_of(np.stack([p_MNC[0]] * 3), mean), p_MNC[0], rtol=1e-9)
+    np.testing.assert_allclose(mean_of(p_MNC[::-1], mean), found)
+
+
+def test_runs_are_averaged_role_by_role_and_a_sealed_test_is_left_out(predictions, tmp_path):
+    table = predictions().drop(columns="fold")
+    roles = np.array(["selection", "calibration", "test"])[np.arange(len(table)) // 2 % 3]
+    runs = [as_run(predictions(seed=seed), tmp_path / str(seed), role=roles) for seed in (0, 1)]
+    facts = ensemble(runs, tmp_path / "out", config=CONFIG)
+    assert set(facts["roles"]) == {"selection", "calibration"}
+    written = read_predictions(tmp_path / "out" / "predictions.csv")
+    assert set(written["role"]) == {"selection", "calibration"}
+    assert len(written) == (roles != "test").sum()
+
+
+def test_an_ensemble_can_be_a_member(crossfits, tmp_path):
+    ensemble(crossfits, tmp_path / "both", config=CONFIG)
+    ensemble([tmp_path / "both", tmp_path / "both"], tmp_path / "again", config=CONFIG)
+    first, again = (read_out_of_fold(tmp_path / name / "predictions.csv") for name in ("both", "again"))
+    np.testing.assert_allclose(first[P], again[P], rtol=1e-8)
+
+
+def test_soft_labels_are_what_training_reads(crossfits, predictions, tmp_path):
+    soft_labels(crossfits, tmp_path / "soft.csv")
+    images = predictions()["image_id"]
+    read = read_soft_labels(tmp_path / "soft.csv", pd.Series([*images, "unknown"]), CLASSES)
+    expected = (predictions(seed=0)[P].to_numpy() + predictions(seed=1)[P].to_numpy()) / 2
+    np.testing.assert_allclose(read[:-1], expected, rtol=1e-5)
+    assert read[-1].sum() == 0
+
+
+def test_refusals(crossfits, predictions, tmp_path):
+    one = crossfits[0]
+    with pytest.raises(UserError, match="needs two members"):
+        ensemble([one], tmp_path / "out")
+    with pytest.raises(UserError, match="is not empty"):
+        ensemble(crossfits, one)
+    with pytest.raises(UserError, match=r"has no predictions\.csv"):
+        ensemble([one, tmp_path / "nowhere"], tmp_path / "out")
+    table = predictions()
+    run = as_run(table, tmp_path / "run", role="selection")
+    with pytest.raises(UserError, match="one alone is out of fold"):
+        ensemble([one, run], tmp_path / "out")
+    with pytest.raises(UserError, match="repeats their labels"):
+        soft_labels([run], tmp_path / "soft.csv")
+    other = as_run(table, tmp_path / "other", role="calibration")
+    with pytest.raises(UserError, match="gives image image_00000 another role"):
+        ensemble([run, other], tmp_path / "out")
+    wrong = as_run(table, tmp_path / "wrong", role="selection", target=["mel", *table["target"][1:]])
+    with pytest.raises(UserError, match="gives image image_00000 another diagnosis"):
+        ensemble([run, wrong], tmp_path / "out")
+    part = as_run(table[:-2], tmp_path / "part", role="selection")
+    with pytest.raises(UserError, match="image_00298 and 1 others are in one of them"):
+        ensemble([run, part], tmp_path / "out")
+    sealed = as_run(table, tmp_path / "sealed", role="test")
+    with pytest.raises(UserError, match="test role alone, which is sealed"):
+        ensemble([sealed, sealed], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import log_softmax, softmax
+
+from dermlens.decision.answer import answer
+from dermlens.decision.document import DecisionDocument
+from dermlens.evaluation.calibration import ece
+from dermlens.metrics import balanced_accuracy_isic
+from dermlens.studies.rules import as_shipped, nested, of_one_kind
+
+PRIOR = np.array([0.7, 0.2, 0.1])
+
+
+def draw(seed=0, lesions=300, sharpness=1.0):
+    """Logits that are calibrated at sharpness 1: target ~ softmax(logits)."""
+    rng = np.random.default_rng(seed)
+    lesion_N = np.repeat(np.arange(lesions), 2)
+    logits_NC = np.log(PRIOR) + rng.normal(size=(lesions, 3))[lesion_N] * 1.3
+    p_NC = softmax(logits_NC, axis=1)
+    target_N = np.array([rng.choice(3, p=row) for row in p_NC[::2]])[lesion_N]
+    return target_N, softmax(sharpness * logits_NC, axis=1), lesion_N.astype(str), lesion_N % 3
+
+
+@pytest.mark.parametrize("fit", [as_shipped, of_one_kind])
+def test_a_fold_is_judged_as_a_model_with_the_others_decision_would_answer(fit):
+    """Another path through the code: the one by which predictions are answered."""
+    target_N, p_NC, lesion_N, fold_N = draw()
+    found = nested(target_N, p_NC, lesion_N, fold_N, fit)
+    for fold, (scaling, rule) in found.fitted.items():
+        inside = fold_N == fold
+        document = DecisionDocument(classes=("a", "b", "c"), scaling=scaling, rule=rule)
+        said = answer(np.log(p_NC[inside]), np.empty((inside.sum(), 0)), document, {})
+        np.testing.assert_allclose(found.p_NC[inside], said.p_NC, rtol=1e-9)
+        np.testing.assert_array_equal(found.named_N[inside], said.diagnosis_N)
+
+
+@settings(max_examples=15, deadline=None)
+@given(fold=st.integers(0, 2), seed=st.integers(0, 2**16))
+def test_no_fold_knows_its_own_truth(fold, seed):
+    target_N, p_NC, lesion_N, fold_N = draw(lesions=60)
+    inside = fold_N == fold
+    other_N = target_N.copy()
+    other_N[inside] = np.random.default_rng(seed).permutation(target_N[inside])
+    first = nested(target_N, p_NC, lesion_N, fold_N, of_one_kind)
+    again = nested(other_N, p_NC, lesion_N, fold_N, of_one_kind)
+    np.testing.assert_array_equal(first.named_N[inside], again.named_N[inside])
+    np.testing.assert_array_equal(first.p_NC[inside], again.p_NC[inside])
+
+
+def test_overconfidence_is_taken_back_and_mean_recall_gained():
+    target_N, p_NC, lesion_N, fold_N = draw(lesions=900, sharpness=3.0)
+    found = nested(target_N, p_NC, lesion_N, fold_N, of_one_kind)
+    assert ece(target_N, found.p_NC) < ece(target_N, p_NC) / 3
+    named_NC = np.eye(3)[found.named_N]
+    gained = balanced_accuracy_isic(target_N, named_NC) - balanced_accuracy_isic(target_N, p_NC)
+    assert gained > 0.02
+
+
+def test_a_prior_that_a_loss_took_out_is_put_back():
+    """What balanced softmax does to probabilities is undone by the biases, up to what was fitted."""
+    target_N, p_NC, lesion_N, fold_N = draw(lesions=900)
+    even_NC = softmax(np.log(p_NC) - np.log(PRIOR), axis=1)
+    plain = nested(target_N, p_NC, lesion_N, fold_N, of_one_kind)
+    even = nested(target_N, even_NC, lesion_N, fold_N, of_one_kind)
+    np.testing.assert_allclose(log_softmax(np.log(even.p_NC), axis=1), np.log(plain.p_NC), atol=0.02)
+    assert (even.named_N == plain.named_N).mean() > 0.99
+
+
+def test_a_class_that_the_others_lack_cannot_be_taught():
+    target_N, p_NC, lesion_N, fold_N = draw(lesions=60)
+    assert nested(target_N, p_NC, lesion_N, np.where(target_N == 2, 0, 1 + fold_N), of_one_kind) is None
