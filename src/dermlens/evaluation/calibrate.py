@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from dermlens.data.split import load_manifest
 from dermlens.data.table import read_configured
+from dermlens.data.views import ViewsConfig
 from dermlens.decision.answer import answer
 from dermlens.decision.columns import answer_columns
 from dermlens.decision.document import DecisionDocument
@@ -94,7 +95,7 @@ def run_outputs(
     device: str = "auto",
     cache: Path | None = None,
 ) -> dict[str, RoleOutputs]:
-    """Logits, features and truth of a run's roles.
+    """Logits, features and truth of a run's roles; the logits of the training role without test-time views.
 
     Args:
         run: a completed run.
@@ -123,7 +124,9 @@ def run_outputs(
                 " protocol grouped draws them"
             )
         of_role = table[table["image_id"].isin(ids)].reset_index(drop=True)
-        labelled = label_outputs(saved, of_role, device=device, cache=cache)
+        # of training images features are what is asked for, and those are of the image as it is
+        seen = replace(saved, views=ViewsConfig()) if role == "train" else saved
+        labelled = label_outputs(seen, of_role, device=device, cache=cache)
         found[role] = RoleOutputs(tuple(of_role["image_id"]), labelled)
     return found
 
