@@ -405,6 +405,17 @@ def words_of(protocol: str, *roles: str, recipe: str = "", leak: object = None, 
     return "\n".join(protocol_words(record, made, metrics, roles, leak))
 
 
+def test_a_fitted_decision_is_said_of_the_roles_it_was_fitted_on():
+    made = parse_recipe("train: {keep: last}", "here")
+    metrics = {"bootstrap": {"replicates": 0}, "decision": "rule"}
+    said = "\n".join(protocol_words({}, made, metrics, ["calibration", "selection"], None))
+    assert "Scaling, sets and abstention were fitted on it" in said
+    assert "the diagnosis rule was fitted on it" in said
+    assert "Nothing has been calibrated" not in said
+    marks = role_marks(["calibration", "selection"], made, decided=True)
+    assert marks == {"calibration": "fitted scaling and sets", "selection": "fitted the rule"}
+
+
 def test_the_leak_of_the_papers_protocol_is_in_plain_words():
     said = words_of("paper", "selection", leak={"overall": 0.421, "by_class": {"mel": 0.719}, "by_list": 6})
     assert "42 % of the scored images (of the melanomas 72 %)" in said

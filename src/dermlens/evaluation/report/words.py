@@ -69,7 +69,8 @@ def protocol_words(
             )
         elif leak is None and protocol == "paper":
             said.append("How many of the scored images have such a sibling cannot be told without split.csv.")
-    said += [_role(role, recipe, protocol) for role in roles]
+    decided = metrics.get("decision") == "rule"
+    said += [_role(role, recipe, protocol, decided=decided) for role in roles]
     if "test" not in roles and (record.get("counts") or {}).get("test"):
         held = sum(record["counts"]["test"].values())
         said.append(f"The test role ({held} images) has not been opened: nothing here was measured on it.")
@@ -188,7 +189,7 @@ def _leak(leak: Mapping[str, Any]) -> str:
     )
 
 
-def _role(role: str, recipe: Recipe | None, protocol: str | None) -> str:
+def _role(role: str, recipe: Recipe | None, protocol: str | None, *, decided: bool) -> str:
     chosen_on = epoch_role(recipe)
     if role == chosen_on:
         assert recipe is not None
@@ -196,6 +197,12 @@ def _role(role: str, recipe: Recipe | None, protocol: str | None) -> str:
         what = f"the epoch that became the model ({rule})" if rule else "when the training stopped"
         also = ", as in the paper" if protocol == "paper" else ""
         return f"Role {role}: the same images chose {what}{also}. Its scores are therefore optimistic."
+    if role == "calibration" and decided:
+        return (
+            "Role calibration: no image of it was trained on or chose the diagnosis rule, so recall and "
+            "accuracy are as good as a test's, as long as no one chooses between runs by them. Scaling, sets and "
+            "abstention were fitted on it: calibration error, log loss and coverage are flattered."
+        )
     if role == "calibration":
         return (
             "Role calibration: no image of it was trained on or chose anything. Nothing has been calibrated "
@@ -204,6 +211,11 @@ def _role(role: str, recipe: Recipe | None, protocol: str | None) -> str:
         )
     if role == "test":
         return "Role test: held out from training and from every choice, and opened for this evaluation."
+    if role == "selection" and decided:
+        return (
+            "Role selection: held out from training; the diagnosis rule was fitted on it, so its recall and "
+            "accuracy are flattered."
+        )
     if role == "selection":
         return "Role selection: held out; no epoch was chosen on it in this run."
     return (
