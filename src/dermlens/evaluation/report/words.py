@@ -200,8 +200,8 @@ def _role(role: str, recipe: Recipe | None, protocol: str | None, *, decided: bo
     if role == "calibration" and decided:
         return (
             "Role calibration: no image of it was trained on or chose the diagnosis rule, so recall and "
-            "accuracy are as good as a test's, as long as no one chooses between runs by them. Scaling, sets and "
-            "abstention were fitted on it: calibration error, log loss and coverage are flattered."
+            "accuracy are as good as a test's, as long as no one chooses between runs by them. Scaling, sets "
+            "and abstention were fitted on it: calibration error, log loss and coverage are flattered."
         )
     if role == "calibration":
         return (
