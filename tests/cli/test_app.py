@@ -31,6 +31,9 @@ def test_help_names_every_verb():
         "publish",
         "compare",
         "export",
+        "decision-report",
+        "far-ood",
+        "near-ood",
         "predict",
     ):
         assert verb in text

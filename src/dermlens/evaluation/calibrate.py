@@ -108,12 +108,7 @@ def run_outputs(
     Raises:
         UserError: the split lacks a role, or the images are not there.
     """
-    folder = data or Path(run.read_record().get("data") or "")
-    if not folder.exists() or folder == Path():
-        raise UserError(
-            f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
-        )
-    table = read_configured(folder, run.recipe().data)
+    table = own_table(run, data)
     split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
     found = {}
     for role in roles:
@@ -129,6 +124,20 @@ def run_outputs(
         labelled = label_outputs(seen, of_role, device=device, cache=cache)
         found[role] = RoleOutputs(tuple(of_role["image_id"]), labelled)
     return found
+
+
+def own_table(run: Run, data: Path | None = None) -> pd.DataFrame:
+    """The LesionTable that a run was trained on, from `data` or from where it was.
+
+    Raises:
+        UserError: it is not there.
+    """
+    folder = data or Path(run.read_record().get("data") or "")
+    if not folder.exists() or folder == Path():
+        raise UserError(
+            f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
+        )
+    return read_configured(folder, run.recipe().data)
 
 
 def label_outputs(

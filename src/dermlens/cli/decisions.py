@@ -1,0 +1,91 @@
+"""Verbs about what a decision is worth: its tables and figures, and strangers far and near."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dermlens.cli.app import Cache, Columns, Data, Device, OptionalData, RunFolder, app, console, names, pairs
+from dermlens.errors import UserError
+
+Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.")]
+
+
+@app.command(name="decision-report")
+def decision_report(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the CSV and PNG files.")],
+    role: Annotated[str, typer.Option(help="Images to answer: selection, calibration, or an opened test.")],
+    data: OptionalData = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Draw calibration, sets and abstention of a calibrated run: CSV tables and PNG figures."""
+    from dermlens.evaluation.run_decision import report_run
+    from dermlens.runs import Run
+
+    report_run(Run.open(run), role, out, data=data, device=device, cache=cache)
+    console.print(f"decision report: {out}")
+
+
+@app.command(name="far-ood")
+def far_ood(
+    run: RunFolder,
+    output: Table,
+    strangers: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=DIR", help="A labelled folder of strangers.")
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Also ordinary photographs: where to write the pieces.")
+    ] = None,
+    columns: Columns = None,
+    metadata: Annotated[
+        bool, typer.Option(help="Whether the network is told age, sex and site, of strangers as of its own.")
+    ] = True,
+    data: OptionalData = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Measure how well each out-of-distribution score tells strangers from a run's new images."""
+    from dermlens.data.table import read_table
+    from dermlens.evaluation.far_ood import far_ood as score
+    from dermlens.evaluation.strangers import write_photographs
+    from dermlens.runs import Run
+
+    named = pairs(columns, "--column") or None
+    shown = {
+        name: read_table(Path(folder), columns=named) for name, folder in pairs(strangers, "--set").items()
+    }
+    if photographs is not None:
+        shown["photographs"] = write_photographs(photographs)
+    if not shown:
+        raise UserError("no strangers: name a folder of them with --set NAME=DIR, or --photographs DIR")
+    table = score(Run.open(run), shown, output, metadata=metadata, data=data, device=device, cache=cache)
+    console.print(table.round(3).to_string(index=False))
+    console.print(f"written: {output}")
+
+
+@app.command(name="near-ood")
+def near_ood(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's file or name; a small one, trained once a class.")
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make; one that is there goes on.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="Classes to leave out now, comma-separated.")] = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Leave each class out of a training, and measure whether its images stand out. Run again to go on."""
+    from dermlens.evaluation.near_ood import near_ood as score
+    from dermlens.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    table = score(loaded, data, out, classes=names(only), device=device, cache=cache)
+    console.print(table.round(3).to_string(index=False))
+    console.print(f"written: {out / 'near_ood.csv'}")

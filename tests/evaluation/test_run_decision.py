@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermlens.data.synthetic import write_synthetic
+from dermlens.errors import UserError
+from dermlens.evaluation import far_ood as far
+from dermlens.evaluation.calibrate import calibrate_run
+from dermlens.evaluation.evaluate import evaluate_run
+from dermlens.evaluation.run_decision import report_run
+from dermlens.evaluation.strangers import write_photographs
+from dermlens.recipe import parse_recipe
+from dermlens.runs import Run
+from dermlens.training.fit import fit
+
+TOLD = """
+name: told
+data: {size: 48}
+split: {protocol: grouped, selection: 0.25, calibration: 0.25, test: 0.1}
+model: {backbone: mobilenet_v3_small, pool: gap, heads: 2, metadata: gessert}
+train: {epochs: 1, batch_size: 16}
+evaluation: {bootstrap: 10}
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def trained(cache, tmp_path_factory) -> Run:
+    data = write_synthetic(tmp_path_factory.mktemp("told") / "data", lesions=80, seed=0, size=(48, 64))
+    recipe = parse_recipe(TOLD, "told")
+    return fit(recipe, data, out=tmp_path_factory.mktemp("run") / "told", device="cpu", cache=cache)
+
+
+def test_a_decision_is_shown_on_a_role_and_agrees_with_the_metrics(trained: Run, cache: Path, tmp_path: Path):
+    run = Run(shutil.copytree(trained.path, tmp_path / "told"))
+    with pytest.raises(UserError, match="decides nothing yet: dermlens calibrate"):
+        report_run(run, "calibration", tmp_path / "shown", device="cpu", cache=cache)
+    calibrate_run(run, device="cpu", cache=cache)
+    tables = report_run(run, "selection", tmp_path / "shown", device="cpu", cache=cache)
+    scored = evaluate_run(run)["roles"]["selection"]
+    after = tables["calibration"].set_index(["prior", "stage"]).loc[("natural", "after")]
+    assert after["ece"] == pytest.approx(scored["overall"]["ece"]["value"], abs=1e-6)
+    names = {path.name for path in (tmp_path / "shown").iterdir()}
+    assert {"calibration.csv", "sets.csv", "risk_coverage.csv", "rule.csv", "risk_coverage.png"} <= names
+    with pytest.raises(UserError, match="has no predictions of role test; "):
+        report_run(run, "test", tmp_path / "shown", device="cpu", cache=cache)
+
+
+def test_untold_of_patients_only_the_images_count(trained: Run, cache: Path, tmp_path: Path, monkeypatch):
+    told: list[pd.DataFrame] = []
+
+    def watch(saved, table, **options):
+        told.append(table)
+        return label(saved, table, **options)
+
+    label = far.label_outputs
+    monkeypatch.setattr(far, "label_outputs", watch)
+    strangers = {"photographs": write_photographs(tmp_path / "photographs", pieces=2).assign(age=50.0)}
+    with_it = far.far_ood(trained, strangers, tmp_path / "with.csv", device="cpu", cache=cache)
+    assert [table["age"].notna().all() for table in told] == [True]
+    told.clear()
+    without = far.far_ood(
+        trained, strangers, tmp_path / "without.csv", metadata=False, device="cpu", cache=cache
+    )
+    assert len(told) == 2  # the selection role, and the strangers
+    for table in told:
+        assert table["age"].isna().all()
+        assert set(table["sex"]) == set(table["site"]) == {"unknown"}
+    assert not np.allclose(with_it["auroc"], without["auroc"])
