@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Cache, Data, Device, app, console, names
+from dermlens.cli.app import Cache, Data, Device, OptionalData, app, console, names
 from dermlens.errors import UserError
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make; one that is there goes on.")]
@@ -107,6 +107,26 @@ def ensemble(members: Members, out: Out, mean: Mean = "probabilities") -> None:
 
     console.print(render_study(average(members, out, mean=mean)))
     console.print(f"ensemble: {out}")
+
+
+@app.command()
+def soup(
+    members: Members,
+    out: Out,
+    data: OptionalData = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Average the weights of runs of one start into one run; or those of cross-fits, fold by fold."""
+    from dermlens.studies import soup as pot
+    from dermlens.studies.tables import render_study
+
+    if pot.is_crossfit(members[0]):
+        console.print(render_study(pot.soup_crossfits(members, out, data=data, device=device, cache=cache)))
+        console.print(f"cross-fit: {out}")
+    else:
+        pot.soup(members, out, data=data, device=device, cache=cache)
+        console.print(f"soup: {out}; next: dermlens calibrate {out}")
 
 
 @app.command(name="soft-labels")

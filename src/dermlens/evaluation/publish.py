@@ -11,7 +11,9 @@ from dermlens.errors import UserError
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.runs import Run
 
-COPIED = ("recipe.yaml", "split.csv", "history.csv", "metrics.json", "model_card.md")
+COPIED = ("recipe.yaml", "split.csv", "metrics.json", "model_card.md")
+HISTORY, MEMBERS = "history.csv", "members"
+"""A run was trained and has a history, or was averaged from members, which have one each."""
 
 
 def publish_run(run: Run, folder: Path) -> Run:
@@ -37,6 +39,13 @@ def publish_run(run: Run, folder: Path) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         shutil.copyfile(run.path / name, folder / name)
+    if run.history_file.is_file():
+        shutil.copyfile(run.history_file, folder / HISTORY)
+    for member in sorted((run.path / MEMBERS).glob("*")):
+        (folder / MEMBERS / member.name).mkdir(parents=True, exist_ok=True)
+        write_json(folder / MEMBERS / member.name / "run.json", _without_paths(Run(member).read_record()))
+        for name in ("recipe.yaml", HISTORY):
+            shutil.copyfile(member / name, folder / MEMBERS / member.name / name)
     write_predictions(folder / "predictions.csv.gz", read_predictions(run.predictions_file))
     write_json(folder / "run.json", _without_paths(run.read_record()))
     return Run(folder)

@@ -1,0 +1,237 @@
+"""A soup: the mean of the weights of several trainings, as one network.
+
+    w = (w_1 + … + w_M) / M
+
+Wortsman et al. 2022, "Model soups" (arXiv 2203.05482), the uniform one; statistics of batch norms are
+averaged with the rest. Trainings that begin at the same weights and differ in how they went on end in one
+basin, where the mean of the weights does about what the mean of the predictions does, for the price of one
+network. Random starts do not: members must share the pretrained start and, by the recipe's seed, the first
+weights of what follows the backbone.
+
+members/1/ …      each member's run.json, recipe.yaml, history.csv
+all else          as in any run, the recipe being the first member's
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from dermlens.atomic import write_json
+from dermlens.data.split import load_manifest
+from dermlens.errors import UserError
+from dermlens.evaluation.calibrate import own_table
+from dermlens.evaluation.predictions import write_predictions
+from dermlens.models.saved import SavedModel, load_model, save_model
+from dermlens.runs import Run
+from dermlens.studies.crossfit import PREDICTIONS, RECORD
+from dermlens.studies.folds import held_out
+from dermlens.studies.out_of_fold import merge, read_out_of_fold, write_out_of_fold
+from dermlens.studies.scores import score_study
+from dermlens.training.predict import predict_table
+
+MEMBERS = "members"
+TOLD = ("run.json", "recipe.yaml", "history.csv")
+CARRIED = (
+    "data",
+    "table_sha256",
+    "also_train",
+    "split",
+    "counts",
+    "class_weights",
+    "warnings",
+    "seeds",
+    "trainable_parameters",
+)
+
+
+def soup(
+    members: Sequence[Path],
+    out: Path,
+    *,
+    data: Path | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> Run:
+    """Average runs into a run, and predict the roles that they predicted; never test.
+
+    Args:
+        members: two or more completed runs of one network on one split.
+        out: the run directory to make; absent or empty.
+        data: where their images are now; none takes the folder that the first was trained on.
+        device: where to predict, as for `predict_table`.
+        cache: as for `predict_table`.
+
+    Returns:
+        The completed run. It has no decision: `dermlens calibrate` gives it one.
+
+    Raises:
+        UserError: fewer than two members, members that do not fit together, or images that are not there.
+    """
+    if len(members) < 2:
+        raise UserError("a soup needs two members: dermlens soup RUN RUN… --out DIR")
+    runs = [Run.open(member) for member in members]
+    saved = [load_model(run.path) for run in runs]
+    for run, other in zip(runs[1:], saved[1:], strict=True):
+        _check_fits(runs[0], saved[0], run, other)
+    table = own_table(runs[0], data)
+    first = runs[0].read_record()
+    split = load_manifest(str(runs[0].split_file), table, remedy="name the runs' own data by --data")
+    model = saved[0].model
+    model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
+
+    made = Run.create(out, runs[0].recipe())
+    made.record(
+        **{name: first[name] for name in CARRIED if name in first},
+        soup=[_told(run) for run in runs],
+    )
+    split.save(made.split_file)
+    for number, run in enumerate(runs, start=1):
+        folder = made.path / MEMBERS / str(number)
+        folder.mkdir(parents=True)
+        for name in TOLD:
+            if (run.path / name).is_file():
+                shutil.copyfile(run.path / name, folder / name)
+    save_model(
+        made.path,
+        model,
+        config=saved[0].config,
+        classes=saved[0].classes,
+        size=saved[0].size,
+        crop=saved[0].crop,
+        encoder_json=saved[0].encoder.to_json(),
+        views=saved[0].views,
+        colour_constancy=saved[0].colour_constancy,
+    )
+    roles = [role for role in first["predicted_roles"] if role != "test"]
+    frames = []
+    for role in roles:
+        rows = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
+        frame = predict_table(load_model(made.path), rows, cache_root=cache, device=device)
+        frames.append(frame.assign(role=role))
+    if frames:
+        write_predictions(made.predictions_file, pd.concat(frames, ignore_index=True))
+    made.end("completed", predicted_roles=roles)
+    return made
+
+
+def soup_crossfits(
+    members: Sequence[Path],
+    out: Path,
+    *,
+    data: Path | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """Average cross-fits fold by fold into a cross-fit, and score it.
+
+    Args:
+        members: two or more cross-fits with all their folds, of one network on one table.
+        out: the folder to make, or one that was begun with them: completed folds are left as they are.
+        data: as for `soup`.
+        device: as for `soup`.
+        cache: as for `soup`.
+
+    Returns:
+        The content of crossfit.json.
+
+    Raises:
+        UserError: as for `soup`; or a member is no cross-fit, has other folds, or lacks one.
+    """
+    names = [_folds(member) for member in members]
+    for member, found in zip(members, names, strict=True):
+        if found != names[0]:
+            raise UserError(f"{member} has {len(found)} folds, {members[0]} has {len(names[0])}")
+    parts, recipe = {}, Run(members[0] / names[0][0]).recipe()
+    for fold, name in enumerate(names[0]):
+        if not _completed(Run(out / name)):
+            shutil.rmtree(out / name, ignore_errors=True)
+            inner = [member / name for member in members]
+            soup(inner, out / name, data=data, device=device, cache=cache)
+        made = Run.open(out / name)
+        parts[fold] = held_out(made, load_manifest(str(made.split_file)), made.read_record()["table_sha256"])
+    facts = {
+        "recipe": recipe.name,
+        "status": "completed",
+        "soup": [str(member) for member in members],
+        "warnings": [],
+        "missing": [],
+    }
+    write_out_of_fold(out / PREDICTIONS, merge(parts))
+    facts |= score_study(read_out_of_fold(out / PREDICTIONS), recipe.evaluation)
+    write_json(out / RECORD, facts)
+    return facts
+
+
+def is_crossfit(folder: Path) -> bool:
+    """Whether a folder holds a cross-fit."""
+    return (folder / RECORD).is_file()
+
+
+def mean_of(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of several states, taken in float64; whole numbers, which only count, are the first's."""
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(first.dtype)
+        if first.is_floating_point()
+        else first
+        for name, first in states[0].items()
+    }
+
+
+def _completed(run: Run) -> bool:
+    return run.record_file.is_file() and run.read_record().get("status") == "completed"
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """What run.json says of a member."""
+    record, recipe = run.read_record(), run.recipe()
+    seconds = pd.read_csv(run.history_file)["seconds"].sum() if run.history_file.is_file() else np.nan
+    return {
+        "run": run.path.name,
+        "recipe": recipe.name,
+        "seconds": round(float(seconds), 1),
+        "git_commit": record.get("git_commit"),
+        "sha256": hashlib.sha256(run.model_file.read_bytes()).hexdigest(),
+    }
+
+
+def _folds(member: Path) -> list[str]:
+    """Names of a cross-fit's folds."""
+    if not is_crossfit(member):
+        raise UserError(f"{member} is no cross-fit; a soup is of runs alone, or of cross-fits alone")
+    if not (member / PREDICTIONS).is_file():
+        raise UserError(f"{member} lacks folds: `dermlens crossfit` goes on with them")
+    found = [path.name for path in member.glob("fold-*") if path.is_dir()]
+    return sorted(found, key=lambda name: int(name.partition("-")[2]))
+
+
+def _check_fits(first: Run, mine: SavedModel, run: Run, other: SavedModel) -> None:
+    """Two members are one network, from one start, on one split."""
+    recipes = [one.recipe() for one in (first, run)]
+    if recipes[0].model.weights == "none":
+        raise UserError(f"{first.path} began at random weights; a soup needs members of one pretrained start")
+    if recipes[0].seed != recipes[1].seed:
+        raise UserError(
+            f"{run.path} has seed {recipes[1].seed}, {first.path} has {recipes[0].seed}: members begin at the"
+            " same head; vary the rest of the recipe, not the seed"
+        )
+    # the split first: another one has another scale of ages
+    pairs: dict[str, list[Any]] = {
+        "split": [load_manifest(str(one.split_file)).roles.to_csv() for one in (first, run)],
+        "network": [saved.config.model_copy(update={"dropout": 0.0}) for saved in (mine, other)],
+        "input": [
+            (saved.classes, saved.size, saved.crop, saved.colour_constancy, saved.encoder.to_json())
+            for saved in (mine, other)
+        ],
+    }
+    for words, found in pairs.items():
+        if found[0] != found[1]:
+            raise UserError(f"{run.path} has another {words} than {first.path}: their weights have no mean")

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+
+from dermlens.data.table import read_table
+from dermlens.errors import UserError
+from dermlens.evaluation.evaluate import evaluate_run
+from dermlens.evaluation.predictions import read_predictions
+from dermlens.evaluation.publish import publish_run
+from dermlens.evaluation.report.card import write_card
+from dermlens.models.saved import load_model
+from dermlens.studies.crossfit import crossfit
+from dermlens.studies.soup import soup, soup_crossfits
+from dermlens.training.fit import fit
+from dermlens.training.predict import predict_table
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Weights that stand for pretrained ones."""
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    save_file(timm.create_model("tf_mobilenetv3_small_100").state_dict(), path)
+    return f"model.weights={path}"
+
+
+@pytest.fixture(scope="module")
+def train(recipe, data, cache, start, tmp_path_factory):
+    def train(*overrides: str) -> Path:
+        out = tmp_path_factory.mktemp("member") / "run"
+        return fit(
+            recipe(start, "split.selection=0.2", *overrides), data, out=out, device="cpu", cache=cache
+        ).path
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def members(train) -> list[Path]:
+    return [train(), train("train.optimizer.lr=0.0005", "train.epochs=1"), train("model.dropout=0.2")]
+
+
+def test_a_soup_is_the_mean_of_the_weights_and_a_run_like_any(members, data, cache, tmp_path):
+    run = soup(members, tmp_path / "soup", device="cpu", cache=cache)
+    made, parts = load_file(run.model_file), [load_file(path / "model.safetensors") for path in members]
+    assert set(made) == set(parts[0])
+    for name, value in made.items():
+        if name.endswith("num_batches_tracked"):
+            assert value == parts[0][name]
+        else:
+            mean = np.mean([part[name].astype(np.float64) for part in parts], axis=0)
+            np.testing.assert_allclose(value, mean, rtol=1e-6, atol=1e-9)
+    # its predictions are those of its file, for the roles of the members and never for test
+    found = read_predictions(run.predictions_file)
+    assert set(found["role"]) == set(read_predictions(members[0] / "predictions.csv")["role"]) != {"test"}
+    table = read_table(data)
+    again = predict_table(
+        load_model(run.path), table[table["image_id"].isin(found["image_id"])], cache_root=cache, device="cpu"
+    ).set_index("image_id")
+    columns = [name for name in found if name.startswith("p_")]
+    np.testing.assert_allclose(found[columns], again.loc[found["image_id"], columns], atol=1e-6)
+    # what comes after a training comes after a soup
+    assert evaluate_run(run)["roles"]["selection"]["images"] > 0
+    write_card(run)
+    published = publish_run(run, tmp_path / "published")
+    told = published.read_record()["soup"]
+    assert [one["run"] for one in told] == ["run"] * 3
+    assert (published.path / "members" / "2" / "history.csv").is_file()
+    assert str(members[0]) not in "".join(
+        path.read_text() for path in published.path.rglob("*") if path.suffix in {".json", ".yaml", ".md"}
+    )
+
+
+def test_a_soup_of_one_network_twice_is_that_network(members, cache, tmp_path):
+    run = soup([members[0], members[0]], tmp_path / "soup", device="cpu", cache=cache)
+    alone = read_predictions(members[0] / "predictions.csv")
+    columns = [name for name in alone if name.startswith("p_")]
+    np.testing.assert_allclose(read_predictions(run.predictions_file)[columns], alone[columns], atol=1e-6)
+
+
+def test_members_that_do_not_fit_are_refused(members, train, recipe, data, cache, tmp_path):
+    cases = {
+        "another network": train("model.heads=4", "train.epochs=1"),
+        "another input": train("data.size=64", "train.epochs=1"),
+        "another split": train("split.selection=0.3", "train.epochs=1"),
+        "has seed 1, .* members begin at the same head": train("seed=1", "train.epochs=1"),
+    }
+    for sentence, other in cases.items():
+        with pytest.raises(UserError, match=sentence):
+            soup([members[0], other], tmp_path / "soup", device="cpu", cache=cache)
+    with pytest.raises(UserError, match="a soup needs two members"):
+        soup(members[:1], tmp_path / "soup", device="cpu", cache=cache)
+    random = fit(recipe("train.epochs=1"), data, out=tmp_path / "random", device="cpu", cache=cache).path
+    with pytest.raises(UserError, match="began at random weights"):
+        soup([random, random], tmp_path / "soup", device="cpu", cache=cache)
+    assert not (tmp_path / "soup").exists()
+
+
+def test_cross_fits_are_averaged_fold_by_fold(recipe, start, data, cache, tmp_path):
+    for name, rate in (("a", 0.002), ("b", 0.001)):
+        settings = (start, "train.epochs=1", f"train.optimizer.lr={rate}")
+        crossfit(recipe(*settings), data, tmp_path / name, folds=2, device="cpu", cache=cache)
+    facts = soup_crossfits([tmp_path / "a", tmp_path / "b"], tmp_path / "soup", device="cpu", cache=cache)
+    merged = pd.read_csv(tmp_path / "soup" / "predictions.csv")
+    alone = pd.read_csv(tmp_path / "a" / "predictions.csv")
+    assert merged[["image_id", "target", "fold"]].equals(alone[["image_id", "target", "fold"]])
+    for fold in (0, 1):
+        direct = soup(
+            [tmp_path / name / f"fold-{fold}" for name in "ab"],
+            tmp_path / f"{fold}",
+            device="cpu",
+            cache=cache,
+        )
+        expected = read_predictions(direct.predictions_file).set_index("image_id")["p_mel"]
+        of_fold = merged[merged["fold"] == fold].set_index("image_id")["p_mel"]
+        np.testing.assert_allclose(of_fold, expected.loc[of_fold.index], atol=1e-6)
+    assert set(facts["roles"]["out_of_fold"]["decisions"]) == {"argmax", "rule"}
+    written = (tmp_path / "soup" / "fold-0" / "run.json").stat().st_mtime_ns
+    soup_crossfits([tmp_path / "a", tmp_path / "b"], tmp_path / "soup", device="cpu", cache=cache)
+    assert (tmp_path / "soup" / "fold-0" / "run.json").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match="is no cross-fit"):
+        soup_crossfits([tmp_path / "a", tmp_path / "a" / "fold-0"], tmp_path / "c", device="cpu", cache=cache)
