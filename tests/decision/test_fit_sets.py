@@ -102,3 +102,14 @@ def test_without_lesions_enough_in_all_every_class_is_in_every_set():
     sets = counted([3, 2])
     assert sets.thresholds == (0.0, 0.0)
     assert sets.pooled == ("a", "b")
+
+
+def test_a_class_without_a_lesion_is_in_every_set():
+    """The average over a pool that it has no part in promises it nothing."""
+    rng = np.random.default_rng(0)
+    p_NC = rng.dirichlet(np.ones(3), 60)
+    target_N = np.repeat([0, 1], [4, 56])
+    sets = fit_sets(p_NC, target_N, np.arange(60), ("a", "b", "c"))
+    assert sets.pooled == ("a", "c")
+    assert sets.thresholds[2] == 0.0
+    assert sets.thresholds[0] > 0.0

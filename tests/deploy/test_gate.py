@@ -40,6 +40,17 @@ def test_the_same_answers_pass():
     assert found["mean_recall"]["lost_at_most"] == 0
 
 
+def test_a_handful_of_lesions_shows_nothing():
+    """No answer changed, and still too little was seen to say so of others."""
+    target_N = np.repeat(np.arange(7), [9, 9, 9, 4, 60, 9, 9])
+    found = compare(target_N, np.arange(len(target_N)), target_N, target_N, CLASSES)
+    assert not found["accepted"]
+    assert "4 lesions of df cannot show what is lost; 5 could" in found["why"]
+    target_N = np.repeat(np.arange(7), 12)
+    found = compare(target_N, np.arange(len(target_N)), target_N, target_N, CLASSES)
+    assert found["why"] == "12 lesions of mel cannot show what is lost; 50 could"
+
+
 def spoiled(named_N, count, code):
     """So many right answers of a class made wrong."""
     right_N = np.flatnonzero((named_N == TARGET_N) & (CLASSES.index(code) == TARGET_N))

@@ -15,7 +15,6 @@ from dermlens.errors import UserError
 from dermlens.evaluation.calibrate import calibrate_run, run_outputs
 from dermlens.evaluation.evaluate import evaluate_run
 from dermlens.evaluation.far_ood import far_ood
-from dermlens.evaluation.near_ood import near_ood
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.evaluation.report.card import write_card
 from dermlens.evaluation.strangers import write_photographs
@@ -144,41 +143,18 @@ def test_photographs_are_strangers(trained: Run, cache: Path, tmp_path: Path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "far.csv"), found, rtol=1e-5, check_dtype=False)
 
 
-def test_a_class_left_out_is_a_stranger(small: Recipe, pictures: Path, cache: Path, tmp_path: Path):
-    found = near_ood(small, pictures, tmp_path / "near", classes=["mel"], device="cpu", cache=cache)
-    assert list(found["score"]) == ["energy", "mahalanobis", "knn"]
-    assert set(found["set"]) == {"mel"}
-    assert found["auroc"].between(0, 1).all()
-    inner = Run(tmp_path / "near" / "without-mel")
-    saved = load_model(inner.path)
-    assert "mel" not in saved.classes
-    assert len(saved.classes) == 6
-    assert "mel" not in set(read_predictions(inner.predictions_file)["target"])
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "near" / "near_ood.csv"), found, rtol=1e-5)
-    written = inner.record_file.stat().st_mtime_ns
-    near_ood(small, pictures, tmp_path / "near", classes=["mel"], device="cpu", cache=cache)
-    assert inner.record_file.stat().st_mtime_ns == written  # not trained again
-    with pytest.raises(UserError, match="class mela is not one of the recipe's; nearest: mel"):
-        near_ood(small, pictures, tmp_path / "near", classes=["mela"], device="cpu", cache=cache)
+def test_a_decision_that_is_damaged_can_be_fitted_anew(run: Run, cache: Path):
+    calibrate_run(run, device="cpu", cache=cache)
+    (run.path / "decision.npz").write_bytes(b"cut short")
+    with pytest.raises(UserError, match=r"is not the file that model\.json beside it was written for"):
+        load_model(run.path)
+    document = calibrate_run(run, device="cpu", cache=cache)
+    assert load_model(run.path).decision == document
 
 
-def test_no_image_of_the_test_role_is_looked_at(small, pictures, cache, tmp_path, monkeypatch):
-    """Neither as familiar nor as a stranger."""
-    from dermlens.data.split import resolve_split
-    from dermlens.data.table import read_table
-    from dermlens.evaluation import calibrate
-    from dermlens.evaluation import near_ood as module
-
-    seen: set[str] = set()
-
-    def watch(saved, table, **options):
-        seen.update(table["image_id"])
-        return label(saved, table, **options)
-
-    label = calibrate.label_outputs
-    monkeypatch.setattr(calibrate, "label_outputs", watch)
-    monkeypatch.setattr(module, "label_outputs", watch)
-    near_ood(small, pictures, tmp_path / "near", classes=["nv"], device="cpu", cache=cache)
-    split = resolve_split(read_table(pictures), small.split)
-    assert seen
-    assert not seen & set(split.ids("test"))
+def test_calibrating_decodes_nothing_again(run: Run, cache: Path):
+    """The pixels of its roles are those that the training has cached."""
+    before = sorted(cache.rglob("*.npy"))
+    assert before
+    calibrate_run(run, device="cpu", cache=cache)
+    assert sorted(cache.rglob("*.npy")) == before

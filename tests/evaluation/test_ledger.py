@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 
 import pytest
 
@@ -38,3 +40,18 @@ def test_another_file_is_left_alone(tmp_path):
     with pytest.raises(UserError, match="not a ledger"):
         append_entry(other, entry())
     assert other.read_text(encoding="utf-8") == "my notes\n"
+
+
+def test_openings_at_once_are_all_entered(tmp_path):
+    """Twelve processes, each of which reads the ledger and writes it anew."""
+    ledger = tmp_path / "ledger.csv"
+    program = (
+        "import sys; from pathlib import Path; from dermlens.evaluation.ledger import COLUMNS, append_entry;"
+        "append_entry(Path(sys.argv[1]), dict.fromkeys(COLUMNS, sys.argv[2]))"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, str(ledger), str(number)]) for number in range(12)
+    ]
+    assert [process.wait(timeout=60) for process in started] == [0] * 12
+    rows = list(csv.DictReader(ledger.read_text(encoding="utf-8").splitlines()))
+    assert sorted(int(row["run"]) for row in rows) == list(range(12))

@@ -8,6 +8,7 @@ import pytest
 from sklearn import metrics
 
 from dermlens.data.split import make_split
+from dermlens.data.synthetic import write_synthetic
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import arrays, read_predictions
@@ -155,6 +156,16 @@ def test_another_folders_contents_are_left_alone(whole, recipe, data, tmp_path):
         crossfit(recipe("seed=1"), data, whole, folds=3)
     with pytest.raises(UserError, match="another recipe or number of folds"):
         crossfit(recipe(), data, whole, folds=2)
+
+
+def test_what_is_refused_leaves_the_record_as_it_was(whole, recipe, data, tmp_path):
+    before = (whole / "crossfit.json").read_bytes()
+    others = write_synthetic(tmp_path / "others", lesions=70, seed=4, size=(48, 64))
+    with pytest.raises(UserError, match="was trained on another table"):
+        crossfit(recipe(), others, whole, folds=3)
+    with pytest.raises(UserError, match="number of folds"):
+        crossfit(recipe(), data, whole, folds=2)
+    assert (whole / "crossfit.json").read_bytes() == before
 
 
 def test_predictions_that_are_not_of_the_fold_are_refused(whole, recipe, data, tmp_path):

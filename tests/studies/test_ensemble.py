@@ -101,6 +101,16 @@ def test_soft_labels_are_what_training_reads(crossfits, predictions, tmp_path):
     assert read[-1].sum() == 0
 
 
+def test_teachers_under_different_losses_have_no_mean(crossfits, recipe, tmp_path):
+    for folder, loss in zip(crossfits, ("cross_entropy", "balanced_softmax"), strict=True):
+        (folder / "fold-0").mkdir()
+        recipe(f"imbalance.loss={{kind: {loss}}}", "imbalance.weights=none").save(
+            folder / "fold-0" / "recipe.yaml"
+        )
+    with pytest.raises(UserError, match=r"under balanced_softmax, .* under cross_entropy"):
+        soft_labels(crossfits, tmp_path / "soft.csv")
+
+
 def test_refusals(crossfits, predictions, tmp_path):
     one = crossfits[0]
     with pytest.raises(UserError, match="needs two members"):

@@ -24,6 +24,7 @@ from dermlens.runs import Run
 from dermlens.training.device import _cpu_has_bf16
 from dermlens.training.fit import fit, resume_fit
 from dermlens.training.history import COLUMNS
+from dermlens.training.optimisers import backbone_blocks
 from dermlens.training.predict import predict_table
 
 
@@ -127,6 +128,25 @@ def test_a_thawed_backbone_moves(train, tiny_recipe):
     ]
     assert any("running_mean" in name for name in moved)
     assert any("weight" in name for name in moved)
+
+
+def test_frozen_blocks_stay_frozen_when_the_rest_thaws(train, tiny_recipe):
+    """Batch-norm statistics too, which `freeze_epochs` sets going again in what it thaws."""
+    recipe = tiny_recipe("train.freeze_epochs=1", "train.frozen_blocks=3", "train.keep=last")
+    run = train(recipe)
+    saved = load_file(run.model_file)
+    torch.manual_seed(recipe.seed)
+    width = load_model(run.path).encoder.width
+    began = build_classifier(recipe.model, num_classes=7, meta_width=width, size=48)
+    blocks = tuple(f"{block}." for block in backbone_blocks(began)[:3])
+    changed = {
+        name
+        for name, value in began.state_dict().items()
+        if name.startswith("backbone.") and not torch.equal(saved[name], value)
+    }
+    assert any("running_mean" in name for name in changed)
+    assert not [name for name in changed if name.startswith(blocks)]
+    assert [name for name in saved if name.startswith(blocks) and "running_mean" in name]
 
 
 def test_without_a_monitor_the_last_epoch_is_kept(train, tiny_recipe):

@@ -128,6 +128,25 @@ def test_mixed_images_have_the_loss_of_both_labels(tiny_recipe, tiny_data, tiny_
     torch.testing.assert_close(ours, torch.nn.functional.cross_entropy(logits, mixed, reduction="none"))
 
 
+def test_in_a_mixed_image_each_label_has_the_weight_of_its_own_image(tiny_recipe, tiny_data, tiny_cache):
+    recipe = tiny_recipe("imbalance.weights=none")
+    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=tiny_cache)
+    task = training._task(recipe, inputs, np.ones(7))
+    logits = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
+    batch = {
+        "target": torch.tensor([0, 4]),
+        "partner": torch.tensor([1, 0]),
+        "share": torch.tensor([0.3, 0.3]),
+        "weight": torch.tensor([1.0, 0.1]),
+    }
+    log_p = logits.log_softmax(1)
+    expected = [
+        -0.3 * 1.0 * log_p[0, 0] - 0.7 * 0.1 * log_p[0, 4],
+        -0.3 * 0.1 * log_p[1, 4] - 0.7 * 1.0 * log_p[1, 0],
+    ]
+    torch.testing.assert_close(task._loss_of_images(logits, batch), torch.stack(expected))
+
+
 def test_confirmation_weighs_images(tiny_recipe, tiny_data, tiny_cache):
     recipe = tiny_recipe("imbalance.confirmation={histo: 2.0}")
     inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=tiny_cache)

@@ -82,8 +82,8 @@ def near_ood(
     cache: Cache = None,
 ) -> None:
     """Leave each class out of a training, and measure whether its images stand out. Run again to go on."""
-    from dermlens.evaluation.near_ood import near_ood as score
     from dermlens.recipe import load_recipe
+    from dermlens.studies.near_ood import near_ood as score
 
     loaded = load_recipe(recipe, overrides or ())
     table = score(loaded, data, out, classes=names(only), device=device, cache=cache)

@@ -6,6 +6,7 @@ S side of the square. Row i of the cache, the metadata and the targets all belon
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -88,7 +89,7 @@ def make_loader(
         rows_R: rows of the role's images.
         meta_NM: float32 metadata of the table; M may be 0.
         target_N: class indices of the table.
-        batch_size: images a batch and rank; the last batch may be smaller.
+        batch_size: images a batch and rank; the last batch may be smaller or, in training, one larger.
         seed: of the run.
         epoch: from 0; each has its own order.
         shuffle: true to train, in random order and with as many images on every rank, for which a few may
@@ -114,9 +115,11 @@ def make_loader(
         order_E = np.resize(rng.permutation(len(rows_E)), padded)
         rows_E, augment_E = rows_E[order_E], augment_E[order_E]
     rows_E, augment_E = rows_E[rank::world], augment_E[rank::world]
+    edges = [*range(0, len(rows_E), batch_size), len(rows_E)]
+    if shuffle and len(edges) > 2 and edges[-1] - edges[-2] == 1:
+        del edges[-2]  # one image alone has no variance for a batch norm to divide by
     draws = [
-        Draw(rows_E[first : first + batch_size], augment_E[first : first + batch_size])
-        for first in range(0, len(rows_E), batch_size)
+        Draw(rows_E[first:end], augment_E[first:end]) for first, end in itertools.pairwise(edges)
     ]
     return DataLoader(LesionBatches(cache, meta_NM, target_N, masks), sampler=draws, batch_size=None)
 

@@ -43,7 +43,8 @@ def fit_sets(
 
     Classes with too few lesions for one of their own share the threshold of the rarest classes taken
     together, as many of them as are needed to have enough lesions. For those the promise holds on the average
-    over the pool alone, not class by class; a class that only lends its lesions keeps its own threshold.
+    over the pool alone, not class by class; a class that only lends its lesions keeps its own threshold. A
+    class without a lesion is in every set.
 
     Args:
         p_NC: softmax before scaling, or any scores that have not seen these images' truth.
@@ -66,9 +67,14 @@ def fit_sets(
         pool = sorted(rarest_first[:needed])
     shared = lower_bound(worst_L[np.isin(target_L, pool)], alpha)
     own = [lower_bound(worst_L[target_L == index], alpha) for index in range(len(classes))]
+    # a class without a lesion has no part in the average over the pool: it is let into every set
+    given = [
+        -math.inf if not count_C[index] else shared if index in pooled else own[index]
+        for index in range(len(classes))
+    ]
     return Sets(
         alpha=alpha,
-        thresholds=tuple(max(shared if index in pooled else bound, 0.0) for index, bound in enumerate(own)),
+        thresholds=tuple(max(bound, 0.0) for bound in given),
         lesions=tuple(count_C.tolist()),
         pooled=tuple(classes[index] for index in pooled),
         pool=tuple(classes[index] for index in pool),

@@ -19,6 +19,8 @@ from dermlens.metrics import Floats, Ints, macro, one_vs_rest
 
 MAY_LOSE = {"mean_recall": 0.01, "mel_recall": 0.02}
 """The most that recall may fall; the bound must hold with 95 % confidence, not the value alone."""
+FEWEST = {"mel": 50, "other": 5}
+"""Lesions of a class below which a bootstrap that finds no loss says nothing."""
 ONE_SIDED = 0.90
 """Level of the two-sided interval whose upper end is the 95 % bound."""
 REPLICATES = 2000
@@ -82,6 +84,11 @@ def compare(
         for name, numbers in found.items()
         if not numbers["lost_at_most"] <= numbers["may_lose"]
     ]
+    lesions_C = [len(np.unique(lesion_N[target_N == index])) for index in range(len(classes))]
+    for code, count in zip(classes, lesions_C, strict=True):
+        fewest = FEWEST["mel" if code == "mel" else "other"]
+        if 0 < count < fewest:
+            too_much.append(f"{count} lesions of {code} cannot show what is lost; {fewest} could")
     if lacking := [name for name in watched if name not in found]:
         too_much.append(f"no image to measure {lacking[0].replace('_', ' ')} on")
     return {
@@ -89,9 +96,7 @@ def compare(
         "why": "; ".join(too_much) or "the loss is within bounds with 95 % confidence",
         "images": len(target_N),
         "lesions": len(np.unique(lesion_N)),
-        "melanoma_lesions": len(np.unique(lesion_N[target_N == list(classes).index("mel")]))
-        if "mel" in classes
-        else None,
+        "melanoma_lesions": lesions_C[list(classes).index("mel")] if "mel" in classes else None,
         "changed": float(np.mean(before_N != after_N)),
         **found,
     }

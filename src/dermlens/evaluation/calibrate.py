@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def calibrate_run(
         UserError: the split lacks one of the three roles, the images are not there, or a class has no
             training image.
     """
-    saved = load_model(run.path)
+    saved = load_model(run.path, decision=False)
     outputs = run_outputs(run, saved, FITTED, data=data, device=device, cache=cache)
     train, selection, calibration = (outputs[role].labelled for role in FITTED)
     document, arrays = fit_decision(
@@ -92,6 +92,7 @@ def run_outputs(
     roles: Sequence[str],
     *,
     data: Path | None = None,
+    told: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
     device: str = "auto",
     cache: Path | None = None,
 ) -> dict[str, RoleOutputs]:
@@ -102,6 +103,7 @@ def run_outputs(
         saved: its model.
         roles: of its split; images that `data.also_train` added have none.
         data: where its images are now; none takes the folder that it was trained on.
+        told: what the network is told of the patients of a table; by default what there is.
         device: as for `predict_table`.
         cache: likewise.
 
@@ -121,7 +123,8 @@ def run_outputs(
         of_role = table[table["image_id"].isin(ids)].reset_index(drop=True)
         # of training images features are what is asked for, and those are of the image as it is
         seen = replace(saved, views=ViewsConfig()) if role == "train" else saved
-        labelled = label_outputs(seen, of_role, device=device, cache=cache)
+        # the cache of the whole table, which the training made
+        labelled = label_outputs(seen, told(of_role), of=table, device=device, cache=cache)
         found[role] = RoleOutputs(tuple(of_role["image_id"]), labelled)
     return found
 
@@ -141,10 +144,23 @@ def own_table(run: Run, data: Path | None = None) -> pd.DataFrame:
 
 
 def label_outputs(
-    saved: SavedModel, table: pd.DataFrame, *, device: str = "auto", cache: Path | None = None
+    saved: SavedModel,
+    table: pd.DataFrame,
+    *,
+    of: pd.DataFrame | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
 ) -> Labelled:
-    """Logits and features of a table beside its truth; a diagnosis that the model does not know is −1."""
-    outputs = logits_table(saved, table, cache_root=cache, device=device)
+    """Logits and features of a table beside its truth; a diagnosis that the model does not know is −1.
+
+    Args:
+        saved: the model.
+        table: the rows to predict.
+        of: a larger table that they are of, whose pixels are cached together; none for these alone.
+        device: as for `logits_table`.
+        cache: likewise.
+    """
+    outputs = logits_table(saved, table, of=of, cache_root=cache, device=device)
     position = {code: index for index, code in enumerate(saved.classes)}
     return Labelled(
         logits_NC=outputs.logits_NC,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermlens.evaluation.calibrate import FITTED, label_outputs, own_table, run_outputs
+from dermlens.evaluation.calibrate import FITTED, label_outputs, run_outputs
 from dermlens.evaluation.decision_report import write_table
 from dermlens.evaluation.strangers import stranger_table
 from dermlens.models.saved import load_model
@@ -32,8 +32,8 @@ def far_ood(
         strangers: LesionTables by the name of the set; `write_photographs` makes one, and `read_table` one of
             photographs of lesions that no dermatoscope took. Their diagnoses are not looked at.
         path: of the CSV to write.
-        metadata: whether the network is told age, sex and site. Strangers that have none stand out by that
-            alone; without it only the images count, those of the selection role too.
+        metadata: whether the network is told age, sex and site. Strangers that have none can stand out by
+            that alone; without it the run's own images go untold too, those that fit the scores included.
         data: where the run's own images are now; none takes the folder that it was trained on.
         device: auto, cpu, cuda or mps.
         cache: root of the pixel cache; none for the usual one.
@@ -45,15 +45,12 @@ def far_ood(
         UserError: the split lacks a role, or images are not there.
     """
     saved = load_model(run.path)
-    own = run_outputs(run, saved, FITTED, data=data, device=device, cache=cache)
+    known = (lambda table: table) if metadata else untold
+    own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache)
     train, familiar, calibration = (own[role].labelled for role in FITTED)
-    if not metadata:
-        table = own_table(run, data)
-        selection = table[table["image_id"].isin(own["selection"].images)].reset_index(drop=True)
-        familiar = label_outputs(saved, untold(selection), device=device, cache=cache)
-        strangers = {name: untold(table) for name, table in strangers.items()}
     shown = {
-        name: label_outputs(saved, table, device=device, cache=cache) for name, table in strangers.items()
+        name: label_outputs(saved, known(table), device=device, cache=cache)
+        for name, table in strangers.items()
     }
     result = stranger_table(train, calibration, familiar, shown)
     write_table(path, result)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dermlens.atomic import write_text
@@ -30,6 +32,12 @@ COLUMNS = (
 )
 
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
 def append_entry(ledger: Path, entry: Mapping[str, object]) -> None:
     """Add one line; the ledger is made, with its header, where there is none.
 
@@ -44,11 +52,33 @@ def append_entry(ledger: Path, entry: Mapping[str, object]) -> None:
     """
     assert set(entry) == set(COLUMNS), "an entry names every column"
     header = ",".join(COLUMNS) + "\n"
-    old = ledger.read_text(encoding="utf-8") if ledger.is_file() else header
-    if not old.startswith(header):
-        raise UserError(f"{ledger} is not a ledger of opened tests: its first line must be {header.strip()}")
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(
         ["" if entry[name] is None else entry[name] for name in COLUMNS]
     )
-    write_text(ledger, old + ("" if old.endswith("\n") else "\n") + line.getvalue())
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(ledger.parent):
+        old = ledger.read_text(encoding="utf-8") if ledger.is_file() else header
+        if not old.startswith(header):
+            raise UserError(
+                f"{ledger} is not a ledger of opened tests: its first line must be {header.strip()}"
+            )
+        write_text(ledger, old + ("" if old.endswith("\n") else "\n") + line.getvalue())
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from entering a line between our reading and our writing.
+
+    The folder itself is locked, so that no file stays. Where there are no such locks nothing is held.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

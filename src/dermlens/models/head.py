@@ -78,7 +78,11 @@ class MapHead(nn.Module):
         self.linear = nn.Linear(features + (branch.width if branch is not None else 0), num_classes)
 
     def forward(self, x_BCHW: Tensor, meta_BM: Tensor | None) -> tuple[Tensor, Intermediates]:
-        """logits_BC, and `features_BD` and, with attention, `alpha_BKHW`."""
+        """logits_BC, and `features_BD` and, with attention, `alpha_BKHW`.
+
+        The features are the image's, without those of the metadata branch: how strange a picture is does not
+        depend on what is known of the patient.
+        """
         found: Intermediates = {}
         if self.branch is not None:
             if meta_BM is None:
@@ -97,7 +101,7 @@ class MapHead(nn.Module):
             features_BD = x_BCHW.mean(dim=(2, 3))
         else:
             features_BD = x_BCHW.flatten(1)
+        found["features_BD"] = features_BD
         if self.branch is not None and meta_BM is not None:
             features_BD = torch.cat([features_BD, self.branch(meta_BM)], dim=1)
-        found["features_BD"] = features_BD
         return self.linear(features_BD), found

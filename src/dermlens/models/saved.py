@@ -123,11 +123,12 @@ def save_decision(folder: Path, decision: DecisionDocument, arrays: Arrays) -> N
     write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
 
 
-def load_model(folder: Path) -> SavedModel:
+def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
     """Read a model that `save_model` wrote, every entry accounted for.
 
     Args:
         folder: a run directory, or any folder with the two files.
+        decision: whether its decision too, which whoever is about to replace it does without.
 
     Raises:
         UserError: a file is absent, damaged, or does not belong to the other.
@@ -160,8 +161,8 @@ def load_model(folder: Path) -> SavedModel:
         document.size,
         document.crop,
         encoder_from_json(document.encoder),
-        document.decision,
-        read_arrays(folder, document.decision),
+        document.decision if decision else None,
+        read_arrays(folder, document.decision) if decision else {},
         document.views,
         document.colour_constancy,
     )

@@ -21,7 +21,7 @@ from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment
-from dermlens.studies.folds import draw, fold_recipes, held_out, train_fold
+from dermlens.studies.folds import check_fold, draw, fold_recipes, held_out, train_fold
 from dermlens.studies.out_of_fold import merge, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
 
@@ -83,6 +83,8 @@ def train_folds(
     _begin(out, recipe)
     runs = [Run(out / f"fold-{fold}") for fold in range(folds)]
     facts = _facts(recipe, table, splits)
+    for run, own in zip(runs, recipes, strict=True):
+        check_fold(run, own, facts["table_sha256"])
     write_json(out / RECORD, facts | _state(runs))
     for fold in range(folds) if only is None else sorted(set(only)):
         train_fold(recipes[fold], data, runs[fold].path, device=device, cache=cache)
@@ -90,8 +92,7 @@ def train_folds(
     state = _state(runs)
     if state["status"] == "completed":
         parts = {
-            fold: held_out(run, split, facts["table_sha256"])
-            for fold, (run, split) in enumerate(zip(runs, splits, strict=True))
+            fold: held_out(run, split) for fold, (run, split) in enumerate(zip(runs, splits, strict=True))
         }
         write_out_of_fold(out / PREDICTIONS, merge(parts))
     return facts | state

@@ -19,6 +19,7 @@ from dermlens.errors import UserError
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import classes_of, read_predictions, write_predictions
 from dermlens.metrics import Floats
+from dermlens.recipe import load_recipe
 from dermlens.studies.out_of_fold import FOLD, read_out_of_fold, write_csv, write_out_of_fold
 from dermlens.studies.scores import score_study
 
@@ -76,7 +77,9 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
     """Write labels for distillation: what networks say of images they were not trained on.
 
     The teachers of an image had the labels of all other folds. A student that is scored on an image of those
-    has heard of its label through them: score students on a role that no teacher saw.
+    has heard of its label through them: score students on a role that no teacher saw. What a network's
+    probabilities mean depends on its loss (of a balanced softmax they hold for equal class shares), so
+    teachers are averaged under one, and the student learns under the same.
 
     Args:
         members: one or more cross-fits, or ensembles of them.
@@ -87,8 +90,10 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
         What was written.
 
     Raises:
-        UserError: a member is not out of fold, or as for `ensemble`.
+        UserError: a member is not out of fold, cross-fits were trained under different losses, or as for
+            `ensemble`.
     """
+    _check_losses(members)
     table = average([predictions_file(member) for member in members], mean)
     if FOLD not in table:
         raise UserError(
@@ -98,6 +103,21 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
     labels = table[["image_id", *(f"p_{code}" for code in classes_of(table))]]
     write_csv(path, labels, digits=9)
     return labels
+
+
+def _check_losses(members: Sequence[Path]) -> None:
+    """Cross-fits whose recipes are at hand were trained under one loss."""
+    recipes = {member: member / "fold-0" / "recipe.yaml" for member in members}
+    losses = {
+        member: load_recipe(str(path)).imbalance.loss for member, path in recipes.items() if path.is_file()
+    }
+    for member, loss in losses.items():
+        first = next(iter(losses))
+        if loss != losses[first]:
+            raise UserError(
+                f"{member} was trained under {loss.kind}, {first} under {losses[first].kind}: their"
+                " probabilities hold for different class shares and have no mean"
+            )
 
 
 def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:

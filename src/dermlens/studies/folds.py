@@ -104,8 +104,6 @@ def train_fold(recipe: Recipe, data: Path, folder: Path, *, device: str, cache: 
             shutil.rmtree(folder, ignore_errors=True)
             print(f"{folder}: training")
             return fit(recipe, data, out=folder, device=device, cache=cache)
-        if run.recipe() != recipe:
-            raise UserError(f"{folder} is of another recipe or number of folds: name a new folder with --out")
         if run.read_record()["status"] == "completed":
             return run
         print(f"{folder}: going on")
@@ -116,19 +114,35 @@ def train_fold(recipe: Recipe, data: Path, folder: Path, *, device: str, cache: 
         ) from error
 
 
-def held_out(run: Run, split: Split, table_hash: str) -> pd.DataFrame:
+def check_fold(run: Run, recipe: Recipe, table_hash: str) -> None:
+    """See that what is there of a fold is of this recipe and this table, before anything is written.
+
+    Args:
+        run: the fold's, begun or not.
+        recipe: of the fold.
+        table_hash: SHA-256 of the table that all folds share.
+
+    Raises:
+        UserError: it is of another.
+    """
+    if not run.record_file.is_file():
+        return
+    if run.recipe() != recipe:
+        raise UserError(f"{run.path} is of another recipe or number of folds: name a new folder with --out")
+    if run.read_record().get("table_sha256", table_hash) != table_hash:
+        raise UserError(f"{run.path} was trained on another table: name its data, or a new folder with --out")
+
+
+def held_out(run: Run, split: Split) -> pd.DataFrame:
     """What a completed fold says of its held-out images.
 
     Args:
         run: the fold's.
         split: the fold's.
-        table_hash: SHA-256 of the table that all folds share.
 
     Raises:
-        UserError: the run is of another table, or its predictions are not of the fold's images.
+        UserError: its predictions are not of the fold's images.
     """
-    if run.read_record().get("table_sha256") != table_hash:
-        raise UserError(f"{run.path} was trained on another table: name its data, or a new folder with --out")
     predictions = read_predictions(run.predictions_file)
     predictions = predictions[predictions["role"] == "selection"]
     if set(predictions["image_id"]) != set(split.ids("selection")):

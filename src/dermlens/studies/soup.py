@@ -115,7 +115,7 @@ def soup(
     frames = []
     for role in roles:
         rows = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
-        frame = predict_table(load_model(made.path), rows, cache_root=cache, device=device)
+        frame = predict_table(load_model(made.path), rows, of=table, cache_root=cache, device=device)
         frames.append(frame.assign(role=role))
     if frames:
         write_predictions(made.predictions_file, pd.concat(frames, ignore_index=True))
@@ -157,7 +157,7 @@ def soup_crossfits(
             inner = [member / name for member in members]
             soup(inner, out / name, data=data, device=device, cache=cache)
         made = Run.open(out / name)
-        parts[fold] = held_out(made, load_manifest(str(made.split_file)), made.read_record()["table_sha256"])
+        parts[fold] = held_out(made, load_manifest(str(made.split_file)))
     facts = {
         "recipe": recipe.name,
         "status": "completed",

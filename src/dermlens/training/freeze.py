@@ -21,9 +21,9 @@ class FrozenBackbone(pl.Callback):
         self.epochs = epochs
         self.trainable: list[nn.Parameter] = []
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Note which parameters train at all."""
-        del trainer, stage
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note which parameters train at all, once `FrozenBlocks` has taken its own away."""
+        del trainer
         assert isinstance(pl_module, LesionTask)
         self.trainable = [p for p in pl_module.model.backbone.parameters() if p.requires_grad]
 

@@ -33,7 +33,7 @@ class Outputs:
 
     Attributes:
         logits_NC: averaged over the model's views.
-        features_ND: what the last layer sees of the image as it is.
+        features_ND: what the last layer sees of the image as it is, the metadata's part left out.
     """
 
     logits_NC: Logits
@@ -44,6 +44,7 @@ def predict_table(
     model: SavedModel,
     table: pd.DataFrame,
     *,
+    of: pd.DataFrame | None = None,
     cache_root: Path | None = None,
     device: str = "auto",
     batch_size: int = 64,
@@ -53,6 +54,7 @@ def predict_table(
     Args:
         model: a loaded model.
         table: a LesionTable.
+        of: a larger table that its rows are of, whose pixels are cached together; none for these alone.
         cache_root: where pixel caches are; none takes the default place.
         device: `auto`, `cpu`, `cuda` or `mps`.
         batch_size: images at a time; what comes out does not depend on it but for rounding.
@@ -65,22 +67,26 @@ def predict_table(
     Raises:
         UserError: no such device, an image cannot be read, or a view is too small for the network.
     """
-    cache = _cache(model, table, model.size, cache_root)
-    return predict_cached(model, table, cache, device=device, batch_size=batch_size)
+    whole = table if of is None else of
+    cache = _cache(model, whole, model.size, cache_root)
+    return predict_cached(model, table, cache, of=whole, device=device, batch_size=batch_size)
 
 
 def predict_cached(
-    model: SavedModel, table: pd.DataFrame, cache: PixelCache, *, device: str, batch_size: int = 64
+    model: SavedModel,
+    table: pd.DataFrame,
+    cache: PixelCache,
+    *,
+    of: pd.DataFrame,
+    device: str,
+    batch_size: int = 64,
 ) -> pd.DataFrame:
-    """As `predict_table`, with a cache at hand that holds at least the images of the table.
-
-    Views at other sizes have caches of their own, beside it.
-    """
+    """As `predict_table`, with a cache at hand of the images of `of`; other sizes have caches beside it."""
     decision = model.decision or plain_decision(model.classes)
     # batch by batch: the features of a whole table may not fit into memory
     answers = [
         answer(logits_BC, features_BD, decision, model.arrays)
-        for logits_BC, features_BD in _run(model, table, cache, device=device, batch_size=batch_size)
+        for logits_BC, features_BD in _run(model, table, of, cache, device=device, batch_size=batch_size)
     ]
     p_NC = np.concatenate([np.empty((0, len(model.classes))), *(batch.p_NC for batch in answers)])
     frame = table[["image_id", "lesion_id"]].reset_index(drop=True).assign(target=table["dx"].to_numpy())
@@ -99,6 +105,7 @@ def logits_table(
     model: SavedModel,
     table: pd.DataFrame,
     *,
+    of: pd.DataFrame | None = None,
     cache_root: Path | None = None,
     device: str = "auto",
     batch_size: int = 64,
@@ -108,6 +115,7 @@ def logits_table(
     Args:
         model: as for `predict_table`.
         table: likewise; at least one row.
+        of: likewise.
         cache_root: likewise.
         device: likewise.
         batch_size: likewise.
@@ -115,8 +123,9 @@ def logits_table(
     Raises:
         UserError: as for `predict_table`.
     """
-    cache = _cache(model, table, model.size, cache_root)
-    batches = list(_run(model, table, cache, device=device, batch_size=batch_size))
+    whole = table if of is None else of
+    cache = _cache(model, whole, model.size, cache_root)
+    batches = list(_run(model, table, whole, cache, device=device, batch_size=batch_size))
     return Outputs(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
 
@@ -126,14 +135,20 @@ def _cache(model: SavedModel, table: pd.DataFrame, size: int, root: Path | None)
 
 
 def _run(
-    model: SavedModel, table: pd.DataFrame, cache: PixelCache, *, device: str, batch_size: int
+    model: SavedModel,
+    table: pd.DataFrame,
+    whole: pd.DataFrame,
+    cache: PixelCache,
+    *,
+    device: str,
+    batch_size: int,
 ) -> Iterator[tuple[Logits, Numbers]]:
     """logits_BC and features_BD, batch by batch."""
     caches = {model.size: cache}
     for size in model.views.sizes:
         if size not in caches:
             _check_size(model, size)
-            caches[size] = _cache(model, table, size, cache.path.parent)
+            caches[size] = _cache(model, whole, size, cache.path.parent)
     images = table["image_id"].tolist()
     meta_NM = model.encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())
     resolved = resolve_device(device)

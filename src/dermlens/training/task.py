@@ -97,20 +97,21 @@ class LesionTask(pl.LightningModule):
     def _loss_of_images(self, logits_BC: Tensor, batch: Batch) -> Tensor:
         """loss_B; what a recipe does not ask for is not in the batch."""
         criterion = self.loss if self.current_epoch >= self.deferred_epochs else self.plain_loss
-        loss_B = criterion.per_image(logits_BC, batch["target"])
+        weight_B = batch.get("weight", torch.ones_like(batch["target"], dtype=logits_BC.dtype))
+        loss_B = weight_B * criterion.per_image(logits_BC, batch["target"])
+        soft_BC = batch.get("soft")
         if "partner" in batch:
-            other_B = criterion.per_image(logits_BC, batch["target"][batch["partner"]])
-            loss_B = torch.lerp(other_B, loss_B, batch["share"])
+            partner_B, share_B = batch["partner"], batch["share"]
+            other_B = weight_B[partner_B] * criterion.per_image(logits_BC, batch["target"][partner_B])
+            loss_B = torch.lerp(other_B, loss_B, share_B)
+            weight_B = torch.lerp(weight_B[partner_B], weight_B, share_B)
+            if soft_BC is not None:
+                soft_BC = torch.lerp(soft_BC[partner_B], soft_BC, share_B[:, None])
         if self.distillation is not None:
-            soft_BC = batch["soft"]
-            if "partner" in batch:
-                soft_BC = torch.lerp(soft_BC[batch["partner"]], soft_BC, batch["share"][:, None])
             # of a mixed pair both need soft labels
             alpha = self.distillation.weight * (soft_BC.sum(1) > 1 - 1e-3)
-            soft_B = distillation(logits_BC, soft_BC, self.distillation.temperature)
+            soft_B = weight_B * distillation(logits_BC, soft_BC, self.distillation.temperature)
             loss_B = torch.where(alpha > 0, (1 - alpha) * loss_B + alpha * soft_B, loss_B)
-        if "weight" in batch:
-            loss_B = loss_B * batch["weight"]
         return loss_B
 
     def on_validation_start(self) -> None:

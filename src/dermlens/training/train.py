@@ -90,8 +90,8 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
     average = WeightAverage(settings.ema) if settings.ema is not None else None
     # Their order is part of their work, each says why; Lightning itself puts the checkpoint last.
     callbacks = [
-        FrozenBlocks(settings.frozen_blocks) if settings.frozen_blocks else None,
         FrozenBackbone(settings.freeze_epochs) if settings.freeze_epochs else None,
+        FrozenBlocks(settings.frozen_blocks) if settings.frozen_blocks else None,
         best,
         average,
         StopEarly(settings.early_stopping) if settings.early_stopping else None,
@@ -277,7 +277,7 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
     predicted = []
     for role in roles:
         rows = inputs.table.iloc[inputs.rows(role)]
-        frame = predict_cached(saved, rows, inputs.cache, device=device)
+        frame = predict_cached(saved, rows, inputs.cache, of=inputs.table, device=device)
         frame.insert(2, "role", role)
         predicted.append(frame)
     if predicted:

@@ -1,0 +1,149 @@
+"""Near strangers: a class is left out of the training, and its images must stand out to the network.
+
+without-<class>/      a run directory each
+data-without-<class>/, split-without-<class>.csv      what it was trained on
+near_ood.csv          the rows of `stranger_table`, the class left out as `set`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermlens.atomic import write_text
+from dermlens.data.split import Split, resolve_split
+from dermlens.data.table import read_configured, table_sha256
+from dermlens.errors import UserError, nearest
+from dermlens.evaluation.calibrate import FITTED, label_outputs, run_outputs
+from dermlens.evaluation.decision_report import write_table
+from dermlens.evaluation.strangers import stranger_table
+from dermlens.models.saved import load_model
+from dermlens.recipe import Recipe, parse_recipe
+from dermlens.runs import Run
+from dermlens.studies.folds import check_fold, train_fold
+
+TABLE = "near_ood.csv"
+COLUMNS = {"site": "localization"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Without:
+    """A training without a class: all that it needs, on disk.
+
+    Attributes:
+        code: the class.
+        recipe: of the training.
+        folder: with the table of the others, and the images by a link.
+        run: where it is trained.
+        table_hash: SHA-256 of the table of the others.
+    """
+
+    code: str
+    recipe: Recipe
+    folder: Path
+    run: Run
+    table_hash: str
+
+
+def near_ood(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> pd.DataFrame:
+    """Train the recipe without each class in turn and score the images of that class as strangers.
+
+    Familiar are the images of the selection role. Images of the test role are looked at by nothing.
+
+    Args:
+        recipe: with train, selection and calibration roles; one that is quick to train.
+        data: the data folder.
+        out: a folder for the runs; completed ones of the same recipe and data are not trained again.
+        classes: to leave out now; none for all of the recipe's.
+        device: as for `fit`.
+        cache: likewise.
+
+    Returns:
+        The rows of `stranger_table` for every class that has been left out so far.
+
+    Raises:
+        UserError: a class is not of the recipe, the recipe learns from more than the table, `out` holds runs
+            of another recipe, or as for `fit`.
+    """
+    wanted = tuple(classes or recipe.data.classes)
+    for code in wanted:
+        if code not in recipe.data.classes:
+            raise UserError(f"class {code} is not one of the recipe's{nearest(code, recipe.data.classes)}")
+    if recipe.data.also_train or recipe.train.distillation is not None:
+        raise UserError(
+            "further images and soft labels know the class that is left out: leave them out too"
+            " (--set data.also_train=[] --set train.distillation=null)"
+        )
+    table = read_configured(data, recipe.data)
+    split = resolve_split(table, recipe.split)
+    trainings = [_prepare(code, recipe, data, table, split, out) for code in wanted]
+    for one in trainings:
+        check_fold(one.run, one.recipe, one.table_hash)
+    rows = _known(out, set(recipe.data.classes) - set(wanted))
+    for one in trainings:
+        run = train_fold(one.recipe, one.folder, one.run.path, device=device, cache=cache)
+        saved = load_model(run.path)
+        found = run_outputs(run, saved, FITTED, device=device, cache=cache)
+        unsealed = table["image_id"].isin([image for role in FITTED for image in split.ids(role)])
+        left_out = table[(table["dx"] == one.code) & unsealed].reset_index(drop=True)
+        train, familiar, calibration = (found[role].labelled for role in FITTED)
+        strangers = {one.code: label_outputs(saved, left_out, of=table, device=device, cache=cache)}
+        rows.append(stranger_table(train, calibration, familiar, strangers))
+        write_table(out / TABLE, pd.concat(rows, ignore_index=True))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _known(out: Path, others: set[str]) -> list[pd.DataFrame]:
+    """The rows of classes that were left out before and are not asked for now."""
+    if not (out / TABLE).is_file():
+        return []
+    known = pd.read_csv(out / TABLE)
+    return [known[known["set"].isin(others)]]
+
+
+def _prepare(code: str, recipe: Recipe, data: Path, table: pd.DataFrame, split: Split, out: Path) -> _Without:
+    """Write table and split without a class, and make the recipe that goes with them."""
+    folder, manifest = out / f"data-without-{code}", out / f"split-without-{code}.csv"
+    kept = table[table["dx"] != code].reset_index(drop=True)
+    # The images stay where they are; the nearest table is the one that a folder is read by.
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / "images"
+    if not link.is_symlink():
+        link.symlink_to((data if data.is_dir() else data.parent).resolve(), target_is_directory=True)
+    columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site", "dataset"]
+    write_text(folder / "HAM10000_metadata.csv", kept[columns].rename(columns=COLUMNS).to_csv(index=False))
+    own = parse_recipe(_recipe_text(code, recipe, manifest), f"recipe {recipe.name} without {code}")
+    roles = split.roles[split.roles["image_id"].isin(kept["image_id"])].reset_index(drop=True)
+    table_hash = table_sha256(read_configured(folder, own.data))
+    Split(roles, split.header | {"table-sha256": table_hash}).save(manifest)
+    return _Without(code, own, folder, Run(out / f"without-{code}"), table_hash)
+
+
+def _recipe_text(code: str, recipe: Recipe, manifest: Path) -> str:
+    """The recipe without a class, wherever the class has a number of its own."""
+    content: dict[str, Any] = recipe.model_dump(mode="json")
+    content["name"] = f"{recipe.name}-without-{code}"
+    content["data"] |= {
+        "classes": [other for other in recipe.data.classes if other != code],
+        "columns": {},
+        "labels": {},
+    }
+    content["split"]["manifest"] = str(manifest)
+    imbalance = content["imbalance"]
+    for numbers in (imbalance["weights"], *imbalance["sampler"].values()):
+        if isinstance(numbers, dict):
+            numbers.pop(code, None)
+    return json.dumps(content)

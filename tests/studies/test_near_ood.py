@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dermlens.data.split import resolve_split
+from dermlens.data.table import read_table
+from dermlens.errors import UserError
+from dermlens.evaluation import calibrate
+from dermlens.evaluation.predictions import read_predictions
+from dermlens.models.saved import load_model
+from dermlens.runs import Run
+from dermlens.studies import near_ood as module
+from dermlens.studies.near_ood import near_ood
+
+ROLES = ("split.selection=0.25", "split.calibration=0.25", "train.epochs=1", "imbalance.weights=none")
+
+
+@pytest.fixture(scope="module")
+def small(recipe):
+    return recipe(*ROLES)
+
+
+@pytest.fixture(scope="module")
+def without_mel(small, data, cache, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("near") / "near"
+    near_ood(small, data, out, classes=["mel"], device="cpu", cache=cache)
+    return out
+
+
+def test_a_class_left_out_is_a_stranger(without_mel: Path):
+    found = pd.read_csv(without_mel / "near_ood.csv")
+    assert list(found["score"]) == ["energy", "mahalanobis", "knn"]
+    assert set(found["set"]) == {"mel"}
+    assert found["auroc"].between(0, 1).all()
+    inner = Run(without_mel / "without-mel")
+    saved = load_model(inner.path)
+    assert "mel" not in saved.classes
+    assert len(saved.classes) == 6
+    assert "mel" not in set(read_predictions(inner.predictions_file)["target"])
+
+
+def test_another_class_joins_the_table_and_what_is_there_is_not_trained_again(
+    without_mel: Path, small, recipe, data, cache
+):
+    record = without_mel / "without-mel" / "run.json"
+    written = record.stat().st_mtime_ns
+    found = near_ood(small, data, without_mel, classes=["nv"], device="cpu", cache=cache)
+    assert sorted(set(found["set"])) == ["mel", "nv"]
+    pd.testing.assert_frame_equal(pd.read_csv(without_mel / "near_ood.csv"), found, rtol=1e-5)
+    assert record.stat().st_mtime_ns == written
+    other = recipe(*ROLES, "train.optimizer.lr=0.01")
+    with pytest.raises(UserError, match="without-mel is of another recipe"):
+        near_ood(other, data, without_mel, classes=["mel"], device="cpu", cache=cache)
+
+
+def test_a_recipe_that_names_the_class_loses_its_numbers(recipe, data, cache, tmp_path):
+    sampler = "imbalance.sampler={kind: lesions, caps: {nv: 20}, repeats: {mel: 2, df: 3}}"
+    named = recipe(*ROLES[:3], sampler, "imbalance.weights={mel: 5, nv: 1}")
+    near_ood(named, data, tmp_path, classes=["mel"], device="cpu", cache=cache)
+    trained = Run(tmp_path / "without-mel").recipe().imbalance
+    assert trained.weights == {"nv": 1}
+    assert trained.sampler.repeats == {"df": 3}
+    assert trained.sampler.caps == {"nv": 20}
+
+
+def test_what_knows_the_class_besides_the_table_is_refused(recipe, data, tmp_path):
+    for setting in (
+        f"data.also_train=[{data}]",
+        "train.distillation={soft_labels: soft.csv, weight: 0.5}",
+    ):
+        with pytest.raises(UserError, match="know the class that is left out"):
+            near_ood(recipe(*ROLES, setting), data, tmp_path)
+    with pytest.raises(UserError, match="class mela is not one of the recipe's; nearest: mel"):
+        near_ood(recipe(*ROLES), data, tmp_path, classes=["mela"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_image_of_the_test_role_is_looked_at(small, data, cache, tmp_path, monkeypatch):
+    """Neither as familiar nor as a stranger."""
+    seen: set[str] = set()
+
+    def watch(saved, table, **options):
+        seen.update(table["image_id"])
+        return label(saved, table, **options)
+
+    label = calibrate.label_outputs
+    monkeypatch.setattr(calibrate, "label_outputs", watch)
+    monkeypatch.setattr(module, "label_outputs", watch)
+    near_ood(small, data, tmp_path / "near", classes=["nv"], device="cpu", cache=cache)
+    split = resolve_split(read_table(data), small.split)
+    assert seen
+    assert not seen & set(split.ids("test"))
