@@ -99,7 +99,7 @@ class LesionTask(pl.LightningModule):
         criterion = self.loss if self.current_epoch >= self.deferred_epochs else self.plain_loss
         weight_B = batch.get("weight", torch.ones_like(batch["target"], dtype=logits_BC.dtype))
         loss_B = weight_B * criterion.per_image(logits_BC, batch["target"])
-        soft_BC = batch.get("soft")
+        soft_BC = batch["soft"] if self.distillation is not None else None
         if "partner" in batch:
             partner_B, share_B = batch["partner"], batch["share"]
             other_B = weight_B[partner_B] * criterion.per_image(logits_BC, batch["target"][partner_B])
@@ -107,7 +107,7 @@ class LesionTask(pl.LightningModule):
             weight_B = torch.lerp(weight_B[partner_B], weight_B, share_B)
             if soft_BC is not None:
                 soft_BC = torch.lerp(soft_BC[partner_B], soft_BC, share_B[:, None])
-        if self.distillation is not None:
+        if self.distillation is not None and soft_BC is not None:
             # of a mixed pair both need soft labels
             alpha = self.distillation.weight * (soft_BC.sum(1) > 1 - 1e-3)
             soft_B = weight_B * distillation(logits_BC, soft_BC, self.distillation.temperature)
