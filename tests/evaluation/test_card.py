@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from calibrated import make_calibrated_run
+from cards import sections, tables
 
 from dermlens.errors import UserError
-from dermlens.evaluation.report.card import write_card
+from dermlens.evaluation.report.card import card_text, write_card
+from dermlens.evaluation.report.data import RunData
 from dermlens.labels import full_name
+from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
 
 
@@ -22,11 +28,23 @@ def section(card: str, heading: str) -> str:
 def test_sections_stand_in_order(card: str):
     headings = [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")]
     assert headings == [
-        "Model", "Recall per class", "What the numbers mean", "Data",
-        "Intended use", "Not intended", "Limits", "How it was made",
+        "Model", "Recall per class", "Recall in groups of patients", "Operating points", "Known failures",
+        "What the numbers mean", "Data", "Intended use", "Not intended", "Limits", "How it was made",
     ]  # fmt: skip
     assert card.startswith("# pretend\n")
     assert "not a medical device" in card.split("## Model")[0]
+
+
+def test_sections_of_a_calibrated_run_stand_in_order(tmp_path):
+    card = write_card(make_calibrated_run(tmp_path / "run", bootstrap=0)).read_text(encoding="utf-8")
+    headings = [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "Model", "Recall per class", "Recall in groups of patients", "Calibration", "Operating points",
+        "Sets and abstention", "Known failures", "What the numbers mean", "Data", "Intended use",
+        "Not intended", "Limits", "How it was made", "Reporting checklists",
+    ]  # fmt: skip
+    assert "\n\n\n" not in card
+    assert "None" not in card
 
 
 def test_recall_of_every_class_stands_before_accuracy(card: str, fake_run: Run):
@@ -54,6 +72,52 @@ def test_how_it_was_made(card: str):
     assert "- torch 2." in made
     assert "Trainable parameters: 1,234,567." in section(card, "Model")
     assert "melanoma), nv (melanocytic nevus), vasc (vascular lesion)." in section(card, "Model")
+
+
+def test_the_recipe_is_in_the_card(card, fake_run):
+    made = section(card, "How it was made")
+    text = made.split("```yaml\n")[1].split("```")[0]
+    assert parse_recipe(text, "the card") == fake_run.recipe()
+
+
+def test_a_fence_is_longer_than_any_in_the_recipe(new_run, tmp_path):
+    run = new_run(tmp_path / "x", images=60, bootstrap=0)
+    recipe = run.recipe().model_dump(mode="json") | {"name": "x"}
+    recipe["data"]["also_train"] = ["a````b"]
+    parse_recipe(json.dumps(recipe), "here").save(run.recipe_file)
+    assert "\n`````yaml\n" in write_card(run).read_text(encoding="utf-8")
+
+
+def test_no_path_of_this_machine_is_in_the_card(new_run, tmp_path):
+    facts = {
+        "data": "/secret/ham10000",
+        "command": ["train", "/secret/r.yaml", "--data", "/secret/ham10000"],
+        "also_train": {"images": 2744, "folders": ["/secret/isic2017"]},
+    }
+    run = new_run(tmp_path / "x", images=60, bootstrap=0, **facts)
+    settings = ("model.weights=/secret/w.h5", "data.also_train=[/secret/isic2017]")
+    parse_recipe(run.recipe().dump(), "here", settings).save(run.recipe_file)
+    card = write_card(run).read_text(encoding="utf-8")
+    assert "secret" not in card
+    assert "started from `w.h5`" in card
+    assert "Trained on 2,744 more images, of isic2017" in section(card, "Data")
+
+
+def test_palms_and_soles_are_counted_in_the_whole_table(fake_run, drawn):
+    predictions = drawn(50, ("calibration",)).assign(site=["acral"] * 3 + ["back"] * 47)
+    people = predictions[["role", "age", "sex", "site"]]
+    found = RunData(None, {}, people, "", images=predictions, images_note="")
+    text = card_text(fake_run, found=found)
+    assert "Of 50 images, 3 are said to show palms or soles" in section(text, "Limits")
+    assert "palms or soles" not in section(card_text(fake_run), "Limits")
+
+
+def test_who_is_in_the_data(card, fake_run):
+    counts, people = tables(sections(card)["Data"])
+    assert counts.set_index("class").loc["mel", "train"] == str(
+        fake_run.read_record()["counts"]["train"]["mel"]
+    )
+    assert {"images", "without an age", "sex female"} <= set(people["measure"])
 
 
 def test_synthetic_data_are_called_so(new_run, drawn, tmp_path):

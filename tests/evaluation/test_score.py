@@ -123,6 +123,22 @@ def test_threshold_is_fixed_on_the_other_role(table, scored):
             assert point["sensitivity"]["value"] == pytest.approx(realised)
 
 
+def test_rates_at_fixed_probabilities(table, scored):
+    """Sensitivity is the recall, specificity the other class's recall, of the summed probability at it."""
+    for role, part in table.groupby("role"):
+        for found in scored["roles"][role]["detection"].values():
+            sought = part["target"].isin(found["classes"])
+            p_N = part[[f"p_{code}" for code in found["classes"]]].sum(axis=1)
+            assert [point["threshold"] for point in found["at_probability"]] == [0.05, 0.1, 0.2, 0.3, 0.5]
+            for point in found["at_probability"]:
+                flagged = p_N >= point["threshold"]
+                expected = sk.recall_score(sought, flagged), sk.recall_score(~sought, ~flagged)
+                assert (point["sensitivity"]["value"], point["specificity"]["value"]) == pytest.approx(
+                    expected
+                )
+                assert point["specificity"]["low"] <= point["specificity"]["value"]
+
+
 def test_one_role_alone_is_marked_optimistic(table):
     alone = score(table[table["role"] == "selection"], CLASSES, QUICK)
     (point, _) = alone["roles"]["selection"]["detection"]["melanoma"]["operating_points"]

@@ -10,7 +10,7 @@ from dermlens.metrics import predicted_classes
 
 @pytest.mark.parametrize(
     ("age", "band"),
-    [(0, "0–29"), (29.9, "0–29"), (30, "30–44"), (59, "45–59"), (60, "60–74"), (75, "75+"), (120, "75+")],
+    [(0, "0–39"), (39.9, "0–39"), (40, "40–59"), (59, "40–59"), (60, "60+"), (120, "60+")],
 )
 def test_age_bands(age, band):
     assert age_band(age) == band

@@ -25,6 +25,7 @@ from dermlens.atomic import atomic_path, write_json
 from dermlens.data.crops import read_square
 from dermlens.decision.sidecar import DECISION_FILE
 from dermlens.deploy.network import META, ONNX_FILE, OnnxNetwork
+from dermlens.deploy.papers import write_papers
 from dermlens.errors import UserError, require
 from dermlens.models.classifier import LesionClassifier
 from dermlens.models.document import ModelDocument, OnnxFile, read_document
@@ -41,6 +42,8 @@ def export_folder(
 ) -> ModelDocument:
     """Make a folder that predicts with and without torch: weights, ONNX file, decision, and their document.
 
+    The card and the licence of an evaluated run go with them, as `write_papers` says.
+
     Args:
         source: a run directory, or any folder with a saved model.
         folder: to write to; what it holds of the same names is replaced.
@@ -48,7 +51,7 @@ def export_folder(
         limits: sentences to stand beside every answer.
 
     Returns:
-        The document that was written, last of all.
+        The document that was written.
 
     Raises:
         UserError: no saved model, an image cannot be read, the extra `export` is not installed, or as
@@ -69,6 +72,7 @@ def export_folder(
                 with atomic_path(folder / name) as part:
                     shutil.copyfile(source / name, part)
     write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+    write_papers(source, folder)
     return document
 
 

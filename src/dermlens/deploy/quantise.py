@@ -31,6 +31,7 @@ from dermlens.decision.document import plain_decision
 from dermlens.decision.sidecar import read_arrays
 from dermlens.deploy.gate import compare
 from dermlens.deploy.network import IMAGE, META, ONNX_FILE, OnnxNetwork
+from dermlens.deploy.papers import write_papers
 from dermlens.errors import UserError, require
 from dermlens.models.document import ModelDocument, read_document
 from dermlens.models.saved import DOCUMENT_FILE
@@ -68,7 +69,9 @@ def quantise_run(
     judged = of("selection", "calibration")
     if judged.empty:
         raise UserError(f"run {run.path} has no selection or calibration role to judge an int8 network on")
-    return quantise(folder, ranges=of("train"), judged=judged, cache_root=cache_root)
+    document = quantise(folder, ranges=of("train"), judged=judged, cache_root=cache_root)
+    write_papers(run.path, folder)  # whose sizes have changed
+    return document
 
 
 def quantise(

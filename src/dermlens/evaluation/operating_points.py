@@ -16,6 +16,8 @@ from dermlens.labels import BY_CODE
 from dermlens.metrics import Bools, Floats, Ints, weighted_mean
 
 SENSITIVITIES = (0.90, 0.95)
+PROBABILITIES = (0.05, 0.10, 0.20, 0.30, 0.50)
+"""Thresholds that are fixed on nothing: what acting on such a probability would catch, and spare."""
 NET_BENEFIT_THRESHOLDS = tuple(percent / 100 for percent in range(2, 21, 2))
 THRESHOLD_ROLES = {
     "selection": ("calibration",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.runs import Run
 
 COPIED = ("recipe.yaml", "split.csv", "metrics.json", "model_card.md")
+BESIDE = ("decision/*/*.csv", "*_ood*.csv")
+"""What a card reads beside them, where it is there."""
 HISTORY, MEMBERS = "history.csv", "members"
 """A run was trained and has a history, or was averaged from members, which have one each."""
 
@@ -46,6 +49,13 @@ def publish_run(run: Run, folder: Path) -> Run:
         write_json(folder / MEMBERS / member.name / "run.json", _without_paths(Run(member).read_record()))
         for name in ("recipe.yaml", HISTORY):
             shutil.copyfile(member / name, folder / MEMBERS / member.name / name)
+    for file in [file for pattern in BESIDE for file in sorted(run.path.glob(pattern))]:
+        copy = folder / file.relative_to(run.path)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    document = run.path / "model.json"
+    if document.is_file():  # the decision: the weights that it is of stay behind
+        write_json(folder / "model.json", _without_paths(json.loads(document.read_text(encoding="utf-8"))))
     write_predictions(folder / "predictions.csv.gz", read_predictions(run.predictions_file))
     write_json(folder / "run.json", _without_paths(run.read_record()))
     return Run(folder)

@@ -231,7 +231,7 @@ class _Detection:
                 self.thresholds[name, aim] = operating_points.threshold_at(positive_N, score_N, aim)
 
     def numbers(self, target_N: Ints, p_NC: Floats, weights: Floats | None) -> dict[Place, Floats]:
-        """AUC, and sensitivity and specificity at each threshold."""
+        """AUC, and sensitivity and specificity at each threshold, of another role and of no role."""
         undefined = np.full(() if weights is None else weights.shape[:-1], np.nan)
         found: dict[Place, Floats] = {}
         for name, codes in self.groups.items():
@@ -246,6 +246,10 @@ class _Detection:
                 )
                 found["detection", name, str(aim), "sensitivity"] = rates[0]
                 found["detection", name, str(aim), "specificity"] = rates[1]
+            for threshold in operating_points.PROBABILITIES:
+                rates = operating_points.rates_at(positive_N, score_N, threshold, weights)
+                found["detection", name, f"at {threshold}", "sensitivity"] = rates[0]
+                found["detection", name, f"at {threshold}", "specificity"] = rates[1]
         return found
 
     def section(self, target_N: Ints, p_NC: Floats, tree: dict[str, Any]) -> dict[str, Any]:
@@ -267,6 +271,10 @@ class _Detection:
                         **tree[name][str(aim)],
                     }
                     for aim in operating_points.SENSITIVITIES
+                ],
+                "at_probability": [
+                    {"threshold": threshold, **tree[name][f"at {threshold}"]}
+                    for threshold in operating_points.PROBABILITIES
                 ],
                 "net_benefit": operating_points.net_benefit(positive_N, score_N),
             }

@@ -26,8 +26,8 @@ from dermlens.metrics import (
 )
 
 ENOUGH = 20
-BANDS_BEGIN = (0, 30, 45, 60, 75)
-"""Years; the last band is open."""
+BANDS_BEGIN = (0, 40, 60)
+"""Years; the last band is open. Narrower ones would leave too few melanomas in most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Subgroup:
 
 
 def age_band(age: float | None) -> str:
-    """`0–29`, `30–44`, `45–59`, `60–74`, `75+`, or `unknown` for a missing age."""
+    """`0–39`, `40–59`, `60+`, or `unknown` for a missing age."""
     if age is None or np.isnan(age):
         return "unknown"
     ends = [*(begin - 1 for begin in BANDS_BEGIN[1:]), None]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from dermlens.data.lesion_groups import lesion_groups
 from dermlens.data.manifest import load_manifest
+from dermlens.data.sites import group_of
 from dermlens.data.table import read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.runs import Run
@@ -40,6 +41,14 @@ class RunData:
     def seconds(self) -> float | None:
         """How long the training took."""
         return training_seconds(self.history)
+
+    @property
+    def acral(self) -> tuple[int, int] | None:
+        """How many images are of palms or soles, and of how many; none where the whole table is not there."""
+        if self.images is None:
+            return None
+        groups = self.images["site"].map(group_of)
+        return int((groups == "palms/soles").sum()), len(groups)
 
 
 def find_scored(run: Run, data: Path | None) -> Run:

@@ -39,6 +39,23 @@ def operating_table(scores: Mapping[str, Any]) -> Table | None:
     return Table("Operating points", columns, rows, note) if rows else None
 
 
+def probability_table(scores: Mapping[str, Any]) -> Table | None:
+    """What acting at a few probabilities would catch and spare; none where nothing is detected."""
+    rows = [
+        (
+            DETECTION.get(name, name),
+            number(point["threshold"]),
+            estimate(point["sensitivity"]),
+            estimate(point["specificity"]),
+        )
+        for name, found in scores.get("detection", {}).items()
+        for point in found.get("at_probability", ())
+    ]
+    columns = ("detected", "probability at least", "sensitivity", "specificity")
+    note = "The probability is the sum over the group's classes; these thresholds were chosen on no images."
+    return Table("At fixed probabilities", columns, rows, note) if rows else None
+
+
 def _fixed_on(point: Mapping[str, Any]) -> str:
     """The role a threshold comes from, how many sought images that was, and whether it flatters."""
     role = point.get("threshold_role") or NONE

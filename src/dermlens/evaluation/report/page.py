@@ -80,7 +80,7 @@ def write_report(run: Run, *, data: Path | None = None) -> Path:
     predictions = read_predictions(scored.predictions_file)
     found = read_run_data(run, scored, predictions, list(metrics["classes"]), data)
     if scored.path == run.path:
-        write_card(run)
+        write_card(run, found=found)
     context = _context(run, scored, metrics, predictions, found)
     write_text(scored.report_file, _environment().get_template("report.html.j2").render(**context))
     return scored.report_file
@@ -151,6 +151,7 @@ def _context(
             for table in (
                 detection.detection_table(scores),
                 detection.operating_table(scores),
+                detection.probability_table(scores),
                 detection.net_benefit_table(scores),
             )
             if table
@@ -179,7 +180,7 @@ def _context(
             for name, said in FILES.items()
             if name == "report.html" or (scored.path / name).exists()
         ],
-        "limits": words.data_limits(source, classes),
+        "limits": words.data_limits(source, classes, found.acral),
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
 

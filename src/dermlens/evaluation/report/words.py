@@ -126,12 +126,13 @@ def provenance(predictions: pd.DataFrame) -> str:
     return "ham10000" if predictions["lesion_id"].str.startswith("HAM_").any() else "other"
 
 
-def data_limits(source: str, classes: Sequence[str]) -> list[str]:
+def data_limits(source: str, classes: Sequence[str], acral: tuple[int, int] | None = None) -> list[str]:
     """What the data cannot show.
 
     Args:
         source: as `provenance` gives it.
         classes: the codes the model knows.
+        acral: how many images are of palms or soles, and of how many; none where nobody counted.
     """
     known = len(classes)
     closed = (
@@ -150,6 +151,9 @@ def data_limits(source: str, classes: Sequence[str]) -> list[str]:
             "HAM10000 was collected at two places, in Vienna and in Queensland, and carries no label of skin "
             "tone. How the model does on skin tones that are rare there cannot be measured here and must be "
             "assumed to be worse.",
+            "It holds pigmented lesions of these two clinics alone, gathered in retrospect over some twenty "
+            "years: nothing was measured on patients as they came.",
+            *_acral(acral),
             "Lesions came to the collection because someone found them worth recording, and each class in "
             "the share in which it was collected: precision and calibration hold for that mixture and not "
             "for a practice or for screening.",
@@ -164,6 +168,17 @@ def data_limits(source: str, classes: Sequence[str]) -> list[str]:
         "clinics they hold, and how the diagnoses were confirmed, is for the owner of the data to state.",
         "Precision and calibration hold for the shares of the classes in these images.",
         closed,
+    ]
+
+
+def _acral(counted: tuple[int, int] | None) -> list[str]:
+    """What is known of palms and soles."""
+    if counted is None:
+        return []
+    few, of = counted
+    return [
+        f"Of {of:,} images, {few} are said to show palms or soles (site “acral”): nothing can be said of "
+        "acral lesions, where melanomas in dark skin often are. Nails are not among the sites."
     ]
 
 

@@ -1,0 +1,95 @@
+"""How a run was made, in a form that can be read anywhere: recipe and commands without a machine's paths."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dermlens.evaluation.report.beside import DECISION_REPORTS
+from dermlens.recipe import Recipe
+from dermlens.runs import Run
+
+MEMBERS = "members"
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The whole recipe as YAML; of absolute paths the last part."""
+    return yaml.safe_dump(_settings(recipe), sort_keys=False, allow_unicode=True)
+
+
+def commands(
+    run: Run, record: Mapping[str, Any], roles: Sequence[str], *, ood: str | None, decided: bool, int8: bool
+) -> list[str]:
+    """The commands that lead from the recipe to the exported folder.
+
+    Args:
+        run: the run; one that was averaged has a folder for each member, whose settings are given as
+            differences from the recipe.
+        record: run.json.
+        roles: the scored ones.
+        ood: kind of the decision's out-of-distribution score; none without one.
+        decided: whether the run was calibrated.
+        int8: whether the export was quantised, or tried to be.
+    """
+    said = _training(run, record)
+    if decided:
+        said.append("dermlens calibrate RUN" + (f" --ood {ood}" if ood else ""))
+    said.append("dermlens evaluate RUN" + (" --open-test" if "test" in roles else ""))
+    said += [
+        f"dermlens decision-report RUN --role {role} --out RUN/{DECISION_REPORTS}/{role}"
+        for role in roles
+        if (run.path / DECISION_REPORTS / role).is_dir()
+    ]
+    said.append("dermlens report RUN")
+    return [*said, "dermlens export RUN FOLDER" + (" --int8" if int8 else "")]
+
+
+def differences(first: Recipe, other: Recipe) -> list[str]:
+    """`section.key=value` for every setting but the name in which another recipe differs, as --set has it."""
+    return list(_changed(_settings(first), _settings(other), ()))
+
+
+def last_parts(value: Any) -> Any:
+    """The same document with the last part of every absolute path."""
+    if isinstance(value, dict):
+        return {key: last_parts(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [last_parts(inner) for inner in value]
+    if isinstance(value, str) and "\n" not in value and Path(value).is_absolute():
+        return Path(value).name
+    return value
+
+
+def _training(run: Run, record: Mapping[str, Any]) -> list[str]:
+    folders = [path for path in (run.path / MEMBERS).glob("*") if (path / "recipe.yaml").is_file()]
+    members = [Run(path) for path in sorted(folders, key=lambda path: (len(path.name), path.name))]
+    if not members:
+        return ["dermlens train recipe.yaml --data DIR --out RUN"]
+    names = [f"MEMBER-{member.path.name}" for member in members]
+    said = []
+    for name, member in zip(names, members, strict=True):
+        changed = differences(run.recipe(), member.recipe())
+        settings = [word for setting in changed for word in ("--set", setting)]
+        said.append(
+            shlex.join(["dermlens", "train", "recipe.yaml", "--data", "DIR", *settings, "--out", name])
+        )
+    verb = (record.get("command") or ["soup"])[0]
+    return [*said, shlex.join(["dermlens", verb, *names, "--out", "RUN"])]
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    found: dict[str, Any] = last_parts(recipe.model_dump(mode="json"))
+    return found
+
+
+def _changed(before: Any, after: Any, at: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict) and set(before) == set(after):
+        for key in before:
+            yield from _changed(before[key], after[key], (*at, key))
+    elif before != after and at != ("name",):
+        text = yaml.safe_dump(after, default_flow_style=True, allow_unicode=True, width=10_000)
+        yield f"{'.'.join(at)}={text.strip().removesuffix('...').strip()}"

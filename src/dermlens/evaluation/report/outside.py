@@ -1,0 +1,59 @@
+"""The tables of what lies outside: strangers that the model should notice, other sets that were scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dermlens.evaluation.report.numbers import estimate, percent
+from dermlens.evaluation.report.tables import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def strangers_table(found: Mapping[str, pd.DataFrame], kind: str | None) -> Table | None:
+    """How well strangers are told from new images of the known kind; none where it was not measured.
+
+    Args:
+        found: as `read_strangers` gives it.
+        kind: the score that the model uses, which alone is shown; none for all of them.
+    """
+    rows = []
+    for name, table in found.items():
+        for row in table.to_dict("records"):
+            if kind not in (None, row["score"]):
+                continue
+            auroc = {"value": row["auroc"], "low": row["low"], "high": row["high"]}
+            flagged = (percent(row["flagged"]), percent(row["familiar_flagged"]))
+            cells = (str(row["set"]), str(row["score"]), str(row["images"]), estimate(auroc, 3), *flagged)
+            rows.append((*cells, f"`{name}`"))
+    columns = ("strangers", "score", "images", "AUROC", "flagged", "familiar images flagged", "file")
+    note = (
+        "Familiar: new images of the known kind. In near_ood.csv each row is of a network that was trained"
+        " without the class, by a recipe of its own, not of this model."
+        if any(name.startswith("near") for name in found)
+        else "Familiar: new images of the known kind."
+    )
+    return Table("Strangers", columns, rows, note, words=(0, 1, 6)) if rows else None
+
+
+def other_sets_table(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """Scores on labelled sets that the run was not split from; none where there are none."""
+    rows = []
+    for name, scores in found.items():
+        melanoma = scores["per_class"].get("mel", {})
+        shown = (scores["overall"]["balanced_accuracy_isic"], scores["overall"]["accuracy"])
+        rows.append(
+            (
+                name,
+                str(scores["images"]),
+                str(scores["classes_present"]),
+                *(estimate(value) for value in shown),
+                estimate(melanoma.get("recall")),
+                estimate(scores["averages"]["macro"]["auc"], 3),
+            )
+        )
+    columns = ("set", "images", "classes in it", "mean recall", "accuracy", "melanoma recall", "mean AUC")
+    note = "Means run over the classes that the set has. No image of the run's own split is among them."
+    return Table("Other sets", columns, rows, note) if rows else None

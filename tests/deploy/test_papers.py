@@ -1,0 +1,94 @@
+"""An exported folder explains itself: a card with its files, a licence, and nothing of another model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+
+import pytest
+from calibrated import make_calibrated_run
+from cards import sections, tables
+
+from dermlens.data.views import ViewsConfig
+from dermlens.deploy.papers import write_papers
+
+from .conftest import save_tiny
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Evaluated, with a model."""
+    return make_calibrated_run(tmp_path / "run", bootstrap=0).path
+
+
+@pytest.fixture
+def folder(run, tmp_path, exported):
+    """As an export leaves it, with a network that belongs to the run as little as it needs to here."""
+    made = shutil.copytree(exported, tmp_path / "model")
+    (made / "decision.npz").write_bytes(b"x" * 123_456)
+    return made
+
+
+def test_card_and_licence_are_written(run, folder):
+    written = write_papers(run, folder)
+    assert [path.name for path in written] == ["MODEL_CARD.md", "LICENSE"]
+    card = written[0].read_text(encoding="utf-8")
+    (table,) = tables(sections(card)["Files"])
+    for row in table.to_dict("records"):
+        file = folder / row["file"].strip("`")
+        assert row["size"] == f"{file.stat().st_size / 1e6:.1f} MB"
+        if file.name != "decision.npz":
+            assert row["SHA-256"].strip("`") == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert set(table["file"]) == {"`model.onnx`", "`model.safetensors`", "`decision.npz`"}
+    assert "its logits differ by at most" in sections(card)["Files"]
+    assert "dermlens export RUN FOLDER\n" in sections(card)["How it was made"]
+    assert "CC BY-NC 4.0" in written[1].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("accepted", "words"), [(True, "int8 took the place of fp32"), (False, "refused")])
+def test_what_int8_loses_is_said(run, folder, accepted, words):
+    document = json.loads((folder / "model.json").read_text())
+    document["onnx"]["quantisation"] = {
+        "accepted": accepted,
+        "why": "as measured",
+        "images": 2004,
+        "changed": 0.031,
+        "mean_recall": {"before": 0.801, "after": 0.796, "lost": 0.005, "lost_at_most": 0.009},
+    }
+    (folder / "model.json").write_text(json.dumps(document))
+    said = sections(write_papers(run, folder)[0].read_text(encoding="utf-8"))
+    assert words in said["Files"]
+    assert "2,004 images" in said["Files"]
+    assert "mean recall from 0.801 to 0.796, with 95 % confidence by no more than 0.9 points" in said["Files"]
+    assert "dermlens export RUN FOLDER --int8" in said["How it was made"]
+
+
+def test_without_scores_there_is_no_card_and_no_older_one_stays(folder, tmp_path):
+    save_tiny(tmp_path / "unscored")
+    (folder / "MODEL_CARD.md").write_text("of another model")
+    assert write_papers(tmp_path / "unscored", folder) == []
+    assert not (folder / "MODEL_CARD.md").exists()
+
+
+def test_the_terms_of_other_data_are_not_ours_to_state(run, folder):
+    table = (run / "predictions.csv").read_text(encoding="utf-8")
+    (run / "predictions.csv").write_text(table.replace("HAM_", "CLINIC_"), encoding="utf-8")
+    assert [path.name for path in write_papers(run, folder)] == ["MODEL_CARD.md"]
+    assert not (folder / "LICENSE").exists()
+
+
+@pytest.mark.usefixtures("no_export")
+def test_an_export_brings_them_along(run, tmp_path):
+    from dermlens.deploy.export import export_folder
+
+    decision = json.loads((run / "model.json").read_text())["decision"]
+    arrays = (run / "decision.npz").read_bytes()
+    save_tiny(run, views=ViewsConfig(symmetries=4, sizes=(32, 64)), decided=False)
+    document = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps(document | {"decision": decision}))
+    (run / "decision.npz").write_bytes(arrays)
+    export_folder(run, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model.onnx", "model.safetensors", "model.json", "decision.npz", "MODEL_CARD.md", "LICENSE",
+    }  # fmt: skip

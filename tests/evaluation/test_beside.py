@@ -1,0 +1,87 @@
+"""What lies beside a run comes into its card, and what is stale or something else is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from calibrated import make_calibrated_run
+from cards import sections, tables
+
+from dermlens.errors import UserError
+from dermlens.evaluation.report.beside import read_strangers
+from dermlens.evaluation.report.card import card_text
+from dermlens.runs import Run
+
+FAR = pd.DataFrame(
+    {
+        "set": ["photographs", "photographs"],
+        "score": ["energy", "mahalanobis"],
+        "images": [136, 136],
+        "auroc": [0.81, 0.987],
+        "low": [0.7, 0.975],
+        "high": [0.9, 0.995],
+        "flagged": [0.3, 0.91],
+        "familiar_flagged": [0.05, 0.06],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_calibrated_run(tmp_path_factory.mktemp("runs") / "run", bootstrap=0)
+
+
+@pytest.fixture
+def run(made, tmp_path) -> Run:
+    """One that a test may add to."""
+    return Run(shutil.copytree(made.path, tmp_path / "run"))
+
+
+def test_strangers_are_shown_by_the_score_that_the_model_uses(run):
+    assert "Strangers" not in sections(card_text(run))
+    FAR.to_csv(run.path / "far_ood.csv", index=False)
+    (table,) = tables(sections(card_text(run))["Strangers"])
+    assert table.iloc[0].tolist() == [
+        "photographs", "mahalanobis", "136", "0.987 [0.975–0.995]", "91 %", "6 %", "`far_ood.csv`",
+    ]  # fmt: skip
+    assert len(table) == 1
+    assert "not of this model" not in card_text(run)
+    FAR.to_csv(run.path / "near_ood.csv", index=False)
+    assert "not of this model" in card_text(run)
+
+
+def test_another_set_is_shown(run):
+    folder = run.path / "evaluations" / "isic2017-12345678"
+    folder.mkdir(parents=True)
+    scores = run.read_metrics()["roles"]["selection"]
+    (folder / "metrics.json").write_text(json.dumps({"roles": {"external": scores}}))
+    (table,) = tables(sections(card_text(run))["Other sets"])
+    assert table["set"].tolist() == ["isic2017-12345678"]
+    assert table["images"].tolist() == [str(scores["images"])]
+    assert table["accuracy"].item() == f"{scores['overall']['accuracy']['value']:.2f}"
+
+
+def test_without_a_decision_report_the_card_says_what_was_not_measured(run):
+    assert "not measured" not in sections(card_text(run))["Calibration"]
+    shutil.rmtree(run.path / "decision")
+    text = sections(card_text(run))["Calibration"]
+    assert "Before scaling, and at the equal class prior: not measured" in text
+    assert len(tables(text)[0]) == 1
+
+
+def test_a_report_of_another_decision_is_refused(run):
+    path = run.path / "decision" / "test" / "calibration.csv"
+    table = pd.read_csv(path)
+    table["log_loss"] += 0.01
+    table.to_csv(path, index=False)
+    with pytest.raises(UserError, match="is of other probabilities than metrics"):
+        card_text(run)
+
+
+def test_a_file_of_the_name_that_is_something_else_is_refused(run):
+    FAR.drop(columns="auroc").to_csv(run.path / "far_ood.csv", index=False)
+    with pytest.raises(UserError, match=r"far_ood\.csv lacks column auroc"):
+        read_strangers(run)
