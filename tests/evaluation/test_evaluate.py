@@ -224,6 +224,16 @@ def test_the_epoch_warning_needs_an_epoch_that_was_chosen(make_run, calls, ledge
     assert warning.startswith("selection: the epoch was chosen")
 
 
+def test_classes_of_one_or_two_lesions_are_named(make_run, calls, ledger, tmp_path):
+    other = write_data(tmp_path / "practice", images=5, prefix="PRACTICE", classes=("mel", "nv"))
+    assert evaluate_run(make_run(), data=other, ledger=ledger)["warnings"] == [
+        "external: mel has 2 lesions, too few for a bootstrap to vary, so the intervals of means over classes"
+        " are too narrow",
+        "external: nv has 1 lesion, too few for a bootstrap to vary, so the intervals of means over classes"
+        " are too narrow",
+    ]
+
+
 def test_another_set(make_run, calls, ledger, tmp_path):
     run = make_run()
     other = write_data(tmp_path / "clinic", images=90, prefix="CLINIC", classes=("mel", "nv"))

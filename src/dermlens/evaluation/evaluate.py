@@ -27,6 +27,8 @@ from dermlens.evaluation.predictions import classes_of, is_answered, read_predic
 from dermlens.evaluation.score import score
 from dermlens.runs import Run
 
+FEW = 2
+"""Lesions of a class that a bootstrap cannot vary."""
 LEDGER = Path("docs/results/test_ledger.csv")
 
 
@@ -101,7 +103,7 @@ def _evaluate_own(
         )
     _check_complete(run, split, scored, roles)
     metrics = score(scored, classes, run.recipe().evaluation)
-    metrics["warnings"] = _own_warnings(run, metrics)
+    metrics["warnings"] = _own_warnings(run, metrics) + _rare(scored)
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
         append_entry(ledger, _entry(run, metrics["roles"]["test"]))
     write_predictions(run.predictions_file, predictions)
@@ -197,6 +199,16 @@ def _own_warnings(run: Run, metrics: dict[str, Any]) -> list[str]:
     return warnings
 
 
+def _rare(scored: pd.DataFrame) -> list[str]:
+    """Classes of one or two lesions, which a bootstrap over lesions hardly varies."""
+    lesions = scored.groupby(["role", "target"], sort=False)["lesion_id"].nunique()
+    return [
+        f"{role}: {code} has {count} lesion{'s' if count > 1 else ''}, too few for a bootstrap to vary, so"
+        " the intervals of means over classes are too narrow"
+        for (role, code), count in lesions[lesions <= FEW].items()
+    ]
+
+
 def _entry(run: Run, scored: dict[str, Any]) -> dict[str, object]:
     recipe = run.recipe()
     mean_recall = scored["overall"]["balanced_accuracy_isic"]
@@ -252,7 +264,7 @@ def _evaluate_other(
     name = f"{data.resolve().stem}-{sha256[:8]}"
     folder = run.path / "evaluations" / name
     metrics |= {
-        "warnings": warnings,
+        "warnings": [*warnings, *_rare(external)],
         "data": {
             "name": name,
             "table_sha256": sha256,
