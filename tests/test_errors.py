@@ -18,4 +18,5 @@ def test_a_missing_module_names_its_extra():
 
 def test_only_modules_of_an_extra_are_the_users_matter():
     assert "dermlens[train]" in (missing_extra(ModuleNotFoundError(name="torch.nn")) or "")
+    assert "dermlens[train]" in (missing_extra(ModuleNotFoundError(name="safetensors.torch")) or "")
     assert missing_extra(ModuleNotFoundError(name="dermlens.nowhere")) is None

@@ -66,6 +66,27 @@ def test_overrides_are_read_as_yaml_and_win():
         ),
         ("train: {optimizer: {kind: sgd, weight_decay: 0.1}}", ["weight_decay is of adamw, and kind is sgd"]),
         ("train: {optimizer: {momentum: 0.5}}", ["momentum is of sgd, and kind is adamw"]),
+        (
+            "train:\n  resize:\n  - until: 1\n    size: 64\n  - until: 2\n    sise: 32",
+            ["line 6", "train.resize.1.sise is not a key", "nearest: size"],
+        ),
+        ("train:\n  resize:\n  - {until: 1}", ["line 3", "train.resize.0.size is missing"]),
+        ("train:\n  resize:\n  - until: 1\n    size: 3", ["line 4", "train.resize.0.size 3", "equal to 32"]),
+        (
+            "imbalance:\n  loss: {gamma: 2}",
+            ["line 2", "imbalance.loss.kind is missing", "cross_entropy, focal"],
+        ),
+        ("imbalance: {loss: {kind: focl}}", ["imbalance.loss.kind 'focl' is not known; nearest: focal"]),
+        ("augment: {policy: {magnitude: 1}}", ["augment.policy.kind is missing; known: rand, trivial"]),
+        ("augment: {mix: {alpha: 1}}", ["augment.mix.kind is missing"]),
+        (
+            "data: {size: 64}\ntrain: {resize: [{until: 1, size: 32}]}",
+            ["recipe r: train.resize to 32 beside data.size 64 needs model.pool gap"],
+        ),
+        (
+            "evaluation: {views: {sizes: [64]}}",
+            ["recipe r: size 64 beside the model's own 224 needs model.pool"],
+        ),
         ("a: &a {b: *a}", ["not YAML"]),
         ("a: [1", ["not YAML"]),
     ],
@@ -88,6 +109,17 @@ def test_a_malformed_override_is_named(override):
 def test_a_mistake_in_an_override_is_placed_there():
     with pytest.raises(UserError, match=r"--set train\.epoks=3.*nearest: epochs"):
         parse_recipe("{}", "r", ["train.epoks=3"])
+
+
+def test_a_mistake_in_an_override_is_not_placed_where_it_overrode():
+    with pytest.raises(UserError, match=r"r, --set train\.optimizer=\{lr: -1\}: train\.optimizer\.lr -1"):
+        parse_recipe("train:\n  optimizer:\n    lr: 1", "r", ["train.optimizer={lr: -1}"])
+
+
+def test_resizing_suits_a_network_that_averages_its_map_and_a_size_that_is_its_own():
+    resize = "data: {size: 64}\ntrain: {resize: [{until: 1, size: 32}]}"
+    assert parse_recipe(resize + "\nmodel: {pool: gap}", "r").train.resize[0].size == 32
+    assert parse_recipe(resize.replace("32", "64"), "r").train.resize[0].size == 64
 
 
 def test_an_unknown_name_is_answered_with_near_ones():

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dermlens.errors import UserError
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -24,10 +26,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: as the writing raised it, the disk being full for one; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
+    part = _part(path)
     try:
         yield part
         with part.open("rb") as file:
@@ -36,6 +35,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> None:
+    """Make sure that a file can be written, before the work of which it is to hold the result.
+
+    Args:
+        path: where the file shall be; its folder is made.
+
+    Raises:
+        UserError: it is a folder or a device, or its folder takes no files.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(
+            f"{path} is {'a folder' if path.is_dir() else 'no ordinary file'}: name a file to write"
+        )
+    try:
+        _part(path).unlink()
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _part(path: Path) -> Path:
+    """A new, empty file beside `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    return Path(name)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -42,7 +42,10 @@ def require(module: str, extra: str) -> ModuleType:
         ) from error
 
 
-_TRAIN = {"torch", "torchvision", "timm", "lightning", "pandas", "pandera", "sklearn", "matplotlib", "jinja2"}
+_TRAIN = {
+    "torch", "torchvision", "timm", "lightning", "pandas", "pandera", "sklearn", "matplotlib", "jinja2",
+    "safetensors",
+}  # fmt: skip
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:

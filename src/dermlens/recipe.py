@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import yaml
 from pydantic import NonNegativeInt, ValidationError, field_validator, model_validator
@@ -21,23 +21,10 @@ from dermlens.models.config import ModelConfig
 from dermlens.models.table import BACKBONES
 from dermlens.section import Section
 from dermlens.training.config import TrainConfig
+from dermlens.validation import sentence
+from dermlens.yaml_text import load_yaml
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of its version 1.2 where they matter here: 1e-3 is a number, a date is text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
-    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
 
 
 class Recipe(Section):
@@ -67,9 +54,15 @@ class Recipe(Section):
         return name
 
     @model_validator(mode="after")
-    def _views_fit(self) -> Self:
+    def _sizes_fit(self) -> Self:
         own = self.data.size or BACKBONES[self.model.backbone].size
         self.evaluation.views.check(own=own, pool=self.model.pool)
+        other = [step.size for step in self.train.resize if step.size != own]
+        if other and self.model.pool != "gap":
+            raise ValueError(
+                f"train.resize to {other[0]} beside data.size {own} needs model.pool gap: a network that"
+                f" flattens its feature map (pool {self.model.pool}) takes images of one size"
+            )
         return self
 
     def dump(self) -> str:
@@ -130,27 +123,22 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe:
     """Validate YAML text as a recipe; `where` names it in errors. Raises: UserError."""
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        _check_keys(node, where)
-        document = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    document, places = load_yaml(text, where)
     if document is None:
         raise UserError(
             f"{where} is empty: a recipe is a mapping of sections, such as 'model: {{backbone: …}}'"
         )
     if not isinstance(document, dict):
         raise UserError(f"{where}: a recipe is a mapping of sections, such as 'model: {{backbone: …}}'")
-    lines = dict(_lines(node)) if node is not None else {}
     for override in overrides:
         key = _apply(document, override)
-        lines[key] = f"--set {override}"
+        places = {path: place for path, place in places.items() if path[: len(key)] != key}
+        places[key] = f"--set {override}"
     try:
         # As JSON, pydantic can be strict about numbers and still take a list for a tuple.
         return Recipe.model_validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
-        raise UserError(_sentence(error, where, document, lines)) from error
+        raise UserError(sentence(error, Recipe, "a recipe", where, document, places)) from error
 
 
 def _apply(document: dict[str, Any], override: str) -> tuple[str, ...]:
@@ -165,72 +153,5 @@ def _apply(document: dict[str, Any], override: str) -> tuple[str, ...]:
         if not isinstance(inner, dict):
             inner = target[key] = {}
         target = inner
-    try:
-        _check_keys(yaml.compose(value, Loader=_Loader), f"--set {override}")
-        target[keys[-1]] = yaml.load(value, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"--set {override}: the value is not YAML") from error
+    target[keys[-1]], _ = load_yaml(value, f"--set {override}")
     return keys
-
-
-def _check_keys(node: yaml.Node | None, where: str, path: tuple[str, ...] = ()) -> None:
-    """Refuse a key that stands twice, of which YAML would take the last, and one that is no text."""
-    if isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _check_keys(value, where, path)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    first: dict[str, int] = {}
-    for key, value in node.value:
-        inner, line = (*path, str(key.value)), key.start_mark.line + 1
-        if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-            raise UserError(f"{where}, line {line}: key {'.'.join(inner)} is not text; put it in quotes")
-        if key.value in first:
-            raise UserError(
-                f"{where}, line {line}: {'.'.join(inner)} stands on line {first[key.value]} already;"
-                " each key has one value"
-            )
-        first[key.value] = line
-        _check_keys(value, where, inner)
-
-
-def _lines(node: yaml.Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every key's place in the text."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            inner = (*path, str(key.value))
-            yield inner, f"line {key.start_mark.line + 1}"
-            yield from _lines(value, inner)
-
-
-def _sentence(
-    error: ValidationError, where: str, document: dict[str, Any], lines: dict[tuple[str, ...], str]
-) -> str:
-    """The first thing wrong, as one sentence."""
-    first = error.errors()[0]
-    path: tuple[str, ...] = ()
-    sections: list[type[Section]] = [Recipe]
-    around = sections  # those whose key the last part of the path is
-    value: Any = document
-    for part in map(str, first["loc"]):  # pydantic's own names of union members are not in the document
-        if isinstance(value, dict) and part in value:
-            fields = [section.model_fields[part] for section in sections if part in section.model_fields]
-            path, value, around = (*path, part), value[part], sections
-            if fields:
-                sections = [inner for field in fields for inner in _sections(field.annotation)]
-    line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
-    place = f"{where}, {line}" if line else where
-    key = ".".join(path) or "the recipe"
-    if first["type"] == "extra_forbidden":
-        # a sibling in a union may have the key
-        known = dict.fromkeys(name for section in around for name in section.model_fields)
-        known.pop(path[-1], None)
-        return f"{place}: {key} is not a key of a recipe{nearest(path[-1], known)}"
-    return f"{place}: {key} {first['input']!r} is not valid: {first['msg'].removeprefix('Value error, ')}"
-
-
-def _sections(annotation: Any) -> list[type[Section]]:
-    """The section classes inside an annotation such as `A | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [section for inner in get_args(annotation) for section in _sections(inner)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -89,6 +91,38 @@ def test_ctrl_c_ends_with_130_and_says_what_the_work_said(monkeypatch, capsys):
         main()
     assert stop.value.code == 130
     assert capsys.readouterr().err == "dermlens: stopped halfway; go on with --resume\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("names", [(), ("/x/.y.csv.abc.part",)], ids=["nameless", "named"])
+def test_a_full_disk_is_one_sentence(monkeypatch, capsys, number, names):
+    def full():
+        raise OSError(number, os.strerror(number), *names)
+
+    monkeypatch.setattr("dermlens.recipe.shipped_recipes", full)
+    monkeypatch.setattr("sys.argv", ["dermlens", "recipes"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"dermlens: the disk is full ({os.strerror(number)})")
+
+
+def test_what_cannot_be_renamed_is_named_as_it_was_asked_for(tmp_path):
+    done = dermlens(
+        "synthesize", str(tmp_path / "set"), "--lesions", "56", "--width", "64", "--height", "64", code=0
+    )
+    done = dermlens("split", "--data", str(tmp_path / "set"), "--output", str(tmp_path), code=2)
+    assert done.stderr == f"dermlens: {tmp_path}: Is a directory\n"
+
+
+def test_export_without_torch_names_both_extras():
+    program = "import sys; sys.modules['torch'] = None; from dermlens.cli import main; main()"
+    command = [sys.executable, "-c", program, "export", "run", "model"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("dermlens: this needs torch, ")
+    assert done.stderr.endswith("pip install 'dermlens[train,export]'\n")
 
 
 def test_our_own_mistake_is_said_to_be_ours(monkeypatch, capsys):

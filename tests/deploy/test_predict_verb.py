@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import resource
+import subprocess
+import sys
 
 import pytest
 
@@ -97,6 +101,58 @@ def test_what_cannot_be_read_stops_nothing_else(predict, lesions, tmp_path):
         assert any(name in line and line.startswith("dermlens: ") for line in err)
 
 
+def test_a_name_that_is_no_text_stops_nothing_else(exported, lesions, tmp_path):
+    """With streams as a terminal has them."""
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    for name in ("a.jpg", os.fsdecode(b"\xfe.jpg")):
+        (folder / name).write_bytes((lesions / "a.jpg").read_bytes())
+    (folder / "bad.jpg").write_bytes(b"no")
+    words = ("predict", folder, "--json", "--output", tmp_path / "answers.csv", "--model", exported)
+    command = [sys.executable, "-c", "from dermlens.cli import main; main()", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert [row["image_id"] for row in rows_of(tmp_path / "answers.csv")] == ["a"]
+    assert len(done.stderr.splitlines()) == 2
+    assert sorted(json.loads(done.stdout)["unreadable"]) == [r"'\udcfe'", "bad"]
+
+
+def test_masks_are_named_and_not_answered(predict, lesions, tmp_path):
+    for name in ("a.jpg", "a_segmentation.png"):
+        (tmp_path / name).write_bytes((lesions / "a.jpg").read_bytes())
+    code, out, (line,) = predict(tmp_path, "--json")
+    assert code == 0
+    assert [one["image_id"] for one in json.loads(out)["answers"]] == ["a"]
+    assert line.startswith("dermlens: left out: 1 lesion masks")
+
+
+def test_where_nothing_can_be_written_nothing_is_answered(predict, lesions, tmp_path, monkeypatch):
+    monkeypatch.setattr("dermlens.deploy.batch.answer_all", None)
+    code, _, (line,) = predict(lesions, "--output", tmp_path)
+    assert code == 2
+    assert line.startswith(f"dermlens: {tmp_path} is a folder")
+
+
+def test_a_full_disk_is_said_to_be_full(predict, lesions, tmp_path):
+    """A file of no bytes is allowed, a longer one is not: the kernel says EFBIG, without a name."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        code, _, (line,) = predict(lesions / "a.jpg", "--output", tmp_path / "answers.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 2
+    assert line.startswith("dermlens: the disk is full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_said_beside_no_answer(predict, tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"no")
+    code, out, (line,) = predict(tmp_path / "x.jpg")
+    assert (code, out) == (2, "")
+    assert "x.jpg" in line
+
+
 def test_no_readable_image_leaves_no_file(predict, tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"no")
     code, _, err = predict(tmp_path / "x.jpg", "--output", tmp_path / "answers.csv")
@@ -121,9 +177,10 @@ def test_a_table_says_who(predict, lesions, tmp_path):
 
 
 def test_priors(predict, lesions):
+    """Shares as people write them, 1e0 among them."""
     natural, equal, own = (
         json.loads(predict(lesions / "a.jpg", "--json", "--prior", prior)[1])
-        for prior in ("natural", "equal", "{akiec: 1, bcc: 1, bkl: 1, df: 1, mel: 4, nv: 1, vasc: 1}")
+        for prior in ("natural", "equal", "{akiec: 1e0, bcc: 1, bkl: 1, df: 1, mel: 4, nv: 1, vasc: 1}")
     )
     assert equal["prior"] == pytest.approx(dict.fromkeys(CLASSES, 1 / 7))
     assert own["prior"]["mel"] == pytest.approx(0.4)
@@ -143,13 +200,16 @@ def test_priors(predict, lesions):
         (("--table", "/nowhere.csv"), "/nowhere.csv"),
         (("--table", "/nowhere.csv", "--age", "4"), "leave --age, --sex and --site out"),
         (("--prior", "natrual"), "it is natural, equal, or a mapping"),
-        (("--prior", "{mel: [}"), "it is natural, equal, or a mapping"),
+        (("--prior", "{mel: [}"), "--prior {mel: [}: not YAML"),
+        (("--prior", "{mel: 1, mel: 2}"), "mel stands on line 1 already"),
         (("--prior", "{mle: 1}"), "mle is not a class; nearest: mel"),
         (("--prior", "{mel: 1}"), "no share of akiec, bcc"),
         (("--prior", "{mel: -1}"), "the share of mel is -1"),
         (("--prior", "{mel: .nan}"), "the share of mel is nan"),
         (("--prior", "{mel: yes}"), "the share of mel is True"),
-        (("--output", "/proc/nowhere/x.csv"), "/proc/nowhere"),
+        (("--output", "/proc/nowhere/x.csv"), "/proc/nowhere/x.csv cannot be written"),
+        (("--output", "/proc"), "/proc is a folder: name a file"),
+        (("--output", "/dev/null"), "/dev/null is no ordinary file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

@@ -12,6 +12,7 @@ import pytest
 from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.crops import read_square
 from dermlens.data.images import ImageError
+from dermlens.data.metadata import make_encoder
 from dermlens.deploy.predictor import Predictor, shipped_folder
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
@@ -124,6 +125,16 @@ def blessed_onnx(folder):
     edit(folder, onnx=onnx | {"sha256": hashlib.sha256(b"not a network").hexdigest()})
 
 
+def edit_encoder(folder, **changes):
+    encoder = json.loads((folder / "model.json").read_text())["encoder"]
+    edit(folder, encoder=encoder | changes)
+
+
+def other_encoder(folder):
+    encoder = make_encoder("paper").fit([30.0, 50.0], ["male", "female"], ["back", "face"])
+    edit(folder, encoder=encoder.to_json(), meta_width=encoder.width)
+
+
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
@@ -135,14 +146,27 @@ def blessed_onnx(folder):
         (lambda d: (d / "model.json").write_text("[]"), "does not describe a dermlens model"),
         (lambda d: edit(d, views={"symmetries": 3}), r"views\.symmetries"),
         (lambda d: edit(d, classes=["a", "b"]), "not of these classes"),
+        (lambda d: edit(d, classes=["a", "b"], decision=None), "names 2 classes, and model.onnx .* knows 7"),
+        (lambda d: edit(d, meta_width=3), "meta_width is 3, and the encoder makes 14"),
+        (other_encoder, "has metadata of 21 numbers, and model.onnx beside it takes 14"),
+        (lambda d: edit_encoder(d, age_mean=None), "default encoder encodes once it is fitted"),
+        (lambda d: edit_encoder(d, age_mean="old"), "age_mean 'old'; it is a number of years"),
+        (lambda d: edit_encoder(d, age_std=float("nan")), "age_std nan; it is a number of years"),
+        (lambda d: edit_encoder(d, names=None), "has other features"),
+        (lambda d: edit_encoder(d, kind="defualt"), "'defualt' is not known; nearest: default"),
     ],
-    ids=["no json", "no onnx", "no entry", "other onnx", "no network", "a list", "views", "classes"],
-)
+    ids=[
+        "no json", "no onnx", "no entry", "other onnx", "no network", "a list", "views", "classes",
+        "fewer classes", "meta width", "other encoder", "no mean", "mean in words", "nan", "no names", "kind",
+    ],
+)  # fmt: skip
 def test_a_harmed_folder_is_refused(exported, tmp_path, harm, sentence):
     folder = shutil.copytree(exported, tmp_path / "model")
     harm(folder)
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
         Predictor.open(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
 
 
 def test_an_image_that_is_none_and_a_wrong_number_of_patients(predictor, lesions, tmp_path):

@@ -54,6 +54,7 @@ def test_accepted_or_not_the_folder_is_whole_and_says_why(exported, table, tmp_p
     assert refused == read_document(folder / "model.json")
 
     monkeypatch.setattr("dermlens.deploy.gate.MAY_LOSE", {"mean_recall": 1.0, "mel_recall": 1.0})
+    monkeypatch.setattr("dermlens.deploy.gate.FEWEST", {"mel": 1, "other": 1})
     accepted = quantise(folder, ranges=table, judged=table, cache_root=tmp_path)
     assert accepted.onnx.precision == "int8"
     assert accepted.onnx.sha256 == sha256(folder / "model.onnx")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -10,8 +11,33 @@ from dermlens.errors import UserError
 
 def test_folders_files_and_their_ids(lesions, tmp_path):
     found = find_images([lesions, tmp_path / "e.jpeg", tmp_path / "no suffix"])
-    assert list(found) == ["a", "b", "c", "d", "e", "no suffix"]
-    assert found["d"] == lesions / "more" / "d.jpeg"
+    assert list(found.images) == ["a", "b", "c", "d", "e", "no suffix"]
+    assert found.images["d"] == lesions / "more" / "d.jpeg"
+    assert (found.unreadable, found.doubts) == ({}, [])
+
+
+def test_a_folder_is_searched_to_its_end_and_a_loop_of_links_once(lesions, tmp_path):
+    deep = tmp_path.joinpath(*"123456789")
+    deep.mkdir(parents=True)
+    shutil.copy(lesions / "a.jpg", deep / "deep.jpg")
+    (deep / "back").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "again").symlink_to(tmp_path / "1" / "2", target_is_directory=True)
+    (tmp_path / "itself").symlink_to(tmp_path / "itself")
+    assert list(find_images([tmp_path]).images) == ["deep"]
+
+
+def test_masks_are_left_out_and_that_is_said(lesions, tmp_path):
+    (tmp_path / "masks").mkdir()
+    for name in ("a.jpg", "a_segmentation.png", "masks/b.png"):
+        shutil.copy(lesions / "a.jpg", tmp_path / name)
+    found = find_images([tmp_path])
+    assert list(found.images) == ["a"]
+    (doubt,) = found.doubts
+    assert doubt.startswith("left out: 2 lesion masks (_segmentation ")
+    assert str(tmp_path / "a_segmentation.png") in doubt
+    assert list(find_images([tmp_path / "a_segmentation.png"]).images) == ["a_segmentation"]
+    with pytest.raises(UserError, match=r"holds no images .*, only lesion masks"):
+        find_images([tmp_path / "masks"])
 
 
 def test_two_files_of_one_id_are_refused(lesions):
@@ -29,8 +55,16 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", [b"a\nb.jpg", b"\xff.jpg", b"a\x1b[31m.jpg"])
 def test_names_that_no_table_can_hold(tmp_path, name):
-    with pytest.raises(UserError, match="cannot be printed"):
-        find_images([tmp_path / os.fsdecode(name)])
+    """They stop no other, as a damaged image does not."""
+    for file in (tmp_path / os.fsdecode(name), tmp_path / "good.jpg"):
+        file.touch()
+    for named in ([tmp_path], [tmp_path / os.fsdecode(name), tmp_path / "good.jpg"]):
+        found = find_images(named)
+        assert list(found.images) == ["good"]
+        ((key, sentence),) = found.unreadable.items()
+        assert "cannot be printed; rename it" in sentence
+        assert key.isprintable()
+        assert sentence.isprintable()
 
 
 def written(path, text, encoding="utf-8"):
@@ -115,6 +149,7 @@ def test_options():
 
 def test_images_without_a_row(tmp_path):
     assert strangers(["a", "b"], ["a", "b", "c"], tmp_path) == []
+    assert strangers([], ["a"], tmp_path) == []
     assert "no row for 1 of 2 images, b first" in strangers(["a", "b"], ["a"], tmp_path)[0]
     with pytest.raises(UserError, match="no row for any of the images"):
         strangers(["a", "b"], ["c"], tmp_path)

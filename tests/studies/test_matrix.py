@@ -57,6 +57,32 @@ def test_set_on_the_command_line_reaches_the_base(tmp_path):
     assert matrix.recipe_of("plain").train.optimizer.lr == 0.002
 
 
+def test_numbers_are_written_as_people_write_them():
+    """YAML 1.1 takes 1e-3 for text, in a matrix and in what `--set` gives it."""
+    matrix = parse_matrix(SMALL, "here", ["train.schedule.min_lr=1e-5"])
+    assert matrix.set["train.optimizer"]["lr"] == 1e-3
+    assert matrix.set["train.schedule.min_lr"] == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("train.epochs=4", "--set train.epochs=4: train.epochs follows from"),
+        ("train.optimizer={lr: 1, lr: 2}", "lr stands on line 1 already"),
+        ("data.size", "write it as section.key=value"),
+        ("data.size=[", "--set data.size=[: not YAML"),
+    ],
+)
+def test_a_mistake_in_an_override_is_placed_there(override, sentence):
+    with pytest.raises(UserError) as error:
+        parse_matrix(SMALL, "here", [override])
+    assert sentence in str(error.value)
+
+
+def test_an_override_of_every_arm_may_set_the_seed():
+    assert parse_matrix(SMALL, "here", ["seed=5"]).recipe_of("focal").seed == 5
+
+
 @pytest.mark.parametrize(
     "sampler",
     ["{kind: images}", "{kind: power, exponent: 0.5}", "{kind: lesions, caps: {nv: 6}, repeats: {df: 2}}"],
@@ -81,13 +107,22 @@ def test_the_budget_is_met_to_half_an_epoch(sampler, recipe, data):
     ("old", "new", "sentence"),
     [
         ("baseline: plain", "baseline: plane", "baseline plane is not an arm; nearest: plain"),
-        ("folds: 2", "foldz: 2", "foldz is not a key of a matrix; nearest: folds"),
-        ("folds: 2", "folds: 1", "folds: Input should be greater than or equal to 2"),
+        ("folds: 2", "foldz: 2", ", line 5: foldz is not a key of a matrix; nearest: folds"),
+        ("folds: 2", "folds: 1", "folds 1 is not valid: Input should be greater than or equal to 2"),
+        ("folds: 2", "folds: 2\nfolds: 3", ", line 6: folds stands on line 5 already"),
+        ("  plain:\n", "  focal:\n", ", line 12: arms.focal stands on line 9 already"),
         ("imbalance.loss:", "train.epochs:", "train.epochs is the same for all arms"),
         ("imbalance.loss:", "split.seed:", "split.seed is the same for all arms"),
+        ("imbalance.loss:", "data.also_train:", "data.also_train is the same for all arms"),
+        ("{imbalance.loss: {kind: focal, gamma: 1.5}}", "{seed: 1}", "seed is the same for all arms"),
         ("imbalance.loss:", "loss:", "loss: write it as section.key"),
         ("data.size: 48", "train.epochs: 4", "train.epochs follows from name, folds and images"),
-        ("    tests: Nothing.", "    set: {}", "arms.plain.tests: Field required"),
+        ("    tests: Nothing.", "    set: {}", ", line 12: arms.plain.tests is missing"),
+        (
+            "    tests: Nothing.",
+            "    tets: Nothing.",
+            ", line 13: arms.plain.tets is not a key of a matrix; nearest: tests",
+        ),
         ("name: small", "name: [", "not YAML"),
     ],
 )
@@ -96,7 +131,12 @@ def test_a_mistake_in_a_matrix_is_one_sentence(old, new, sentence):
     with pytest.raises(UserError) as error:
         parse_matrix(SMALL.replace(old, new), "matrix mine.yaml")
     assert sentence in str(error.value)
-    assert str(error.value).startswith("matrix mine.yaml: ")
+    assert str(error.value).startswith(("matrix mine.yaml: ", "matrix mine.yaml, line "))
+
+
+def test_an_arm_may_be_named_as_a_key_of_arms_is():
+    with pytest.raises(UserError, match=r"arms\.set\.tets is not a key of a matrix; nearest: tests"):
+        parse_matrix(SMALL.replace("  focal:\n    tests:", "  set:\n    tets:"), "here")
 
 
 def test_a_mistake_in_an_arms_recipe_names_the_key():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from pathlib import Path
@@ -13,6 +14,9 @@ from typer.core import TyperGroup
 
 from dermlens import __version__
 from dermlens.errors import UserError, missing_extra
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room: on the disk, for this user, for a file of this size. Writing says so without a file's name."""
 
 
 class StoppedError(Exception):
@@ -74,9 +78,12 @@ def main() -> None:
     except StoppedError as error:
         _stop(str(error), 130)
     except OSError as error:
-        if error.filename is None or error.strerror is None:
+        if error.errno in FULL:
+            _stop(f"the disk is full ({error.strerror}): make room, and run this again", 2)
+        name = error.filename2 or error.filename  # of a renaming the second is the one that was asked for
+        if name is None or error.strerror is None:
             raise
-        _stop(f"{error.filename}: {error.strerror}", 2)
+        _stop(f"{name}: {error.strerror}", 2)
     except Exception as error:
         if hasattr(error, "format_message"):  # the command line's own usage errors
             _stop(f"{error.format_message()} (dermlens --help)", 2)

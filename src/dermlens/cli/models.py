@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dermlens.cli.app import Cache, OptionalData, RunFolder, app, console
+from dermlens.errors import require
 
 
 @app.command()
@@ -53,6 +54,7 @@ def export(
     cache: Cache = None,
 ) -> None:
     """Make a folder that predicts without torch: `dermlens predict IMAGE --model DIR`."""
+    require("torch", "train,export")  # both at once: the exporter would ask for the second after the first
     from dermlens.deploy.export import export_folder
 
     document = export_folder(run, folder, limits=limit or ())

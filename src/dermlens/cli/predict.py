@@ -35,6 +35,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="An object instead of a table.")] = False,
 ) -> None:
     """Say what a model makes of images. Research software, not a medical device."""
+    from dermlens.atomic import check_target
     from dermlens.deploy import batch as batches
     from dermlens.deploy.predictor import Predictor
     from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
@@ -44,22 +45,29 @@ def predict(
         raise UserError("--table says it image by image: leave --age, --sex and --site out")
     everyone = one_patient(age, sex, site)
     found = find_images(images)
+    doubts = found.doubts
     patients: dict[str, Patient] = {}
     if table is not None:
-        patients, doubts = read_patients(table)
-        doubts += strangers(found, patients, table)
-        for doubt in doubts:
-            _say(doubt)
+        patients, unsure = read_patients(table)
+        doubts = [*doubts, *unsure, *strangers(found.images, patients, table)]
+    for doubt in doubts:
+        _say(doubt)
     predictor = Predictor.open(model)
     shares = batches.parse_prior(prior, predictor.classes)
-    batch = batches.answer_all(predictor, found, lambda image_id: patients.get(image_id, everyone), shares)
+    if output is not None:
+        check_target(output)
+    batch = batches.answer_all(
+        predictor, found.images, lambda image_id: patients.get(image_id, everyone), shares
+    )
+    batch.unreadable |= found.unreadable
     for sentence in batch.unreadable.values():
         _say(sentence)
     if output is not None and batch.answers:
         batches.write_answers(output, batch, predictor.classes)
     if as_json:
-        print(json.dumps(batches.as_json(predictor, batch, shares), indent=2, ensure_ascii=False))
-    elif output is None:
+        said = json.dumps(batches.as_json(predictor, batch, shares), indent=2, ensure_ascii=False)
+        print(said.encode(errors="backslashreplace").decode())  # a folder's name may be no text
+    elif batch.answers and output is None:
         console.print(render_answers(predictor, batch, shares))
     elif batch.answers:
         abstained = sum(one.abstain for one in batch.answers.values())

@@ -118,9 +118,7 @@ def make_loader(
     edges = [*range(0, len(rows_E), batch_size), len(rows_E)]
     if shuffle and len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]  # one image alone has no variance for a batch norm to divide by
-    draws = [
-        Draw(rows_E[first:end], augment_E[first:end]) for first, end in itertools.pairwise(edges)
-    ]
+    draws = [Draw(rows_E[first:end], augment_E[first:end]) for first, end in itertools.pairwise(edges)]
     return DataLoader(LesionBatches(cache, meta_NM, target_N, masks), sampler=draws, batch_size=None)
 
 

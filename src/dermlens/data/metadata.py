@@ -216,19 +216,29 @@ def encoder_from_json(saved: Mapping[str, Any]) -> MetadataEncoder:
     """The encoder that `to_json` described; it encodes to the same bits.
 
     Raises:
-        UserError: the kind is not known, a key is missing, or the features are not those of this version.
+        UserError: the kind is not known, a key is missing or no number, or the features are not those of this
+            version.
     """
     made = make_encoder(str(saved.get("kind")))
-    try:
-        fitted = replace(made, age_mean=saved["age_mean"], age_std=saved["age_std"])
-    except KeyError as error:
-        raise UserError(f"the saved {made.kind} metadata encoder lacks {error}") from error
-    if tuple(saved.get("names", ())) != made.names:
+    for key in ("age_mean", "age_std"):
+        if key not in saved:
+            raise UserError(f"the saved {made.kind} metadata encoder lacks '{key}'")
+        if not _is_years(saved[key]):
+            raise UserError(
+                f"the saved {made.kind} metadata encoder has {key} {saved[key]!r}; it is a number of years"
+            )
+    fitted = replace(made, age_mean=saved["age_mean"], age_std=saved["age_std"])
+    if saved.get("names", []) != list(made.names):
         raise UserError(
             f"the saved {made.kind} metadata encoder has other features than this version of dermlens makes: "
             "use the version that the model was trained with"
         )
     return fitted
+
+
+def _is_years(value: Any) -> bool:
+    """Whether an encoder may hold it: none before it is fitted."""
+    return value is None or (type(value) in (int, float) and 0 <= value <= OLDEST)
 
 
 def _years(age: float | None) -> float:

@@ -1,4 +1,4 @@
-"""Answers as the columns of a table: the same in predictions.csv and in what `dermlens predict` writes."""
+"""Answers as columns of a table: all of them in predictions.csv, some in what `dermlens predict` writes."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dermlens.atomic import write_text
 from dermlens.data.images import ImageError
 from dermlens.decision.columns import BETWEEN
@@ -18,6 +16,7 @@ from dermlens.deploy.predictor import Answer, Predictor
 from dermlens.deploy.requests import Patient
 from dermlens.errors import UserError, nearest
 from dermlens.labels import full_name
+from dermlens.yaml_text import load_yaml
 
 
 @dataclass
@@ -74,10 +73,7 @@ def parse_prior(text: str, classes: Sequence[str]) -> tuple[float, ...] | None:
     """
     if text in ("natural", "equal"):
         return None if text == "natural" else (1.0,) * len(classes)
-    try:
-        shares = yaml.safe_load(text)
-    except yaml.YAMLError:
-        shares = None
+    shares, _ = load_yaml(text, f"--prior {text}")
     if not isinstance(shares, dict):
         raise UserError(f"--prior {text}: it is natural, equal, or a mapping such as '{{mel: 0.2, nv: 0.8}}'")
     for code, share in shares.items():

@@ -16,12 +16,17 @@ from dermlens.errors import UserError
 
 ONNX_FILE = "model.onnx"
 IMAGE, META = "image", "meta"
+LOGITS, FEATURES = "logits", "features"
 SERIOUS = 3
 """ONNX Runtime's level of errors; below it, it speaks of its own optimisations."""
 
 
 class OnnxNetwork:
     """A session that threads may share: it holds no state between calls.
+
+    Attributes:
+        classes: how many logits it gives, C.
+        meta_width: how long its metadata are, M; 0 where it takes none.
 
     Args:
         content: of the file; a file's bytes cannot point at other files, as its path could.
@@ -45,7 +50,13 @@ class OnnxNetwork:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # what the runtime raises has no common class but this
             raise UserError(f"{name} is not an ONNX network that can be run: {_first_line(error)}") from error
-        self.takes_metadata = META in {entry.name for entry in self._session.get_inputs()}
+        entries = (*self._session.get_inputs(), *self._session.get_outputs())
+        shapes = {entry.name: entry.shape for entry in entries}
+        if not {IMAGE, LOGITS, FEATURES} <= set(shapes):
+            raise UserError(f"{name} is not an ONNX network that `dermlens export` wrote")
+        self.takes_metadata = META in shapes
+        self.classes: int = shapes[LOGITS][-1]
+        self.meta_width: int = shapes[META][-1] if self.takes_metadata else 0
 
     def __call__(self, x_BSSC: Pixels, meta_BM: npt.NDArray[np.float32] | None) -> tuple[Numbers, Numbers]:
         """Run the network.
@@ -62,7 +73,7 @@ class OnnxNetwork:
         """
         feed = {IMAGE: x_BSSC} | ({META: meta_BM} if self.takes_metadata else {})
         try:
-            logits_BC, features_BD = self._session.run(["logits", "features"], feed)
+            logits_BC, features_BD = self._session.run([LOGITS, FEATURES], feed)
         except Exception as error:
             size = x_BSSC.shape[1]
             raise UserError(

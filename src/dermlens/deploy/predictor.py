@@ -77,8 +77,19 @@ class Predictor:
             UserError: a file is absent, damaged, or does not belong to the others.
         """
         folder = shipped_folder() if folder is None else folder
-        document = read_document(folder / "model.json")
+        path = folder / "model.json"
+        document = read_document(path)
         network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE), threads)
+        if network.classes != len(document.classes):
+            raise UserError(
+                f"{path} names {len(document.classes)} classes, and {ONNX_FILE} beside it knows"
+                f" {network.classes}"
+            )
+        if network.takes_metadata and network.meta_width != document.meta_width:
+            raise UserError(
+                f"{path} has metadata of {document.meta_width} numbers, and {ONNX_FILE} beside it takes"
+                f" {network.meta_width}"
+            )
         return cls(document, network, read_arrays(folder, document.decision))
 
     @property

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dermlens.data.patients import age_of, or_unknown, sex_of
 from dermlens.data.readers.sheet import read_sheet
-from dermlens.data.readers.survey import image_id_of, survey
+from dermlens.data.readers.survey import MASK_ENDING, MASK_FOLDERS, image_id_of, survey
 from dermlens.data.sites import SITE_GROUPS, group_of
 from dermlens.errors import UserError, nearest
 
@@ -31,39 +31,58 @@ class Patient:
     site: str = "unknown"
 
 
-def find_images(named: Sequence[Path]) -> dict[str, Path]:
-    """The images that files and folders name, folders with all below them, by image id.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The images of a request.
+
+    Attributes:
+        images: path by image id, which is the file's name without its suffix; in the order named.
+        unreadable: the sentence for each file whose name no table can hold, by that name's escaped form.
+        doubts: what was left out.
+    """
+
+    images: dict[str, Path] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+
+
+def find_images(named: Sequence[Path]) -> Found:
+    """The images that files and folders name, folders with all below them but lesion masks.
 
     Args:
         named: files and folders. A file that is not there is found out when it is read.
 
-    Returns:
-        Path by image id, which is the file's name without its suffix; in the order named.
-
     Raises:
-        UserError: a folder has no image, two files have one id, or a name is no text.
+        UserError: a folder has no image, or two files have one id.
     """
-    found: dict[str, Path] = {}
+    found = Found()
     for path in named:
-        if path.is_dir():
-            listed = [Path(file) for files in survey(path).images.values() for file in files]
-            if not listed:
-                raise UserError(f"folder {path} holds no images (.jpg, .png, .tif or .bmp)")
-        else:
-            listed = [path]
-        for file in listed:
+        for file in _below(path, found.doubts) if path.is_dir() else [path]:
             image_id = image_id_of(file.name)
             if not image_id.isprintable():
-                raise UserError(
+                found.unreadable[repr(image_id)] = (
                     f"the file name {file.name!r} holds characters that cannot be printed; rename it"
                 )
-            if image_id in found:
+                continue
+            if image_id in found.images:
                 raise UserError(
-                    f"{found[image_id]} and {file} are both image {image_id}; answers are told apart by the"
-                    " name without its suffix, so each needs its own"
+                    f"{found.images[image_id]} and {file} are both image {image_id}; answers are told apart"
+                    " by the name without its suffix, so each needs its own"
                 )
-            found[image_id] = file
+            found.images[image_id] = file
     return found
+
+
+def _below(folder: Path, doubts: list[str]) -> list[Path]:
+    listed = survey(folder, depth=None)
+    masks = list(listed.masks.values())
+    said = f"lesion masks ({MASK_ENDING} ends the name, or the folder is {' or '.join(MASK_FOLDERS)})"
+    if not listed.images:
+        but = f", only {said}" if masks else ""
+        raise UserError(f"folder {folder} holds no images (.jpg, .png, .tif or .bmp){but}")
+    if masks:
+        doubts.append(f"left out: {len(masks)} {said}, {masks[0]} first")
+    return [Path(file) for files in listed.images.values() for file in files]
 
 
 def one_patient(age: str | None, sex: str | None, site: str | None) -> Patient:
@@ -116,13 +135,13 @@ def read_patients(path: Path) -> tuple[dict[str, Patient], list[str]]:
 def strangers(images: Collection[str], patients: Collection[str], table: Path) -> list[str]:
     """A sentence for images without a row. Raises: UserError when not one image has a row."""
     lacking = [image_id for image_id in images if image_id not in patients]
+    if not lacking:
+        return []
     if len(lacking) == len(images):
         raise UserError(
             f"{table} has no row for any of the images: its image_id is the file's name without its suffix,"
             f" such as {lacking[0]}"
         )
-    if not lacking:
-        return []
     return [
         f"{table} has no row for {len(lacking)} of {len(images)} images, {lacking[0]} first; nothing is"
         " known of their patients"

@@ -15,12 +15,10 @@ from dermlens.labels import full_name
 
 def render_answers(predictor: Predictor, batch: Batch, prior: Sequence[float] | None) -> RenderableType:
     """One image in full, several in a row each, and what must be known to read them."""
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [_in_rows(batch)]
     if len(batch.answers) == 1:
         ((image_id, one),) = batch.answers.items()
-        parts += [_in_full(image_id, one), *map(Text, _said_of(one))]
-    elif batch.answers:
-        parts.append(_in_rows(batch))
+        parts = [_in_full(image_id, one), *map(Text, _said_of(one))]
     return Group(*parts, *map(Text, notes(predictor, prior)))
 
 

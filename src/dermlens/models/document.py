@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, model_validator
 
 from dermlens.data.colour_constancy import ColourConstancy
+from dermlens.data.metadata import encoder_from_json
 from dermlens.data.views import ViewsConfig
-from dermlens.decision.document import DecisionDocument, plain_decision
+from dermlens.decision.document import DecisionDocument
 from dermlens.errors import UserError
 from dermlens.models.config import ModelConfig
 from dermlens.section import Section
@@ -77,14 +78,28 @@ class ModelDocument(Section):
         rest = {name: value for name, value in content.items() if name != "temperature"}
         if (temperature := content["temperature"]) == 1.0:
             return rest
-        plain = plain_decision(tuple(content.get("classes", ()))).model_dump()
-        return rest | {"decision": plain | {"scaling": {"temperature": temperature}}}
+        classes = content.get("classes")
+        if not isinstance(classes, list):
+            return rest  # that they are no list is said below
+        offsets = [0.0] * len(classes)
+        scaling = {"temperature": temperature}
+        return rest | {"decision": {"classes": classes, "scaling": scaling, "rule": {"offsets": offsets}}}
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         self.views.check(own=self.size, pool=self.model.pool)
         if self.decision is not None and self.decision.classes != self.classes:
             raise ValueError("the decision is not of these classes in this order")
+        return self
+
+    @model_validator(mode="after")
+    def _encoder_encodes(self) -> Self:
+        try:
+            width = len(encoder_from_json(self.encoder).missing)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        if width != self.meta_width:
+            raise ValueError(f"meta_width is {self.meta_width}, and the encoder makes {width} numbers")
         return self
 
 
@@ -105,4 +120,5 @@ def read_document(path: Path) -> ModelDocument:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole"
-        raise UserError(f"{path} does not describe a dermlens model: {key}: {first['msg']}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path} does not describe a dermlens model: {key}: {said}") from error

@@ -17,12 +17,17 @@ from dermlens.imbalance.samplers import epoch_positions
 from dermlens.recipe import Recipe, load_recipe, parse_recipe
 from dermlens.section import Section
 from dermlens.training.inputs import Sorted, rows_of
+from dermlens.validation import sentence
+from dermlens.yaml_text import load_yaml
 
 DECIDED = ("name", "train.epochs", "train.keep", "train.monitor_role", "split.folds", "split.fold")
 """What the matrix and its cross-fits decide themselves."""
 
-SHARED = (*DECIDED, "split", "data.classes", "data.labels", "data.columns")
-"""What an arm cannot change, or its numbers would be of other images or another budget."""
+FOLLOWS = "follows from name, folds and images of the matrix"
+
+OF_IMAGES = ("split", "data.classes", "data.labels", "data.columns", "data.also_train")
+SHARED = (*DECIDED, "seed", *OF_IMAGES)
+"""What an arm cannot change, or its numbers would be of another start, other images or another budget."""
 
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,59}$")]
 
@@ -41,7 +46,8 @@ class Arm(Section):
     @field_validator("set")
     @classmethod
     def _arms_stay_comparable(cls, overrides: dict[str, Any]) -> dict[str, Any]:
-        return _checked(overrides, SHARED, "is the same for all arms, or they could not be compared")
+        why = "is the same for all arms: arms of another start, other images or another budget do not compare"
+        return _checked(overrides, SHARED, why)
 
 
 class Matrix(Section):
@@ -70,7 +76,7 @@ class Matrix(Section):
     @field_validator("set")
     @classmethod
     def _budget_decides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
-        return _checked(overrides, DECIDED, "follows from name, folds and images of the matrix")
+        return _checked(overrides, DECIDED, FOLLOWS)
 
     @model_validator(mode="after")
     def _baseline_is_an_arm(self) -> Self:
@@ -121,28 +127,23 @@ def load_matrix(name: str, overrides: Sequence[str] = ()) -> Matrix:
         text = shipped[name]
     else:
         raise UserError(f"matrix {name} is neither a file nor one of ours{nearest(name, shipped)}")
-    matrix = parse_matrix(text, f"matrix {name}")
-    extra = dict(_parted(override) for override in overrides)
-    return parse_matrix(matrix.model_copy(update={"set": matrix.set | extra}).dump(), f"matrix {name}")
+    return parse_matrix(text, f"matrix {name}", overrides)
 
 
-def parse_matrix(text: str, where: str) -> Matrix:
+def parse_matrix(text: str, where: str, overrides: Sequence[str] = ()) -> Matrix:
     """Validate YAML text as a matrix; `where` names it in errors. Raises: UserError."""
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    document, places = load_yaml(text, where)
     if not isinstance(document, dict):
         raise UserError(f"{where}: a matrix is a mapping with recipe, folds, images, baseline and arms")
+    for override in overrides:
+        key, value = _parted(override)
+        own = document.setdefault("set", {})
+        if isinstance(own, dict):  # what else it may be is refused below
+            own[key] = value
     try:
         return Matrix.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the matrix"
-        if first["type"] == "extra_forbidden":
-            known = Arm.model_fields if "arms" in first["loc"] else Matrix.model_fields
-            raise UserError(f"{where}: {key} is not a key of a matrix{nearest(key, known)}") from error
-        raise UserError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise UserError(sentence(error, Matrix, "a matrix", where, document, places)) from error
 
 
 def epoch_size(recipe: Recipe, found: Sorted) -> int:
@@ -189,10 +190,13 @@ def _override(key: str, value: Any) -> str:
 
 
 def _parted(override: str) -> tuple[str, Any]:
+    """A key and its value as `--set` gives them."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UserError(f"--set {override}: write it as section.key=value")
+    loaded, _ = load_yaml(value, f"--set {override}")
     try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: the value is not YAML") from error
+        _checked({key: loaded}, DECIDED, FOLLOWS)
+    except ValueError as error:
+        raise UserError(f"--set {override}: {error}") from error
+    return key, loaded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from dermlens.errors import UserError
@@ -15,7 +16,7 @@ TABLE_NAMES = ("HAM10000_metadata",)
 MASK_FOLDERS = ("masks", "HAM10000_segmentations_lesion_tschandl")
 MASK_ENDING = "_segmentation"
 DEPTH = 3
-"""Folders below the one named; PAD-UFES-20 has images/imgs_part_1/imgs_part_1."""
+"""Folders below a data folder; PAD-UFES-20 has images/imgs_part_1/imgs_part_1."""
 
 
 @dataclass
@@ -61,13 +62,14 @@ def image_id_of(name: str) -> str:
     return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
 
 
-def survey(folder: Path) -> Survey:
-    """List a data folder and those within it, without a look at any file.
+def survey(folder: Path, depth: int | None = DEPTH) -> Survey:
+    """List a data folder and those within it, each once, without a look at any file.
 
     Hidden files and folders are left out, and `__MACOSX`, which archives made on a Mac carry.
 
     Args:
         folder: an existing folder.
+        depth: how many folders below it; none for all there are.
 
     Raises:
         UserError: a folder may not be read.
@@ -75,11 +77,15 @@ def survey(folder: Path) -> Survey:
     found = Survey(folder)
     level = [Path(os.path.abspath(folder))]  # noqa: PTH100  # not resolve(): links stay as the user laid them
     root = level[0]
-    for _ in range(DEPTH + 1):
+    listed: set[str] = set()  # a link may lead back to where one came from
+    for _ in count() if depth is None else range(depth + 1):
         below: list[Path] = []
         for place in level:
-            below += _list(place, found, folder / place.relative_to(root))
-        level = below
+            if (real := os.path.realpath(place)) not in listed:
+                listed.add(real)
+                below += _list(place, found, folder / place.relative_to(root))
+        if not (level := below):
+            break
     return found
 
 
@@ -87,7 +93,7 @@ def _list(place: Path, found: Survey, shown: Path) -> list[Path]:
     """Add one directory's files; return its folders."""
     try:
         with os.scandir(place) as entries:
-            listed = sorted((entry.name, entry.is_dir()) for entry in entries)
+            listed = sorted((entry.name, _is_folder(entry)) for entry in entries)
     except PermissionError as error:
         raise UserError(f"folder {shown} may not be read: {error.strerror}") from error
     folders = []
@@ -109,3 +115,10 @@ def _list(place: Path, found: Survey, shown: Path) -> list[Path]:
         elif is_table_name(name):
             found.tables.append(shown / name)
     return folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

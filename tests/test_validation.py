@@ -1,0 +1,58 @@
+"""Sentences about nested, listed, keyed and kinded parts; recipes and matrices have their own tests."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field, ValidationError
+
+from dermlens.section import Section
+from dermlens.validation import sentence
+from dermlens.yaml_text import load_yaml
+
+
+class Round(Section):
+    kind: Literal["round"] = "round"
+    radius: int
+
+
+class Square(Section):
+    kind: Literal["square"] = "square"
+    side: int = 1
+
+
+Shape = Annotated[Round | Square, Field(discriminator="kind")]
+
+
+class Drawing(Section):
+    shape: Shape | None = None
+    row: tuple[Shape, ...] = ()
+    named: dict[str, Square] = Field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("shap: 1", "line 1: shap is not a key of a drawing; nearest: shape"),
+        (
+            "shape: {kind: round, radios: 1}",
+            "line 1: shape.radios is not a key of a drawing; nearest: radius",
+        ),
+        ("shape: {kind: round}", "line 1: shape.radius is missing, and has no default"),
+        ("shape:\n  kind: sqare", "line 1: shape.kind 'sqare' is not known; nearest: square"),
+        ("row:\n- {kind: square}\n- {side: 1}", "line 3: row.1.kind is missing; known: round, square"),
+        ("row:\n- kind: round\n  radius: x", "line 3: row.0.radius 'x' is not valid: "),
+        (
+            "named:\n  side:\n    sides: 1",
+            "line 3: named.side.sides is not a key of a drawing; nearest: side",
+        ),
+        ("[]", "Input should be"),
+    ],
+)
+def test_the_first_thing_wrong(text, said):
+    document, places = load_yaml(text, "here")
+    with pytest.raises(ValidationError) as caught:
+        Drawing.model_validate(document)
+    told = sentence(caught.value, Drawing, "a drawing", "here", document, places)
+    assert told.startswith((f"here, {said}", f"here: {said}"))

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dermlens.errors import UserError
+from dermlens.yaml_text import load_yaml
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("abcé -:#", max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+def test_what_pyyaml_writes_is_read_back(value):
+    assert load_yaml(yaml.safe_dump(value, allow_unicode=True), "here")[0] == value
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1E+3", "-2e5", "+.5e1", "1.5e-8", "1.e2"])
+def test_powers_of_ten_are_numbers(number):
+    """As YAML 1.2 has them; Python agrees on what they are."""
+    assert load_yaml(f"a: {number}", "here")[0] == {"a": float(number)}
+
+
+@pytest.mark.parametrize("text", ["2024-01-01", "1e", "e5", "1e5m", "'1e-3'"])
+def test_dates_and_words_are_text(text):
+    assert load_yaml(text, "here")[0] == text.strip("'")
+
+
+def test_places_of_keys_and_of_entries():
+    _, places = load_yaml("a: 1\nb:\n  - c: 2\n    d:\n      e: 3\n  - [4,\n     5]\n", "here")
+    assert places == {
+        ("a",): "line 1",
+        ("b",): "line 2",
+        ("b", "0"): "line 3",
+        ("b", "0", "c"): "line 3",
+        ("b", "0", "d"): "line 4",
+        ("b", "0", "d", "e"): "line 5",
+        ("b", "1"): "line 6",
+        ("b", "1", "0"): "line 6",
+        ("b", "1", "1"): "line 7",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "# a head\n"])
+def test_nothing_is_nothing(text):
+    assert load_yaml(text, "here") == (None, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: 1\nb: 2\na: 3", "here, line 3: a stands on line 1 already"),
+        ("- {a: 1, a: 2}", "here, line 1: a stands on line 1 already"),
+        ("a: {1: x}", "here, line 1: key a.1 is not text; put it in quotes"),
+        ("a: [1", "here: not YAML"),
+        ("a: !!python/object/apply:os.system [x]", "here: not YAML"),
+        ("--- 1\n--- 2", "here: not YAML"),
+        ("[" * 5000, "here: not YAML"),
+    ],
+)
+def test_a_mistake_is_one_sentence(text, sentence):
+    with pytest.raises(UserError) as error:
+        load_yaml(text, "here")
+    assert str(error.value).startswith(sentence)
+    assert "\n" not in str(error.value)
