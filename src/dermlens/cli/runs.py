@@ -121,10 +121,15 @@ def publish(
     run: RunFolder,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
 ) -> None:
-    """Copy what can be published of a run: no weights, no pictures, predictions compressed."""
+    """Copy what can be published of a run or a cross-fit: no weights, no pictures, predictions compressed."""
     from dermlens.evaluation.publish import publish_run
     from dermlens.runs import Run
+    from dermlens.studies.crossfit import RECORD, publish_crossfit
 
+    if (run / RECORD).is_file():
+        publish_crossfit(run, folder)
+        console.print(f"published: {folder}")
+        return
     publish_run(Run.open(run), folder)
     console.print(f"published: {folder}; `dermlens evaluate {folder}` computes its metrics anew")
 

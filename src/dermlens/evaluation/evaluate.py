@@ -201,12 +201,15 @@ def _own_warnings(run: Run, metrics: dict[str, Any]) -> list[str]:
 
 def _rare(scored: pd.DataFrame) -> list[str]:
     """Classes of one or two lesions, which a bootstrap over lesions hardly varies."""
-    lesions = scored.groupby(["role", "target"], sort=False)["lesion_id"].nunique()
-    return [
-        f"{role}: {code} has {count} lesion{'s' if count > 1 else ''}, too few for a bootstrap to vary, so"
-        " the intervals of means over classes are too narrow"
-        for (role, code), count in lesions[lesions <= FEW].items()
-    ]
+    warnings = []
+    for role, of_role in scored.groupby("role", sort=False):
+        for code, count in of_role.groupby("target", sort=False)["lesion_id"].nunique().items():
+            if count <= FEW:
+                warnings.append(
+                    f"{role}: {code} has {count} lesion{'s' if count > 1 else ''}, too few for a bootstrap to"
+                    " vary, so the intervals of means over classes are too narrow"
+                )
+    return warnings
 
 
 def _entry(run: Run, scored: dict[str, Any]) -> dict[str, object]:

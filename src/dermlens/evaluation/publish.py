@@ -46,7 +46,7 @@ def publish_run(run: Run, folder: Path) -> Run:
         shutil.copyfile(run.history_file, folder / HISTORY)
     for member in sorted((run.path / MEMBERS).glob("*")):
         (folder / MEMBERS / member.name).mkdir(parents=True, exist_ok=True)
-        write_json(folder / MEMBERS / member.name / "run.json", _without_paths(Run(member).read_record()))
+        write_json(folder / MEMBERS / member.name / "run.json", without_paths(Run(member).read_record()))
         for name in ("recipe.yaml", HISTORY):
             shutil.copyfile(member / name, folder / MEMBERS / member.name / name)
     for file in [file for pattern in BESIDE for file in sorted(run.path.glob(pattern))]:
@@ -55,18 +55,18 @@ def publish_run(run: Run, folder: Path) -> Run:
         shutil.copyfile(file, copy)
     document = run.path / "model.json"
     if document.is_file():  # the decision: the weights that it is of stay behind
-        write_json(folder / "model.json", _without_paths(json.loads(document.read_text(encoding="utf-8"))))
+        write_json(folder / "model.json", without_paths(json.loads(document.read_text(encoding="utf-8"))))
     write_predictions(folder / "predictions.csv.gz", read_predictions(run.predictions_file))
-    write_json(folder / "run.json", _without_paths(run.read_record()))
+    write_json(folder / "run.json", without_paths(run.read_record()))
     return Run(folder)
 
 
-def _without_paths(value: Any) -> Any:
-    """The same record with the last part of every absolute path."""
+def without_paths(value: Any) -> Any:
+    """The same, with the last part alone of every absolute path, which would tell of one machine."""
     if isinstance(value, dict):
-        return {key: _without_paths(inner) for key, inner in value.items()}
+        return {key: without_paths(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_without_paths(inner) for inner in value]
+        return [without_paths(inner) for inner in value]
     if isinstance(value, str) and "\n" not in value and Path(value).is_absolute():
         return Path(value).name
     return value

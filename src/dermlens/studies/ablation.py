@@ -25,6 +25,7 @@ import pandas as pd
 from dermlens.atomic import write_json, write_text
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.config import EvaluationConfig
+from dermlens.evaluation.publish import without_paths
 from dermlens.recipe import Recipe
 from dermlens.runs import environment
 from dermlens.studies.ablation_page import render_page
@@ -201,7 +202,7 @@ def _collect(out: Path, matrix: Matrix, plans: dict[str, Plan]) -> None:
     write_json(
         out / RECORD,
         {
-            "matrix": _without_paths(matrix.model_dump(mode="json")),
+            "matrix": without_paths(matrix.model_dump(mode="json")),
             **environment(),
             "images": len(first),
             "lesions": int(first["lesion_id"].nunique()),
@@ -220,14 +221,5 @@ def _arm_facts(folder: Path, plan: Plan) -> dict[str, Any]:
         "seconds": facts["seconds"],
         "commits": sorted({str(fold.get("git_commit")) for fold in facts["folds"].values()}),
         "table_sha256": facts["table_sha256"],
-        "recipe": _without_paths(plan.recipe.model_dump(mode="json")),
+        "recipe": without_paths(plan.recipe.model_dump(mode="json")),
     }
-
-
-def _without_paths(value: Any) -> Any:
-    """The same with the last part of every absolute path: a page says nothing of one machine's folders."""
-    if isinstance(value, dict):
-        return {key: _without_paths(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(inner) for inner in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

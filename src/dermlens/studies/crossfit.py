@@ -8,6 +8,7 @@ crossfit.json     scores, folds, seconds, machine, seed, command, commit
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from dermlens.atomic import write_json
 from dermlens.data.split import Split
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
+from dermlens.evaluation.publish import without_paths
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment
 from dermlens.studies.folds import check_fold, draw, fold_recipes, held_out, train_fold
@@ -96,6 +98,25 @@ def train_folds(
         }
         write_out_of_fold(out / PREDICTIONS, merge(parts))
     return facts | state
+
+
+def publish_crossfit(out: Path, folder: Path) -> None:
+    """Write what of a cross-fit may be published: predictions by image id, scores, recipe.
+
+    Args:
+        out: of the cross-fit, with all its folds.
+        folder: to write to; files of the same names are replaced.
+
+    Raises:
+        UserError: folds are missing.
+    """
+    facts = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    if "roles" not in facts:
+        raise UserError(f"{out} lacks {', '.join(facts['missing'])}: `dermlens crossfit` goes on with them")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_out_of_fold(folder / f"{PREDICTIONS}.gz", read_out_of_fold(out / PREDICTIONS))
+    write_json(folder / RECORD, without_paths(facts))
+    Run(out / "fold-0").recipe().save(folder / RECIPE)
 
 
 def _begin(out: Path, recipe: Recipe) -> None:
