@@ -53,8 +53,8 @@ class LesionClassifier(nn.Module):
             meta_BM: encoded metadata, for networks with a metadata branch; others do not look at it.
 
         Returns:
-            logits_BC, and intermediates: `features_BD`, what the last layer sees, and with attention
-            `alpha_BKHW`, the maps, each of sum 1.
+            logits_BC, and intermediates: `features_BD`, what the last layer sees of the image (not of the
+            patient), and with attention `alpha_BKHW`, the maps, each of sum 1.
 
         Raises:
             ValueError: the network has a metadata branch and got no metadata.
