@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from heading import heading
 from torch import Tensor
 
 from dermlens.atomic import write_text
@@ -26,7 +27,6 @@ from dermlens.data.augment import Augmentation
 from dermlens.data.augment.mix import mix
 from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.config import AugmentConfig, MixConfig
-from dermlens.runs import environment
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "augmentation_speed.md"
 SIDES = (128, 224)
@@ -93,15 +93,9 @@ def mixed(kind: str, x_BCHW: Tensor) -> Callable[[], object]:
 
 def as_text(measured: dict[int, dict[str, float]]) -> str:
     """The table, with machine and command."""
-    about = environment()
-    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    about = f"; batches of {BATCH}, median of {TURNS} turns"
     lines = [
-        "# Speed of augmentation",
-        "",
-        f"`OMP_NUM_THREADS={threads} python benchmarks/augmentation_speed.py --write` on"
-        f" {about['machine']['processor']}, {os.cpu_count()} CPUs, PyTorch {about['versions']['torch']};"
-        f" batches of {BATCH}, median of {TURNS} turns.",
-        "",
+        *heading("Speed of augmentation", "augmentation_speed.py", about),
         f"| method | {' | '.join(f'images/s at {side} px' for side in measured)} |",
         f"|---|{'---|' * len(measured)}",
         *(

@@ -219,17 +219,10 @@ MEASURES = {"speed": measure_speed, "memory": measure_memory, "start": measure_s
 
 def as_text(speeds: list[Any], memories: list[Any], starts: list[Any]) -> str:
     """The tables, with machine and command."""
-    from dermlens.runs import environment
+    from heading import heading
 
-    about = environment()
-    threads = os.environ.get("OMP_NUM_THREADS", "all")
     lines = [
-        "# Speed and memory of training",
-        "",
-        f"`OMP_NUM_THREADS={threads} python benchmarks/training_speed.py --write` on"
-        f" {about['machine']['processor']}, {os.cpu_count()} CPUs, PyTorch {about['versions']['torch']},"
-        f" Lightning {about['versions']['lightning']}.",
-        "",
+        *heading("Speed and memory of training", "training_speed.py", ""),
         "The pipeline is cache, random views, Lightning and metrics; the bare loop is the same network on one"
         f" batch of {BATCH} in memory, channels-last in both. Blocks of steps alternate; medians.",
         "",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,3 +27,21 @@ def ham10000(data_root: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"DERMLENS_DATA has no ham10000 folder: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a pixel cache of the tests' own."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def loaded() -> Callable[..., set[str]]:
+    """Which of some modules a fresh interpreter has loaded after a statement."""
+
+    def run(statement: str, *modules: str) -> set[str]:
+        program = f"import sys; {statement}; print(*(m for m in {modules!r} if m in sys.modules))"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        return set(done.stdout.splitlines()[-1].split())
+
+    return run

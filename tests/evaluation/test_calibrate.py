@@ -45,11 +45,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def trained(small, pictures, cache, tmp_path_factory) -> Run:
     return fit(small, pictures, out=tmp_path_factory.mktemp("run") / "small", device="cpu", cache=cache)
 

@@ -30,11 +30,6 @@ evaluation: {bootstrap: 10}
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def trained(cache, tmp_path_factory) -> Run:
     data = write_synthetic(tmp_path_factory.mktemp("told") / "data", lesions=80, seed=0, size=(48, 64))
     recipe = parse_recipe(TOLD, "told")

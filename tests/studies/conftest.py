@@ -33,11 +33,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
 def recipe() -> Callable[..., Recipe]:
     """The recipe, with overrides as on the command line."""
     return lambda *overrides: parse_recipe(TINY, "tiny", overrides)

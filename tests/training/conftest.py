@@ -29,21 +29,16 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
 def tiny_recipe() -> Callable[..., Recipe]:
     """The recipe, with overrides as on the command line."""
     return lambda *overrides: parse_recipe(TINY, "tiny", overrides)
 
 
 @pytest.fixture
-def train(tiny_data: Path, tiny_cache: Path, tmp_path: Path) -> Callable[..., Run]:
+def train(tiny_data: Path, cache: Path, tmp_path: Path) -> Callable[..., Run]:
     """Train the tiny recipe with overrides; each call into a new folder."""
 
     def train(recipe: Recipe, name: str = "run", **options: Any) -> Run:
-        return fit(recipe, tiny_data, out=tmp_path / name, device="cpu", cache=tiny_cache, **options)
+        return fit(recipe, tiny_data, out=tmp_path / name, device="cpu", cache=cache, **options)
 
     return train

@@ -45,7 +45,7 @@ def scores(frame):
     }
 
 
-def test_a_run_is_complete(train, tiny_recipe, tiny_data, tiny_cache):
+def test_a_run_is_complete(train, tiny_recipe, tiny_data, cache):
     run = train(tiny_recipe())
     record = Run.open(run.path).read_record()
     assert record["status"] == "completed"
@@ -63,7 +63,7 @@ def test_a_run_is_complete(train, tiny_recipe, tiny_data, tiny_cache):
     assert (table.loc[predictions["image_id"], "dx"].to_numpy() == predictions["target"].to_numpy()).all()
     # The saved model, loaded anew, gives the same probabilities.
     rows = table.loc[predictions["image_id"]].reset_index()
-    again = predict_table(load_model(run.path), rows, cache_root=tiny_cache, device="cpu", batch_size=7)
+    again = predict_table(load_model(run.path), rows, cache_root=cache, device="cpu", batch_size=7)
     np.testing.assert_allclose(probabilities(again), probabilities(predictions), atol=1e-5)
 
 
@@ -239,10 +239,10 @@ def test_a_folder_in_use_is_not_overwritten(train, tiny_recipe, tmp_path):
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
-def test_completed_runs_are_not_resumed(train, tiny_recipe, tiny_cache):
+def test_completed_runs_are_not_resumed(train, tiny_recipe, cache):
     run = train(tiny_recipe("train.epochs=1"))
     with pytest.raises(UserError, match="is completed: there is nothing to resume"):
-        resume_fit(run.path, cache=tiny_cache)
+        resume_fit(run.path, cache=cache)
 
 
 def test_what_is_no_run_is_not_resumed(tmp_path):
@@ -264,7 +264,7 @@ def test_options_are_refused_before_anything_is_written(train, tiny_recipe, tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(train, tiny_recipe, tiny_cache, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_checkpoint_before(train, tiny_recipe, cache, tmp_path, monkeypatch):
     """A limit on the size of files stands in for a full disk: small files pass, the checkpoint does not."""
     from dermlens.training.checkpoint import AtomicCheckpoints
 
@@ -292,23 +292,23 @@ def test_a_full_disk_leaves_the_checkpoint_before(train, tiny_recipe, tiny_cache
     assert not run.model_file.exists()
 
     monkeypatch.undo()
-    resumed = resume_fit(run.path, cache=tiny_cache, device="cpu")
+    resumed = resume_fit(run.path, cache=cache, device="cpu")
     uninterrupted = train(tiny_recipe(), "uninterrupted")
     assert resumed.model_file.read_bytes() == uninterrupted.model_file.read_bytes()
     assert resumed.read_record()["status"] == "completed"
     assert resumed.read_record()["error"] is None
 
 
-def test_a_damaged_checkpoint_is_named(train, tiny_recipe, tiny_cache, tmp_path):
+def test_a_damaged_checkpoint_is_named(train, tiny_recipe, cache, tmp_path):
     run = train(tiny_recipe("train.epochs=1"))
     run.record(status="interrupted")
     checkpoint = run.checkpoints / "last.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     with pytest.raises(UserError, match=r"last\.ckpt is not a checkpoint that can be read: delete it"):
-        resume_fit(run.path, cache=tiny_cache)
+        resume_fit(run.path, cache=cache)
 
 
-def test_a_checkpoint_runs_no_code(train, tiny_recipe, tiny_cache, tmp_path):
+def test_a_checkpoint_runs_no_code(train, tiny_recipe, cache, tmp_path):
     """What is pickled beyond tensors and plain values is refused, not loaded."""
 
     class Payload:
@@ -319,7 +319,7 @@ def test_a_checkpoint_runs_no_code(train, tiny_recipe, tiny_cache, tmp_path):
     run.record(status="interrupted")
     torch.save({"state_dict": Payload()}, run.checkpoints / "last.ckpt")
     with pytest.raises(UserError, match="is not a checkpoint that can be read"):
-        resume_fit(run.path, cache=tiny_cache)
+        resume_fit(run.path, cache=cache)
     assert not (tmp_path / "pwned").exists()
 
 
@@ -348,7 +348,7 @@ def test_a_network_that_cannot_be_built_fails_the_run(train, tiny_recipe, tmp_pa
 
 
 @pytest.mark.realdata
-def test_learns_from_real_images(tiny_recipe, tiny_cache, ham10000, tmp_path):
+def test_learns_from_real_images(tiny_recipe, cache, ham10000, tmp_path):
     """A few hundred of them, a few epochs: the loss of what it sees falls, and no role shares a lesion."""
     table = read_table(ham10000)
     lesions = table.drop_duplicates("lesion_id").groupby("dx").head(40)["lesion_id"]
@@ -361,7 +361,7 @@ def test_learns_from_real_images(tiny_recipe, tiny_cache, ham10000, tmp_path):
     columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site"]
     chosen[columns].rename(columns=names).to_csv(folder / "HAM10000_metadata.csv", index=False)
     recipe = tiny_recipe("data.size=64", "train.epochs=4", "train.optimizer.lr=0.001")
-    run = fit(recipe, folder, out=tmp_path / "run", device="cpu", cache=tiny_cache)
+    run = fit(recipe, folder, out=tmp_path / "run", device="cpu", cache=cache)
     losses = pd.read_csv(run.history_file)["train_loss"]
     assert losses.iloc[-1] < losses.iloc[0]
     assert run.read_record()["warnings"] == []

@@ -115,10 +115,10 @@ def test_resized_images_keep_their_means():
     assert resized(x_BCHW, 48) is x_BCHW
 
 
-def test_mixed_images_have_the_loss_of_both_labels(tiny_recipe, tiny_data, tiny_cache):
+def test_mixed_images_have_the_loss_of_both_labels(tiny_recipe, tiny_data, cache):
     """λ·L(y) + (1 − λ)·L(y of the partner), which for cross-entropy is that of the mixed label."""
     recipe = tiny_recipe("imbalance.weights=none")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=tiny_cache)
+    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
     task = training._task(recipe, inputs, np.ones(7))
     logits = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
     target, partner, share = torch.tensor([0, 4, 5]), torch.tensor([1, 2, 0]), torch.tensor([1.0, 0.25, 0.6])
@@ -128,9 +128,9 @@ def test_mixed_images_have_the_loss_of_both_labels(tiny_recipe, tiny_data, tiny_
     torch.testing.assert_close(ours, torch.nn.functional.cross_entropy(logits, mixed, reduction="none"))
 
 
-def test_in_a_mixed_image_each_label_has_the_weight_of_its_own_image(tiny_recipe, tiny_data, tiny_cache):
+def test_in_a_mixed_image_each_label_has_the_weight_of_its_own_image(tiny_recipe, tiny_data, cache):
     recipe = tiny_recipe("imbalance.weights=none")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=tiny_cache)
+    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
     task = training._task(recipe, inputs, np.ones(7))
     logits = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
     batch = {
@@ -147,9 +147,9 @@ def test_in_a_mixed_image_each_label_has_the_weight_of_its_own_image(tiny_recipe
     torch.testing.assert_close(task._loss_of_images(logits, batch), torch.stack(expected))
 
 
-def test_confirmation_weighs_images(tiny_recipe, tiny_data, tiny_cache):
+def test_confirmation_weighs_images(tiny_recipe, tiny_data, cache):
     recipe = tiny_recipe("imbalance.confirmation={histo: 2.0}")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=tiny_cache)
+    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
     expected = np.where(read_table(tiny_data)["dx_type"] == "histo", 2.0, 1.0)
     np.testing.assert_array_equal(inputs.weight_N, expected)
 
@@ -182,12 +182,12 @@ def test_student_believes_its_teacher(train, tiny_recipe, soft_labels):
     assert predictions["p_nv"].mean() > 0.7
 
 
-def test_images_without_soft_labels_learn_from_their_own(tiny_recipe, soft_labels, tiny_data, tiny_cache):
+def test_images_without_soft_labels_learn_from_their_own(tiny_recipe, soft_labels, tiny_data, cache):
     """Half of the file gone: those images have the loss alone."""
     half = pd.read_csv(soft_labels).iloc[::2]
     half.to_csv(soft_labels, index=False)
     recipe = tiny_recipe(f"train.distillation={{soft_labels: {soft_labels}, weight: 0.5}}")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=tiny_cache)
+    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
     task = training._task(recipe, inputs, np.ones(7))
     logits = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
     batch = {"target": torch.tensor([1, 2]), "soft": inputs.soft_NC[:2]}
@@ -197,19 +197,19 @@ def test_images_without_soft_labels_learn_from_their_own(tiny_recipe, soft_label
     assert not torch.isclose(taught, monitored[0])
 
 
-def test_further_images_train_and_play_no_other_role(tiny_recipe, tiny_data, tiny_cache, tmp_path):
+def test_further_images_train_and_play_no_other_role(tiny_recipe, tiny_data, cache, tmp_path):
     """Their ids are in no manifest and no prediction, and run.json counts them."""
     home = tmp_path / "home"
     shutil.copytree(tiny_data, home / "data")
     write_synthetic(home / "more", lesions=30, seed=5, size=(48, 64))
     recipe = tiny_recipe("data.also_train=[more]")
-    inputs = read_inputs(recipe, read_sorted(recipe, home / "data"), cache_root=tiny_cache)
+    inputs = read_inputs(recipe, read_sorted(recipe, home / "data"), cache_root=cache)
     more = set(read_table(home / "more")["image_id"])
     trained = set(inputs.table["image_id"].iloc[inputs.rows("train")])
     assert more < trained
     for role in ("selection", "calibration", "test"):
         assert not more & set(inputs.table["image_id"].iloc[inputs.rows(role)])
-    run = fit(recipe, home / "data", out=tmp_path / "run", device="cpu", cache=tiny_cache)
+    run = fit(recipe, home / "data", out=tmp_path / "run", device="cpu", cache=cache)
     record = json.loads(run.record_file.read_text())
     assert record["also_train"] == {"images": len(more), "folders": ["more"]}
     assert not more & set(pd.read_csv(run.predictions_file)["image_id"])
@@ -244,9 +244,9 @@ def test_an_image_file_of_the_test_role_cannot_be_trained_on_under_another_name(
         read_sorted(recipe, home / "data")
 
 
-def test_sampled_epochs_reach_the_batches(tiny_recipe, tiny_data, tiny_cache):
+def test_sampled_epochs_reach_the_batches(tiny_recipe, tiny_data, cache):
     recipe = tiny_recipe("imbalance.sampler={kind: lesions, caps: {nv: 3}}")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=tiny_cache)
+    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
     batches = EpochBatches(inputs, recipe, world=1)
 
     class At:

@@ -22,15 +22,15 @@ def test_a_recipe_for_other_data_makes_no_run_and_names_the_way_out(train, tiny_
     assert not (tmp_path / "run").exists()
 
 
-def test_other_data_on_resuming_are_refused(train, tiny_recipe, tiny_cache, tmp_path):
+def test_other_data_on_resuming_are_refused(train, tiny_recipe, cache, tmp_path):
     run = train(tiny_recipe("train.epochs=1"))
     run.record(status="interrupted")
     other = write_synthetic(tmp_path / "other", lesions=30, seed=1, size=(48, 64))
     with pytest.raises(UserError, match=r"another table .* name the data that the run began with, by --data"):
-        resume_fit(run.path, data=other, cache=tiny_cache)
+        resume_fit(run.path, data=other, cache=cache)
 
 
-def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, tiny_cache):
+def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, cache):
     run = train(tiny_recipe("train.epochs=1"))
     run.record(status="running")
     program = (
@@ -43,10 +43,10 @@ def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, tiny_cac
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(UserError, match=r"is being trained by another process: wait for it"):
-            resume_fit(run.path, cache=tiny_cache)
+            resume_fit(run.path, cache=cache)
         other.kill()
     assert run.record_file.read_bytes() == before
-    assert resume_fit(run.path, cache=tiny_cache, device="cpu").read_record()["status"] == "completed"
+    assert resume_fit(run.path, cache=cache, device="cpu").read_record()["status"] == "completed"
 
 
 def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
@@ -68,14 +68,14 @@ def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [("heads: 2", "heads: 3"), ("kind: adamw", "kind: sgd")], ids=str)
-def test_an_edited_recipe_is_named_on_resuming(train, tiny_recipe, tiny_cache, change):
+def test_an_edited_recipe_is_named_on_resuming(train, tiny_recipe, cache, change):
     run = train(tiny_recipe("train.epochs=1", "train.optimizer.weight_decay=0"))
     run.record(status="interrupted")
     text = run.recipe_file.read_text()
     assert change[0] in text
     run.recipe_file.write_text(text.replace(*change))
     with pytest.raises(UserError, match=r"recipe\.yaml describes another network or optimiser"):
-        resume_fit(run.path, cache=tiny_cache)
+        resume_fit(run.path, cache=cache)
 
 
 def test_a_run_without_one_finite_score_keeps_nothing(train, tiny_recipe, monkeypatch):

@@ -19,23 +19,21 @@ def test_a_missing_package_names_its_extra(logger, tiny_recipe, tiny_data, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_tensorboard_gets_the_history(tiny_recipe, tiny_data, tiny_cache, tmp_path):
+def test_tensorboard_gets_the_history(tiny_recipe, tiny_data, cache, tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    run = fit(
-        tiny_recipe(), tiny_data, out=tmp_path / "run", device="cpu", cache=tiny_cache, logger="tensorboard"
-    )
+    run = fit(tiny_recipe(), tiny_data, out=tmp_path / "run", device="cpu", cache=cache, logger="tensorboard")
     events = event_accumulator.EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
     logged = [event.value for event in events.Scalars("val_loss")]
     assert logged == pytest.approx(pd.read_csv(run.history_file)["val_loss"].tolist())
 
 
-def test_mlflow_gets_the_history(tiny_recipe, tiny_data, tiny_cache, tmp_path, monkeypatch):
+def test_mlflow_gets_the_history(tiny_recipe, tiny_data, cache, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     # A folder stands in for a server, which MLflow wants to be asked for.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "server").as_uri())
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    run = fit(tiny_recipe(), tiny_data, out=tmp_path / "run", device="cpu", cache=tiny_cache, logger="mlflow")
+    run = fit(tiny_recipe(), tiny_data, out=tmp_path / "run", device="cpu", cache=cache, logger="mlflow")
     client = mlflow.MlflowClient((tmp_path / "server").as_uri())
     experiment = client.get_experiment_by_name("dermlens")
     (tracked,) = client.search_runs([experiment.experiment_id])

@@ -6,7 +6,7 @@ import errno
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypedDict
 
 import typer
 from rich.console import Console
@@ -109,6 +109,18 @@ def pairs(words: list[str] | None, option: str) -> dict[str, str]:
             raise UserError(f"{option} {word}: write it as {option} a=b")
         found[key] = value
     return found
+
+
+class SourceMaps(TypedDict):
+    """How names in someone's table become ours."""
+
+    columns: dict[str, str]
+    labels: dict[str, str]
+
+
+def source_maps(columns: list[str] | None, labels: list[str] | None) -> SourceMaps:
+    """`--column` and `--label` as `read_table` takes them. Raises: UserError, as `pairs`."""
+    return {"columns": pairs(columns, "--column"), "labels": pairs(labels, "--label")}
 
 
 def names(words: str | None) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Classes, Columns, Data, Labels, app, console, names, pairs
+from dermlens.cli.app import Classes, Columns, Data, Labels, app, console, names, source_maps
 from dermlens.errors import UserError
 
 
@@ -24,10 +24,9 @@ def verify(
 
     found = verify_folder(
         folder,
-        columns=pairs(column, "--column"),
-        labels=pairs(label, "--label"),
         classes=names(classes),
         near_duplicates=near_duplicates,
+        **source_maps(column, label),
     )
     console.print(found.render())
     if found.problems:
@@ -101,10 +100,9 @@ def split(
         raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from error
     table = read_table(
         data,
-        columns=pairs(column, "--column"),
-        labels=pairs(label, "--label"),
         classes=names(classes),
         check_files=False,
+        **source_maps(column, label),
     )
     made = make_split(table, config)
     made.save(output)

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Cache, Columns, Data, Device, OptionalData, RunFolder, app, console, names, pairs
+from dermlens.cli.app import (
+    Cache,
+    Columns,
+    Data,
+    Device,
+    Labels,
+    OptionalData,
+    RunFolder,
+    app,
+    console,
+    names,
+    pairs,
+    source_maps,
+)
 from dermlens.errors import UserError
 
 Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.")]
@@ -41,6 +54,7 @@ def far_ood(
         Path | None, typer.Option(help="Also ordinary photographs: where to write the pieces.")
     ] = None,
     columns: Columns = None,
+    labels: Labels = None,
     metadata: Annotated[
         bool, typer.Option(help="Whether the network is told age, sex and site, of strangers as of its own.")
     ] = True,
@@ -54,10 +68,8 @@ def far_ood(
     from dermlens.evaluation.strangers import write_photographs
     from dermlens.runs import Run
 
-    named = pairs(columns, "--column") or None
-    shown = {
-        name: read_table(Path(folder), columns=named) for name, folder in pairs(strangers, "--set").items()
-    }
+    maps = source_maps(columns, labels)
+    shown = {name: read_table(Path(folder), **maps) for name, folder in pairs(strangers, "--set").items()}
     if photographs is not None:
         shown["photographs"] = write_photographs(photographs)
     if not shown:

@@ -9,7 +9,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Cache, Columns, Device, Labels, OptionalData, RunFolder, app, console, pairs
+from dermlens.cli.app import (
+    Cache,
+    Columns,
+    Device,
+    Labels,
+    OptionalData,
+    RunFolder,
+    app,
+    console,
+    source_maps,
+)
 from dermlens.errors import UserError
 
 
@@ -77,10 +87,9 @@ def evaluate(
         data=data,
         open_test=open_test,
         ledger=ledger,
-        columns=pairs(column, "--column"),
-        labels=pairs(label, "--label"),
         device=device,
         cache=cache,
+        **source_maps(column, label),
     )
     console.print(render_metrics(metrics))
 
