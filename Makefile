@@ -50,6 +50,8 @@ format: $(READY)
 bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/cache_build.py
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/training_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kept_memory.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/augmentation_speed.py
 
 # Needs uv. The file names packages and versions only, no index.
 lock:

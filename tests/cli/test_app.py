@@ -36,6 +36,7 @@ def test_help_names_every_verb():
         "decision-report",
         "far-ood",
         "near-ood",
+        "told-less",
         "predict",
     ):
         assert verb in text

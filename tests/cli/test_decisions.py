@@ -14,6 +14,7 @@ from dermlens.errors import UserError
         (("far-ood", "/nowhere", "--output", "x.csv"), "no strangers: name a folder"),
         (("far-ood", "/nowhere", "--output", "x.csv", "--set", "pad"), "--set pad: write it as --set a=b"),
         (("far-ood", "/nowhere", "-o", "x.csv", "--set", "pad=/nowhere/at/all"), "/nowhere/at/all"),
+        (("told-less", "/nowhere", "--role", "test", "-o", "x.csv"), "is not a run"),
         (("near-ood", "nosuch", "--data", ".", "--out", "x"), "neither a file nor one of ours"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

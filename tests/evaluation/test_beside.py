@@ -53,6 +53,29 @@ def test_strangers_are_shown_by_the_score_that_the_model_uses(run):
     assert "not of this model" in card_text(run)
 
 
+def test_what_less_knowledge_costs_is_shown(run):
+    head = "What is known of the patient"
+    assert head not in sections(card_text(run))
+    row = {"told": "nothing", "role": "test", "images": 30} | {
+        f"{name}{end}": value
+        for name, value in (
+            ("mean_recall", 0.7),
+            ("melanoma_recall", 0.6),
+            ("accuracy", 0.8),
+            ("mean_auc", 0.95),
+        )
+        for end, value in (("", value), ("_low", value - 0.1), ("_high", value + 0.05))
+    }
+    row |= {"ece": 0.02, "ece_low": None, "ece_high": None}
+    pd.DataFrame([row]).to_csv(run.path / "told.csv", index=False)
+    (table,) = tables(sections(card_text(run))[head])
+    assert table.iloc[0].tolist() == [
+        "nothing", "0.70 [0.60–0.75]", "0.60 [0.50–0.65]", "0.80 [0.70–0.85]", "0.950 [0.850–1.000]",
+        "0.020",
+    ]  # fmt: skip
+    assert "dermlens told-less RUN --role test --output RUN/told.csv" in card_text(run)
+
+
 def test_another_set_is_shown(run):
     folder = run.path / "evaluations" / "isic2017-12345678"
     folder.mkdir(parents=True)

@@ -15,6 +15,8 @@ from dermlens.evaluation.calibrate import calibrate_run
 from dermlens.evaluation.evaluate import evaluate_run
 from dermlens.evaluation.run_decision import report_run
 from dermlens.evaluation.strangers import write_photographs
+from dermlens.evaluation.told import TOLD as TOLD_LESS
+from dermlens.evaluation.told import told_less
 from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
 from dermlens.training.fit import fit
@@ -75,3 +77,29 @@ def test_untold_of_patients_only_the_images_count(trained: Run, cache: Path, tmp
     by_score = [table.set_index("score")["auroc"] for table in (with_it, without)]
     assert by_score[0]["energy"] != by_score[1]["energy"]  # of logits, which the metadata move
     np.testing.assert_allclose(by_score[0]["mahalanobis"], by_score[1]["mahalanobis"])  # of the images alone
+
+
+def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, tmp_path: Path):
+    found = told_less(trained, "selection", tmp_path / "told.csv", device="cpu", cache=cache).set_index(
+        "told"
+    )
+    scored = evaluate_run(Run(shutil.copytree(trained.path, tmp_path / "run")))["roles"]["selection"]
+    whole = found.loc["age, sex and site"]
+    assert whole["mean_auc"] == scored["averages"]["macro"]["auc"]["value"]
+    assert whole["melanoma_recall"] == scored["per_class"]["mel"]["recall"]["value"]
+    assert set(found["images"]) == {scored["images"]}
+    assert found["ece"].nunique() == 4  # each kind of knowledge moves the probabilities
+    written = pd.read_csv(tmp_path / "told.csv").set_index("told")
+    pd.testing.assert_frame_equal(written, found, check_dtype=False, rtol=1e-5)
+    with pytest.raises(UserError, match="no predictions of role test"):
+        told_less(trained, "test", tmp_path / "test.csv", device="cpu", cache=cache)
+
+
+def test_what_is_withheld_is_missing():
+    table = pd.DataFrame({"age": [40.0], "sex": ["male"], "site": ["back"], "path": ["a.jpg"]})
+    said = {name: told(table)[["age", "sex", "site"]].iloc[0].tolist() for name, told in TOLD_LESS.items()}
+    assert said["age, sex and site"] == [40.0, "male", "back"]
+    assert said["age and sex"] == [40.0, "male", "unknown"]
+    assert np.isnan(said["site"][0])
+    assert said["site"][1:] == ["unknown", "back"]
+    assert said["nothing"][1:] == ["unknown", "unknown"]

@@ -43,6 +43,25 @@ def decision_report(
     console.print(f"decision report: {out}")
 
 
+@app.command(name="told-less")
+def told_less(
+    run: RunFolder,
+    role: Annotated[str, typer.Option(help="Images to answer: selection, calibration, or an opened test.")],
+    output: Table,
+    data: OptionalData = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Score a role's images with all, part and none of what is known of the patients."""
+    from dermlens.evaluation.told import MEASURES
+    from dermlens.evaluation.told import told_less as score
+    from dermlens.runs import Run
+
+    table = score(Run.open(run), role, output, data=data, device=device, cache=cache)
+    console.print(table[["told", "images", *MEASURES]].round(3).to_string(index=False))
+    console.print(f"written: {output}")
+
+
 @app.command(name="far-ood")
 def far_ood(
     run: RunFolder,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dermlens.evaluation.calibrate import FITTED, label_outputs, run_outputs
 from dermlens.evaluation.decision_report import write_table
 from dermlens.evaluation.strangers import stranger_table
+from dermlens.evaluation.told import untold
 from dermlens.models.saved import load_model
 from dermlens.runs import Run
 
@@ -55,8 +55,3 @@ def far_ood(
     result = stranger_table(train, calibration, familiar, shown)
     write_table(path, result)
     return result
-
-
-def untold(table: pd.DataFrame) -> pd.DataFrame:
-    """A LesionTable whose patients nothing is known of."""
-    return table.assign(age=np.nan, sex="unknown", site="unknown")

@@ -13,7 +13,7 @@ from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.runs import Run
 
 COPIED = ("recipe.yaml", "split.csv", "metrics.json", "model_card.md")
-BESIDE = ("decision/*/*.csv", "*_ood*.csv")
+BESIDE = ("decision/*/*.csv", "*_ood*.csv", "told.csv")
 """What a card reads beside them, where it is there."""
 HISTORY, MEMBERS = "history.csv", "members"
 """A run was trained and has a history, or was averaged from members, which have one each."""

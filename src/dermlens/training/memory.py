@@ -1,8 +1,8 @@
-"""Memory that stays with the process between the steps of a training.
+"""Memory that stays with the process between the steps of a training, and the batches of a prediction.
 
 A step allocates and frees some hundred megabytes of activations. The C library of Linux gives blocks of that
-size back to the system at once and asks for them anew, and the system clears each page again: measured with
-EfficientNet-Lite0 at 128 px, a third to a half of the time of a step (docs/results/training_speed.md).
+size back to the system at once and asks for them anew, and the system clears each page again: a third to a
+half of the time of a step (docs/results/kept_memory.md).
 """
 
 from __future__ import annotations

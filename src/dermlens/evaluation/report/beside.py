@@ -10,11 +10,14 @@ import pandas as pd
 
 from dermlens.decision.document import DecisionDocument
 from dermlens.errors import UserError
+from dermlens.evaluation.told import MEASURES
 from dermlens.models.document import read_document
 from dermlens.runs import Run
 
 DECISION_REPORTS = "decision"
 """`dermlens decision-report RUN --role ROLE --out RUN/decision/ROLE` writes where cards look for it."""
+TOLD = "told.csv"
+"""What `told-less` writes, likewise."""
 STRANGERS = "*_ood*.csv"
 """What `far-ood` and `near-ood` write; a card shows those that lie in the run's folder."""
 
@@ -57,6 +60,13 @@ def read_strangers(run: Run) -> dict[str, pd.DataFrame]:
     """Tables of strangers by the name of their file. Raises: UserError where one is no such table."""
     columns = ("set", "score", "images", "auroc", "low", "high", "flagged", "familiar_flagged")
     return {path.name: _read(path, columns) for path in sorted(run.path.glob(STRANGERS))}
+
+
+def read_told(run: Run) -> pd.DataFrame | None:
+    """What the model is worth told less of patients; none where it was not measured. Raises: UserError."""
+    path = run.path / TOLD
+    columns = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
+    return _read(path, ("told", "role", "images", *columns)) if path.is_file() else None
 
 
 def read_other_sets(run: Run) -> dict[str, dict[str, Any]]:

@@ -9,11 +9,17 @@ from typing import Any
 
 import yaml
 
-from dermlens.evaluation.report.beside import DECISION_REPORTS
+from dermlens.evaluation.report.beside import DECISION_REPORTS, TOLD
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
 
 MEMBERS = "members"
+BESIDE = {
+    TOLD: f"dermlens told-less RUN --role test --output RUN/{TOLD}",
+    "far_ood.csv": "dermlens far-ood RUN --photographs FOLDER --set NAME=FOLDER --output RUN/far_ood.csv",
+    "near_ood.csv": "dermlens near-ood QUICK.yaml --data DIR --out OUT && cp OUT/near_ood.csv RUN",
+}
+"""What makes the tables beside a run that cards show."""
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -35,7 +41,7 @@ def commands(
         decided: whether the run was calibrated.
         int8: whether the export was quantised, or tried to be.
     """
-    said = _training(run, record)
+    said = [*_teaching(run), *_training(run, record)]
     if decided:
         said.append("dermlens calibrate RUN" + (f" --ood {ood}" if ood else ""))
     said.append("dermlens evaluate RUN" + (" --open-test" if "test" in roles else ""))
@@ -44,6 +50,7 @@ def commands(
         for role in roles
         if (run.path / DECISION_REPORTS / role).is_dir()
     ]
+    said += [command for name, command in BESIDE.items() if (run.path / name).is_file()]
     said.append("dermlens report RUN")
     return [*said, "dermlens export RUN FOLDER" + (" --int8" if int8 else "")]
 
@@ -64,9 +71,25 @@ def last_parts(value: Any) -> Any:
     return value
 
 
-def _training(run: Run, record: Mapping[str, Any]) -> list[str]:
+def _members(run: Run) -> list[Run]:
     folders = [path for path in (run.path / MEMBERS).glob("*") if (path / "recipe.yaml").is_file()]
-    members = [Run(path) for path in sorted(folders, key=lambda path: (len(path.name), path.name))]
+    return [Run(path) for path in sorted(folders, key=lambda path: (len(path.name), path.name))]
+
+
+def _teaching(run: Run) -> list[str]:
+    """The commands that wrote the soft labels; whose cross-fit they are of, the recipe does not know."""
+    taught = [one.recipe().train.distillation for one in _members(run) or [run]]
+    said = []
+    for name in sorted({Path(config.soft_labels).name for config in taught if config is not None}):
+        said += [
+            "dermlens crossfit TEACHER.yaml --data DIR --out TEACHER",
+            shlex.join(["dermlens", "soft-labels", "TEACHER", "--output", name]),
+        ]
+    return said
+
+
+def _training(run: Run, record: Mapping[str, Any]) -> list[str]:
+    members = _members(run)
     if not members:
         return ["dermlens train recipe.yaml --data DIR --out RUN"]
     names = [f"MEMBER-{member.path.name}" for member in members]

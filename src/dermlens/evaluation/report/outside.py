@@ -11,6 +11,8 @@ from dermlens.evaluation.report.tables import Table
 if TYPE_CHECKING:
     import pandas as pd
 
+TOLD_DIGITS = {"mean_recall": 2, "melanoma_recall": 2, "accuracy": 2, "mean_auc": 3, "ece": 3}
+
 
 def strangers_table(found: Mapping[str, pd.DataFrame], kind: str | None) -> Table | None:
     """How well strangers are told from new images of the known kind; none where it was not measured.
@@ -36,6 +38,27 @@ def strangers_table(found: Mapping[str, pd.DataFrame], kind: str | None) -> Tabl
         else "Familiar: new images of the known kind."
     )
     return Table("Strangers", columns, rows, note, words=(0, 1, 6)) if rows else None
+
+
+def told_table(found: pd.DataFrame | None) -> Table | None:
+    """Scores of a role's images, told less and less of the patients; none where it was not measured.
+
+    Args:
+        found: as `read_told` gives it.
+    """
+    if found is None:
+        return None
+    rows = []
+    for row in found.astype(object).where(found.notna(), None).to_dict("records"):
+        scores = [
+            estimate({"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, digits)
+            for name, digits in TOLD_DIGITS.items()
+        ]
+        rows.append((str(row["told"]), *scores))
+    columns = ("told", "mean recall", "melanoma recall", "accuracy", "mean AUC", "ECE")
+    role, images = found["role"].iloc[0], found["images"].iloc[0]
+    note = f"Role {role}, the same {images} images; what is withheld is given as missing. File: `told.csv`."
+    return Table("What the model is told of the patient", columns, rows, note)
 
 
 def other_sets_table(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
