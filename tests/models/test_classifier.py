@@ -136,6 +136,18 @@ def test_normalisation_is_inside_and_the_rows_own():
     assert mean_std(backbone="mobilenet_v2", cut="paper", form="library")[0] == pytest.approx(imagenet)
 
 
+def test_bgr_is_the_same_network_with_blue_first():
+    # Densenet's mean and deviation differ by colour, so turning pixels after them would not do.
+    torch.manual_seed(0)
+    rgb = build(64, backbone="densenet201", cut="paper", metadata="none").eval()
+    bgr = build(64, backbone="densenet201", cut="paper", metadata="none", channel_order="bgr").eval()
+    bgr.load_state_dict(rgb.state_dict())
+    x_BCHW, _ = inputs(64)
+    with torch.inference_mode():
+        torch.testing.assert_close(bgr(x_BCHW)[0], rgb(x_BCHW.flip(1))[0])
+        assert not torch.allclose(bgr(x_BCHW)[0], rgb(x_BCHW)[0])
+
+
 def test_deep_copy_computes_the_same():
     model = build(64, **SMALL).eval()
     x_BCHW, meta_BM = inputs(64)

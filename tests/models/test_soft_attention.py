@@ -143,3 +143,23 @@ def test_each_head_is_a_distribution_over_positions(heads, height, width, kernel
     torch.testing.assert_close(attended_BCHW, x_BCHW * alpha_BKHW.sum(1, keepdim=True))
     if height == width == 1:  # softmax of one number
         torch.testing.assert_close(attended_BCHW, heads * x_BCHW)
+
+
+def test_uniform_placebo_weighs_every_position_alike():
+    layer, x_BCHW = SoftAttention(8, heads=3, kernel="uniform"), torch.randn(2, 8, 4, 5)
+    attended_BCHW, alpha_BKHW = layer(x_BCHW)
+    torch.testing.assert_close(alpha_BKHW, torch.full((2, 3, 4, 5), 1 / 20))
+    torch.testing.assert_close(attended_BCHW, x_BCHW * 3 / 20)
+    assert list(layer.parameters()) == []
+
+
+def test_frozen_placebo_attends_as_the_corrected_kernel_and_learns_nothing():
+    frozen, corrected = (SoftAttention(8, heads=3, kernel=kind) for kind in ("frozen", "corrected"))
+    corrected.load_state_dict(frozen.state_dict())
+    x_BCHW = torch.randn(2, 8, 4, 5, requires_grad=True)
+    attended_BCHW, alpha_BKHW = frozen(x_BCHW)
+    torch.testing.assert_close(alpha_BKHW, corrected(x_BCHW)[1])
+    assert alpha_BKHW.std() > 0  # it does attend to something
+    attended_BCHW.sum().backward()
+    assert x_BCHW.grad is not None
+    assert all(parameter.grad is None for parameter in frozen.parameters())

@@ -53,3 +53,9 @@ def test_fold_recipes_differ_in_the_fold_alone(recipe):
     assert len(same) == 1
     changed = recipes[0].model_copy(update={"split": recipe().split, "train": recipe().train})
     assert changed == recipe()
+
+
+def test_a_fold_that_peeks_chooses_its_epoch_on_what_is_scored(recipe):
+    peeking, settled = fold_recipes(recipe(), 2, peeks=True)[0].train, fold_recipes(recipe(), 2)[0].train
+    assert (peeking.keep, peeking.monitor_role) == ("val_accuracy", "selection")
+    assert (settled.keep, settled.monitor_role) == ("last", "none")

@@ -113,7 +113,7 @@ def calibrate(
     data: OptionalData = None,
     ood: Annotated[
         Literal["energy", "mahalanobis", "knn"], typer.Option(help="Out-of-distribution score.")
-    ] = "mahalanobis",
+    ] = "energy",
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:

@@ -60,6 +60,8 @@ class SplitConfig(Section):
         selection, calibration, test: shares of lesions under `grouped`; the rest trains.
         folds: under `grouped`, cut all but the test lesions into so many folds instead.
         fold: with folds, the one that plays `selection`; the others train.
+        siblings: have one image a lesion in `selection`, its others being `withheld` or, a leak on purpose,
+            `trained_on` in place of as many others of their class.
         seed: of the draw.
     """
 
@@ -71,6 +73,7 @@ class SplitConfig(Section):
     test: Fraction = 0.15
     folds: Annotated[int, Field(ge=2)] | None = None
     fold: NonNegativeInt = 0
+    siblings: Literal["withheld", "trained_on"] | None = None
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")

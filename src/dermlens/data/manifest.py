@@ -21,7 +21,7 @@ from dermlens.errors import UserError, nearest
 VERSION = "1"
 COLUMNS = ("image_id", "lesion_id", "role")
 ROLES: tuple[str, ...] = get_args(Role)
-PROTOCOLS = ("paper", "grouped", "singletons")
+PROTOCOLS = ("paper", "grouped", "singletons", "siblings")
 SHIPPED = ("grouped-v1",)
 """Manifests that come with dermlens: package data, `manifests/<name>.csv`."""
 REMEDY = (

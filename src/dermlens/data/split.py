@@ -16,6 +16,7 @@ from dermlens.data.config import SplitConfig
 from dermlens.data.leak import Leak, check_disjoint, leak
 from dermlens.data.manifest import VERSION, Split, load_manifest, make_roles
 from dermlens.data.protocols import draw_folds, draw_grouped, draw_paper, draw_singletons
+from dermlens.data.siblings import with_siblings
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 
@@ -88,7 +89,7 @@ def resolve_split(table: pd.DataFrame, config: SplitConfig) -> Split:
                 f"split {config.manifest} has {split.folds} folds; split.folds {config.folds} cannot be had"
             )
     if not split.folds:
-        return split
+        return _scored(split, table, config)
     if config.fold >= split.folds:
         raise UserError(
             f"split.fold {config.fold} is too high: the split has {split.folds} folds, counted from 0"
@@ -96,7 +97,13 @@ def resolve_split(table: pd.DataFrame, config: SplitConfig) -> Split:
     own = f"fold-{config.fold}"
     role = split.roles["role"].where(split.roles["role"] == "test", "train")
     role = role.where(split.roles["role"] != own, "selection")
-    return Split(split.roles.assign(role=role), split.header | {"fold": str(config.fold)})
+    own_fold = Split(split.roles.assign(role=role), split.header | {"fold": str(config.fold)})
+    return _scored(own_fold, table, config)
+
+
+def _scored(split: Split, table: pd.DataFrame, config: SplitConfig) -> Split:
+    """The split, its selection role as `siblings` says."""
+    return split if config.siblings is None else with_siblings(split, table, config.siblings)
 
 
 def _cut_into_folds(split: Split, table: pd.DataFrame, name: str, folds: int, seed: int) -> Split:

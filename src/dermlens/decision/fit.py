@@ -33,7 +33,7 @@ def fit_decision(
     train: Labelled,
     selection: Labelled,
     calibration: Labelled,
-    ood: Kind = "mahalanobis",
+    ood: Kind = "energy",
     alpha: float = 0.1,
     seed: int = 0,
 ) -> tuple[DecisionDocument, Arrays]:

@@ -44,7 +44,7 @@ def calibrate_run(
     run: Run,
     *,
     data: Path | None = None,
-    ood: Kind = "mahalanobis",
+    ood: Kind = "energy",
     alpha: float = 0.1,
     device: str = "auto",
     cache: Path | None = None,

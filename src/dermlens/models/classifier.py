@@ -15,7 +15,7 @@ from dermlens.models.cuts import build_backbone, feature_shape
 from dermlens.models.head import Intermediates, LogitsHead, MapHead
 from dermlens.models.metadata_branch import build_branch
 from dermlens.models.soft_attention import SoftAttention
-from dermlens.models.table import BACKBONES, HALF, Normalization
+from dermlens.models.table import BACKBONES, HALF, ChannelOrder, Normalization
 
 
 class LesionClassifier(nn.Module):
@@ -37,9 +37,10 @@ class LesionClassifier(nn.Module):
         *,
         feature_shape: tuple[int, ...],
         size: int,
+        channel_order: ChannelOrder = "rgb",
     ) -> None:
         super().__init__()
-        self.normalize = Normalize(normalization)
+        self.normalize = Normalize(normalization, channel_order)
         self.backbone = backbone
         self.head = head
         self.feature_shape = feature_shape
@@ -64,17 +65,23 @@ class LesionClassifier(nn.Module):
 
 
 class Normalize(nn.Module):
-    """(x − mean) / std on pixels of 0 to 255; its numbers travel with the weights."""
+    """(x − mean) / std on RGB pixels of 0 to 255; its numbers travel with the weights.
+
+    With `bgr` the colours are turned round first: the numbers, like the network, then meet blue first.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, numbers: Normalization) -> None:
+    def __init__(self, numbers: Normalization, channel_order: ChannelOrder = "rgb") -> None:
         super().__init__()
+        self.channel_order = channel_order
         self.register_buffer("mean", torch.tensor(numbers.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(numbers.std).view(3, 1, 1))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.channel_order == "bgr":
+            x_BCHW = x_BCHW.flip(1)
         return (x_BCHW - self.mean) / self.std
 
 
@@ -136,4 +143,6 @@ def assemble(
         )
     own = row.input_normalization(config.resolved_form)
     pixels = HALF if config.normalization == "half" else own
-    return LesionClassifier(pixels, backbone, head, feature_shape=shape, size=size)
+    return LesionClassifier(
+        pixels, backbone, head, feature_shape=shape, size=size, channel_order=config.channel_order
+    )

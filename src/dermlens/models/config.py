@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dermlens.errors import nearest
 from dermlens.models.pretrained.registry import HUB, PACKAGES
-from dermlens.models.table import BACKBONES, METADATA_BRANCHES, Cut, Form
+from dermlens.models.table import BACKBONES, METADATA_BRANCHES, AttentionKernel, ChannelOrder, Cut, Form
 from dermlens.section import Section
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -28,8 +28,11 @@ class ModelConfig(Section):
             weights of timm and torchvision were trained; none takes what `weights` asks for.
         normalization: of the pixels: `weights` as the backbone's weights expect it, `half` is x/127.5 − 1,
             which the authors fed most networks whatever their weights expected.
+        channel_order: in which the network gets the colours: `bgr` is how the authors' reader gave them to
+            networks with metadata, whose weights expect `rgb`.
         attention: the Soft-Attention kernel: `corrected` sees all channels, `original` keeps the authors'
-            axis mix-up (channels 0 to 2), `none` leaves the module out, its max-pool with it.
+            axis mix-up (channels 0 to 2), `none` leaves the module out, its max-pool with it. Two placebos
+            have the same head: `uniform` weighs all positions alike, `frozen` keeps a random kernel.
         heads: K, the attention heads.
         gamma: the learnable scalar of the paper's Eq. 1, which its code does not have.
         pool: what follows the 2×2 max-pool: `flatten` or global average, `gap`.
@@ -42,7 +45,8 @@ class ModelConfig(Section):
     weights: str = "none"
     form: Form | None = None
     normalization: Literal["weights", "half"] = "weights"
-    attention: Literal["none", "original", "corrected"] = "corrected"
+    channel_order: ChannelOrder = "rgb"
+    attention: Literal["none"] | AttentionKernel = "corrected"
     heads: Annotated[int, Field(gt=0, le=1024)] = 16
     gamma: bool = False
     pool: Literal["flatten", "gap"] = "flatten"

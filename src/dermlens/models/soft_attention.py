@@ -6,11 +6,12 @@ B batch, C channels, H × W positions, K heads.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dermlens.models.table import AttentionKernel
 
 
 class CorrectedKernel(nn.Module):
@@ -56,22 +57,55 @@ class OriginalKernel(nn.Module):
         return F.conv2d(x_padded, used.permute(3, 2, 0, 1), self.bias)
 
 
+class UniformKernel(nn.Module):
+    """A placebo: every position alike, so that the module's head is there and its attention is not."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Pre-activations BKHW, all zero."""
+        return torch.zeros_like(x_BCHW[:, :1]).expand(-1, self.heads, -1, -1)
+
+
+class FrozenKernel(CorrectedKernel):
+    """A placebo: the corrected kernel as it was drawn, which learns nothing."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__(channels, heads)
+        self.requires_grad_(requires_grad=False)
+
+
+def build_kernel(kind: AttentionKernel, channels: int, heads: int) -> nn.Module:
+    """The kernel of a kind, for C channels and K heads; x_BCHW to pre-activations BKHW."""
+    match kind:
+        case "original":
+            return OriginalKernel(channels, heads)
+        case "corrected":
+            return CorrectedKernel(channels, heads)
+        case "uniform":
+            return UniformKernel(heads)
+        case "frozen":
+            return FrozenKernel(channels, heads)
+
+
 class SoftAttention(nn.Module):
     """The attended features and the maps that weighted them.
 
     Args:
         channels: C.
         heads: K.
-        kernel: `original` or `corrected`, with equal parameter counts.
+        kernel: `original` or `corrected`, with equal parameter counts; or a placebo, `uniform` or `frozen`.
         gamma: learn the scalar γ of Eq. 1, which the authors' code leaves out. It starts at 1, so that the
             network starts as theirs.
     """
 
     def __init__(
-        self, channels: int, heads: int = 16, *, kernel: Literal["original", "corrected"], gamma: bool = False
+        self, channels: int, heads: int = 16, *, kernel: AttentionKernel, gamma: bool = False
     ) -> None:
         super().__init__()
-        self.kernel = (OriginalKernel if kernel == "original" else CorrectedKernel)(channels, heads)
+        self.kernel = build_kernel(kernel, channels, heads)
         self.gamma = nn.Parameter(torch.ones(())) if gamma else None
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:

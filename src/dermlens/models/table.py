@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Cut = Literal["paper", "full", "plain"]
+AttentionKernel = Literal["original", "corrected", "uniform", "frozen"]
+ChannelOrder = Literal["rgb", "bgr"]
 Form = Literal["keras", "library"]
 
 

@@ -91,7 +91,10 @@ def ablate(
     _begin(out, matrix)
     for name in wanted:
         where = out / "arms" / name
-        train_folds(plans[name].recipe, data, where, folds=matrix.folds, device=device, cache=cache)
+        peeks = matrix.arms[name].peeks
+        train_folds(
+            plans[name].recipe, data, where, folds=matrix.folds, peeks=peeks, device=device, cache=cache
+        )
     if not _is_done(out / "arms" / matrix.baseline):
         return None
     _collect(out, matrix, plans)

@@ -74,13 +74,14 @@ def train_folds(
     *,
     folds: int,
     only: Collection[int] | None = None,
+    peeks: bool = False,
     device: str = "auto",
     cache: Path | None = None,
 ) -> dict[str, Any]:
-    """As `crossfit`, without scores: train, merge the predictions, write the facts."""
+    """As `crossfit`, without scores; `peeks` as for `fold_recipes`."""
     if strange := sorted(set(only or ()) - set(range(folds))):
         raise UserError(f"fold {strange[0]} is none of {folds}: folds count from 0 to {folds - 1}")
-    recipes = fold_recipes(recipe, folds)
+    recipes = fold_recipes(recipe, folds, peeks=peeks)
     table, splits = draw(recipes, data)
     _begin(out, recipe)
     runs = [Run(out / f"fold-{fold}") for fold in range(folds)]

@@ -19,15 +19,17 @@ from dermlens.training.fit import fit, resume_fit
 SEALED = "grouped-v1"
 
 
-def fold_recipes(recipe: Recipe, folds: int) -> list[Recipe]:
+def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Recipe]:
     """A recipe for each fold, which chooses nothing on the images that it is scored on.
 
     Args:
         recipe: any recipe of a grouped split.
         folds: how many.
+        peeks: choose the epoch by accuracy on the very images that are scored, to show what that is worth.
 
     Returns:
-        The recipes, in the order of the folds; each keeps its last epoch and monitors no role.
+        The recipes, in the order of the folds; each keeps its last epoch and monitors no role, unless it
+        peeks.
 
     Raises:
         UserError: the recipe watches held-out images to stop or to lower its rate.
@@ -42,7 +44,8 @@ def fold_recipes(recipe: Recipe, folds: int) -> list[Recipe]:
                 f"recipe {recipe.name}: {key} looks at the images that a cross-fit scores, which must choose"
                 " nothing: leave it out (--set train.early_stopping=null, train.schedule.kind=cosine)"
             )
-    settled = ("train.keep=last", "train.monitor_role=none", f"split.folds={folds}")
+    keep, monitored = ("val_accuracy", "selection") if peeks else ("last", "none")
+    settled = (f"train.keep={keep}", f"train.monitor_role={monitored}", f"split.folds={folds}")
     return [
         parse_recipe(recipe.dump(), f"recipe {recipe.name}", (*settled, f"split.fold={fold}"))
         for fold in range(folds)

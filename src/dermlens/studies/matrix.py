@@ -29,6 +29,9 @@ OF_IMAGES = ("split", "data.classes", "data.labels", "data.columns", "data.also_
 SHARED = (*DECIDED, "seed", *OF_IMAGES)
 """What an arm cannot change, or its numbers would be of another start, other images or another budget."""
 
+SIBLINGS = "split.siblings"
+"""What an arm can change of its split: the scored images stay the same."""
+
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,59}$")]
 
 
@@ -38,9 +41,11 @@ class Arm(Section):
     Attributes:
         tests: what it is there to show, in a sentence.
         set: `section.key` → value, on top of the matrix's own.
+        peeks: choose the epoch by accuracy on the images that are scored; others keep the last one.
     """
 
     tests: Annotated[str, Field(min_length=1)]
+    peeks: bool = False
     set: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("set")
@@ -176,7 +181,7 @@ def budgeted(recipe: Recipe, size: int, images: int) -> Recipe:
 def _checked(overrides: dict[str, Any], kept: Sequence[str], why: str) -> dict[str, Any]:
     """Overrides, none of which is of the `kept` keys."""
     for key in overrides:
-        if any(key == own or key.startswith(f"{own}.") for own in kept):
+        if key != SIBLINGS and any(key == own or key.startswith(f"{own}.") for own in kept):
             raise ValueError(f"{key} {why}")
         if "." not in key and key != "seed":
             raise ValueError(f"{key}: write it as section.key")
