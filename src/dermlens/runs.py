@@ -34,6 +34,9 @@ Status = Literal["running", "completed", "failed", "interrupted"]
 
 _VERSIONED = ("dermlens", "torch", "torchvision", "timm", "lightning", "numpy", "pandas", "scikit-learn")
 
+MEMBERS = "members"
+"""The folder of a soup that says how each of its members was trained."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -144,6 +147,12 @@ class Run:
                 f"{self.recipe_file} does not exist; a run is read with the recipe it was made by"
             )
         return load_recipe(str(self.recipe_file))
+
+    def recipes(self) -> list[Recipe]:
+        """Those of the trainings behind the run: a soup's members', else its own; none if it is gone."""
+        members = sorted((self.path / MEMBERS).glob("*/recipe.yaml"))
+        own = [self.recipe_file] if self.recipe_file.is_file() else []
+        return [load_recipe(str(path)) for path in members or own]
 
     def read_metrics(self) -> dict[str, Any]:
         """The scores. Raises: UserError when the run has not been evaluated, or they are no JSON object."""

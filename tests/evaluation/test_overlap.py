@@ -92,3 +92,30 @@ def test_a_run_whose_images_have_gone_says_so(run, data, tmp_path, recorded):
     assert kept == ["NEW_0"]
     assert warning.startswith("external: 7 of the 7 images")
     assert "could not be checked" in warning
+
+
+def trained_also_on(run, folder):
+    """The run, as it is after a training with `data.also_train`."""
+    recipe = run.recipe()
+    further = recipe.data.model_copy(update={"also_train": (folder,)})
+    recipe.model_copy(update={"data": further}).save(run.recipe_file)
+    return run
+
+
+def test_images_that_were_also_trained_on_are_left_out(run, tmp_path):
+    write_set(tmp_path / "further", "MORE", ["lesion 20", "lesion 21"])
+    other = write_set(tmp_path / "other", "MORE", ["lesion 30"])  # the same name
+    write_set(tmp_path / "copied", "NEW", ["lesion 21", "lesion 31"])  # the same bytes
+    run = trained_also_on(run, "further")
+    with pytest.raises(UserError, match=r"own split or of data\.also_train"):
+        kept_of(run, other)
+    kept, (warning,) = kept_of(run, tmp_path / "copied")
+    assert kept == ["NEW_1"]
+    assert "copies of files in the run's own split or its further training images" in warning
+
+
+def test_further_images_that_have_gone_are_said(run, tmp_path):
+    other = write_set(tmp_path / "other", "NEW", ["lesion 40"])
+    kept, (warning,) = kept_of(trained_also_on(run, "further"), other)
+    assert kept == ["NEW_0"]
+    assert "also trained on further, which is not there" in warning

@@ -402,17 +402,17 @@ def test_another_set_has_its_own_report(new_run, drawn, tmp_path):
 def words_of(protocol: str, *roles: str, recipe: str = "", leak: object = None, **record: object) -> str:
     made = parse_recipe(recipe or "{}", "here", [f"split.protocol={protocol}"])
     metrics = {"bootstrap": {"replicates": 100, "level": 0.95, "unit": "lesion"}, "decision": "argmax"}
-    return "\n".join(protocol_words(record, made, metrics, roles, leak))
+    return "\n".join(protocol_words(record, [made], metrics, roles, leak))
 
 
 def test_a_fitted_decision_is_said_of_the_roles_it_was_fitted_on():
     made = parse_recipe("train: {keep: last}", "here")
     metrics = {"bootstrap": {"replicates": 0}, "decision": "rule"}
-    said = "\n".join(protocol_words({}, made, metrics, ["calibration", "selection"], None))
+    said = "\n".join(protocol_words({}, [made], metrics, ["calibration", "selection"], None))
     assert "Scaling, sets and abstention were fitted on it" in said
     assert "the diagnosis rule was fitted on it" in said
     assert "Nothing has been calibrated" not in said
-    marks = role_marks(["calibration", "selection"], made, decided=True)
+    marks = role_marks(["calibration", "selection"], [made], decided=True)
     assert marks == {"calibration": "fitted scaling and sets", "selection": "fitted the rule"}
 
 
@@ -469,7 +469,27 @@ def test_a_role_is_optimistic_where_it_chose(recipe, role, chosen):
     said = words_of("singletons", role, recipe=recipe)
     assert ("optimistic" in said) == chosen
     made: Recipe = parse_recipe(recipe, "here")
-    assert (role_marks([role], made)[role] == "chose the epoch") == chosen
+    assert (role_marks([role], [made])[role] == "chose the epoch") == chosen
+
+
+def test_a_soup_says_what_any_of_its_members_did():
+    settled = parse_recipe("train: {keep: last}", "here")
+    peeking = parse_recipe("train: {keep: val_mean_recall}", "here")
+    pupil = parse_recipe("train: {keep: last, distillation: {soft_labels: soft.csv}}", "here")
+    metrics = {"bootstrap": {"replicates": 0}, "decision": "rule"}
+    roles = ["calibration", "selection"]
+
+    def said(*recipes: Recipe) -> str:
+        return "\n".join(protocol_words({}, recipes, metrics, roles, None))
+
+    for members in ((settled, peeking), (peeking, settled)):
+        assert "chose the epoch that became the model (the highest mean recall)" in said(*members)
+        assert role_marks(roles, members)["selection"] == "chose the epoch"
+    assert "as good as a test's" in said(settled)
+    assert "soft labels" not in said(settled)
+    assert "as good as a test's" not in said(settled, pupil)
+    assert "1 of the 2 trainings had soft labels for a teacher" in said(settled, pupil)
+    assert "keeps its promise only as far as the test role shows it" in said(settled, pupil)
 
 
 def test_melanoma_words_add_up():

@@ -121,7 +121,7 @@ def test_by_arm_and_interrupted_it_ends_the_same(matrix, data, cache, done, tmp_
     out, options = tmp_path / "out", {"device": "cpu", "cache": cache}
     table = ablate(matrix, data, out, only=["plain"], **options)
     assert set(table["arm"]) == {"plain"}
-    assert "Not trained yet, so not in the tables: focal" in (out / "README.md").read_text()
+    assert "Named in advance and not trained, so not in the tables: focal" in (out / "README.md").read_text()
     with stop_at(2), pytest.raises(KeyboardInterrupt, match="the same command goes on"):
         ablate(matrix, data, out, **options)
     table = ablate(matrix, data, out, **options)
@@ -165,3 +165,46 @@ def test_damaged_predictions_are_refused(name, copy, done):
     table.iloc[1:].to_csv(copy / name, index=False)
     with pytest.raises(UserError, match="is not of the images of"):
         rescore(copy)
+
+
+LEAK = """
+name: leak
+recipe: RECIPE
+set: {data.size: 48, split.siblings: withheld}
+folds: 2
+images: 60
+baseline: clean
+arms:
+  clean: {tests: Nothing leaks.}
+  leaky: {tests: Siblings are trained on., set: {split.siblings: trained_on}}
+  best: {tests: The epoch is chosen on what is scored., peeks: true}
+"""
+
+
+@pytest.fixture
+def leak(tmp_path):
+    def made(text: str = LEAK):
+        file = tmp_path / "tiny.yaml"
+        file.write_text(TINY)
+        return parse_matrix(text.replace("RECIPE", str(file)), "here")
+
+    return made
+
+
+def test_a_leak_on_purpose_is_measured_and_said(leak, data, cache, tmp_path):
+    out = tmp_path / "out"
+    ablate(leak(), data, out, device="cpu", cache=cache)
+    record = json.loads((out / "ablation.json").read_text())
+    assert record["images"] == record["lesions"]  # one image a lesion
+    page = (out / "README.md").read_text()
+    assert "On purpose, other images of the scored lesions are trained on in leaky." in page
+    assert "On purpose, the epoch is chosen on the scored images in best." in page
+    keeps = {name: arm["recipe"]["train"]["keep"] for name, arm in record["arms"].items()}
+    assert keeps == {"clean": "last", "leaky": "last", "best": "val_accuracy"}
+
+
+def test_arms_that_would_be_scored_on_other_images_train_nothing(leak, data, tmp_path):
+    mixed = leak(LEAK.replace(", split.siblings: withheld", ""))
+    with pytest.raises(UserError, match="arm leaky scores other images than clean"):
+        ablate(mixed, data, tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()

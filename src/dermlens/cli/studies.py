@@ -77,6 +77,7 @@ def ablate(
     if rescore is not None:
         if matrix is not None or data is not None or out is not None:
             raise UserError("--rescore reads the folder alone: leave MATRIX, --data and --out out")
+        _check_apart(publish, rescore)
         folder, table = rescore, ablation.rescore(rescore)
     else:
         if matrix is None or data is None or out is None:
@@ -84,6 +85,7 @@ def ablate(
                 "name a matrix, its data and a folder: dermlens ablate MATRIX --data DIR --out DIR"
                 " (or --rescore DIR)"
             )
+        _check_apart(publish, out)
         loaded = load_matrix(matrix, overrides or ())
         made = ablation.ablate(loaded, data, out, only=names(only), device=device, cache=cache)
         if made is None:
@@ -144,10 +146,16 @@ def soft_labels(
     console.print(f"written: {output}, {count} images; --set train.distillation.soft_labels={output}")
 
 
+def _check_apart(publish: Path | None, folder: Path) -> None:
+    """Refuse to publish a folder to itself."""
+    if publish is not None and publish.resolve() == folder.resolve():
+        raise UserError(f"--publish {publish}: that is the ablation itself; name a folder for the copy")
+
+
 def _numbers(words: str | None) -> list[int] | None:
     """Comma-separated fold numbers, or none."""
     if words is None:
         return None
-    if not all(word.strip().isdigit() for word in words.split(",")):
+    if not all(word.strip().isdecimal() for word in words.split(",")):
         raise UserError(f"--only {words}: write fold numbers with commas between them, such as 0,1")
     return [int(word) for word in words.split(",")]

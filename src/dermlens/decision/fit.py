@@ -25,6 +25,8 @@ from dermlens.errors import UserError
 
 ANSWERED = 0.9
 """Share of the calibration images whose confidence is enough."""
+MISSED = 0.1
+"""Share of a class's lesions that the sets may miss."""
 
 
 def fit_decision(
@@ -34,7 +36,6 @@ def fit_decision(
     selection: Labelled,
     calibration: Labelled,
     ood: Kind = "energy",
-    alpha: float = 0.1,
     seed: int = 0,
 ) -> tuple[DecisionDocument, Arrays]:
     """Fit a decision.
@@ -48,7 +49,6 @@ def fit_decision(
         selection: the selection role.
         calibration: the calibration role.
         ood: kind of the out-of-distribution score.
-        alpha: share of a class's lesions that the sets may miss.
         seed: of the folds of cross-validation and of the images that `knn` keeps.
 
     Returns:
@@ -77,7 +77,7 @@ def fit_decision(
             calibration.target_N,
             calibration.lesion_N,
             classes,
-            alpha=alpha,
+            alpha=MISSED,
         ),
         ood=score,
     )

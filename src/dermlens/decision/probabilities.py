@@ -53,4 +53,4 @@ def shift_prior(log_p_NC: Floats, stated_C: Sequence[float], given_C: Sequence[f
         raise UserError(
             f"the prior is {list(given_C)}; it must be {len(stated_C)} positive numbers, one for each class"
         )
-    return log_softmax(log_p_NC + np.log(given / given.sum()) - np.log(stated_C))
+    return log_softmax(log_p_NC + np.log(given) - np.log(stated_C))  # logs: a sum of shares may overflow

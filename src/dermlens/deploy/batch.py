@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,8 @@ def parse_prior(text: str, classes: Sequence[str]) -> tuple[float, ...] | None:
     for code, share in shares.items():
         if code not in classes:
             raise UserError(f"--prior {text}: {code} is not a class{nearest(str(code), classes)}")
+        if isinstance(share, int) and abs(share) > sys.float_info.max:
+            raise UserError(f"--prior {text}: the share of {code} is too large; counts or shares of 1 will do")
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < float("inf"):
             raise UserError(f"--prior {text}: the share of {code} is {share}; shares are positive numbers")
     if lacking := [code for code in classes if code not in shares]:
@@ -129,4 +132,5 @@ def shares_of(predictor: Predictor, prior: Sequence[float] | None) -> dict[str, 
     stated = predictor.decision.prior if prior is None else prior
     if stated is None:
         return None
-    return {code: share / sum(stated) for code, share in zip(predictor.classes, stated, strict=True)}
+    parts = [share / max(stated) for share in stated]  # of which a sum cannot overflow
+    return {code: part / sum(parts) for code, part in zip(predictor.classes, parts, strict=True)}

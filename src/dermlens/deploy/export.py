@@ -23,31 +23,32 @@ from torch import Tensor, nn
 
 from dermlens.atomic import atomic_path, write_json
 from dermlens.data.crops import read_square
+from dermlens.data.split import load_manifest
 from dermlens.decision.sidecar import DECISION_FILE
 from dermlens.deploy.network import META, ONNX_FILE, OnnxNetwork
 from dermlens.deploy.papers import write_papers
 from dermlens.errors import UserError, require
+from dermlens.evaluation.calibrate import own_table
 from dermlens.models.classifier import LesionClassifier
 from dermlens.models.document import ModelDocument, OnnxFile, read_document
 from dermlens.models.saved import DOCUMENT_FILE, WEIGHTS_FILE, SavedModel, load_model
 from dermlens.models.soft_attention import SoftAttention
+from dermlens.runs import Run
 
 TOLERANCE = 1e-4
 """Largest difference of a logit; where the logits go beyond ±10, it grows with the largest."""
-RANDOM_IMAGES = 3
+RANDOM_IMAGES, REAL_IMAGES = 3, 4
 
 
-def export_folder(
-    source: Path, folder: Path, *, images: Sequence[Path] = (), limits: Sequence[str] = ()
-) -> ModelDocument:
+def export_folder(source: Path, folder: Path, *, limits: Sequence[str] = ()) -> ModelDocument:
     """Make a folder that predicts with and without torch: weights, ONNX file, decision, and their document.
 
-    The card and the licence of an evaluated run go with them, as `write_papers` says.
+    The card and the licence of a run go with them, as `write_papers` says. The two networks are compared on
+    random pixels, and on some of the run's training images where they are at hand.
 
     Args:
         source: a run directory, or any folder with a saved model.
         folder: to write to; what it holds of the same names is replaced.
-        images: real images to compare the two networks on, beside random pixels.
         limits: sentences to stand beside every answer.
 
     Returns:
@@ -58,7 +59,7 @@ def export_folder(
             `export_onnx` says.
     """
     saved = load_model(source)
-    difference = export_onnx(saved, folder / ONNX_FILE, images=images)
+    difference = export_onnx(saved, folder / ONNX_FILE, images=training_images(source))
     onnx = OnnxFile(
         sha256=hashlib.sha256((folder / ONNX_FILE).read_bytes()).hexdigest(),
         precision="fp32",
@@ -74,6 +75,19 @@ def export_folder(
     write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
     write_papers(source, folder)
     return document
+
+
+def training_images(source: Path) -> list[Path]:
+    """`REAL_IMAGES` of a run's training role; none where it is no run, or its data are not where they were."""
+    run = Run(source)
+    if not (run.record_file.is_file() and run.split_file.is_file()):
+        return []
+    try:
+        table = own_table(run)
+    except UserError:
+        return []
+    trained = table[table["image_id"].isin(load_manifest(str(run.split_file)).ids("train"))]
+    return [Path(path) for path in trained["path"].iloc[:: max(1, len(trained) // REAL_IMAGES)]][:REAL_IMAGES]
 
 
 def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -> float:

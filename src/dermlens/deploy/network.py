@@ -22,7 +22,7 @@ SERIOUS = 3
 
 
 class OnnxNetwork:
-    """A session that threads may share: it holds no state between calls.
+    """A session that threads may share: it holds no state between calls. One call uses all cores it may.
 
     Attributes:
         classes: how many logits it gives, C.
@@ -31,19 +31,18 @@ class OnnxNetwork:
     Args:
         content: of the file; a file's bytes cannot point at other files, as its path could.
         name: of the file, for errors.
-        threads: that one call uses; none for as many as this process may.
 
     Raises:
         UserError: it is no ONNX network of ours.
     """
 
-    def __init__(self, content: bytes, name: str, threads: int | None = None) -> None:
+    def __init__(self, content: bytes, name: str) -> None:
         self.name = name
         options = onnxruntime.SessionOptions()
         options.log_severity_level = SERIOUS
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         # set, not left at 0: the runtime would pin threads to cores, which a container may forbid
-        options.intra_op_num_threads = threads or _cores()
+        options.intra_op_num_threads = _cores()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

@@ -66,12 +66,11 @@ class Predictor:
         self._encoder = encoder_from_json(document.encoder)
 
     @classmethod
-    def open(cls, folder: Path | None = None, *, threads: int | None = None) -> Self:
+    def open(cls, folder: Path | None = None) -> Self:
         """Read a model that `dermlens export` wrote.
 
         Args:
             folder: with model.json and model.onnx; none for the model that ships with dermlens.
-            threads: that one image may use; none for as many as this process may.
 
         Raises:
             UserError: a file is absent, damaged, or does not belong to the others.
@@ -79,7 +78,7 @@ class Predictor:
         folder = shipped_folder() if folder is None else folder
         path = folder / "model.json"
         document = read_document(path)
-        network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE), threads)
+        network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE))
         if network.classes != len(document.classes):
             raise UserError(
                 f"{path} names {len(document.classes)} classes, and {ONNX_FILE} beside it knows"

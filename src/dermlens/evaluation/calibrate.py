@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,16 @@ from dermlens.runs import Run
 from dermlens.training.predict import logits_table
 
 FITTED = ("train", "selection", "calibration")
+STALE = (
+    "metrics.json",
+    "model_card.md",
+    "report.html",
+    "told.csv",
+    "decision/*",
+    "evaluations/*/metrics.json",
+    "evaluations/*/report.html",
+)
+"""What tells of a run's decision beside its model and predictions; the verbs that wrote it make it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +56,18 @@ def calibrate_run(
     *,
     data: Path | None = None,
     ood: Kind = "energy",
-    alpha: float = 0.1,
     device: str = "auto",
     cache: Path | None = None,
 ) -> DecisionDocument:
     """Fit a decision on a run's train, selection and calibration roles, and write it.
 
     predictions.csv then holds calibrated probabilities and answers. Rows of the test role are taken out of it
-    and metrics.json is taken away: they were of a model that decided otherwise.
+    and `STALE` is taken away: all that was of a model that decided otherwise.
 
     Args:
         run: a completed run.
         data: where its images are now; none takes the folder that it was trained on.
         ood: kind of the out-of-distribution score.
-        alpha: share of a class's lesions that the sets may miss.
         device: where to predict: auto, cpu, cuda or mps.
         cache: root of the pixel cache; none for the usual one.
 
@@ -73,14 +82,14 @@ def calibrate_run(
     outputs = run_outputs(run, saved, FITTED, data=data, device=device, cache=cache)
     train, selection, calibration = (outputs[role].labelled for role in FITTED)
     document, arrays = fit_decision(
-        saved.classes, train=train, selection=selection, calibration=calibration, ood=ood, alpha=alpha
+        saved.classes, train=train, selection=selection, calibration=calibration, ood=ood
     )
     predictions = read_predictions(run.predictions_file)
     answered = [
         _answered(predictions[predictions["role"] == role], found, document, arrays)
         for role, found in outputs.items()
     ]
-    run.metrics_file.unlink(missing_ok=True)
+    _take_away(run)
     save_decision(run.path, document, arrays)
     write_predictions(run.predictions_file, pd.concat(answered, ignore_index=True))
     return document
@@ -168,6 +177,15 @@ def label_outputs(
         target_N=np.array([position.get(code, -1) for code in table["dx"]], dtype=np.int64),
         lesion_N=table["lesion_id"].to_numpy(dtype=str),
     )
+
+
+def _take_away(run: Run) -> None:
+    """Remove what another decision has made stale."""
+    for path in [path for pattern in STALE for path in run.path.glob(pattern)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _answered(

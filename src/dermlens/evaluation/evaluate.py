@@ -25,6 +25,7 @@ from dermlens.evaluation.ledger import append_entry
 from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.predictions import classes_of, is_answered, read_predictions, write_predictions
 from dermlens.evaluation.score import score
+from dermlens.evaluation.teaching import epoch_roles, taught
 from dermlens.runs import Run
 
 FEW = 2
@@ -170,7 +171,6 @@ def _predict(run: Run, table: pd.DataFrame, *, role: str, device: str, cache: Pa
 
 def _own_warnings(run: Run, metrics: dict[str, Any]) -> list[str]:
     """What flatters the numbers: an epoch, a rule or thresholds that were fixed on the images scored."""
-    train = run.recipe().train
     roles = metrics["roles"]
     warnings = []
     if metrics["decision"] == "rule":
@@ -180,12 +180,18 @@ def _own_warnings(run: Run, metrics: dict[str, Any]) -> list[str]:
             "error, log loss, coverage and the share abstained from are flattered",
         }
         warnings += [f"{role}: {said}" for role, said in fixed.items() if role in roles]
-    chosen = train.keep != "last" or train.early_stopping is not None
-    if chosen and train.monitor_role in roles:
-        warnings.append(
-            f"{train.monitor_role}: the epoch was chosen on these images, so every score of the role "
-            "flatters the model"
-        )
+    warnings += [
+        f"{role}: the epoch was chosen on these images, so every score of the role flatters the model"
+        for role in epoch_roles(run.recipes())
+        if role in roles
+    ]
+    if taught(run.recipes()):
+        warnings += [
+            f"{role}: the teachers of the soft labels may have been trained on these images, so every score"
+            " of the role may flatter the model"
+            for role in ("selection", "calibration")
+            if role in roles
+        ]
     warnings += [
         f"{role}: there is no other role to fix thresholds on, so sensitivities at a threshold are met by "
         "construction"

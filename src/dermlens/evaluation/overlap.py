@@ -8,15 +8,16 @@ import pandas as pd
 
 from dermlens.data.lesion_groups import contents, lesion_groups
 from dermlens.data.split import load_manifest
-from dermlens.data.table import read_configured
+from dermlens.data.table import read_configured, read_table
 from dermlens.errors import UserError
 from dermlens.runs import Run
 
 
 def without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The images that are not in the run's split, whatever their role there.
+    """The images that the run neither trained on nor holds out.
 
-    An image of the split is known by its id, or by its file's bytes where the run's own file is still there.
+    An image of the run, of its split or of `data.also_train`, is known by its id, or by its file's bytes
+    where the run's own file is still there.
     Lesion ids alone are not grounds to leave an image out: two sources may both count from 1.
 
     Args:
@@ -32,24 +33,31 @@ def without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFrame
         UserError: nothing is left.
     """
     roles = load_manifest(str(run.split_file)).roles
-    named_N = table["image_id"].isin(roles["image_id"])
-    own_files = _own_files(run, roles["image_id"]) if not named_N.all() else []
+    further, gone = _further(run)
+    named_N = table["image_id"].isin([*roles["image_id"], *further["image_id"]])
+    split_files = _own_files(run, roles["image_id"]) if not named_N.all() else []
+    own_files = [*split_files, *(path for path in further["path"] if Path(path).is_file())]
     digests = contents([*own_files, *table["path"]])
     own_digests = {digests[path] for path in own_files if path in digests}
     copied_N = ~named_N & table["path"].map(digests).isin(own_digests)
     if (named_N | copied_N).all():
         raise UserError(
-            f"{data} holds only images of the run's own split; `dermlens evaluate {run.path}` scores those, "
-            "with --open-test the test role too"
+            f"{data} holds only images of the run's own split or of data.also_train; `dermlens evaluate"
+            f" {run.path}` scores the former, with --open-test the test role too"
         )
     warnings = []
     for found_N, what in ((named_N, "are"), (copied_N, "are, under other names, copies of files")):
         if found_N.any():
             warnings.append(
                 f"external: {int(found_N.sum())} of {len(table)} images {what} in the run's own split "
-                "and were left out"
+                f"{'or its further training images ' if len(further) else ''}and were left out"
             )
-    unchecked = len(roles) - len(own_files)
+    if gone:
+        warnings.append(
+            f"external: the run also trained on {', '.join(gone)}, which is not there, so it could not be"
+            " checked whether the set holds images that were trained on"
+        )
+    unchecked = len(roles) - len(split_files)
     if unchecked:
         warnings.append(
             f"external: {unchecked} of the {len(roles)} images of the run's own split are not where the run "
@@ -65,6 +73,22 @@ def without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFrame
             "a lesion of the run's own split; if that is so, the scores flatter the model"
         )
     return kept, warnings
+
+
+def _further(run: Run) -> tuple[pd.DataFrame, list[str]]:
+    """Ids and paths of the images of `data.also_train`, and which of its folders are not there any more."""
+    named = str(run.read_record().get("data") or "")
+    data = Path(named)
+    beside = (data if data.is_dir() else data.parent).resolve().parent
+    tables = [pd.DataFrame({"image_id": pd.Series(dtype=str), "path": pd.Series(dtype=str)})]
+    gone = []
+    for recipe in run.recipes():
+        for folder in recipe.data.also_train:
+            try:
+                tables.append(read_table(beside / folder, classes=recipe.data.classes, check_files=False))
+            except UserError:
+                gone.append(folder)
+    return pd.concat([table[["image_id", "path"]] for table in tables], ignore_index=True), gone
 
 
 def _own_files(run: Run, image_ids: pd.Series[str]) -> list[str]:

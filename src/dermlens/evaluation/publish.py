@@ -10,12 +10,14 @@ from typing import Any
 from dermlens.atomic import write_json
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import read_predictions, write_predictions
-from dermlens.runs import Run
+from dermlens.runs import MEMBERS, Run
 
 COPIED = ("recipe.yaml", "split.csv", "metrics.json", "model_card.md")
-BESIDE = ("decision/*/*.csv", "*_ood*.csv", "told.csv")
-"""What a card reads beside them, where it is there."""
-HISTORY, MEMBERS = "history.csv", "members"
+DECIDED = ("decision/*/*.csv", "told.csv")
+"""What a card reads beside them, where it is there, and what another decision makes stale."""
+BESIDE = (*DECIDED, "*_ood*.csv")
+"""All that a card reads beside them."""
+HISTORY = "history.csv"
 """A run was trained and has a history, or was averaged from members, which have one each."""
 
 
@@ -28,14 +30,17 @@ def publish_run(run: Run, folder: Path) -> Run:
 
     Args:
         run: an evaluated run.
-        folder: to write to; what it holds of the same names is replaced.
+        folder: to write to, not the run's own; what it holds of the same names is replaced, and tables of a
+            decision that the run has no longer are taken away.
 
     Returns:
         The published run.
 
     Raises:
-        UserError: the run has not been evaluated or reported.
+        UserError: the run has not been evaluated or reported, or the folder is the run's own.
     """
+    if folder.resolve() == run.path.resolve():
+        raise UserError(f"{folder} is the run itself; name a folder for what may be published of it")
     for name in COPIED:
         if not (run.path / name).is_file():
             raise UserError(f"run {run.path} has no {name}: evaluate and report it first")
@@ -49,6 +54,8 @@ def publish_run(run: Run, folder: Path) -> Run:
         write_json(folder / MEMBERS / member.name / "run.json", without_paths(Run(member).read_record()))
         for name in ("recipe.yaml", HISTORY):
             shutil.copyfile(member / name, folder / MEMBERS / member.name / name)
+    for stale in [file for pattern in DECIDED for file in folder.glob(pattern)]:
+        stale.unlink()
     for file in [file for pattern in BESIDE for file in sorted(run.path.glob(pattern))]:
         copy = folder / file.relative_to(run.path)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -60,6 +60,7 @@ class MapHead(nn.Module):
         super().__init__()
         self.attention = attention
         self.branch = branch
+        self.modulates = branch is not None and type(branch).modulate is not MetadataBranch.modulate
         self.dropout = nn.Dropout(dropout)
         self.global_average = pool == "gap"
         self.max_pool = attention is not None or tail is not None  # VGG16 pools there anyway
@@ -81,13 +82,26 @@ class MapHead(nn.Module):
         """logits_BC, and `features_BD` and, with attention, `alpha_BKHW`.
 
         The features are the image's, without those of the metadata branch: how strange a picture is does not
-        depend on what is known of the patient.
+        depend on what is known of the patient. A branch that reshapes the map leaves theirs alone; only in
+        training, where nobody reads them, are they of the reshaped one.
+
+        Raises:
+            ValueError: there is a metadata branch and no metadata.
         """
+        if self.branch is None:
+            found = self._look(x_BCHW)
+            return self.linear(found["features_BD"]), found
+        if meta_BM is None:
+            raise ValueError("this network has a metadata branch and got no metadata")
+        found = self._look(self.branch.modulate(x_BCHW, meta_BM))
+        logits_BC = self.linear(torch.cat([found["features_BD"], self.branch(meta_BM)], dim=1))
+        if self.modulates and not self.training:
+            found["features_BD"] = self._look(x_BCHW)["features_BD"]
+        return logits_BC, found
+
+    def _look(self, x_BCHW: Tensor) -> Intermediates:
+        """The features of a map, and what was attended to in it."""
         found: Intermediates = {}
-        if self.branch is not None:
-            if meta_BM is None:
-                raise ValueError("this network has a metadata branch and got no metadata")
-            x_BCHW = self.branch.modulate(x_BCHW, meta_BM)
         maps = [x_BCHW]
         if self.attention is not None:
             attended_BCHW, found["alpha_BKHW"] = self.attention(x_BCHW)
@@ -96,12 +110,9 @@ class MapHead(nn.Module):
             maps = [F.max_pool2d(one_BCHW, 2, ceil_mode=True) for one_BCHW in maps]
         x_BCHW = self.dropout(F.relu(torch.cat(maps, dim=1)))
         if self.tail is not None:
-            features_BD = self.tail(x_BCHW)
+            found["features_BD"] = self.tail(x_BCHW)
         elif self.global_average:
-            features_BD = x_BCHW.mean(dim=(2, 3))
+            found["features_BD"] = x_BCHW.mean(dim=(2, 3))
         else:
-            features_BD = x_BCHW.flatten(1)
-        found["features_BD"] = features_BD
-        if self.branch is not None and meta_BM is not None:
-            features_BD = torch.cat([features_BD, self.branch(meta_BM)], dim=1)
-        return self.linear(features_BD), found
+            found["features_BD"] = x_BCHW.flatten(1)
+        return found

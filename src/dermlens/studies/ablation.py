@@ -165,14 +165,23 @@ def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
     read: dict[str, Sorted] = {}
     for name in matrix.names:
         recipe = matrix.recipe_of(name)
-        fold = fold_recipes(recipe, matrix.folds)[0]
+        fold = fold_recipes(recipe, matrix.folds, peeks=matrix.arms[name].peeks)[0]
         # Reading looks at the content of every image, and arms seldom differ in their data.
-        if (asked := recipe.data.model_dump_json()) not in read:
+        if (asked := recipe.data.model_dump_json() + recipe.split.model_dump_json()) not in read:
             read[asked] = read_sorted(fold, data)
+            _check_scored(name, read[asked], matrix.baseline, read[next(iter(read))])
         size = epoch_size(fold, read[asked])
         within = budgeted(fold, size, matrix.images).model_copy(update={"split": recipe.split})
         plans[name] = Plan(within, within.train.epochs * size)
     return plans
+
+
+def _check_scored(arm: str, found: Sorted, baseline: str, first: Sorted) -> None:
+    """Refuse an arm that would be scored on other images than the baseline."""
+    if found.split.ids("selection") != first.split.ids("selection"):
+        raise UserError(
+            f"arm {arm} scores other images than {baseline}: set split.siblings for all arms or for none"
+        )
 
 
 def _begin(out: Path, matrix: Matrix) -> None:

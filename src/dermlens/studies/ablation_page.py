@@ -11,6 +11,7 @@ import yaml
 
 from dermlens.evaluation.report.numbers import NONE
 from dermlens.studies.arms import by_arm
+from dermlens.studies.matrix import SIBLINGS
 
 SHOWN = {
     "mean_recall": "mean recall",
@@ -36,7 +37,8 @@ def render_page(record: Mapping[str, Any], table: pd.DataFrame) -> str:
     matrix = record["matrix"]
     parts = [f"# Ablation: {matrix['name']}", matrix["about"].strip(), _how(record)]
     if record["missing"]:
-        parts.append(f"**Not trained yet, so not in the tables: {', '.join(record['missing'])}.**")
+        absent = ", ".join(record["missing"])
+        parts.append(f"**Named in advance and not trained, so not in the tables: {absent}.**")
     parts.append("![differences to the baseline](differences.png)")
     for decision, rows in table.groupby("decision", sort=False):
         parts += [f"## {DECISIONS.get(str(decision), str(decision))}", _table(rows, signed=False)]
@@ -52,12 +54,24 @@ def _how(record: Mapping[str, Any]) -> str:
         f"Intervals: {bootstrap['level']:.0%}, {bootstrap['bootstrap']:,} resamples of lesions within"
         " classes; they say what other images, not what another seed of the training, would change."
     )
+    arms = matrix["arms"].items()
+    peeking = [name for name, arm in arms if arm.get("peeks")]
+    leaking = [name for name, arm in arms if arm["set"].get(SIBLINGS) == "trained_on"]
+    apart = "".join(
+        f" On purpose, {what} in {', '.join(names)}."
+        for what, names in (
+            ("other images of the scored lesions are trained on", leaking),
+            ("the epoch is chosen on the scored images", peeking),
+        )
+        if names
+    )
     return (
         f"{matrix['folds']} folds of all lesions but those of the test role: {record['images']:,} images of"
         f" {record['lesions']:,} lesions, each scored once, by a network that never saw its lesion; no epoch"
-        f" and no setting is chosen on them. Each training begins alike and sees about {matrix['images']:,}"
-        f" images (`{matrix['recipe']}`). {intervals}\n\nMade by dermlens {record['versions']['dermlens']} on"
-        f" {record['machine']['processor']}, {hours:.1f} hours of training. This page is generated from"
+        f" and no setting is chosen on them.{apart} Each training begins alike and sees about"
+        f" {matrix['images']:,} images (`{matrix['recipe']}`). {intervals}\n\n"
+        f"Made by dermlens {record['versions']['dermlens']} on {record['machine']['processor']},"
+        f" {hours:.1f} hours of training. This page is generated from"
         " `ablation.json` and the predictions beside it."
     )
 

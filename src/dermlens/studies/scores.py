@@ -1,8 +1,8 @@
 """The numbers by which studies are read, each under a stated decision.
 
-Mean recall, recall and accuracy are of the named class; AUC, ECE and log loss of the probabilities. A tie for
-the highest probability counts as wrong, everywhere. `argmax` takes the probabilities as they come, `rule`
-scales them and names a class by what the other folds teach; the intervals hold for rules as they were fitted.
+Mean recall, recall and accuracy are of the named class; AUC, ECE and log loss of the probabilities. `argmax`
+takes the probabilities as they come, a tie for the highest counting as wrong; `rule` scales them and names a
+class by what the other folds teach; the intervals hold for rules as they were fitted.
 
 Shapes: N images, C classes, `...` the leading axes of the weights.
 """

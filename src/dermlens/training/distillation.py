@@ -61,12 +61,13 @@ def read_soft_labels(path: Path, images: pd.Series, classes: tuple[str, ...]) ->
     if found["image_id"].duplicated().any():
         twice = found.loc[found["image_id"].duplicated(), "image_id"].iloc[0]
         raise UserError(f"train.distillation.soft_labels: {path} has {twice} twice")
-    p_NC = found[columns].to_numpy(np.float64)
+    p_NC = found[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     wrong = ~((p_NC >= 0).all(1) & (abs(p_NC.sum(1) - 1) < 1e-3))
     if wrong.any():
+        row = int(wrong.argmax())
         raise UserError(
-            f"train.distillation.soft_labels: {path}, {found['image_id'].iloc[int(wrong.argmax())]}:"
-            " its probabilities must be 0 to 1 and of sum 1"
+            f"train.distillation.soft_labels: {path}, row {row + 2}, image {found['image_id'].iloc[row]}: its"
+            " probabilities must be numbers of 0 to 1 and of sum 1"
         )
     aligned = pd.DataFrame(p_NC, index=found["image_id"]).reindex(images)
     if aligned.isna().all(axis=None):

@@ -106,7 +106,7 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         "strangers": outside.strangers_table(beside.read_strangers(run), ood),
         "other_sets": outside.other_sets_table(beside.read_other_sets(run)),
         "protocol_words": words.protocol_words(
-            record, recipe, metrics, roles, measure_leak(run, predictions, roles[0])
+            record, run.recipes(), metrics, roles, measure_leak(run, predictions, roles[0])
         ),
         "also_train": _also_train(record),
         "people": _people(found, classes),
@@ -156,8 +156,7 @@ def _decision_facts(
     """The sections on calibration, operating points, sets and abstention."""
     judging = decided.judging_role(roles, decided=is_decided)
     scores = metrics["roles"][judging]
-    recipe = run.recipe() if run.recipe_file.is_file() else None
-    marks = words.role_marks(roles, recipe, decided=is_decided)
+    marks = words.role_marks(roles, run.recipes(), decided=is_decided)
     calibration = sets = None
     if decision is not None:
         measured = beside.read_calibration(run, judging, scores)

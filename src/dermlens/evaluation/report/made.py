@@ -9,17 +9,21 @@ from typing import Any
 
 import yaml
 
-from dermlens.evaluation.report.beside import DECISION_REPORTS, TOLD
+from dermlens.evaluation.publish import without_paths
+from dermlens.evaluation.report.beside import DECISION_REPORTS, TOLD, read_told
 from dermlens.recipe import Recipe
-from dermlens.runs import Run
+from dermlens.runs import MEMBERS, Run
 
-MEMBERS = "members"
-BESIDE = {
-    TOLD: f"dermlens told-less RUN --role test --output RUN/{TOLD}",
-    "far_ood.csv": "dermlens far-ood RUN --photographs FOLDER --set NAME=FOLDER --output RUN/far_ood.csv",
+FAR = "dermlens far-ood RUN --photographs FOLDER --set NAME=FOLDER"
+STRANGERS = {
+    "far_ood.csv": f"{FAR} --output RUN/far_ood.csv",
+    "far_ood_untold.csv": f"{FAR} --no-metadata --output RUN/far_ood_untold.csv",
     "near_ood.csv": "dermlens near-ood QUICK.yaml --data DIR --out OUT && cp OUT/near_ood.csv RUN",
 }
-"""What makes the tables beside a run that cards show."""
+"""What makes the tables of strangers beside a run; a card shows others too, and cannot say how they were made."""
+
+last_parts = without_paths
+"""As the card calls it."""
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -40,6 +44,9 @@ def commands(
         ood: kind of the decision's out-of-distribution score; none without one.
         decided: whether the run was calibrated.
         int8: whether the export was quantised, or tried to be.
+
+    Raises:
+        UserError: told.csv is not of the run's scores.
     """
     said = [*_teaching(run), *_training(run, record)]
     if decided:
@@ -50,7 +57,9 @@ def commands(
         for role in roles
         if (run.path / DECISION_REPORTS / role).is_dir()
     ]
-    said += [command for name, command in BESIDE.items() if (run.path / name).is_file()]
+    if (told := read_told(run)) is not None:
+        said.append(f"dermlens told-less RUN --role {told['role'].iloc[0]} --output RUN/{TOLD}")
+    said += [command for name, command in STRANGERS.items() if (run.path / name).is_file()]
     said.append("dermlens report RUN")
     return [*said, "dermlens export RUN FOLDER" + (" --int8" if int8 else "")]
 
@@ -58,17 +67,6 @@ def commands(
 def differences(first: Recipe, other: Recipe) -> list[str]:
     """`section.key=value` for every setting but the name in which another recipe differs, as --set has it."""
     return list(_changed(_settings(first), _settings(other), ()))
-
-
-def last_parts(value: Any) -> Any:
-    """The same document with the last part of every absolute path."""
-    if isinstance(value, dict):
-        return {key: last_parts(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [last_parts(inner) for inner in value]
-    if isinstance(value, str) and "\n" not in value and Path(value).is_absolute():
-        return Path(value).name
-    return value
 
 
 def _members(run: Run) -> list[Run]:
@@ -105,7 +103,7 @@ def _training(run: Run, record: Mapping[str, Any]) -> list[str]:
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
-    found: dict[str, Any] = last_parts(recipe.model_dump(mode="json"))
+    found: dict[str, Any] = without_paths(recipe.model_dump(mode="json"))
     return found
 
 

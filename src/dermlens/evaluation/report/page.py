@@ -95,7 +95,7 @@ def what_the_numbers_mean(run: Run) -> list[str]:
     metrics = run.read_metrics()
     roles = in_role_order(metrics["roles"])
     leak = measure_leak(run, read_predictions(run.predictions_file), roles[0])
-    return words.protocol_words(run.read_record(), run.recipe(), metrics, roles, leak)
+    return words.protocol_words(run.read_record(), run.recipes(), metrics, roles, leak)
 
 
 def _context(
@@ -138,13 +138,15 @@ def _context(
         ],
         "roles_table": (
             tables.roles_table(
-                metrics, roles, words.role_marks(roles, recipe, decided=metrics.get("decision") == "rule")
+                metrics,
+                roles,
+                words.role_marks(roles, run.recipes(), decided=metrics.get("decision") == "rule"),
             )
             if len(roles) > 1
             else None
         ),
         "protocol_words": words.protocol_words(
-            record, recipe, metrics, roles, measure_leak(run, predictions, role)
+            record, run.recipes(), metrics, roles, measure_leak(run, predictions, role)
         ),
         "detection": [
             table

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dermlens.evaluation.report.numbers import ROLE_ORDER, percent
+from dermlens.evaluation.teaching import epoch_roles, taught
 from dermlens.labels import full_name
 from dermlens.recipe import Recipe
 
@@ -29,17 +30,9 @@ def split_protocol(record: Mapping[str, Any], recipe: Recipe | None) -> str | No
     return header.get("protocol") or (recipe.split.protocol if recipe else None)
 
 
-def epoch_role(recipe: Recipe | None) -> str | None:
-    """The role on which the epoch was chosen; none where the last epoch was kept or nothing is known."""
-    if recipe is None or recipe.train.monitor_role == "none":
-        return None
-    chosen = recipe.train.keep != "last" or recipe.train.early_stopping is not None
-    return recipe.train.monitor_role if chosen else None
-
-
 def protocol_words(
     record: Mapping[str, Any],
-    recipe: Recipe | None,
+    recipes: Sequence[Recipe],
     metrics: Mapping[str, Any],
     roles: Sequence[str],
     leak: Mapping[str, Any] | None,
@@ -48,7 +41,7 @@ def protocol_words(
 
     Args:
         record: run.json.
-        recipe: of the run, where it is there.
+        recipes: of the trainings behind the run: its own, or those of a soup's members.
         metrics: metrics.json.
         roles: the scored ones, the headline role first.
         leak: of the headline role, as `measure_leak` gives it; none where it could not be measured.
@@ -56,7 +49,7 @@ def protocol_words(
     Returns:
         Sentences, a paragraph each.
     """
-    protocol = split_protocol(record, recipe)
+    protocol = split_protocol(record, recipes[0] if recipes else None)
     said = []
     if protocol and any(role in ROLE_ORDER for role in roles):  # another set was not split
         said.append(_protocol(protocol))
@@ -70,7 +63,9 @@ def protocol_words(
         elif leak is None and protocol == "paper":
             said.append("How many of the scored images have such a sibling cannot be told without split.csv.")
     decided = metrics.get("decision") == "rule"
-    said += [_role(role, recipe, protocol, decided=decided) for role in roles]
+    said += [_role(role, recipes, protocol, decided=decided) for role in roles]
+    if taught(recipes) and any(role in ("selection", "calibration") for role in roles):
+        said.append(_taught(recipes))
     if "test" not in roles and (record.get("counts") or {}).get("test"):
         held = sum(record["counts"]["test"].values())
         said.append(f"The test role ({held} images) has not been opened: nothing here was measured on it.")
@@ -95,13 +90,13 @@ def protocol_words(
     return said
 
 
-def role_marks(roles: Sequence[str], recipe: Recipe | None, *, decided: bool = False) -> dict[str, str]:
+def role_marks(roles: Sequence[str], recipes: Sequence[Recipe], *, decided: bool = False) -> dict[str, str]:
     """What each role was used for, in a few words; `decided` where the run has a fitted decision."""
     known = {"test": "nothing else", "calibration": "nothing yet", "selection": "nothing else"}
     if decided:
         known |= {"calibration": "fitted scaling and sets", "selection": "fitted the rule"}
-    if (chosen_on := epoch_role(recipe)) is not None:
-        known[chosen_on] = "chose the epoch and fitted the rule" if decided else "chose the epoch"
+    for role in epoch_roles(recipes):
+        known[role] = "chose the epoch and fitted the rule" if decided else "chose the epoch"
     return {role: known.get(role, "from outside the split") for role in roles}
 
 
@@ -204,25 +199,36 @@ def _leak(leak: Mapping[str, Any]) -> str:
     )
 
 
-def _role(role: str, recipe: Recipe | None, protocol: str | None, *, decided: bool) -> str:
-    chosen_on = epoch_role(recipe)
-    if role == chosen_on:
-        assert recipe is not None
-        rule = MONITORS.get(recipe.train.keep)
+def _taught(recipes: Sequence[Recipe]) -> str:
+    number = taught(recipes)
+    who = f"{number} of the {len(recipes)} trainings" if len(recipes) > 1 else "The training"
+    return (
+        f"{who} had soft labels for a teacher. Those of an image come from networks that never saw its "
+        "lesion, but these may have been trained on images of the selection and calibration roles, whose "
+        "labels have reached the model that way: what is scored there may be flattered, and what was fitted "
+        "there, the sets above all, keeps its promise only as far as the test role shows it."
+    )
+
+
+def _role(role: str, recipes: Sequence[Recipe], protocol: str | None, *, decided: bool) -> str:
+    if (chooser := epoch_roles(recipes).get(role)) is not None:
+        rule = MONITORS.get(chooser.train.keep)
         what = f"the epoch that became the model ({rule})" if rule else "when the training stopped"
         also = ", as in the paper" if protocol == "paper" else ""
         return f"Role {role}: the same images chose {what}{also}. Its scores are therefore optimistic."
+    clean = ""
+    if not taught(recipes):
+        which = "recall and accuracy" if decided else "its scores"
+        clean = f", so {which} are as good as a test's, as long as no one chooses between runs by them"
     if role == "calibration" and decided:
         return (
-            "Role calibration: no image of it was trained on or chose the diagnosis rule, so recall and "
-            "accuracy are as good as a test's, as long as no one chooses between runs by them. Scaling, sets "
-            "and abstention were fitted on it: calibration error, log loss and coverage are flattered."
+            f"Role calibration: no image of it was trained on or chose the diagnosis rule{clean}. Scaling, "
+            "sets and abstention were fitted on it: calibration error, log loss and coverage are flattered."
         )
     if role == "calibration":
         return (
             "Role calibration: no image of it was trained on or chose anything. Nothing has been calibrated "
-            "on it in this run, so its scores are as good as a test's, as long as no one chooses between "
-            "runs by them."
+            f"on it in this run{clean}."
         )
     if role == "test":
         return "Role test: held out from training and from every choice, and opened for this evaluation."
