@@ -22,6 +22,7 @@ def dermlens(*words: str, code: int) -> subprocess.CompletedProcess[str]:
     [
         (("crossfit", "nosuch", "--data", ".", "--out", "x"), "neither a file nor one of ours"),
         (("crossfit", "demo", "--data", ".", "--out", "x", "--only", "a"), "write fold numbers"),
+        (("crossfit", "demo", "--data", ".", "--out", "x", "--only", "0,²"), "write fold numbers"),
         (("crossfit", "demo", "--data", "/nowhere/at/all", "--out", "x"), "/nowhere/at/all"),
         (("ablate",), "name a matrix, its data and a folder"),
         (
@@ -30,6 +31,11 @@ def dermlens(*words: str, code: int) -> subprocess.CompletedProcess[str]:
         ),
         (("ablate", "imbalance", "--rescore", "."), "leave MATRIX"),
         (("ablate", "--rescore", "/nowhere/at/all"), "has no ablation.json"),
+        (("ablate", "--rescore", "docs", "--publish", "docs/../docs"), "that is the ablation itself"),
+        (
+            ("ablate", "imbalance", "--data", ".", "--out", "x", "--publish", "x"),
+            "--publish x: that is the ablation itself",
+        ),
         (("ablate", "imbalance", "--data", ".", "--out", "x", "--set", "split=3"), "split: write it as"),
         (("ensemble", "/nowhere/at/all", "--out", "x"), "needs two members"),
         (("soft-labels", "/nowhere/at/all"), "has no predictions.csv"),

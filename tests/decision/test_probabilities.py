@@ -61,6 +61,14 @@ def test_prior_shift_is_bayes(world):
     )
 
 
+def test_a_prior_of_extreme_numbers():
+    """In units whose sum is beyond a float, and of shares whose ratio is."""
+    log_p_NC, stated = np.log([[0.2, 0.3, 0.5]]), [0.2, 0.3, 0.5]
+    np.testing.assert_allclose(np.exp(shift_prior(log_p_NC, stated, [1e308] * 3)), [[1 / 3] * 3])
+    shifted_NC = np.exp(shift_prior(log_p_NC, stated, [5e-324, 1e308, 1e308]))
+    np.testing.assert_allclose(shifted_NC, [[0, 0.5, 0.5]], atol=1e-300)
+
+
 @pytest.mark.parametrize("prior", [[1, 1], [1, 1, 0], [1, 1, -1], [1, 1, np.nan], [[1, 1, 1]]])
 def test_a_prior_that_is_none(prior):
     with pytest.raises(UserError, match="must be 3 positive numbers"):

@@ -9,13 +9,20 @@ import pandas as pd
 import pytest
 import torch
 
+from dermlens.data.config import SplitConfig
+from dermlens.data.crops import read_square
+from dermlens.data.split import make_split
+from dermlens.data.synthetic import write_synthetic
+from dermlens.data.table import read_table
 from dermlens.data.views import ViewsConfig
-from dermlens.deploy.export import export_onnx
+from dermlens.deploy.export import REAL_IMAGES, export_folder, export_onnx
 from dermlens.deploy.network import OnnxNetwork
 from dermlens.deploy.predictor import Predictor
 from dermlens.errors import UserError
 from dermlens.models.document import read_document
 from dermlens.models.saved import load_model
+from dermlens.recipe import parse_recipe
+from dermlens.runs import Run
 from dermlens.training.predict import logits_table
 
 from .conftest import SIZE, draw, save_tiny, sha256
@@ -97,6 +104,31 @@ def test_views_are_averaged_alike_with_torch_and_with_onnx(exported, tmp_path):
 def test_other_members_of_the_family(tmp_path, settings, sizes):
     saved = save_tiny(tmp_path, decided=False, views=ViewsConfig(sizes=sizes), **settings)
     assert export_onnx(saved, tmp_path / "model.onnx") < 1e-4
+
+
+@pytest.mark.usefixtures("no_export")
+def test_training_images_are_compared_where_they_are_at_hand(tmp_path, monkeypatch):
+    data = write_synthetic(tmp_path / "data", lesions=80, seed=0, size=(48, 64))
+    run = Run.create(tmp_path / "run", parse_recipe("name: a", "here"))
+    save_tiny(run.path, views=ViewsConfig(symmetries=4, sizes=(32, 64)), decided=False)
+    split = make_split(read_table(data), SplitConfig())
+    split.save(run.split_file)
+    run.end("completed", data=str(data))
+    seen = []
+
+    def watched(path, *settings):
+        seen.append(path.stem)
+        return read_square(path, *settings)
+
+    monkeypatch.setattr("dermlens.deploy.export.read_square", watched)
+    export_folder(run.path, tmp_path / "out")
+    assert len(set(seen)) == REAL_IMAGES
+    assert set(seen) <= set(split.ids("train"))
+    assert len(seen) == 2 * REAL_IMAGES  # at both sizes
+    seen.clear()
+    data.rename(tmp_path / "elsewhere")
+    export_folder(run.path, tmp_path / "out")
+    assert not seen
 
 
 @pytest.mark.usefixtures("no_export")

@@ -12,6 +12,8 @@ from cards import sections, tables
 
 from dermlens.data.views import ViewsConfig
 from dermlens.deploy.papers import write_papers
+from dermlens.recipe import parse_recipe
+from dermlens.runs import Run
 
 from .conftest import save_tiny
 
@@ -74,8 +76,35 @@ def test_without_scores_there_is_no_card_and_no_older_one_stays(folder, tmp_path
 def test_the_terms_of_other_data_are_not_ours_to_state(run, folder):
     table = (run / "predictions.csv").read_text(encoding="utf-8")
     (run / "predictions.csv").write_text(table.replace("HAM_", "CLINIC_"), encoding="utf-8")
+    (folder / "LICENSE").write_text("of the model that was here before")
     assert [path.name for path in write_papers(run, folder)] == ["MODEL_CARD.md"]
     assert not (folder / "LICENSE").exists()
+
+
+@pytest.mark.parametrize(
+    ("lesion", "also", "written"),
+    [("HAM_0000001", "[]", True), ("CLINIC_1", "[]", False), ("CLINIC_1", "[/data/ham10000]", True)],
+    ids=["ham10000", "other", "further"],
+)
+def test_terms_do_not_wait_for_scores(tmp_path, folder, lesion, also, written):
+    """A run without metrics and predictions, by its split and what else it was trained on."""
+    made = Run.create(tmp_path / "new", parse_recipe(f"name: a\ndata: {{also_train: {also}}}", "here"))
+    made.split_file.write_text(f"image_id,lesion_id,role\nISIC_1,{lesion},train\n")
+    (folder / "LICENSE").write_text("of the model that was here before")
+    assert [path.name for path in write_papers(made.path, folder)] == (["LICENSE"] if written else [])
+    if written:
+        assert "CC BY-NC 4.0" in (folder / "LICENSE").read_text(encoding="utf-8")
+    assert (folder / "LICENSE").exists() == written
+
+
+def test_terms_that_lie_in_the_source_go_along(folder, tmp_path):
+    """An exported folder may be exported again, and onto itself; it has no run's records."""
+    source = tmp_path / "exported"
+    save_tiny(source)
+    (source / "LICENSE").write_text("terms")
+    for target in (folder, source):
+        write_papers(source, target)
+        assert (target / "LICENSE").read_text() == "terms"
 
 
 @pytest.mark.usefixtures("no_export")

@@ -190,6 +190,15 @@ def test_priors(predict, lesions):
     assert natural["answers"][0]["diagnosis"] == own["answers"][0]["diagnosis"]
 
 
+def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
+    huge = ", ".join(f"{code}: 1e308" for code in CLASSES)
+    code, out, err = predict(lesions / "a.jpg", "--json", "--prior", f"{{{huge}}}")
+    assert (code, err) == (0, [])
+    said, equal = json.loads(out), json.loads(predict(lesions / "a.jpg", "--json", "--prior", "equal")[1])
+    assert said["prior"] == pytest.approx(equal["prior"])
+    assert said["answers"][0]["p"] == pytest.approx(equal["answers"][0]["p"])
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -207,11 +216,13 @@ def test_priors(predict, lesions):
         (("--prior", "{mel: -1}"), "the share of mel is -1"),
         (("--prior", "{mel: .nan}"), "the share of mel is nan"),
         (("--prior", "{mel: yes}"), "the share of mel is True"),
+        (("--prior", f"{{mel: {10**400}}}"), "the share of mel is too large"),
+        (("--prior", "{mel: 0x" + 5000 * "f" + "}"), "the share of mel is too large"),
         (("--output", "/proc/nowhere/x.csv"), "/proc/nowhere/x.csv cannot be written"),
         (("--output", "/proc"), "/proc is a folder: name a file"),
         (("--output", "/dev/null"), "/dev/null is no ordinary file"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )
 def test_rubbish_gets_one_sentence_and_code_2(predict, lesions, options, sentence):
     code, out, err = predict(lesions / "a.jpg", *options)

@@ -16,6 +16,7 @@ from dermlens.evaluation.calibrate import calibrate_run, run_outputs
 from dermlens.evaluation.evaluate import evaluate_run
 from dermlens.evaluation.far_ood import far_ood
 from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.evaluation.publish import publish_run
 from dermlens.evaluation.report.card import write_card
 from dermlens.evaluation.strangers import write_photographs
 from dermlens.models.saved import load_model
@@ -81,6 +82,25 @@ def test_a_run_gets_a_decision(run: Run, cache: Path, pictures: Path, ood: Kind)
     assert any(said.startswith("calibration: probabilities, sets") for said in metrics["warnings"])
     write_card(run)
     assert "of the diagnosis" in (run.path / "model_card.md").read_text(encoding="utf-8")
+
+
+def test_what_told_of_the_decision_before_is_taken_away(run: Run, cache: Path, tmp_path: Path):
+    """All that a card or `publish` would show; what no decision changes stays."""
+    of_decision = (
+        "metrics.json", "model_card.md", "report.html", "told.csv", "decision/test/sets.csv",
+        "decision/test/sets.png", "evaluations/clinic-12345678/metrics.json",
+        "evaluations/clinic-12345678/report.html",
+    )  # fmt: skip
+    others = ("far_ood.csv", "near_ood.csv", "evaluations/clinic-12345678/predictions.csv", "notes.md")
+    for name in (*of_decision, *others):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_text("of before")
+    calibrate_run(run, device="cpu", cache=cache)
+    assert not [name for name in of_decision if (run.path / name).exists()]
+    assert not [name for name in others if not (run.path / name).exists()]
+    assert not (run.path / "decision" / "test").exists()  # which alone would get a command in the card
+    with pytest.raises(UserError, match=r"has no metrics\.json: evaluate and report it first"):
+        publish_run(run, tmp_path / "published")
 
 
 def test_the_test_role_is_predicted_anew_and_answered(run: Run, cache: Path, tmp_path: Path):

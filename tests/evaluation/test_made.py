@@ -53,6 +53,18 @@ def test_a_training_is_one_command(tmp_path):
     assert plain[1:] == ["dermlens evaluate RUN", "dermlens report RUN", "dermlens export RUN FOLDER"]
 
 
+def test_strangers_that_were_told_nothing_have_a_command_of_their_own(tmp_path):
+    run = Run.create(tmp_path / "run", parse_recipe("name: a", "here"))
+    for name in ("far_ood.csv", "far_ood_untold.csv", "my_ood.csv"):
+        (run.path / name).write_text("set\n")
+    said = commands(run, {}, [], ood=None, decided=False, int8=False)
+    far = "dermlens far-ood RUN --photographs FOLDER --set NAME=FOLDER"
+    assert [line for line in said if "ood" in line] == [
+        f"{far} --output RUN/far_ood.csv",
+        f"{far} --no-metadata --output RUN/far_ood_untold.csv",
+    ]
+
+
 def test_an_average_names_its_members_by_what_sets_them_apart(tmp_path):
     recipes = [parse_recipe("name: a", "here"), parse_recipe("name: b", "here", SETTINGS[2])]
     run = Run.create(tmp_path / "run", recipes[0])

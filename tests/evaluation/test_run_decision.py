@@ -93,6 +93,9 @@ def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, t
     pd.testing.assert_frame_equal(written, found, check_dtype=False, rtol=1e-5)
     with pytest.raises(UserError, match="no predictions of role test"):
         told_less(trained, "test", tmp_path / "test.csv", device="cpu", cache=cache)
+    elsewhere = write_synthetic(tmp_path / "elsewhere", lesions=12, seed=5, size=(48, 64))
+    with pytest.raises(UserError, match="name the run's own data by --data"):
+        told_less(trained, "selection", tmp_path / "x.csv", data=elsewhere, device="cpu", cache=cache)
 
 
 def test_what_is_withheld_is_missing():

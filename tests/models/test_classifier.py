@@ -80,6 +80,21 @@ def test_every_head(kernel, branch, pool):
     assert same == (branch in ("none", "film"))  # FiLM starts as the identity
 
 
+@pytest.mark.parametrize("kernel", ["none", "corrected"])
+@pytest.mark.parametrize("branch", [name for name in METADATA_BRANCHES if name != "none"])
+def test_features_are_of_the_image_and_not_of_the_patient(kernel, branch):
+    model = build(96, **SMALL, attention=kernel, metadata=branch, pool="gap").eval()
+    x_BCHW, meta_BM = inputs(96)
+    with torch.inference_mode():
+        if branch == "film":  # which starts as the identity
+            model.head.branch.linear.weight.normal_()
+        logits_BC, found = model(x_BCHW, meta_BM)
+        other_BC, other = model(x_BCHW, meta_BM + 1)
+    assert not torch.equal(logits_BC, other_BC)
+    assert torch.equal(found["features_BD"], other["features_BD"])
+    assert not torch.equal(found["features_BD"][0], found["features_BD"][1])
+
+
 def test_idle_weights_of_the_original_kernel_alone_get_no_gradient():
     model = build(64, **SMALL, attention="original")
     x_BCHW, meta_BM = inputs(64, batch=4)

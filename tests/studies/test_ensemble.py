@@ -12,7 +12,7 @@ from scipy.stats import gmean
 
 from dermlens.errors import UserError
 from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.evaluation.predictions import ANSWERED, read_predictions, write_predictions
 from dermlens.labels import CLASSES
 from dermlens.studies.ensemble import ensemble, mean_of, soft_labels
 from dermlens.studies.out_of_fold import read_out_of_fold, write_out_of_fold
@@ -101,14 +101,31 @@ def test_soft_labels_are_what_training_reads(crossfits, predictions, tmp_path):
     assert read[-1].sum() == 0
 
 
-def test_teachers_under_different_losses_have_no_mean(crossfits, recipe, tmp_path):
-    for folder, loss in zip(crossfits, ("cross_entropy", "balanced_softmax"), strict=True):
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (("imbalance.loss={kind: cross_entropy}", "imbalance.loss={kind: balanced_softmax}"), "loss"),
+        (("imbalance.sampler={kind: images}", "imbalance.sampler={kind: power, exponent: 0.0}"), "sampler"),
+        (("imbalance.weights=none", "imbalance.weights=new"), "weights"),
+    ],
+)
+def test_teachers_for_different_priors_have_no_mean(settings, key, crossfits, recipe, tmp_path):
+    for folder, setting in zip(crossfits, settings, strict=True):
         (folder / "fold-0").mkdir()
-        recipe(f"imbalance.loss={{kind: {loss}}}", "imbalance.weights=none").save(
-            folder / "fold-0" / "recipe.yaml"
-        )
-    with pytest.raises(UserError, match=r"under balanced_softmax, .* under cross_entropy"):
+        recipe("imbalance.weights=none", setting).save(folder / "fold-0" / "recipe.yaml")
+    with pytest.raises(UserError, match=rf"has another imbalance\.{key} than"):
         soft_labels(crossfits, tmp_path / "soft.csv")
+
+
+def test_calibrated_and_uncalibrated_probabilities_have_no_mean(predictions, tmp_path):
+    table = predictions()
+    answers = {name: "mel" if name in ("diagnosis", "set") else "0.5" for name in ANSWERED}
+    runs = [
+        as_run(table, tmp_path / "plain", role="selection"),
+        as_run(table, tmp_path / "calibrated", role="selection", **answers | {"abstain": "no", "reason": ""}),
+    ]
+    with pytest.raises(UserError, match="one alone is calibrated"):
+        ensemble(runs, tmp_path / "out")
 
 
 def test_refusals(crossfits, predictions, tmp_path):

@@ -52,8 +52,16 @@ def test_another_class_joins_the_table_and_what_is_there_is_not_trained_again(
     pd.testing.assert_frame_equal(pd.read_csv(without_mel / "near_ood.csv"), found, rtol=1e-5)
     assert record.stat().st_mtime_ns == written
     other = recipe(*ROLES, "train.optimizer.lr=0.01")
-    with pytest.raises(UserError, match="without-mel is of another recipe"):
-        near_ood(other, data, without_mel, classes=["mel"], device="cpu", cache=cache)
+    manifests = {path: path.stat().st_mtime_ns for path in without_mel.glob("*.csv")}
+    for code in ("mel", "bcc"):  # bcc is new, and would stand beside rows of another recipe
+        with pytest.raises(UserError, match="without-mel is of another recipe"):
+            near_ood(other, data, without_mel, classes=[code], device="cpu", cache=cache)
+    assert {path: path.stat().st_mtime_ns for path in without_mel.glob("*.csv")} == manifests
+    moved = without_mel / "data-without-mel" / "images"
+    moved.unlink()
+    moved.symlink_to(without_mel)
+    near_ood(small, data, without_mel, classes=["mel"], device="cpu", cache=cache)
+    assert moved.resolve() == data.resolve()
 
 
 def test_a_recipe_that_names_the_class_loses_its_numbers(recipe, data, cache, tmp_path):
@@ -93,3 +101,13 @@ def test_no_image_of_the_test_role_is_looked_at(small, data, cache, tmp_path, mo
     split = resolve_split(read_table(data), small.split)
     assert seen
     assert not seen & set(split.ids("test"))
+
+
+def test_the_sealed_test_role_is_looked_at_by_nothing(recipe, data, tmp_path, monkeypatch):
+    def sealed(table, split):
+        raise UserError("sealed")
+
+    monkeypatch.setattr(module, "check_sealed", sealed)
+    with pytest.raises(UserError, match="sealed"):
+        near_ood(recipe(*ROLES), data, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -102,6 +102,13 @@ def test_members_that_do_not_fit_are_refused(members, train, recipe, data, cache
     assert not (tmp_path / "soup").exists()
 
 
+def test_a_soup_is_no_member(members, cache, tmp_path):
+    made = soup(members[:2], tmp_path / "soup", device="cpu", cache=cache).path
+    with pytest.raises(UserError, match="is a soup itself: name its members"):
+        soup([members[0], made], tmp_path / "another", device="cpu", cache=cache)
+    assert not (tmp_path / "another").exists()
+
+
 def test_cross_fits_are_averaged_fold_by_fold(recipe, start, data, cache, tmp_path):
     for name, rate in (("a", 0.002), ("b", 0.001)):
         settings = (start, "train.epochs=1", f"train.optimizer.lr={rate}")
@@ -124,5 +131,14 @@ def test_cross_fits_are_averaged_fold_by_fold(recipe, start, data, cache, tmp_pa
     written = (tmp_path / "soup" / "fold-0" / "run.json").stat().st_mtime_ns
     soup_crossfits([tmp_path / "a", tmp_path / "b"], tmp_path / "soup", device="cpu", cache=cache)
     assert (tmp_path / "soup" / "fold-0" / "run.json").stat().st_mtime_ns == written
+    before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*.*") if path.is_file()}
+    others = {
+        tmp_path / "soup": [tmp_path / "b", tmp_path / "a"],
+        tmp_path / "a": [tmp_path / "a", tmp_path / "b"],
+    }
+    for out, members in others.items():
+        with pytest.raises(UserError, match="is not empty and no soup of these members"):
+            soup_crossfits(members, out, device="cpu", cache=cache)
+    assert all(path.read_bytes() == content for path, content in before.items())
     with pytest.raises(UserError, match="is no cross-fit"):
         soup_crossfits([tmp_path / "a", tmp_path / "a" / "fold-0"], tmp_path / "c", device="cpu", cache=cache)

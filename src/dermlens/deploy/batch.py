@@ -81,7 +81,7 @@ def parse_prior(text: str, classes: Sequence[str]) -> tuple[float, ...] | None:
         if code not in classes:
             raise UserError(f"--prior {text}: {code} is not a class{nearest(str(code), classes)}")
         if isinstance(share, int) and abs(share) > sys.float_info.max:
-            raise UserError(f"--prior {text}: the share of {code} is too large; counts or shares of 1 will do")
+            raise UserError(f"--prior {text}: the share of {code} is too large; only their ratios count")
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < float("inf"):
             raise UserError(f"--prior {text}: the share of {code} is {share}; shares are positive numbers")
     if lacking := [code for code in classes if code not in shares]:

@@ -59,7 +59,7 @@ def export_folder(source: Path, folder: Path, *, limits: Sequence[str] = ()) -> 
             `export_onnx` says.
     """
     saved = load_model(source)
-    difference = export_onnx(saved, folder / ONNX_FILE, images=training_images(source))
+    difference = export_onnx(saved, folder / ONNX_FILE, images=_training_images(source))
     onnx = OnnxFile(
         sha256=hashlib.sha256((folder / ONNX_FILE).read_bytes()).hexdigest(),
         precision="fp32",
@@ -77,16 +77,16 @@ def export_folder(source: Path, folder: Path, *, limits: Sequence[str] = ()) -> 
     return document
 
 
-def training_images(source: Path) -> list[Path]:
-    """`REAL_IMAGES` of a run's training role; none where it is no run, or its data are not where they were."""
+def _training_images(source: Path) -> list[Path]:
+    """Some images of a run's training role; none where it is no run, or its data are not where they were."""
     run = Run(source)
     if not (run.record_file.is_file() and run.split_file.is_file()):
         return []
     try:
-        table = own_table(run)
+        table, split = own_table(run), load_manifest(str(run.split_file))
     except UserError:
         return []
-    trained = table[table["image_id"].isin(load_manifest(str(run.split_file)).ids("train"))]
+    trained = table[table["image_id"].isin(split.ids("train"))]
     return [Path(path) for path in trained["path"].iloc[:: max(1, len(trained) // REAL_IMAGES)]][:REAL_IMAGES]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dermlens.data.split import load_manifest
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.calibrate import own_table
 from dermlens.evaluation.decision_report import write_table
@@ -91,7 +92,8 @@ def told_less(
         raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, scored)}")
     own = predictions[predictions["role"] == role]
     table = own_table(run, data)
-    of_role = table[table["image_id"].isin(own["image_id"])].reset_index(drop=True)
+    split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
+    of_role = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
     rows = []
     for name, told in TOLD.items():
         if told(of_role).equals(of_role):

@@ -90,10 +90,10 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
         What was written.
 
     Raises:
-        UserError: a member is not out of fold, cross-fits were trained under different losses, or as for
+        UserError: a member is not out of fold, cross-fits differ in what they do about imbalance, or as for
             `ensemble`.
     """
-    _check_losses(members)
+    _check_priors(members)
     table = average([predictions_file(member) for member in members], mean)
     if FOLD not in table:
         raise UserError(
@@ -105,18 +105,18 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
     return labels
 
 
-def _check_losses(members: Sequence[Path]) -> None:
-    """Cross-fits whose recipes are at hand were trained under one loss."""
+def _check_priors(members: Sequence[Path]) -> None:
+    """Cross-fits whose recipes are at hand were trained for one class prior."""
     recipes = {member: member / "fold-0" / "recipe.yaml" for member in members}
-    losses = {
-        member: load_recipe(str(path)).imbalance.loss for member, path in recipes.items() if path.is_file()
-    }
-    for member, loss in losses.items():
-        first = next(iter(losses))
-        if loss != losses[first]:
+    ways = {member: load_recipe(str(path)).imbalance for member, path in recipes.items() if path.is_file()}
+    for member, way in ways.items():
+        first = next(iter(ways))
+        if way != ways[first]:
+            names = type(way).model_fields
+            key = next(name for name in names if getattr(way, name) != getattr(ways[first], name))
             raise UserError(
-                f"{member} was trained under {loss.kind}, {first} under {losses[first].kind}: their"
-                " probabilities hold for different class shares and have no mean"
+                f"{member} has another imbalance.{key} than {first}: their probabilities may hold for"
+                " different class shares, and have no mean then"
             )
 
 
@@ -130,6 +130,13 @@ def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:
     Raises:
         UserError: as for `ensemble`.
     """
+    answered = {path: set(ANSWERED) <= set(pd.read_csv(path, nrows=0).columns) for path in files}
+    for path in files:
+        if answered[path] != answered[files[0]]:
+            raise UserError(
+                f"of {path} and {files[0]} one alone is calibrated: their probabilities hold for different"
+                " class shares and have no mean"
+            )
     tables = [_read(path) for path in files]
     first = tables[0]
     for path, table in zip(files, tables, strict=True):

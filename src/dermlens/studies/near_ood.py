@@ -25,7 +25,7 @@ from dermlens.evaluation.strangers import stranger_table
 from dermlens.models.saved import load_model
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
-from dermlens.studies.folds import check_fold, train_fold
+from dermlens.studies.folds import check_fold, check_sealed, train_fold
 
 TABLE = "near_ood.csv"
 COLUMNS = {"site": "localization"}
@@ -33,21 +33,26 @@ COLUMNS = {"site": "localization"}
 
 @dataclass(frozen=True, slots=True)
 class _Without:
-    """A training without a class: all that it needs, on disk.
+    """A training without a class.
 
     Attributes:
         code: the class.
         recipe: of the training.
-        folder: with the table of the others, and the images by a link.
+        folder: for the table of the others, and the images by a link.
+        table: of the others.
         run: where it is trained.
-        table_hash: SHA-256 of the table of the others.
     """
 
     code: str
     recipe: Recipe
     folder: Path
+    table: pd.DataFrame
     run: Run
-    table_hash: str
+
+    @property
+    def table_hash(self) -> str:
+        """SHA-256 of the table of the others."""
+        return table_sha256(self.table)
 
 
 def near_ood(
@@ -89,11 +94,14 @@ def near_ood(
         )
     table = read_configured(data, recipe.data)
     split = resolve_split(table, recipe.split)
-    trainings = [_prepare(code, recipe, data, table, split, out) for code in wanted]
-    for one in trainings:
+    check_sealed(table, split)
+    trainings = {code: _without(code, recipe, table, out) for code in recipe.data.classes}
+    for one in trainings.values():  # the others too, whose rows stand in the table already
         check_fold(one.run, one.recipe, one.table_hash)
     rows = _known(out, set(recipe.data.classes) - set(wanted))
-    for one in trainings:
+    for code in wanted:
+        one = trainings[code]
+        _write(one, data, split, out)
         run = train_fold(one.recipe, one.folder, one.run.path, device=device, cache=cache)
         saved = load_model(run.path)
         found = run_outputs(run, saved, FITTED, device=device, cache=cache)
@@ -114,22 +122,27 @@ def _known(out: Path, others: set[str]) -> list[pd.DataFrame]:
     return [known[known["set"].isin(others)]]
 
 
-def _prepare(code: str, recipe: Recipe, data: Path, table: pd.DataFrame, split: Split, out: Path) -> _Without:
-    """Write table and split without a class, and make the recipe that goes with them."""
-    folder, manifest = out / f"data-without-{code}", out / f"split-without-{code}.csv"
+def _without(code: str, recipe: Recipe, table: pd.DataFrame, out: Path) -> _Without:
+    """The training without a class; nothing is written."""
     kept = table[table["dx"] != code].reset_index(drop=True)
-    # The images stay where they are; the nearest table is the one that a folder is read by.
-    folder.mkdir(parents=True, exist_ok=True)
-    link = folder / "images"
-    if not link.is_symlink():
-        link.symlink_to((data if data.is_dir() else data.parent).resolve(), target_is_directory=True)
+    where = f"recipe {recipe.name} without {code}"
+    own = parse_recipe(_recipe_text(code, recipe, out / f"split-without-{code}.csv"), where)
+    return _Without(code, own, out / f"data-without-{code}", kept, Run(out / f"without-{code}"))
+
+
+def _write(one: _Without, data: Path, split: Split, out: Path) -> None:
+    """Table and split without the class, and a link to the images, which stay where they are."""
+    one.folder.mkdir(parents=True, exist_ok=True)
+    link = one.folder / "images"
+    # The nearest table is the one that a folder is read by.
+    link.unlink(missing_ok=True)
+    link.symlink_to((data if data.is_dir() else data.parent).resolve(), target_is_directory=True)
     columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site", "dataset"]
-    write_text(folder / "HAM10000_metadata.csv", kept[columns].rename(columns=COLUMNS).to_csv(index=False))
-    own = parse_recipe(_recipe_text(code, recipe, manifest), f"recipe {recipe.name} without {code}")
-    roles = split.roles[split.roles["image_id"].isin(kept["image_id"])].reset_index(drop=True)
-    table_hash = table_sha256(read_configured(folder, own.data))
-    Split(roles, split.header | {"table-sha256": table_hash}).save(manifest)
-    return _Without(code, own, folder, Run(out / f"without-{code}"), table_hash)
+    text = one.table[columns].rename(columns=COLUMNS).to_csv(index=False)
+    write_text(one.folder / "HAM10000_metadata.csv", text)
+    roles = split.roles[split.roles["image_id"].isin(one.table["image_id"])].reset_index(drop=True)
+    manifest = out / f"split-without-{one.code}.csv"
+    Split(roles, split.header | {"table-sha256": one.table_hash}).save(manifest)
 
 
 def _recipe_text(code: str, recipe: Recipe, manifest: Path) -> str:

@@ -15,12 +15,12 @@ all else          as in any run, the recipe being the first member's
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -31,14 +31,13 @@ from dermlens.errors import UserError
 from dermlens.evaluation.calibrate import own_table
 from dermlens.evaluation.predictions import write_predictions
 from dermlens.models.saved import SavedModel, load_model, save_model
-from dermlens.runs import Run
+from dermlens.runs import MEMBERS, Run
 from dermlens.studies.crossfit import PREDICTIONS, RECORD
 from dermlens.studies.folds import held_out
 from dermlens.studies.out_of_fold import merge, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
 from dermlens.training.predict import predict_table
 
-MEMBERS = "members"
 TOLD = ("run.json", "recipe.yaml", "history.csv")
 CARRIED = (
     "data",
@@ -47,7 +46,6 @@ CARRIED = (
     "split",
     "counts",
     "class_weights",
-    "warnings",
     "seeds",
     "trainable_parameters",
 )
@@ -79,6 +77,8 @@ def soup(
     if len(members) < 2:
         raise UserError("a soup needs two members: dermlens soup RUN RUN… --out DIR")
     runs = [Run.open(member) for member in members]
+    if nested := [run.path for run in runs if (run.path / MEMBERS).is_dir()]:
+        raise UserError(f"{nested[0]} is a soup itself: name its members beside the others")
     saved = [load_model(run.path) for run in runs]
     for run, other in zip(runs[1:], saved[1:], strict=True):
         _check_fits(runs[0], saved[0], run, other)
@@ -92,6 +92,9 @@ def soup(
     made.record(
         **{name: first[name] for name in CARRIED if name in first},
         soup=[_told(run) for run in runs],
+        warnings=list(
+            dict.fromkeys(said for run in runs for said in run.read_record().get("warnings") or ())
+        ),
     )
     split.save(made.split_file)
     for number, run in enumerate(runs, start=1):
@@ -144,27 +147,31 @@ def soup_crossfits(
         The content of crossfit.json.
 
     Raises:
-        UserError: as for `soup`; or a member is no cross-fit, has other folds, or lacks one.
+        UserError: as for `soup`; or a member is no cross-fit, has other folds, or lacks one; or the folder
+            holds anything but a soup of these members.
     """
     names = [_folds(member) for member in members]
     for member, found in zip(members, names, strict=True):
         if found != names[0]:
             raise UserError(f"{member} has {len(found)} folds, {members[0]} has {len(names[0])}")
+    folds = {name: [member / name for member in members] for name in names[0]}
     parts, recipe = {}, Run(members[0] / names[0][0]).recipe()
-    for fold, name in enumerate(names[0]):
+    facts: dict[str, Any] = {
+        "recipe": recipe.name,
+        "status": "partial",
+        "soup": [str(member) for member in members],
+        "sha256": {name: [_sha256(Run(path).model_file) for path in inner] for name, inner in folds.items()},
+        "warnings": [],
+        "missing": names[0],
+    }
+    _begin(out, facts)
+    for fold, (name, inner) in enumerate(folds.items()):
         if not _completed(Run(out / name)):
             shutil.rmtree(out / name, ignore_errors=True)
-            inner = [member / name for member in members]
             soup(inner, out / name, data=data, device=device, cache=cache)
         made = Run.open(out / name)
         parts[fold] = held_out(made, load_manifest(str(made.split_file)))
-    facts = {
-        "recipe": recipe.name,
-        "status": "completed",
-        "soup": [str(member) for member in members],
-        "warnings": [],
-        "missing": [],
-    }
+    facts |= {"status": "completed", "missing": []}
     write_out_of_fold(out / PREDICTIONS, merge(parts))
     facts |= score_study(read_out_of_fold(out / PREDICTIONS), recipe.evaluation)
     write_json(out / RECORD, facts)
@@ -186,6 +193,22 @@ def mean_of(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
+def _begin(out: Path, facts: dict[str, Any]) -> None:
+    """Make the folder, or find it to be of a soup of the same networks."""
+    if (out / RECORD).is_file():
+        begun = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        if begun.get("sha256") == facts["sha256"]:
+            return
+    elif not out.is_dir() or not any(not entry.name.startswith(".") for entry in out.iterdir()):
+        write_json(out / RECORD, facts)
+        return
+    raise UserError(f"{out} is not empty and no soup of these members: name a new folder with --out")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _completed(run: Run) -> bool:
     return run.record_file.is_file() and run.read_record().get("status") == "completed"
 
@@ -193,13 +216,13 @@ def _completed(run: Run) -> bool:
 def _told(run: Run) -> dict[str, Any]:
     """What run.json says of a member."""
     record, recipe = run.read_record(), run.recipe()
-    seconds = pd.read_csv(run.history_file)["seconds"].sum() if run.history_file.is_file() else np.nan
+    known = run.history_file.is_file()
     return {
         "run": run.path.name,
         "recipe": recipe.name,
-        "seconds": round(float(seconds), 1),
+        "seconds": round(float(pd.read_csv(run.history_file)["seconds"].sum()), 1) if known else None,
         "git_commit": record.get("git_commit"),
-        "sha256": hashlib.sha256(run.model_file.read_bytes()).hexdigest(),
+        "sha256": _sha256(run.model_file),
     }
 
 

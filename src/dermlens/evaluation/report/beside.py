@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dermlens.decision.document import DecisionDocument
@@ -45,7 +47,7 @@ def read_calibration(run: Run, role: str, scores: Mapping[str, Any]) -> pd.DataF
     path = run.path / DECISION_REPORTS / role / "calibration.csv"
     if not path.is_file():
         return None
-    table = _read(path, ("prior", "stage", "ece", "log_loss", "brier"))
+    table = _read(path, words=("prior", "stage"), numbers=("ece", "log_loss", "brier"))
     after = table[(table["prior"] == "natural") & (table["stage"] == "after")]
     for name in ("ece", "log_loss"):
         if len(after) != 1 or not abs(float(after[name].iloc[0]) - scores["overall"][name]["value"]) < SAME:
@@ -58,28 +60,82 @@ def read_calibration(run: Run, role: str, scores: Mapping[str, Any]) -> pd.DataF
 
 def read_strangers(run: Run) -> dict[str, pd.DataFrame]:
     """Tables of strangers by the name of their file. Raises: UserError where one is no such table."""
-    columns = ("set", "score", "images", "auroc", "low", "high", "flagged", "familiar_flagged")
-    return {path.name: _read(path, columns) for path in sorted(run.path.glob(STRANGERS))}
+    numbers = ("images", "auroc", "low", "high", "flagged", "familiar_flagged")
+    paths = sorted(run.path.glob(STRANGERS))
+    return {path.name: _read(path, words=("set", "score"), numbers=numbers) for path in paths}
 
 
 def read_told(run: Run) -> pd.DataFrame | None:
-    """What the model is worth told less of patients; none where it was not measured. Raises: UserError."""
+    """What the model is worth told less of patients; none where it was not measured.
+
+    Raises:
+        UserError: the file is no such table, or its first row, where nothing is withheld, is of other scores
+            than metrics.json.
+    """
     path = run.path / TOLD
-    columns = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
-    return _read(path, ("told", "role", "images", *columns)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    measures = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
+    table = _read(path, words=("told", "role"), numbers=("images", *measures))
+    first = table.iloc[0]
+    scores = run.read_metrics()["roles"].get(first["role"])
+    if scores is None:
+        raise UserError(f"{path} is of role {first['role']}, which metrics.json beside it has no scores of")
+    measured = {name: _value(scores, place) for name, place in MEASURES.items()} | {
+        "images": scores["images"]
+    }
+    if not all(
+        np.isclose(first[name], measured[name], rtol=0, atol=SAME, equal_nan=True) for name in measured
+    ):
+        raise UserError(
+            f"{path} is of other predictions than metrics.json: write it again with `dermlens told-less"
+            f" {run.path} --role {first['role']} --output {path}`"
+        )
+    return table
 
 
 def read_other_sets(run: Run) -> dict[str, dict[str, Any]]:
-    """What metrics.json says of the role `external`, by the name of the set that was scored."""
-    found = sorted((run.path / "evaluations").glob("*/metrics.json"))
-    return {path.parent.name: Run(path.parent).read_metrics()["roles"]["external"] for path in found}
+    """What metrics.json says of the role `external`, by the name of the set that was scored.
+
+    Raises:
+        UserError: one has no such role.
+    """
+    found = {}
+    for path in sorted((run.path / "evaluations").glob("*/metrics.json")):
+        roles = Run(path.parent).read_metrics().get("roles") or {}
+        if "external" not in roles:
+            raise UserError(
+                f"{path} has no scores of a role external, which `dermlens evaluate --data` writes"
+            )
+        found[path.parent.name] = roles["external"]
+    return found
 
 
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    table = pd.read_csv(path)
-    lacking = [name for name in columns if name not in table.columns]
-    if lacking:
-        raise UserError(
-            f"{path} lacks column {lacking[0]}; a file of this name is a table that dermlens wrote"
-        )
-    return table
+def _value(scores: Mapping[str, Any], place: Sequence[str]) -> float:
+    """One value of a role's scores; NaN where undefined."""
+    found: Any = scores
+    for key in (*place, "value"):
+        found = (found or {}).get(key)
+    return math.nan if found is None else float(found)
+
+
+def _read(path: Path, *, words: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
+    """A table with a row or more, its columns `words` text and `numbers` float, NaN where empty."""
+    said = "a file of this name is a table that dermlens wrote"
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a CSV table: {' '.join(str(error).split())}; {said}") from error
+    if lacking := [name for name in (*words, *numbers) if name not in table.columns]:
+        raise UserError(f"{path} lacks column {lacking[0]}; {said}")
+    if table.empty:
+        raise UserError(f"{path} has no row below its header; {said}")
+    for name in numbers:
+        column = pd.to_numeric(table[name], errors="coerce")
+        if (bad := column.isna() & table[name].notna()).any():
+            row = int(np.flatnonzero(bad)[0])
+            raise UserError(
+                f"{path}, row {row + 2}: {name} is {table[name].iloc[row]!r}; it must be a number"
+            )
+        table[name] = column
+    return table.astype(dict.fromkeys(words, str))

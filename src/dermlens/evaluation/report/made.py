@@ -20,7 +20,7 @@ STRANGERS = {
     "far_ood_untold.csv": f"{FAR} --no-metadata --output RUN/far_ood_untold.csv",
     "near_ood.csv": "dermlens near-ood QUICK.yaml --data DIR --out OUT && cp OUT/near_ood.csv RUN",
 }
-"""What makes the tables of strangers beside a run; a card shows others too, and cannot say how they were made."""
+"""What makes the tables of strangers beside a run; how others that a card shows were made, it cannot say."""
 
 last_parts = without_paths
 """As the card calls it."""

@@ -1,0 +1,1 @@
+"""The paper, run again: its matrix of systems, its tables and figures, and experiments on its claims."""
