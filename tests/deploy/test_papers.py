@@ -6,11 +6,13 @@ import hashlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 from calibrated import make_calibrated_run
 from cards import sections, tables
 
 from dermlens.data.views import ViewsConfig
+from dermlens.decision.sidecar import arrays_sha256, write_arrays
 from dermlens.deploy.papers import write_papers
 from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
@@ -112,11 +114,12 @@ def test_an_export_brings_them_along(run, tmp_path):
     from dermlens.deploy.export import export_folder
 
     decision = json.loads((run / "model.json").read_text())["decision"]
-    arrays = (run / "decision.npz").read_bytes()
+    arrays = {"center_D": np.zeros(3), "project_DK": np.eye(3), "points_MK": np.ones((2, 3))}
+    ood = {"kind": "mahalanobis", "threshold": 9.0, "kept": 0.95, "sha256": arrays_sha256(arrays)}
     save_tiny(run, views=ViewsConfig(symmetries=4, sizes=(32, 64)), decided=False)
     document = json.loads((run / "model.json").read_text())
-    (run / "model.json").write_text(json.dumps(document | {"decision": decision}))
-    (run / "decision.npz").write_bytes(arrays)
+    (run / "model.json").write_text(json.dumps(document | {"decision": decision | {"ood": ood}}))
+    write_arrays(run, arrays)
     export_folder(run, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "model.onnx", "model.safetensors", "model.json", "decision.npz", "MODEL_CARD.md", "LICENSE",

@@ -123,14 +123,18 @@ def test_calibrating_twice_changes_nothing(run: Run, cache: Path):
 def test_prediction_answers_as_calibration_did(run: Run, cache: Path, pictures: Path):
     from dermlens.data.table import read_table
 
-    calibrate_run(run, device="cpu", cache=cache)
+    document = calibrate_run(run, device="cpu", cache=cache)
     stored = read_predictions(run.predictions_file).set_index("image_id")
     table = read_table(pictures)
     table = table[table["image_id"].isin(stored.index)].reset_index(drop=True)
     frame = predict_table(load_model(run.path), table, cache_root=cache, device="cpu").set_index("image_id")
+    stored = stored.loc[frame.index]
+    np.testing.assert_allclose(frame["ood"], stored["ood"], rtol=1e-4)
+    # the threshold is the score of one of the images, which other batches may round to its other side
+    clear = ~np.isclose(stored["ood"], document.ood.threshold, rtol=1e-6)
+    assert clear.mean() > 0.9
     for name in ("diagnosis", "set", "abstain", "reason"):
-        assert frame[name].tolist() == stored.loc[frame.index, name].tolist()
-    np.testing.assert_allclose(frame["ood"], stored.loc[frame.index, "ood"], rtol=1e-4)
+        assert frame.loc[clear, name].tolist() == stored.loc[clear, name].tolist()
 
 
 def test_predictions_of_another_decision_are_refused(run: Run, cache: Path, tmp_path: Path):
@@ -159,11 +163,11 @@ def test_photographs_are_strangers(trained: Run, cache: Path, tmp_path: Path):
 
 
 def test_a_decision_that_is_damaged_can_be_fitted_anew(run: Run, cache: Path):
-    calibrate_run(run, device="cpu", cache=cache)
+    calibrate_run(run, ood="knn", device="cpu", cache=cache)
     (run.path / "decision.npz").write_bytes(b"cut short")
     with pytest.raises(UserError, match=r"is not the file that model\.json beside it was written for"):
         load_model(run.path)
-    document = calibrate_run(run, device="cpu", cache=cache)
+    document = calibrate_run(run, ood="knn", device="cpu", cache=cache)
     assert load_model(run.path).decision == document
 
 

@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from dermlens.evaluation.report.made import commands, differences, last_parts, recipe_text
+from dermlens.evaluation.publish import without_paths
+from dermlens.evaluation.report.made import commands, differences, recipe_text
 from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
 
@@ -34,7 +35,7 @@ def test_no_path_of_a_machine_is_left():
     assert "isic2017" in text
     assert "w.safetensors" in text
     assert "/" not in text
-    assert last_parts({"a": ["/x/y", 3, "x/y"]}) == {"a": ["y", 3, "x/y"]}
+    assert without_paths({"a": ["/x/y", 3, "x/y"]}) == {"a": ["y", 3, "x/y"]}
 
 
 def test_a_training_is_one_command(tmp_path):

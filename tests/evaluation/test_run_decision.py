@@ -93,9 +93,23 @@ def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, t
     pd.testing.assert_frame_equal(written, found, check_dtype=False, rtol=1e-5)
     with pytest.raises(UserError, match="no predictions of role test"):
         told_less(trained, "test", tmp_path / "test.csv", device="cpu", cache=cache)
+
+
+def test_told_less_is_of_the_runs_own_images_or_of_none(trained: Run, cache: Path, tmp_path: Path):
     elsewhere = write_synthetic(tmp_path / "elsewhere", lesions=12, seed=5, size=(48, 64))
-    with pytest.raises(UserError, match="name the run's own data by --data"):
-        told_less(trained, "selection", tmp_path / "x.csv", data=elsewhere, device="cpu", cache=cache)
+    part = shutil.copytree(trained.read_record()["data"], tmp_path / "part")
+    labels = next(part.rglob("HAM10000_metadata*"))
+    header, _, *others = labels.read_text().splitlines(keepends=True)
+    labels.write_text("".join([header, *others]))
+    whole = Run(shutil.copytree(trained.path, tmp_path / "run"))
+    unsigned = Run(shutil.copytree(trained.path, tmp_path / "unsigned"))
+    lines = unsigned.split_file.read_text().splitlines(keepends=True)
+    unsigned.split_file.write_text("".join(line for line in lines if "table-sha256" not in line))
+    for run in (whole, unsigned):
+        for data in (elsewhere, part):
+            with pytest.raises(UserError, match="name the run's own data by --data"):
+                told_less(run, "selection", tmp_path / "x.csv", data=data, device="cpu", cache=cache)
+    assert not (tmp_path / "x.csv").exists()
 
 
 def test_what_is_withheld_is_missing():

@@ -46,6 +46,11 @@ def as_run(table, folder, **columns):
     return folder
 
 
+def as_calibrated(table, folder):
+    answers = dict.fromkeys(ANSWERED, "0.5") | {"diagnosis": "mel", "set": "mel", "abstain": "no"}
+    return as_run(table, folder, role="selection", **answers)
+
+
 @pytest.mark.parametrize("mean", ["probabilities", "logs"])
 def test_the_mean_is_that_of_numpy_and_scipy(mean, crossfits, predictions, tmp_path):
     facts = ensemble(crossfits, tmp_path / "out", mean=mean, config=CONFIG)
@@ -115,17 +120,30 @@ def test_teachers_for_different_priors_have_no_mean(settings, key, crossfits, re
         recipe("imbalance.weights=none", setting).save(folder / "fold-0" / "recipe.yaml")
     with pytest.raises(UserError, match=rf"has another imbalance\.{key} than"):
         soft_labels(crossfits, tmp_path / "soft.csv")
+    ensemble(crossfits, tmp_path / "both", config=CONFIG)
+    with pytest.raises(UserError, match=rf"both is a mean of members that differ in imbalance\.{key}"):
+        soft_labels([tmp_path / "both"], tmp_path / "soft.csv")
+    ensemble(crossfits[:1] * 2, tmp_path / "first", config=CONFIG)
+    (crossfits[1] / "fold-0" / "recipe.yaml").rename(crossfits[1] / "recipe.yaml")  # where it is published
+    with pytest.raises(UserError, match=rf"crossfit-1 has another imbalance\.{key} than .*first"):
+        soft_labels([tmp_path / "first", crossfits[1]], tmp_path / "soft.csv")
+    assert not (tmp_path / "soft.csv").exists()
 
 
 def test_calibrated_and_uncalibrated_probabilities_have_no_mean(predictions, tmp_path):
     table = predictions()
-    answers = {name: "mel" if name in ("diagnosis", "set") else "0.5" for name in ANSWERED}
-    runs = [
-        as_run(table, tmp_path / "plain", role="selection"),
-        as_run(table, tmp_path / "calibrated", role="selection", **answers | {"abstain": "no", "reason": ""}),
-    ]
+    plain = as_run(table, tmp_path / "plain", role="selection")
+    calibrated = as_calibrated(table, tmp_path / "calibrated")
+    for members in ([plain, calibrated], [calibrated, plain]):
+        with pytest.raises(UserError, match="one alone is calibrated"):
+            ensemble(members, tmp_path / "out")
+    both = tmp_path / "both"
+    assert ensemble([calibrated, calibrated], both, config=CONFIG)["calibrated"]
     with pytest.raises(UserError, match="one alone is calibrated"):
-        ensemble(runs, tmp_path / "out")
+        ensemble([both, plain], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert ensemble([both, calibrated], tmp_path / "all", config=CONFIG)["calibrated"]
+    assert not ensemble([plain, plain], tmp_path / "none", config=CONFIG)["calibrated"]
 
 
 def test_refusals(crossfits, predictions, tmp_path):

@@ -12,6 +12,7 @@ from dermlens.evaluation import calibrate
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.models.saved import load_model
 from dermlens.runs import Run
+from dermlens.studies import folds
 from dermlens.studies import near_ood as module
 from dermlens.studies.near_ood import near_ood
 
@@ -103,11 +104,31 @@ def test_no_image_of_the_test_role_is_looked_at(small, data, cache, tmp_path, mo
     assert not seen & set(split.ids("test"))
 
 
-def test_the_sealed_test_role_is_looked_at_by_nothing(recipe, data, tmp_path, monkeypatch):
-    def sealed(table, split):
-        raise UserError("sealed")
+def test_the_sealed_test_role_is_looked_at_by_nothing(small, recipe, data, tmp_path, monkeypatch):
+    sealed = resolve_split(read_table(data), small.split)
+    monkeypatch.setattr(folds, "load_manifest", lambda name: sealed)
+    with pytest.raises(UserError, match=r"whose test images no study may look at"):
+        near_ood(recipe(*ROLES, "split.manifest=null", "split.seed=1"), data, tmp_path / "near")
+    assert not (tmp_path / "near").exists()
 
-    monkeypatch.setattr(module, "check_sealed", sealed)
-    with pytest.raises(UserError, match="sealed"):
-        near_ood(recipe(*ROLES), data, tmp_path)
-    assert not list(tmp_path.iterdir())
+
+def test_rows_of_another_split_do_not_mix(without_mel: Path, small, recipe, data, tmp_path):
+    """The recipes of two manifests are the same without a class, which has a manifest of its own."""
+    table = read_table(data)
+    resolve_split(table, recipe(*ROLES, "split.seed=1").split).save(tmp_path / "other.csv")
+    other = small.model_copy(
+        update={"split": small.split.model_copy(update={"manifest": str(tmp_path / "other.csv")})}
+    )
+    before = {path: path.read_bytes() for path in without_mel.glob("*.csv")}
+    for code in ("mel", "bcc"):
+        with pytest.raises(UserError, match="without-mel is of another split"):
+            near_ood(other, data, without_mel, classes=[code], device="cpu")
+    assert {path: path.read_bytes() for path in without_mel.glob("*.csv")} == before
+
+
+def test_rows_whose_run_is_gone_do_not_mix(without_mel: Path, small, data, tmp_path):
+    known = pd.read_csv(without_mel / "near_ood.csv")
+    known[known["set"] == "mel"].to_csv(tmp_path / "near_ood.csv", index=False)
+    with pytest.raises(UserError, match=r"has rows of mel, of which .*without-mel is no completed run"):
+        near_ood(small, data, tmp_path, classes=["bcc"], device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["near_ood.csv"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.publish import publish_run
 from dermlens.evaluation.report.card import write_card
 from dermlens.models.saved import load_model
+from dermlens.recipe import parse_recipe
+from dermlens.runs import Run
 from dermlens.studies.crossfit import crossfit
 from dermlens.studies.soup import soup, soup_crossfits
 from dermlens.training.fit import fit
@@ -44,6 +48,25 @@ def train(recipe, data, cache, start, tmp_path_factory):
 @pytest.fixture(scope="module")
 def members(train) -> list[Path]:
     return [train(), train("train.optimizer.lr=0.0005", "train.epochs=1"), train("model.dropout=0.2")]
+
+
+@pytest.fixture(scope="module")
+def crossfits(recipe, start, data, cache, tmp_path_factory) -> list[Path]:
+    """Two cross-fits of two folds, each with a warning of its own and one that both have; to read alone."""
+    folder, rates = tmp_path_factory.mktemp("crossfits"), {"a": 0.002, "b": 0.001}
+    for name, rate in rates.items():
+        settings = (start, "train.epochs=1", f"train.optimizer.lr={rate}")
+        crossfit(recipe(*settings), data, folder / name, folds=2, device="cpu", cache=cache)
+        warn(folder / name / "crossfit.json", f"of {name}", "of both")
+    return [folder / name for name in rates]
+
+
+def warn(record: Path, *warnings: str) -> None:
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"warnings": warnings}))
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_soup_is_the_mean_of_the_weights_and_a_run_like_any(members, data, cache, tmp_path):
@@ -109,36 +132,95 @@ def test_a_soup_is_no_member(members, cache, tmp_path):
     assert not (tmp_path / "another").exists()
 
 
-def test_cross_fits_are_averaged_fold_by_fold(recipe, start, data, cache, tmp_path):
-    for name, rate in (("a", 0.002), ("b", 0.001)):
-        settings = (start, "train.epochs=1", f"train.optimizer.lr={rate}")
-        crossfit(recipe(*settings), data, tmp_path / name, folds=2, device="cpu", cache=cache)
-    facts = soup_crossfits([tmp_path / "a", tmp_path / "b"], tmp_path / "soup", device="cpu", cache=cache)
+def test_a_soup_says_how_each_member_was_trained(members, cache, tmp_path):
+    said = {
+        "first": (["train.keep=val_accuracy"], ["a", "b"]),
+        "second": (["train.keep=last", "train.monitor_role=none"], ["b", "c"]),
+        "third": (["train.keep=last", "train.distillation={soft_labels: soft.csv}"], []),
+    }
+    for name, (settings, warnings) in said.items():
+        run = Run(shutil.copytree(members[0], tmp_path / name))
+        parse_recipe(run.recipe().dump(), name, settings).save(run.recipe_file)
+        run.record(warnings=warnings)
+    record = soup(
+        [tmp_path / name for name in said], tmp_path / "soup", device="cpu", cache=cache
+    ).read_record()
+    assert [(one["run"], one["keep"], one["monitor_role"], one["distilled"]) for one in record["soup"]] == [
+        ("first", "val_accuracy", "selection", False),
+        ("second", "last", "none", False),
+        ("third", "last", "selection", True),
+    ]
+    assert record["warnings"] == ["a", "b", "c"]
+
+
+def test_cross_fits_are_averaged_fold_by_fold(crossfits, cache, tmp_path):
+    facts = soup_crossfits(crossfits, tmp_path / "soup", device="cpu", cache=cache)
     merged = pd.read_csv(tmp_path / "soup" / "predictions.csv")
-    alone = pd.read_csv(tmp_path / "a" / "predictions.csv")
+    alone = pd.read_csv(crossfits[0] / "predictions.csv")
     assert merged[["image_id", "target", "fold"]].equals(alone[["image_id", "target", "fold"]])
     for fold in (0, 1):
-        direct = soup(
-            [tmp_path / name / f"fold-{fold}" for name in "ab"],
-            tmp_path / f"{fold}",
-            device="cpu",
-            cache=cache,
-        )
+        inner = [member / f"fold-{fold}" for member in crossfits]
+        direct = soup(inner, tmp_path / f"{fold}", device="cpu", cache=cache)
         expected = read_predictions(direct.predictions_file).set_index("image_id")["p_mel"]
         of_fold = merged[merged["fold"] == fold].set_index("image_id")["p_mel"]
         np.testing.assert_allclose(of_fold, expected.loc[of_fold.index], atol=1e-6)
     assert set(facts["roles"]["out_of_fold"]["decisions"]) == {"argmax", "rule"}
+    assert facts["warnings"] == ["of a", "of both", "of b"]
     written = (tmp_path / "soup" / "fold-0" / "run.json").stat().st_mtime_ns
-    soup_crossfits([tmp_path / "a", tmp_path / "b"], tmp_path / "soup", device="cpu", cache=cache)
+    soup_crossfits(crossfits, tmp_path / "soup", device="cpu", cache=cache)
     assert (tmp_path / "soup" / "fold-0" / "run.json").stat().st_mtime_ns == written
-    before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*.*") if path.is_file()}
+
+
+def test_a_soup_of_cross_fits_goes_on_with_its_own_folds_alone(crossfits, cache, tmp_path):
+    made = tmp_path / "soup"
+    soup_crossfits(crossfits, made, device="cpu", cache=cache)
+    expected = (made / "predictions.csv").read_bytes()
+    Run(made / "fold-1").record(status="running")
+    (made / "fold-0" / "run.json").unlink()
+    for path in [path for path in (made / "fold-0").iterdir() if path.name != "recipe.yaml"]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()  # killed before its record was written
+    soup_crossfits(crossfits, made, device="cpu", cache=cache)
+    assert (made / "predictions.csv").read_bytes() == expected
+    running = shutil.copytree(crossfits[0] / "fold-1", tmp_path / "running")
+    Run(running).record(status="running")
     others = {
-        tmp_path / "soup": [tmp_path / "b", tmp_path / "a"],
-        tmp_path / "a": [tmp_path / "a", tmp_path / "b"],
+        "a completed run": crossfits[0] / "fold-1",
+        "a running one": running,
+        "a soup of others": Run(made / "fold-0").path,
     }
+    for name, other in others.items():
+        out = shutil.copytree(made, tmp_path / name)
+        shutil.rmtree(out / "fold-1")
+        shutil.copytree(other, out / "fold-1")
+        before = content(out)
+        with pytest.raises(UserError, match=r"fold-1 is not empty and no soup of these members"):
+            soup_crossfits(crossfits, out, device="cpu", cache=cache)
+        assert content(out) == before
+
+
+def test_a_folder_of_anything_else_is_refused_and_left_as_it_is(crossfits, cache, tmp_path):
+    made = tmp_path / "soup"
+    soup_crossfits(crossfits, made, device="cpu", cache=cache)
+    own = [shutil.copytree(member, tmp_path / member.name) for member in crossfits]
+    partial = shutil.copytree(crossfits[0], tmp_path / "partial")
+    (partial / "predictions.csv").unlink()
+    Run(partial / "fold-1").record(status="running")
+    others = {made: [*crossfits, crossfits[0]], own[0]: own, partial: crossfits}
     for out, members in others.items():
+        before = content(out)
         with pytest.raises(UserError, match="is not empty and no soup of these members"):
             soup_crossfits(members, out, device="cpu", cache=cache)
-    assert all(path.read_bytes() == content for path, content in before.items())
-    with pytest.raises(UserError, match="is no cross-fit"):
-        soup_crossfits([tmp_path / "a", tmp_path / "a" / "fold-0"], tmp_path / "c", device="cpu", cache=cache)
+        assert content(out) == before
+
+
+def test_members_that_no_soup_is_made_of_leave_no_folder(crossfits, cache, tmp_path):
+    soup_crossfits(crossfits, tmp_path / "soup", device="cpu", cache=cache)
+    cases = {
+        "a soup needs two members": crossfits[:1],
+        "is a soup itself": [crossfits[0], tmp_path / "soup"],
+        "is no cross-fit": [crossfits[0], crossfits[0] / "fold-0"],
+    }
+    for sentence, members in cases.items():
+        with pytest.raises(UserError, match=sentence):
+            soup_crossfits(members, tmp_path / "out", device="cpu", cache=cache)
+    assert not (tmp_path / "out").exists()

@@ -90,6 +90,8 @@ def forked(work: Callable[[], None]) -> int:
     """Run in a child; what `waitpid` says of its end."""
     child = os.fork()
     if child == 0:
+        # A shell starts what it puts in the background deaf to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             work()
             code = 0

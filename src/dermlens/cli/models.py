@@ -57,7 +57,7 @@ def export(
     require("torch", "train,export")  # both at once: the exporter would ask for the second after the first
     from dermlens.deploy.export import export_folder
 
-    document = export_folder(run, folder, limits=limit or ())
+    document = export_folder(run, folder, data=data, limits=limit or ())
     assert document.onnx is not None
     console.print(f"written: {folder}; its logits differ by {document.onnx.largest_difference:.1e} at most")
     if int8:

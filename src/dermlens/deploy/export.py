@@ -40,7 +40,9 @@ TOLERANCE = 1e-4
 RANDOM_IMAGES, REAL_IMAGES = 3, 4
 
 
-def export_folder(source: Path, folder: Path, *, limits: Sequence[str] = ()) -> ModelDocument:
+def export_folder(
+    source: Path, folder: Path, *, data: Path | None = None, limits: Sequence[str] = ()
+) -> ModelDocument:
     """Make a folder that predicts with and without torch: weights, ONNX file, decision, and their document.
 
     The card and the licence of a run go with them, as `write_papers` says. The two networks are compared on
@@ -49,6 +51,7 @@ def export_folder(source: Path, folder: Path, *, limits: Sequence[str] = ()) -> 
     Args:
         source: a run directory, or any folder with a saved model.
         folder: to write to; what it holds of the same names is replaced.
+        data: where the run's images are now; none for where they were.
         limits: sentences to stand beside every answer.
 
     Returns:
@@ -59,7 +62,7 @@ def export_folder(source: Path, folder: Path, *, limits: Sequence[str] = ()) -> 
             `export_onnx` says.
     """
     saved = load_model(source)
-    difference = export_onnx(saved, folder / ONNX_FILE, images=_training_images(source))
+    difference = export_onnx(saved, folder / ONNX_FILE, images=_training_images(source, data))
     onnx = OnnxFile(
         sha256=hashlib.sha256((folder / ONNX_FILE).read_bytes()).hexdigest(),
         precision="fp32",
@@ -77,13 +80,13 @@ def export_folder(source: Path, folder: Path, *, limits: Sequence[str] = ()) -> 
     return document
 
 
-def _training_images(source: Path) -> list[Path]:
+def _training_images(source: Path, data: Path | None) -> list[Path]:
     """Some images of a run's training role; none where it is no run, or its data are not where they were."""
     run = Run(source)
     if not (run.record_file.is_file() and run.split_file.is_file()):
         return []
     try:
-        table, split = own_table(run), load_manifest(str(run.split_file))
+        table, split = own_table(run, data), load_manifest(str(run.split_file))
     except UserError:
         return []
     trained = table[table["image_id"].isin(split.ids("train"))]

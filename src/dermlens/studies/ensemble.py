@@ -6,6 +6,7 @@ Shapes: N images, C classes, M members.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from dermlens.decision.columns import ANSWERED
 from dermlens.errors import UserError
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import classes_of, read_predictions, write_predictions
+from dermlens.imbalance.config import ImbalanceConfig
 from dermlens.metrics import Floats
 from dermlens.recipe import load_recipe
 from dermlens.studies.out_of_fold import FOLD, read_out_of_fold, write_csv, write_out_of_fold
@@ -49,7 +51,7 @@ def ensemble(
 
     Raises:
         UserError: fewer than two members, members of other images, roles, diagnoses or classes, cross-fits
-            mixed with runs, or a folder that is not empty.
+            mixed with runs, calibrated runs with others, or a folder that is not empty.
     """
     if len(members) < 2:
         raise UserError("an ensemble needs two members: dermlens ensemble FOLDER FOLDER… --out DIR")
@@ -63,6 +65,8 @@ def ensemble(
         write_predictions(out / "predictions.csv", table)
     facts = {
         "mean": mean,
+        "calibrated": _is_calibrated(files[0]),
+        "imbalance": [way.model_dump(mode="json") for member in members for way in _ways(member)],
         "members": [
             {"folder": str(path.parent), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
             for path in files
@@ -107,17 +111,41 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
 
 def _check_priors(members: Sequence[Path]) -> None:
     """Cross-fits whose recipes are at hand were trained for one class prior."""
-    recipes = {member: member / "fold-0" / "recipe.yaml" for member in members}
-    ways = {member: load_recipe(str(path)).imbalance for member, path in recipes.items() if path.is_file()}
-    for member, way in ways.items():
-        first = next(iter(ways))
-        if way != ways[first]:
+    ways = [(member, way) for member in members for way in _ways(member)]
+    for member, way in ways:
+        first, expected = ways[0]
+        if way != expected:
             names = type(way).model_fields
-            key = next(name for name in names if getattr(way, name) != getattr(ways[first], name))
-            raise UserError(
-                f"{member} has another imbalance.{key} than {first}: their probabilities may hold for"
-                " different class shares, and have no mean then"
+            key = next(name for name in names if getattr(way, name) != getattr(expected, name))
+            differs = (
+                f"{member} is a mean of members that differ in imbalance.{key}"
+                if member == first
+                else f"{member} has another imbalance.{key} than {first}"
             )
+            raise UserError(
+                f"{differs}: their probabilities may hold for different class shares, and have no mean then"
+            )
+
+
+def _ways(member: Path) -> list[ImbalanceConfig]:
+    """What the trainings of a member did about imbalance, one each whose recipe is at hand."""
+    if record := _record(member):
+        return [ImbalanceConfig.model_validate(way) for way in record.get("imbalance", ())]
+    recipes = [folder / "recipe.yaml" for folder in (member / "fold-0", member)]
+    return [load_recipe(str(path)).imbalance for path in recipes if path.is_file()][:1]
+
+
+def _is_calibrated(path: Path) -> bool:
+    """Whether probabilities are those of decisions; the mean of such has no answers beside it."""
+    answered = set(ANSWERED) <= set(pd.read_csv(path, nrows=0).columns)
+    return answered or bool(_record(path.parent).get("calibrated"))
+
+
+def _record(member: Path) -> dict[str, Any]:
+    """The content of ensemble.json; empty where a member is none."""
+    path = member / RECORD
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
 
 
 def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:
@@ -130,9 +158,9 @@ def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:
     Raises:
         UserError: as for `ensemble`.
     """
-    answered = {path: set(ANSWERED) <= set(pd.read_csv(path, nrows=0).columns) for path in files}
+    calibrated = {path: _is_calibrated(path) for path in files}
     for path in files:
-        if answered[path] != answered[files[0]]:
+        if calibrated[path] != calibrated[files[0]]:
             raise UserError(
                 f"of {path} and {files[0]} one alone is calibrated: their probabilities hold for different"
                 " class shares and have no mean"

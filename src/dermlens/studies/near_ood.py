@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from dermlens.atomic import write_text
-from dermlens.data.split import Split, resolve_split
+from dermlens.data.split import Split, load_manifest, resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.calibrate import FITTED, label_outputs, run_outputs
@@ -40,6 +40,7 @@ class _Without:
         recipe: of the training.
         folder: for the table of the others, and the images by a link.
         table: of the others.
+        split: of the others.
         run: where it is trained.
     """
 
@@ -47,12 +48,8 @@ class _Without:
     recipe: Recipe
     folder: Path
     table: pd.DataFrame
+    split: Split
     run: Run
-
-    @property
-    def table_hash(self) -> str:
-        """SHA-256 of the table of the others."""
-        return table_sha256(self.table)
 
 
 def near_ood(
@@ -80,8 +77,9 @@ def near_ood(
         The rows of `stranger_table` for every class that has been left out so far.
 
     Raises:
-        UserError: a class is not of the recipe, the recipe learns from more than the table, `out` holds runs
-            of another recipe, or as for `fit`.
+        UserError: a class is not of the recipe, the recipe learns from more than the table, the split opens
+            sealed test images, `out` holds runs of another recipe or split or rows whose runs are gone, or as
+            for `fit`.
     """
     wanted = tuple(classes or recipe.data.classes)
     for code in wanted:
@@ -95,13 +93,13 @@ def near_ood(
     table = read_configured(data, recipe.data)
     split = resolve_split(table, recipe.split)
     check_sealed(table, split)
-    trainings = {code: _without(code, recipe, table, out) for code in recipe.data.classes}
+    trainings = {code: _without(code, recipe, table, split, out) for code in recipe.data.classes}
     for one in trainings.values():  # the others too, whose rows stand in the table already
-        check_fold(one.run, one.recipe, one.table_hash)
-    rows = _known(out, set(recipe.data.classes) - set(wanted))
+        _check(one)
+    rows = _known(out, wanted, recipe.data.classes)
     for code in wanted:
         one = trainings[code]
-        _write(one, data, split, out)
+        _write(one, data)
         run = train_fold(one.recipe, one.folder, one.run.path, device=device, cache=cache)
         saved = load_model(run.path)
         found = run_outputs(run, saved, FITTED, device=device, cache=cache)
@@ -114,23 +112,49 @@ def near_ood(
     return pd.concat(rows, ignore_index=True)
 
 
-def _known(out: Path, others: set[str]) -> list[pd.DataFrame]:
-    """The rows of classes that were left out before and are not asked for now."""
+def _known(out: Path, wanted: Sequence[str], classes: Sequence[str]) -> list[pd.DataFrame]:
+    """The rows of classes that were left out before and are not asked for now; of runs that were checked."""
     if not (out / TABLE).is_file():
         return []
     known = pd.read_csv(out / TABLE)
-    return [known[known["set"].isin(others)]]
+    known = known[~known["set"].isin(wanted)]
+    for code in known["set"].unique():
+        run = Run(out / f"without-{code}")
+        done = run.record_file.is_file() and run.read_record().get("status") == "completed"
+        if code not in classes or not done:
+            raise UserError(
+                f"{out / TABLE} has rows of {code}, of which {run.path} is no completed run of this recipe:"
+                " name a new folder with --out"
+            )
+    return [known]
 
 
-def _without(code: str, recipe: Recipe, table: pd.DataFrame, out: Path) -> _Without:
+def _without(code: str, recipe: Recipe, table: pd.DataFrame, split: Split, out: Path) -> _Without:
     """The training without a class; nothing is written."""
     kept = table[table["dx"] != code].reset_index(drop=True)
-    where = f"recipe {recipe.name} without {code}"
-    own = parse_recipe(_recipe_text(code, recipe, out / f"split-without-{code}.csv"), where)
-    return _Without(code, own, out / f"data-without-{code}", kept, Run(out / f"without-{code}"))
+    roles = split.roles[split.roles["image_id"].isin(kept["image_id"])].reset_index(drop=True)
+    manifest = out / f"split-without-{code}.csv"
+    own = parse_recipe(_recipe_text(code, recipe, manifest), f"recipe {recipe.name} without {code}")
+    return _Without(
+        code=code,
+        recipe=own,
+        folder=out / f"data-without-{code}",
+        table=kept,
+        split=Split(roles, split.header | {"table-sha256": table_sha256(kept)}),
+        run=Run(out / f"without-{code}"),
+    )
 
 
-def _write(one: _Without, data: Path, split: Split, out: Path) -> None:
+def _check(one: _Without) -> None:
+    """See that a run that is there is of this recipe, table and split, before anything is written."""
+    check_fold(one.run, one.recipe, one.split.header["table-sha256"])
+    # Recipes of two manifests are one, once each class has a manifest of its own.
+    own = one.run.split_file
+    if own.is_file() and load_manifest(str(own)).roles.to_csv() != one.split.roles.to_csv():
+        raise UserError(f"{one.run.path} is of another split: name a new folder with --out")
+
+
+def _write(one: _Without, data: Path) -> None:
     """Table and split without the class, and a link to the images, which stay where they are."""
     one.folder.mkdir(parents=True, exist_ok=True)
     link = one.folder / "images"
@@ -140,9 +164,7 @@ def _write(one: _Without, data: Path, split: Split, out: Path) -> None:
     columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site", "dataset"]
     text = one.table[columns].rename(columns=COLUMNS).to_csv(index=False)
     write_text(one.folder / "HAM10000_metadata.csv", text)
-    roles = split.roles[split.roles["image_id"].isin(one.table["image_id"])].reset_index(drop=True)
-    manifest = out / f"split-without-{one.code}.csv"
-    Split(roles, split.header | {"table-sha256": one.table_hash}).save(manifest)
+    one.split.save(Path(str(one.recipe.split.manifest)))
 
 
 def _recipe_text(code: str, recipe: Recipe, manifest: Path) -> str:

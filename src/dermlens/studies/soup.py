@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +72,13 @@ def soup(
         The completed run. It has no decision: `dermlens calibrate` gives it one.
 
     Raises:
-        UserError: fewer than two members, members that do not fit together, or images that are not there.
+        UserError: fewer than two members, a member that is a soup itself, members that do not fit together,
+            or images that are not there.
     """
-    if len(members) < 2:
-        raise UserError("a soup needs two members: dermlens soup RUN RUN… --out DIR")
-    runs = [Run.open(member) for member in members]
-    if nested := [run.path for run in runs if (run.path / MEMBERS).is_dir()]:
-        raise UserError(f"{nested[0]} is a soup itself: name its members beside the others")
-    saved = [load_model(run.path) for run in runs]
-    for run, other in zip(runs[1:], saved[1:], strict=True):
-        _check_fits(runs[0], saved[0], run, other)
+    runs, saved = _open(members)
     table = own_table(runs[0], data)
-    first = runs[0].read_record()
+    records = [run.read_record() for run in runs]
+    first, told = records[0], [_told(run) for run in runs]
     split = load_manifest(str(runs[0].split_file), table, remedy="name the runs' own data by --data")
     model = saved[0].model
     model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
@@ -91,10 +86,8 @@ def soup(
     made = Run.create(out, runs[0].recipe())
     made.record(
         **{name: first[name] for name in CARRIED if name in first},
-        soup=[_told(run) for run in runs],
-        warnings=list(
-            dict.fromkeys(said for run in runs for said in run.read_record().get("warnings") or ())
-        ),
+        soup=told,
+        warnings=_warnings(records),
     )
     split.save(made.split_file)
     for number, run in enumerate(runs, start=1):
@@ -155,13 +148,15 @@ def soup_crossfits(
         if found != names[0]:
             raise UserError(f"{member} has {len(found)} folds, {members[0]} has {len(names[0])}")
     folds = {name: [member / name for member in members] for name in names[0]}
+    for inner in folds.values():
+        _open(inner)
     parts, recipe = {}, Run(members[0] / names[0][0]).recipe()
     facts: dict[str, Any] = {
         "recipe": recipe.name,
         "status": "partial",
         "soup": [str(member) for member in members],
         "sha256": {name: [_sha256(Run(path).model_file) for path in inner] for name, inner in folds.items()},
-        "warnings": [],
+        "warnings": _warnings(_crossfit_record(member) for member in members),
         "missing": names[0],
     }
     _begin(out, facts)
@@ -193,16 +188,51 @@ def mean_of(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
+def _open(members: Sequence[Path]) -> tuple[list[Run], list[SavedModel]]:
+    """Members and their models, seen to be trainings that fit together."""
+    if len(members) < 2:
+        raise UserError("a soup needs two members: dermlens soup RUN RUN… --out DIR")
+    runs = [Run.open(member) for member in members]
+    if nested := [run.path for run in runs if (run.path / MEMBERS).is_dir()]:
+        raise UserError(f"{nested[0]} is a soup itself: name its members beside the others")
+    saved = [load_model(run.path) for run in runs]
+    for run, other in zip(runs[1:], saved[1:], strict=True):
+        _check_fits(runs[0], saved[0], run, other)
+    return runs, saved
+
+
 def _begin(out: Path, facts: dict[str, Any]) -> None:
-    """Make the folder, or find it to be of a soup of the same networks."""
-    if (out / RECORD).is_file():
-        begun = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        if begun.get("sha256") == facts["sha256"]:
-            return
-    elif not out.is_dir() or not any(not entry.name.startswith(".") for entry in out.iterdir()):
+    """Make the folder, or find it and its folds to be of a soup of the same networks."""
+    if not out.is_dir() or not any(not entry.name.startswith(".") for entry in out.iterdir()):
         write_json(out / RECORD, facts)
         return
-    raise UserError(f"{out} is not empty and no soup of these members: name a new folder with --out")
+    sums = facts["sha256"]
+    ours = {out: is_crossfit(out) and _crossfit_record(out).get("sha256") == sums}
+    ours |= {out / name: _is_soup_of(Run(out / name), sums[name]) for name in sums}
+    if others := [path for path, is_ours in ours.items() if not is_ours]:
+        raise UserError(
+            f"{others[0]} is not empty and no soup of these members: name a new folder with --out"
+        )
+
+
+def _is_soup_of(run: Run, sums: Sequence[str]) -> bool:
+    """Whether a folder is a soup of these weights, done or begun, or absent."""
+    if run.record_file.is_file():
+        return [one["sha256"] for one in run.read_record().get("soup") or ()] == list(sums)
+    # A kill before the record is written leaves the recipe alone.
+    left = list(run.path.iterdir()) if run.path.is_dir() else []
+    return all(path == run.recipe_file or path.name.startswith(".") for path in left)
+
+
+def _crossfit_record(folder: Path) -> dict[str, Any]:
+    """The content of crossfit.json."""
+    content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return content
+
+
+def _warnings(records: Iterable[dict[str, Any]]) -> list[str]:
+    """Those of all members, each once, in order."""
+    return list(dict.fromkeys(said for record in records for said in record.get("warnings") or ()))
 
 
 def _sha256(path: Path) -> str:
@@ -216,10 +246,14 @@ def _completed(run: Run) -> bool:
 def _told(run: Run) -> dict[str, Any]:
     """What run.json says of a member."""
     record, recipe = run.read_record(), run.recipe()
+    train = recipe.train
     known = run.history_file.is_file()
     return {
         "run": run.path.name,
         "recipe": recipe.name,
+        "keep": train.keep,
+        "monitor_role": train.monitor_role,
+        "distilled": train.distillation is not None,
         "seconds": round(float(pd.read_csv(run.history_file)["seconds"].sum()), 1) if known else None,
         "git_commit": record.get("git_commit"),
         "sha256": _sha256(run.model_file),

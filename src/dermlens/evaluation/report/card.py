@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dermlens.atomic import write_text
 from dermlens.decision.document import DecisionDocument
 from dermlens.evaluation.predictions import read_predictions
+from dermlens.evaluation.publish import without_paths
 from dermlens.evaluation.report import beside, decided, failures, made, outside, tables
 from dermlens.evaluation.report import words as words
 from dermlens.evaluation.report.checklists import checklist_section
@@ -82,7 +83,7 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         "name": recipe.name if recipe else run.path.resolve().name,
         "notice": words.NOTICE,
         "recipe": recipe,
-        "start": made.last_parts(recipe.model.weights) if recipe else None,
+        "start": without_paths(recipe.model.weights) if recipe else None,
         "source": source,
         "record": record,
         "members": len(record.get("soup") or ()),

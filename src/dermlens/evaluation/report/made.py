@@ -22,9 +22,6 @@ STRANGERS = {
 }
 """What makes the tables of strangers beside a run; how others that a card shows were made, it cannot say."""
 
-last_parts = without_paths
-"""As the card calls it."""
-
 
 def recipe_text(recipe: Recipe) -> str:
     """The whole recipe as YAML; of absolute paths the last part."""
