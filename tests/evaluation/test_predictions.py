@@ -88,3 +88,15 @@ def test_bad_files_are_named(tmp_path, written):
     written.write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="not a CSV table"):
         read_predictions(written)
+
+
+def test_the_same_table_gives_the_same_bytes_under_any_name(tmp_path, make_predictions):
+    table = make_predictions(20)
+    for path in (tmp_path / "a" / "predictions.csv.gz", tmp_path / "b" / "others.csv.gz"):
+        write_predictions(path, table)
+    first, second = (path.read_bytes() for path in sorted(tmp_path.rglob("*.gz")))
+    assert first == second
+    pd.testing.assert_frame_equal(
+        read_predictions(tmp_path / "a" / "predictions.csv.gz"),
+        read_predictions(tmp_path / "b" / "others.csv.gz"),
+    )

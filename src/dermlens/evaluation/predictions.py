@@ -98,11 +98,17 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
     """Write a predictions table, whole or not at all; compressed where its name ends in `.gz`."""
-    table = predictions[_columns(predictions)]
-    # Without the time of writing the same table gives the same bytes.
-    packing: Any = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
+    write_csv(path, predictions[_columns(predictions)], digits=9)
+
+
+def write_csv(path: Path, table: pd.DataFrame, *, digits: int) -> None:
+    """Write numbers to so many significant digits; compressed where the name ends in `.gz`.
+
+    The same table gives the same bytes: neither the time nor a file's name is in them.
+    """
+    content = table.to_csv(index=False, float_format=f"%.{digits}g", lineterminator="\n").encode()
     with atomic_path(path) as part:
-        table.to_csv(part, index=False, float_format="%.9g", lineterminator="\n", compression=packing)
+        part.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def _columns(table: pd.DataFrame) -> list[str]:

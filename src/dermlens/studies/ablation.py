@@ -25,6 +25,7 @@ import pandas as pd
 from dermlens.atomic import write_json, write_text
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.config import EvaluationConfig
+from dermlens.evaluation.predictions import write_csv
 from dermlens.evaluation.publish import without_paths
 from dermlens.recipe import Recipe
 from dermlens.runs import environment
@@ -35,7 +36,7 @@ from dermlens.studies.crossfit import PREDICTIONS, train_folds
 from dermlens.studies.figure import save_differences
 from dermlens.studies.folds import fold_recipes
 from dermlens.studies.matrix import Matrix, budgeted, epoch_size, parse_matrix
-from dermlens.studies.out_of_fold import FOLD, read_out_of_fold, write_csv
+from dermlens.studies.out_of_fold import FOLD, read_out_of_fold
 from dermlens.training.inputs import Sorted, read_sorted
 
 RECORD = "ablation.json"

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import SUM_TOLERANCE, classes_of
-from dermlens.studies.out_of_fold import FOLD, ROLE, write_csv
+from dermlens.evaluation.predictions import SUM_TOLERANCE, classes_of, write_csv
+from dermlens.studies.out_of_fold import FOLD, ROLE
 
 IMAGES = "images.csv.gz"
 TRUTH = ("image_id", "lesion_id", "target", FOLD)

@@ -18,11 +18,11 @@ from dermlens.atomic import write_json
 from dermlens.decision.columns import ANSWERED
 from dermlens.errors import UserError
 from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.predictions import classes_of, read_predictions, write_predictions
+from dermlens.evaluation.predictions import classes_of, read_predictions, write_csv, write_predictions
 from dermlens.imbalance.config import ImbalanceConfig
 from dermlens.metrics import Floats
 from dermlens.recipe import load_recipe
-from dermlens.studies.out_of_fold import FOLD, read_out_of_fold, write_csv, write_out_of_fold
+from dermlens.studies.out_of_fold import FOLD, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
 
 Mean = Literal["probabilities", "logs"]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from dermlens.atomic import atomic_path
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import AFTER, BEFORE, classes_of, read_predictions
+from dermlens.evaluation.predictions import AFTER, BEFORE, classes_of, read_predictions, write_csv
 
 ROLE = "out_of_fold"
 FOLD = "fold"
@@ -54,11 +52,3 @@ def read_out_of_fold(path: Path) -> pd.DataFrame:
         row = int(bad_N.argmax())
         raise UserError(f"{path}, row {row + 2}: fold is {fold[row]!r}; it must be a number from 0")
     return table.assign(fold=fold.astype(int))
-
-
-def write_csv(path: Path, table: pd.DataFrame, *, digits: int) -> None:
-    """Write numbers to so many significant digits; compressed where the name ends in `.gz`."""
-    # Without the time of writing the same table gives the same bytes.
-    packing: Any = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
-    with atomic_path(path) as part:
-        table.to_csv(part, index=False, float_format=f"%.{digits}g", lineterminator="\n", compression=packing)

@@ -68,7 +68,7 @@ def risk_coverage_curve(curve: pd.DataFrame, rule: Mapping[str, float] | pd.Seri
         label="the rule",
         gid="rule",
     )
-    wrong.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    wrong.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     wrong.set_ylabel("wrong diagnoses")
     wrong.legend(loc="upper left", fontsize=9)
     title(wrong, "Wrong among the answered")
@@ -78,7 +78,7 @@ def risk_coverage_curve(curve: pd.DataFrame, rule: Mapping[str, float] | pd.Seri
         below.plot([rule["answered"]], [rule["mel_missed"]], linestyle="", marker="D", color=BLACK)
         below.set_ylim(bottom=0)
         below.set_ylabel("images of melanoma")
-        title(below, "Melanomas neither named, nor in the set, nor abstained from")
+        title(below, "Melanomas missed: answered, and not in the set")
     axes[-1].set_xlabel("share of images answered")
     for axis in axes:
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
