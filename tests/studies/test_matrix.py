@@ -30,7 +30,10 @@ def test_every_arm_of_a_shipped_matrix_is_a_recipe_of_its_own(name):
     matrix = load_matrix(name)
     recipes = {arm: matrix.recipe_of(arm) for arm in matrix.arms}
     assert set(matrix.arms) == set(matrix.names)
-    alike = {recipe.model_copy(update={"name": "arm"}).dump() for recipe in recipes.values()}
+    alike = {
+        (matrix.arms[arm].peeks, recipe.model_copy(update={"name": "arm"}).dump())
+        for arm, recipe in recipes.items()
+    }
     assert len(alike) == len(recipes)
 
 
