@@ -100,7 +100,7 @@ def test_nothing_published_shows_a_patient_or_a_machine(copy):
     files = {path.name for path in copy.rglob("*") if path.is_file()}
     assert files == {
         "ablation.json", "images.csv.gz", "ablation.csv", "README.md", "differences.png",
-        "plain.csv.gz", "focal.csv.gz",
+        "histories.csv", "plain.csv.gz", "focal.csv.gz",
     }  # fmt: skip
     for name in ("ablation.json", "README.md"):
         assert str(copy.anchor + "tmp") not in (copy / name).read_text()
@@ -127,6 +127,31 @@ def test_by_arm_and_interrupted_it_ends_the_same(matrix, data, cache, done, tmp_
     table = ablate(matrix, data, out, **options)
     pd.testing.assert_frame_equal(table, score_folder(done), check_exact=True)
     assert (out / "ablation.csv").read_bytes() == (done / "ablation.csv").read_bytes()
+    untimed = [pd.read_csv(folder / "histories.csv").drop(columns="seconds") for folder in (out, done)]
+    pd.testing.assert_frame_equal(*untimed)
+
+
+def test_every_epoch_of_every_training_is_kept(matrix, done):
+    histories = pd.read_csv(done / "histories.csv")
+    assert set(histories["arm"]) == set(matrix.arms)
+    for (arm, fold), epochs in histories.groupby(["arm", "fold"]):
+        own = pd.read_csv(done / "arms" / arm / f"fold-{fold}" / "history.csv")
+        pd.testing.assert_frame_equal(
+            epochs[own.columns].reset_index(drop=True), own, rtol=1e-5, check_dtype=False
+        )
+
+
+def test_arms_may_come_later_and_none_may_change(matrix, data, done, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(done / "arms" / "plain", out / "arms" / "plain")
+    capped = matrix.arms["focal"].model_copy(update={"tests": "Another."})
+    begun = matrix.model_copy(update={"arms": {"plain": matrix.arms["plain"], "capped": capped}})
+    (out / "matrix.yaml").write_text(begun.dump(), encoding="utf-8")
+    assert set(ablate(matrix, data, out, only=["plain"], device="cpu")["arm"]) == {"plain"}
+    assert parse_matrix((out / "matrix.yaml").read_text(encoding="utf-8"), "out") == matrix
+    other = matrix.arms["plain"].model_copy(update={"tests": "Something else."})
+    with pytest.raises(UserError, match="arm plain was another: give it a new name"):
+        ablate(matrix.model_copy(update={"arms": matrix.arms | {"plain": other}}), data, out)
 
 
 def test_there_is_no_table_without_the_baseline(matrix, data, done, tmp_path):

@@ -6,6 +6,7 @@ What can be published, and from which all scores can be computed again:
 ablation.json      matrix, recipes, budget, seconds, machine, command, commits
 images.csv.gz      image_id, lesion_id, target, fold
 predictions/       <arm>.csv.gz: image_id, p_<class>… to five digits
+histories.csv      arm, fold, and what a run's history.csv says of each epoch
 ablation.csv       every number, with intervals and the paired difference to the baseline
 README.md          the table for a reader
 differences.png    the differences as a picture
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import write_csv
 from dermlens.evaluation.publish import without_paths
 from dermlens.recipe import Recipe
-from dermlens.runs import environment
+from dermlens.runs import Run, environment
 from dermlens.studies.ablation_page import render_page
 from dermlens.studies.arm_files import read_tables, write_arm, write_images
 from dermlens.studies.arms import compare_arms
@@ -41,7 +42,8 @@ from dermlens.training.inputs import Sorted, read_sorted
 
 RECORD = "ablation.json"
 TABLE = "ablation.csv"
-PUBLISHED = (RECORD, "images.csv.gz", TABLE, "README.md", "differences.png")
+HISTORIES = "histories.csv"
+PUBLISHED = (RECORD, "images.csv.gz", TABLE, HISTORIES, "README.md", "differences.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +188,17 @@ def _check_scored(arm: str, found: Sorted, baseline: str, first: Sorted) -> None
 
 
 def _begin(out: Path, matrix: Matrix) -> None:
-    """Make the folder, or find it to be of this ablation."""
+    """Make the folder, or find it to be of this ablation, which may have gained or lost arms."""
     path = out / "matrix.yaml"
     if path.is_file():
-        if parse_matrix(path.read_text(encoding="utf-8"), str(path)) != matrix:
+        begun = parse_matrix(path.read_text(encoding="utf-8"), str(path))
+        if begun == matrix:
+            return
+        if changed := [name for name, arm in matrix.arms.items() if begun.arms.get(name, arm) != arm]:
+            raise UserError(f"{out}: arm {changed[0]} was another: give it a new name, or name a new --out")
+        if begun.model_copy(update={"arms": matrix.arms}) != matrix:
             raise UserError(f"{out} is of another matrix: name a new folder with --out")
-        return
-    if out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+    elif out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise UserError(f"{out} is not empty and no ablation: name a new folder with --out")
     write_text(path, matrix.dump())
 
@@ -211,6 +217,7 @@ def _collect(out: Path, matrix: Matrix, plans: dict[str, Plan]) -> None:
             raise UserError(f"{out}: arm {name} has other images, diagnoses or folds than {done[0]}")
         write_arm(out, name, table)
     write_images(out, first)
+    write_csv(out / HISTORIES, _histories(out, done), digits=6)
     config = plans[matrix.baseline].recipe.evaluation
     write_json(
         out / RECORD,
@@ -224,6 +231,18 @@ def _collect(out: Path, matrix: Matrix, plans: dict[str, Plan]) -> None:
             "arms": {name: _arm_facts(out / "arms" / name, plans[name]) for name in done},
         },
     )
+
+
+def _histories(out: Path, arms: Sequence[str]) -> pd.DataFrame:
+    """Every epoch of every training."""
+    found = []
+    for arm in arms:
+        for folder in (out / "arms" / arm).glob("fold-*"):
+            history = pd.read_csv(Run(folder).history_file)
+            found.append(history.assign(arm=arm, fold=int(folder.name.removeprefix("fold-"))))
+    epochs = pd.concat(found, ignore_index=True)
+    first = ["arm", "fold", "epoch"]
+    return epochs[[*first, *epochs.columns.difference(first, sort=False)]].sort_values(first)
 
 
 def _arm_facts(folder: Path, plan: Plan) -> dict[str, Any]:
