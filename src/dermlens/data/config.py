@@ -23,6 +23,8 @@ class DataConfig(Section):
         colour_constancy: `shades_of_gray` takes the colour of the light out of every image, in training and
             in prediction.
         metadata: `paper` is the published 21-vector, `default` the encoder that drops no patient.
+        metadata_shuffled: a placebo: every lesion gets the age, sex and site of another, in training and
+            where the run's own images are predicted.
         classes: the labels, in the order of the logits.
         columns: for someone's own CSV: our column name → theirs, such as `image_id: img_id`.
         labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; it travels with the model.
@@ -34,6 +36,7 @@ class DataConfig(Section):
     crop: Literal["center", "squash"] = "center"
     colour_constancy: ColourConstancy = "none"
     metadata: Literal["none", "paper", "default"] = "default"
+    metadata_shuffled: bool = False
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = CLASSES
     columns: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
@@ -47,6 +50,12 @@ class DataConfig(Section):
         if twice := [code for code in classes if classes.count(code) > 1]:
             raise ValueError(f"class {twice[0]} is listed twice; each is one logit")
         return classes
+
+    @model_validator(mode="after")
+    def _there_is_something_to_shuffle(self) -> Self:
+        if self.metadata_shuffled and self.metadata == "none":
+            raise ValueError("metadata_shuffled needs metadata: paper or default, not none")
+        return self
 
 
 class SplitConfig(Section):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,16 +89,43 @@ def ablate(
         raise UserError(
             f"arm {strange[0]} is none of the matrix {matrix.name}{nearest(strange[0], matrix.arms)}"
         )
-    wanted = [name for name in matrix.names if only is None or name in only]
+    plans = begin(matrix, data, out)
+    for name in matrix.names if only is None else [name for name in matrix.names if name in only]:
+        train_arm(matrix, plans[name], name, data, out, device=device, cache=cache)
+    return collect(matrix, plans, out)
+
+
+def begin(matrix: Matrix, data: Path, out: Path) -> dict[str, Plan]:
+    """Make the folder of an ablation, or go on with it, once every arm is known to be possible.
+
+    Args, Raises: as for `ablate`.
+
+    Returns:
+        What each arm is going to be.
+    """
     plans = _plans(matrix, data)
     _begin(out, matrix)
-    for name in wanted:
-        where = out / "arms" / name
-        peeks = matrix.arms[name].peeks
-        train_folds(
-            plans[name].recipe, data, where, folds=matrix.folds, peeks=peeks, device=device, cache=cache
-        )
-    if not _is_done(out / "arms" / matrix.baseline):
+    return plans
+
+
+def train_arm(
+    matrix: Matrix, plan: Plan, name: str, data: Path, out: Path, *, device: str, cache: Path | None
+) -> None:
+    """Train what is missing of an arm. Args, Raises: as for `ablate`."""
+    train_folds(
+        plan.recipe,
+        data,
+        out / "arms" / name,
+        folds=matrix.folds,
+        peeks=matrix.arms[name].peeks,
+        device=device,
+        cache=cache,
+    )
+
+
+def collect(matrix: Matrix, plans: Mapping[str, Plan], out: Path) -> pd.DataFrame | None:
+    """Write down and score the arms that are trained. Returns: as for `ablate`."""
+    if not is_trained(out / "arms" / matrix.baseline):
         return None
     _collect(out, matrix, plans)
     return rescore(out)
@@ -162,6 +189,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def is_trained(arm: Path) -> bool:
+    """Whether all folds of an arm's folder are there."""
+    return (arm / PREDICTIONS).is_file()
+
+
 def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
     """Every arm's recipe within the budget: a mistake in the last is said before the first trains."""
     plans: dict[str, Plan] = {}
@@ -203,13 +235,9 @@ def _begin(out: Path, matrix: Matrix) -> None:
     write_text(path, matrix.dump())
 
 
-def _is_done(arm: Path) -> bool:
-    return (arm / PREDICTIONS).is_file()
-
-
-def _collect(out: Path, matrix: Matrix, plans: dict[str, Plan]) -> None:
+def _collect(out: Path, matrix: Matrix, plans: Mapping[str, Plan]) -> None:
     """Copy the predictions of the trained arms, and what is known of them, to what can be published."""
-    done = [name for name in matrix.names if _is_done(out / "arms" / name)]
+    done = [name for name in matrix.names if is_trained(out / "arms" / name)]
     tables = {name: read_out_of_fold(out / "arms" / name / PREDICTIONS) for name in done}
     first = tables[done[0]]
     for name, table in tables.items():

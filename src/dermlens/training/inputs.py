@@ -17,6 +17,7 @@ from torch import Tensor
 from dermlens.data.cache import PixelCache, open_cache
 from dermlens.data.manifest import make_roles
 from dermlens.data.metadata import MetadataEncoder, make_encoder
+from dermlens.data.shuffled import shuffled_metadata
 from dermlens.data.split import Split, check_disjoint, load_manifest, resolve_split
 from dermlens.data.table import read_configured, read_table
 from dermlens.errors import UserError
@@ -167,6 +168,7 @@ def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = Non
     else:
         kind = recipe.data.metadata
     encoder = make_encoder(kind).fit(train["age"], train["sex"].tolist(), train["site"].tolist())
+    told = told_of(recipe, table)
     size = recipe.data.size or BACKBONES[recipe.model.backbone].size
     position = {code: index for index, code in enumerate(recipe.data.classes)}
     taught = recipe.train.distillation
@@ -184,13 +186,18 @@ def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = Non
             root=cache_root,
         ),
         encoder=encoder,
-        meta_NM=encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist()),
+        meta_NM=encoder.encode(told["age"], told["sex"].tolist(), told["site"].tolist()),
         target_N=np.array([position[code] for code in table["dx"]], dtype=np.int64),
         weight_N=_confirmation_weights(recipe, table),
         soft_NC=read_soft_labels(Path(taught.soft_labels), table["image_id"], recipe.data.classes)
         if taught is not None
         else None,
     )
+
+
+def told_of(recipe: Recipe, table: pd.DataFrame) -> pd.DataFrame:
+    """A run's whole table as its network is told of it: shuffled, where the recipe says so."""
+    return shuffled_metadata(table, recipe.seed) if recipe.data.metadata_shuffled else table
 
 
 def _confirmation_weights(recipe: Recipe, table: pd.DataFrame) -> Tensor | None:

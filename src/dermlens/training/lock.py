@@ -1,9 +1,10 @@
-"""One process trains a run: a second would write over its checkpoints."""
+"""One process works on a folder: a second would write over what the first does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from dermlens.errors import UserError
 from dermlens.runs import Run
@@ -29,16 +30,31 @@ def held(run: Run) -> Iterator[None]:
     Raises:
         UserError: another process holds it.
     """
-    if fcntl is None or not processes.is_first():
+    if not processes.is_first():
         yield
         return
-    with (run.path / NAME).open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with claimed(run.path / NAME) as ours:
+        if not ours:
             raise UserError(
                 f"run {run.path} is being trained by another process: wait for it, or stop it, then --resume"
-            ) from error
+            )
+        yield
+
+
+@contextmanager
+def claimed(file: Path) -> Iterator[bool]:
+    """Hold a file's lock, made if need be, unless another process does.
+
+    Yields:
+        Whether it is ours; where there are no such locks, always.
+    """
+    with file.open("wb") as lock:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
         except OSError:  # a file system without locks
             pass
-        yield
+        yield True

@@ -38,7 +38,7 @@ from dermlens.training.device import Device
 from dermlens.training.ema import WeightAverage
 from dermlens.training.freeze import FrozenBackbone, FrozenBlocks
 from dermlens.training.history import History
-from dermlens.training.inputs import Inputs
+from dermlens.training.inputs import Inputs, told_of
 from dermlens.training.memory import keep_memory
 from dermlens.training.predict import predict_cached
 from dermlens.training.schedules import make_schedule
@@ -78,11 +78,11 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         KeyboardInterrupt: Ctrl-C or a polite kill.
     """
     keep_memory()
-    weight_C = _class_weights(recipe, inputs)
+    weight_C = class_weights_of(recipe, inputs)
     if processes.is_first():
         inputs.split.save(run.split_file)
         run.record(**_facts_before(recipe, inputs, hardware, weight_C))
-    task = _task(recipe, inputs, weight_C)
+    task = make_task(recipe, inputs, weight_C)
     trainable = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
     settings = recipe.train
     history = History(run.history_file)
@@ -127,7 +127,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
     }
 
 
-def _class_weights(recipe: Recipe, inputs: Inputs) -> npt.NDArray[np.float64]:
+def class_weights_of(recipe: Recipe, inputs: Inputs) -> npt.NDArray[np.float64]:
     """The recipe's weights, from the counts that it names."""
     settings = recipe.imbalance
     counted = inputs.target_N if settings.weights_from == "all" else inputs.target_N[inputs.rows("train")]
@@ -174,7 +174,7 @@ def _counts(recipe: Recipe, inputs: Inputs) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64]) -> LesionTask:
+def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64]) -> LesionTask:
     """Network and losses, the random weights fixed by the recipe's seed."""
     torch.manual_seed(recipe.seed)
     model = build_classifier(
@@ -232,7 +232,7 @@ def _loop(trainer: pl.Trainer, task: LesionTask, batches: EpochBatches, run: Run
     """Run the epochs, those that a checkpoint does not hold already."""
     checkpoint = run.checkpoints / CHECKPOINT
     try:
-        with _quiet():
+        with quiet():
             trainer.fit(
                 task, batches, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True
             )
@@ -252,7 +252,7 @@ def _loop(trainer: pl.Trainer, task: LesionTask, batches: EpochBatches, run: Run
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Leave out what is said to Lightning's own authors and not to our users."""
     with warnings.catch_warnings():
         # Lightning 2.6 looks at PyTorch's tree specifications in a way that PyTorch 2.15 is about to drop.
@@ -275,8 +275,9 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
     hidden = {"train", "test"} - {recipe.train.monitor_role}
     roles = [role for role in inputs.split.role_names if role not in hidden]
     predicted = []
+    told = told_of(recipe, inputs.table)
     for role in roles:
-        rows = inputs.table.iloc[inputs.rows(role)]
+        rows = told.iloc[inputs.rows(role)]
         frame = predict_cached(saved, rows, inputs.cache, of=inputs.table, device=device)
         frame.insert(2, "role", role)
         predicted.append(frame)

@@ -16,17 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dermlens import metrics
 from dermlens.evaluation.intervals import Resamples
 from dermlens.evaluation.predictions import arrays, classes_of
 from dermlens.metrics import Floats, Ints
 from dermlens.studies.out_of_fold import FOLD
-from dermlens.studies.scores import by_argmax, numbers
+from dermlens.studies.scores import Decided, by_argmax, numbers
 
 Measure = Literal["accuracy", "mean_recall", "macro_auc", "log_loss"]
 POWER = 2.80
@@ -97,10 +99,32 @@ def measure_contrasts(
     Returns:
         A row each, with `COLUMNS`; `p_holm` and `verdict` wait for `correct`.
     """
-    rows = []
-    for contrast in contrasts:
-        if contrast.arm in tables and contrast.reference in tables:
-            rows.append(_measure(tables, contrast, replicates=replicates, seed=seed))
+    compared = [one for one in contrasts if one.arm in tables and one.reference in tables]
+    if not compared:
+        return pd.DataFrame(columns=list(COLUMNS))
+    first = tables[compared[0].arm]
+    classes = classes_of(first)
+    target_N, _ = arrays(first, classes)
+    resamples = draw_two_levels(
+        first["lesion_id"].to_numpy(dtype=str),
+        target_N,
+        first[FOLD].to_numpy(dtype=np.int64),
+        replicates=replicates,
+        seed=seed,
+    )
+
+    @cache
+    def drawn(arm: str, measure: Measure) -> tuple[float, Floats]:
+        """The number of an arm, and that of each draw; the draws are the same for all arms."""
+        assert tables[arm]["image_id"].tolist() == first["image_id"].tolist()
+        decided = by_argmax(arrays(tables[arm], classes)[1])
+        values = [_number(measure, target_N, decided, classes, weights) for weights in resamples.blocks()]
+        return float(_number(measure, target_N, decided, classes, None)), np.concatenate(values)
+
+    rows = [
+        _row(one, len(first), drawn(one.arm, one.measure), drawn(one.reference, one.measure))
+        for one in compared
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -123,29 +147,10 @@ def holm(p_K: Floats) -> Floats:
     return corrected
 
 
-def _measure(
-    tables: Mapping[str, pd.DataFrame], contrast: Contrast, *, replicates: int, seed: int
+def _row(
+    contrast: Contrast, images: int, own: tuple[float, Floats], reference: tuple[float, Floats]
 ) -> dict[str, Any]:
-    pair = [tables[contrast.arm], tables[contrast.reference]]
-    classes = classes_of(pair[0])
-    truths = [arrays(table, classes) for table in pair]
-    target_N = truths[0][0]
-    assert pair[0]["image_id"].tolist() == pair[1]["image_id"].tolist()
-    decided = [by_argmax(p_NC) for _, p_NC in truths]
-
-    def values(weights: Floats | None) -> list[Floats]:
-        return [numbers(target_N, one, classes, weights)[contrast.measure,] for one in decided]
-
-    own, reference = (float(value) for value in values(None))
-    resamples = draw_two_levels(
-        pair[0]["lesion_id"].to_numpy(dtype=str),
-        target_N,
-        pair[0][FOLD].to_numpy(dtype=np.int64),
-        replicates=replicates,
-        seed=seed,
-    )
-    drawn = [values(weights) for weights in resamples.blocks()]
-    difference_R = np.concatenate([first - second for first, second in drawn])
+    difference_R = own[1] - reference[1]
     low, high = np.quantile(difference_R, [ALPHA / 2, 1 - ALPHA / 2])
     sides = [int((difference_R <= 0).sum()), int((difference_R >= 0).sum())]
     return {
@@ -153,16 +158,28 @@ def _measure(
         "arm": contrast.arm,
         "reference": contrast.reference,
         "measure": contrast.measure,
-        "images": len(target_N),
-        "value": own,
-        "reference_value": reference,
-        "difference": own - reference,
+        "images": images,
+        "value": own[0],
+        "reference_value": reference[0],
+        "difference": own[0] - reference[0],
         "low": float(low),
         "high": float(high),
-        "p": min(1.0, 2 * (min(sides) + 1) / (replicates + 1)),
+        "p": min(1.0, 2 * (min(sides) + 1) / (len(difference_R) + 1)),
         "detectable": POWER * float(difference_R.std(ddof=1)),
         "matters": contrast.matters,
     }
+
+
+def _number(
+    measure: Measure, target_N: Ints, decided: Decided, classes: tuple[str, ...], weights: Floats | None
+) -> Floats:
+    """One number, and no other: the areas under curves take most of the time."""
+    if measure == "accuracy":
+        return metrics.weighted_mean(decided.named_N == target_N, weights)
+    if measure == "mean_recall":
+        counts = metrics.one_vs_rest(target_N, decided.named_N, len(classes), weights)
+        return metrics.macro(counts.recall, counts.support)
+    return numbers(target_N, decided, classes, weights)[measure,]
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:

@@ -1,0 +1,97 @@
+"""What of a study may be published: ids and numbers, no weights, no pictures of patients."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from dermlens.atomic import write_json, write_text
+from dermlens.data.table import read_configured
+from dermlens.errors import UserError
+from dermlens.evaluation.predictions import read_predictions, write_csv, write_predictions
+from dermlens.evaluation.publish import without_paths
+from dermlens.recipe import load_recipe
+from dermlens.runs import Run
+from dermlens.studies import ablation
+from dermlens.studies.paper.plan import PROBES, READING, form_of, reading_folder
+from dermlens.studies.paper.probe import measure_uncut, read_probes, write_probe
+from dermlens.studies.paper.study import Study
+
+COUNTS, UNCUT = "counts.csv", "uncut.csv"
+SCORED = "selection"
+
+
+def publish(study: Study, data: Path, out: Path, results: Path) -> None:
+    """Copy what is done in the working folder to where it is published, and score the experiments.
+
+    Args:
+        study: what is studied.
+        data: the data folder, for the counts of Table 2.
+        out: the working folder.
+        results: to write to; what is there of other runs stays.
+
+    Raises:
+        UserError: the data or a finished run cannot be read, or arms would be lost that are published.
+    """
+    ours = [
+        folder
+        for folder, matrix in study.matrices.items()
+        if ablation.is_trained(out / folder / "arms" / matrix.baseline)
+    ]
+    for folder in ours:
+        _check_none_is_lost(out / folder, results / folder)
+    for folder in ours:
+        matrix = study.matrices[folder]
+        ablation.collect(matrix, ablation.begin(matrix, data, out / folder), out / folder)
+        ablation.publish(out / folder, results / folder)
+    for job in study.jobs:
+        if job.kind == "reading" and (reading_folder(out, job) / READING).is_file():
+            _publish_reading(reading_folder(out, job), reading_folder(results, job))
+        elif job.kind == "system" and form_of(out / job.id) is not None:
+            _publish_training(Run(out / job.id), results / job.id)
+    for row in read_probes(out / PROBES).values():
+        write_probe(results / PROBES, row)
+    _count(study, data, results)
+    write_csv(results / UNCUT, measure_uncut(), digits=4)
+
+
+def _check_none_is_lost(out: Path, results: Path) -> None:
+    if not (results / ablation.RECORD).is_file():
+        return
+    published = ablation.read_record(results)["arms"]
+    if lost := [arm for arm in published if not ablation.is_trained(out / "arms" / arm)]:
+        raise UserError(
+            f"{results} has arm {lost[0]}, which {out} has not: publish to another folder with --results, or"
+            " train it first"
+        )
+
+
+def _publish_reading(folder: Path, copy: Path) -> None:
+    copy.mkdir(parents=True, exist_ok=True)
+    for table in sorted(folder.glob("*.csv.gz")):
+        shutil.copyfile(table, copy / table.name)
+    facts = json.loads((folder / READING).read_text(encoding="utf-8"))
+    write_json(copy / READING, without_paths(facts))
+
+
+def _publish_training(run: Run, folder: Path) -> None:
+    """A run without weights, and of its predictions those that are scored."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = without_paths(run.recipe().model_dump(mode="json"))
+    write_text(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+    shutil.copyfile(run.history_file, folder / "history.csv")
+    predictions = read_predictions(run.predictions_file)
+    scored = predictions[predictions["role"] == SCORED].reset_index(drop=True)
+    write_predictions(folder / "predictions.csv.gz", scored)
+    write_json(folder / "run.json", without_paths(run.read_record()))
+
+
+def _count(study: Study, data: Path, results: Path) -> None:
+    """The images of each class, all of them."""
+    first = next(iter(study.systems.values()))
+    table = read_configured(data, load_recipe(first.recipe).data)
+    counts = table["dx"].value_counts().sort_index().rename_axis("dx").reset_index(name="images")
+    write_csv(results / COUNTS, counts, digits=6)

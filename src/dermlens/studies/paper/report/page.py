@@ -1,0 +1,278 @@
+"""index.html, tables/*.csv and figures/*.svg of the study; the annex with pictures where the images are.
+
+The same published results give the same bytes: no date, no machine, no random name is in them.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from dermlens.atomic import write_text
+from dermlens.errors import UserError
+from dermlens.evaluation.figures.style import save_figure
+from dermlens.evaluation.predictions import write_csv
+from dermlens.evaluation.report.numbers import NONE, number
+from dermlens.studies.paper.questions import load_questions
+from dermlens.studies.paper.report import figures
+from dermlens.studies.paper.report.annex import write_annex
+from dermlens.studies.paper.report.answers import Answer, answer_all, read_attention
+from dermlens.studies.paper.report.cells import EXACT, MARKS, TIMES, Cell, columns_of, read_cells
+from dermlens.studies.paper.report.ours import Measured, read_measured
+from dermlens.studies.paper.words import SCALE
+
+IMAGES = 996
+"""Of the authors' 10 % split: the noise of a printed share is that of so many images."""
+
+TABLES = {
+    "table_2": "Images by class",
+    "table_4": "The uncut networks",
+    "table_5": "Accuracy",
+    "table_6": "Parameters, depth, accuracy and time",
+    "table_7": "Area under the ROC curve",
+    "table_8": "Accuracy by class weights",
+    "table_9": "Beside related work",
+    "table_a3": "F1 by class",
+    "table_a4": "Recall by class",
+    "table_a5": "The mobile networks",
+}
+BY_CLASS = {
+    "figure_12": ("table_a3", "DenseNet201", "F1"),
+    "figure_13": ("table_a3", "InceptionResNetV2", "F1"),
+    "figure_14": ("table_a4", "DenseNet201", "recall"),
+    "figure_15": ("table_a4", "InceptionResNetV2", "recall"),
+}
+MATRICES = {"figure_10": ("DenseNet201", "MD-DN-LR"), "figure_11": ("InceptionResNetV2", "MD-IR-LR")}
+AREAS = {"figure_16": ("DenseNet201", "MD-DN-LR"), "figure_17": ("InceptionResNetV2", "MD-IR-LR")}
+CELL_COLUMNS = (
+    "row", "column", "metric", "printed", "notebook", "notebook_value", "notebook_agrees", "ours", "ours_sd",
+    "ours_low", "ours_high", "seeds", "ours_agrees", "trained", "needs", "note",
+)  # fmt: skip
+
+
+def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Path:
+    """Write the report of what is published.
+
+    Args:
+        results: of the study; what is not there stays empty and says what it needs.
+        folder: to write to; files of the same names are replaced.
+        data: the folder of HAM10000: its images go into annex.html, which is not for publication. None writes
+            no annex.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: there are no results, or a table of theirs is damaged.
+    """
+    if not results.is_dir():
+        raise UserError(f"{results} does not exist: name the published results with --results")
+    measured = read_measured(results)
+    cells = read_cells(measured, IMAGES)
+    answers = answer_all(results)
+    by_table = {table: [cell for cell in cells if cell.table == table] for table in TABLES}
+    for table, own in by_table.items():
+        _write_cells(folder / "tables" / f"{table}.csv", own)
+    contrasts = pd.concat([answer.rows for answer in answers], ignore_index=True)
+    write_csv(folder / "tables" / "contrasts.csv", contrasts, digits=5)
+    album = _Album(folder / "figures")
+    context = {
+        "tables": [_table(name, TABLES[name], own) for name, own in by_table.items()],
+        "figures": _paper_figures(album, by_table),
+        "ours": _our_figures(album, measured),
+        "answers": [_answer(album, answer) for answer in answers],
+        "attention": _attention(results),
+        "marks": MARKS,
+        "scale": SCALE,
+        "contrasts": sum(len(question.contrasts) for question in load_questions()),
+        "questions": [answer.question.name for answer in answers],
+    }
+    page = folder / "index.html"
+    write_text(page, _environment().get_template("index.html.j2").render(**context))
+    if data is not None:
+        write_annex(folder / "annex.html", measured, data, _environment())
+    return page
+
+
+class _Album:
+    """Figures on disk, and how the page shows them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, name: str, figure: Figure, caption: str) -> dict[str, str]:
+        save_figure(figure, self.folder / f"{name}.svg")
+        return {"file": f"figures/{name}.svg", "caption": caption}
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("dermlens.studies.paper.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _paper_figures(album: _Album, tables: dict[str, list[Cell]]) -> list[dict[str, str]]:
+    notebooks = _notebooks()
+    drawn = [
+        album.add("figure_8", figures.two_by_two(), "Figure 8, drawn again: what the cells are called."),
+        album.add("figure_9", figures.area_under_curve(), "Figure 9, drawn again: the area under a curve."),
+    ]
+    for name, (network, notebook) in MATRICES.items():
+        caption = (
+            f"Figure {name[7:]}: {network} with metadata, as notebook {notebook} printed it, 996 images."
+        )
+        drawn.append(album.add(name, figures.notebook_confusion(notebook), caption))
+    for name, (table, network, words) in BY_CLASS.items():
+        own = [cell for cell in tables[table] if cell.row.startswith(network)]
+        caption = f"Figure {name[7:]}: {network}, {words} per class, printed and as the notebooks have it."
+        drawn.append(album.add(name, figures.by_class(own, words), caption))
+    for name, (network, notebook) in AREAS.items():
+        caption = (
+            f"Figure {name[7:]}: {network} with metadata. No notebook keeps its curves; these are the areas"
+            f" that {notebook} printed."
+        )
+        drawn.append(album.add(name, figures.notebook_areas(notebooks, notebook), caption))
+    return drawn
+
+
+def _our_figures(album: _Album, measured: Measured) -> list[dict[str, str]]:
+    """Confusion matrix and curves of the first seed of each system that was trained."""
+    drawn = []
+    for system, trainings in measured.trainings.items():
+        if trainings:
+            first = trainings[0]
+            said = f"{measured.systems[system].about} {_trained(measured, system)}"
+            drawn.append(
+                album.add(
+                    f"confusion_{system}", figures.our_confusion(first), f"{said} As in Figures 10, 11."
+                )
+            )
+            drawn.append(album.add(f"roc_{system}", figures.our_roc(first), f"{said} As in Figures 16, 17."))
+    return drawn
+
+
+def _trained(measured: Measured, system: str) -> str:
+    trainings = measured.trainings[system]
+    epochs, whole = len(trainings[0].history), measured.systems[system].epochs
+    seeds = f"{len(trainings)} seeds, the first is shown" if len(trainings) > 1 else "one seed"
+    return f"Ours: {epochs} epochs ({whole} in the notebook), {seeds}."
+
+
+def _table(name: str, caption: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Rows and columns of cells, the notes below."""
+    columns = columns_of(cells)
+    notes: list[str] = []
+    rows = []
+    for heading in dict.fromkeys(cell.row for cell in cells):
+        own = {cell.column: cell for cell in cells if cell.row == heading}
+        needs = {cell.needs for cell in own.values() if cell.ours is None}
+        shared = needs.pop() if len(needs) == 1 and len(own) > 2 else ""
+        shown = [_shown(own.get(column), notes, apart=shared) for column in columns]
+        rows.append({"heading": heading, "needs": shared, "cells": shown})
+    title = f"Table {name.removeprefix('table_').upper()}: {caption}"
+    return {"id": name, "caption": title, "columns": columns, "rows": rows, "notes": notes}
+
+
+def _shown(cell: Cell | None, notes: list[str], *, apart: str) -> dict[str, Any] | None:
+    """A cell; what all cells of its row need stands apart, at the row's heading."""
+    if cell is None:
+        return None
+    mark = None
+    if cell.note:
+        if cell.note not in notes:
+            notes.append(cell.note)
+        mark = notes.index(cell.note) + 1
+    return {
+        "printed": _with_thousands(cell.printed) or NONE,
+        "notebook": _with_thousands(cell.notebook_value),
+        "notebook_name": cell.notebook,
+        "notebook_agrees": cell.notebook_agrees,
+        "ours": _ours(cell),
+        "ours_agrees": cell.ours_agrees,
+        "needs": "" if cell.needs == apart else cell.needs,
+        "note": mark,
+    }
+
+
+def _with_thousands(printed: str) -> str:
+    return f"{int(printed):,}" if printed.isdigit() and len(printed) > 4 else printed
+
+
+def _ours(cell: Cell) -> str:
+    ours = cell.ours
+    if ours is None:
+        return ""
+    if cell.metric in EXACT:
+        return f"{ours.value:,.0f}"
+    if cell.metric in TIMES or cell.metric in ("size_mb", "parameters_m"):
+        return f"{ours.value:,.0f}" if ours.value >= 100 else f"{ours.value:.1f}"
+    said = number(ours.value, 3)
+    if ours.sd is not None:
+        said += f" ± {number(ours.sd, 3)}"
+    if ours.low is not None:
+        said += f" [{number(ours.low, 2)}–{number(ours.high, 2)}]"
+    return f"{said}, {ours.short}" if ours.short else said
+
+
+def _answer(album: _Album, answer: Answer) -> dict[str, Any]:
+    question = answer.question
+    rows = answer.rows.to_dict("records")
+    labels = [f"{row['arm']} less {row['reference']}" for row in rows]
+    words = question.words()
+    picture = None
+    if rows:
+        caption = f"{question.asks} Differences in points, with 95 % intervals of the two-level bootstrap."
+        picture = album.add(f"forest_{question.name}", figures.forest(answer.rows, labels), caption)
+    return {
+        "name": question.name,
+        "asks": question.asks,
+        "rows": rows,
+        "missing": [f"{arm} less {reference}" for arm, reference in answer.missing],
+        "picture": picture,
+        "words": {arm: words[arm] for arm in question.arms},
+        "measure": figures.WORDS[question.contrasts[0].measure],
+        "matters": question.contrasts[0].matters,
+    }
+
+
+def _attention(results: Path) -> list[dict[str, Any]]:
+    return [
+        {"arm": arm}
+        | {row["quantity"]: row for row in table.astype(object).where(table.notna(), None).to_dict("records")}
+        for arm, table in read_attention(results).items()
+    ]
+
+
+def _notebooks() -> dict[str, dict[str, str]]:
+    text = files("dermlens.studies.paper").joinpath("printed/notebooks.csv").read_text(encoding="utf-8")
+    return {row["notebook"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def _write_cells(path: Path, cells: Sequence[Cell]) -> None:
+    rows = [
+        (
+            cell.row, cell.column, cell.metric, cell.printed, cell.notebook, cell.notebook_value,
+            cell.notebook_agrees, *_numbers(cell), cell.ours_agrees,
+            cell.ours.short if cell.ours is not None else "", cell.needs, cell.note,
+        )
+        for cell in cells
+    ]  # fmt: skip
+    write_csv(path, pd.DataFrame(rows, columns=list(CELL_COLUMNS)), digits=5)
+
+
+def _numbers(cell: Cell) -> tuple[float | None, float | None, float | None, float | None, int | None]:
+    ours = cell.ours
+    if ours is None:
+        return None, None, None, None, None
+    return ours.value, ours.sd, ours.low, ours.high, ours.seeds

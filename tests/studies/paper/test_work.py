@@ -1,0 +1,172 @@
+"""The plan tells the state of every run; work that is killed anywhere ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dermlens.errors import UserError
+from dermlens.runs import Run
+from dermlens.studies.paper.plan import Folders, failure_file, hours_left, plan
+from dermlens.studies.paper.published import publish
+from dermlens.studies.paper.study import paper_study
+from dermlens.studies.paper.work import Worker
+from dermlens.training.lock import claimed
+
+from .tiny_study import tiny_site, tiny_study, trainings
+
+PROGRAM = Path(__file__).with_name("tiny_study.py")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return tiny_study(tmp_path_factory.mktemp("recipe") / "tiny.yaml")
+
+
+@pytest.fixture(scope="module")
+def done(study, data, cache, tmp_path_factory):
+    """All that can be trained here, never interrupted; tests read it and write nothing."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    said: list[str] = []
+    worker = Worker(study, tiny_site(data, out, out / "none", cache), say=said.append)
+    assert worker.work(trainings(study)) == []
+    assert sum("done in" in line for line in said) == 3
+    return out
+
+
+def states(study, out, results, **options):
+    rows = plan(study, study.jobs, Folders(out, results), gpu=False, **options)
+    return {row.job.id: row.state for row in rows}
+
+
+def test_the_plan_before_and_after(study, done, tmp_path):
+    before = states(study, tmp_path, tmp_path)
+    assert before == {
+        "questions/base": "to do",
+        "questions/focal": "to do",
+        "probes/here": "to do",
+        "probes/elsewhere": "to do",
+        "systems/here/seed-0": "to do",
+        "systems/elsewhere/seed-0": "needs a GPU",
+    }
+    trained = ("questions/base", "questions/focal", "systems/here/seed-0")
+    assert states(study, done, tmp_path) == before | dict.fromkeys(trained, "done")
+
+
+def test_with_a_gpu_a_short_training_is_not_the_end(study, done, tmp_path):
+    rows = plan(study, study.chosen(("systems",)), Folders(done, tmp_path), gpu=True)
+    assert {row.job.id: row.state for row in rows} == {
+        "systems/here/seed-0": "to do",
+        "systems/elsewhere/seed-0": "to do",
+    }
+
+
+def test_what_is_published_is_done_without_the_working_folder(study, done, data, tmp_path):
+    results = tmp_path / "results"
+    publish(study, data, done, results)
+    assert states(study, None, results)["questions/focal"] == "done"
+    assert states(study, tmp_path / "new", results)["systems/here/seed-0"] == "done"
+    again = plan(study, study.jobs, Folders(tmp_path / "new", results, again=True), gpu=False)
+    assert {row.state for row in again} == {"to do", "needs a GPU"}
+    hours, unknown = hours_left(again)
+    assert hours > 0  # the arms take what the published ones took
+    assert unknown == 3  # no system was probed, nor was a probe measured
+
+
+def test_nothing_published_shows_a_machine_or_a_patient(study, done, data, tmp_path):
+    results = tmp_path / "results"
+    publish(study, data, done, results)
+    run = results / "systems" / "here" / "seed-0"
+    assert {file.name for file in run.iterdir()} == {
+        "predictions.csv.gz",
+        "history.csv",
+        "recipe.yaml",
+        "run.json",
+    }
+    assert set(pd.read_csv(run / "predictions.csv.gz")["role"]) == {"selection"}
+    assert json.loads((run / "run.json").read_text())["form"] == "short"
+    for file in results.rglob("*"):
+        if file.suffix in (".json", ".yaml", ".md", ".csv"):
+            assert str(data.parent) not in file.read_text(encoding="utf-8"), file
+
+
+def test_publishing_fewer_arms_than_are_published_is_refused(study, done, data, cache, tmp_path):
+    results, other = tmp_path / "results", tmp_path / "other"
+    publish(study, data, done, results)
+    worker = Worker(study, tiny_site(data, other, tmp_path / "none", cache), say=lambda _: None)
+    worker.work(study.chosen(("questions/base",)))
+    with pytest.raises(UserError, match=r"has arm focal, which .* has not: publish to another folder"):
+        publish(study, data, other, results)
+
+
+def test_a_run_that_fails_says_why_on_the_plan_and_the_others_go_on(study, done, data, cache, tmp_path):
+    recipe = tmp_path / "broken.yaml"
+    broken = tiny_study(recipe)
+    recipe.write_text(recipe.read_text().replace("pool: gap", "pool: gap, weights: nowhere.safetensors"))
+    site = tiny_site(data, tmp_path / "out", tmp_path / "none", cache)
+    jobs = broken.chosen(("systems/here", "systems/elsewhere"))
+    failed = Worker(broken, site, say=lambda _: None).work(jobs)
+    assert [job.id for job in failed] == ["systems/here/seed-0"]
+    [row, _] = plan(broken, jobs, site.folders, gpu=False)
+    assert row.state == "failed"
+    assert "nowhere.safetensors" in row.note
+    tiny_study(recipe)  # mended
+    assert Worker(broken, site, say=lambda _: None).work(jobs) == []
+    assert not failure_file(site.out, jobs[0]).exists()
+
+
+def test_a_run_that_another_process_has_is_left_to_it(study, data, cache, tmp_path):
+    site = tiny_site(data, tmp_path / "out", tmp_path / "none", cache)
+    (site.out / "claims").mkdir(parents=True)
+    with claimed(site.out / "claims" / "systems--here--seed-0") as ours:
+        assert ours
+        assert Worker(study, site, say=print).work(study.chosen(("systems/here",))) == []
+    assert not (site.out / "systems").exists()
+
+
+def test_killed_at_random_it_ends_as_if_it_had_not_been(study, done, data, cache, tmp_path):
+    """A kill leaves no time to tidy up. The same tables come out, bit by bit, but for times."""
+    out, recipe = tmp_path / "out", tmp_path / "tiny.yaml"
+    recipe.write_bytes(Path(study.systems["here"].recipe).read_bytes())
+    words = [sys.executable, str(PROGRAM), study.systems["here"].recipe, data, out, tmp_path / "none", cache]
+    chance = random.Random(5)
+    kills = 0
+    for _ in range(4):
+        process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True)
+        lines = iter(process.stdout.readline, "")
+        next(lines)  # it has begun a run
+        for _ in range(chance.randrange(6)):
+            next(lines, None)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    assert kills > 1
+    subprocess.run([str(word) for word in words], check=True, capture_output=True)
+    for name in ("questions/arms/base/predictions.csv", "questions/arms/focal/predictions.csv"):
+        assert (out / name).read_bytes() == (done / name).read_bytes(), name
+    ours, theirs = (Run(folder / "systems" / "here" / "seed-0") for folder in (out, done))
+    assert ours.predictions_file.read_bytes() == theirs.predictions_file.read_bytes()
+    publish(study, data, out, tmp_path / "one")
+    publish(study, data, done, tmp_path / "two")
+    for name in ("questions/ablation.csv", "counts.csv", "questions/images.csv.gz"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_the_shipped_study_is_whole():
+    """Every arm, reading, probe and training has one name, and needs only what there is."""
+    shipped = paper_study()
+    names = [job.id for job in shipped.jobs]
+    assert len(names) == len(set(names))
+    assert {name for job in shipped.jobs for name in job.needs} <= set(names)
+    assert {"leak/clean", "questions/base", "questions/readings/told", "probes/vgg16-ad"} <= set(names)
+    with pytest.raises(UserError, match="questions/bsae: the study has no such run; nearest: questions/base"):
+        shipped.chosen(("questions/bsae",))
+    assert len(shipped.chosen(("probes",))) == len(shipped.systems)

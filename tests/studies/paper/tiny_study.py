@@ -1,0 +1,59 @@
+"""A study of two arms and one system, so small that all of it trains in seconds; also run as a program."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dermlens.studies.matrix import parse_matrix
+from dermlens.studies.paper.plan import Folders
+from dermlens.studies.paper.study import Study
+from dermlens.studies.paper.systems import System
+from dermlens.studies.paper.work import Site, Worker
+
+RECIPE = """
+name: tiny
+data: {size: 48, metadata: default}
+split: {protocol: grouped, test: 0.15}
+model: {backbone: mobilenet_v3_small, pool: gap, heads: 2}
+imbalance: {weights: new}
+train: {epochs: 2, batch_size: 16, optimizer: {kind: adamw, lr: 0.002}}
+evaluation: {bootstrap: 50}
+"""
+MATRIX = """
+name: tiny
+about: Whether anything runs.
+recipe: RECIPE
+folds: 2
+images: 100
+baseline: base
+arms:
+  base: {tests: Nothing is changed.}
+  focal: {tests: Easy examples fade., set: {imbalance.loss: {kind: focal}}}
+"""
+
+
+def tiny_study(recipe: Path) -> Study:
+    """The study, its recipe written to a file."""
+    recipe.write_text(RECIPE, encoding="utf-8")
+    matrix = parse_matrix(MATRIX.replace("RECIPE", str(recipe)), "tiny")
+    system = {"about": "A tiny network.", "column": "md", "epochs": 2, "seeds": 1}
+    systems = {
+        "here": System(id="here", recipe=str(recipe), short={"epochs": 1, "seeds": 1}, **system),
+        "elsewhere": System(id="elsewhere", recipe=str(recipe), **system),
+    }
+    return Study({"questions": matrix}, {}, systems)
+
+
+def tiny_site(data: Path, out: Path, results: Path, cache: Path) -> Site:
+    return Site(data, Folders(out, results), "cpu", cache, gpu=False, weights=None)
+
+
+def trainings(study: Study) -> tuple:
+    return study.chosen(("questions", "systems"))
+
+
+if __name__ == "__main__":
+    recipe, data, out, results, cache = (Path(word) for word in sys.argv[1:])
+    study = tiny_study(recipe)
+    Worker(study, tiny_site(data, out, results, cache), say=print).work(trainings(study))
