@@ -68,6 +68,8 @@ def read_arms(results: Path, question: Question) -> dict[str, pd.DataFrame]:
         UserError: a file is damaged, or is not of the images of the others.
     """
     folder = results / question.folder
+    if not (folder / IMAGES).is_file():
+        return {}
     parts = {part for parts in question.best_of.values() for part in parts}
     trained = [
         arm for arm in {*question.arms, *parts} if (folder / "predictions" / f"{arm}.csv.gz").is_file()

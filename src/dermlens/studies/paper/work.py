@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dermlens.atomic import write_json, write_text
+from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import write_csv
 from dermlens.recipe import Recipe, load_recipe
@@ -96,8 +97,10 @@ class Worker:
             The jobs that failed; what they said is in OUT, and on the plan.
 
         Raises:
+            UserError: the data folder is none; no run has been begun then.
             KeyboardInterrupt: with a sentence that says how to go on.
         """
+        read_table(self.site.data)
         (self.site.out / CLAIMS).mkdir(parents=True, exist_ok=True)
         while self._round(jobs):
             pass

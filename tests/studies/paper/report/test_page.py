@@ -1,0 +1,162 @@
+"""The page: the same results give the same bytes; what is not there is said; nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermlens.data.synthetic import write_synthetic
+from dermlens.errors import UserError
+from dermlens.evaluation.predictions import write_csv, write_predictions
+from dermlens.labels import CLASSES
+from dermlens.studies.arm_files import write_arm, write_images
+from dermlens.studies.paper.report import write_report
+from dermlens.studies.paper.systems import load_systems, recipe_of
+
+PUBLISHED = Path(__file__).parents[4] / "docs" / "results" / "paper"
+
+
+def table(images: list[str], *, seed: int, skill: float) -> pd.DataFrame:
+    """Out-of-fold predictions of so many images, two a lesion."""
+    rng = np.random.default_rng(seed)
+    target_N = np.arange(len(images)) // 2 % len(CLASSES)
+    score_NC = rng.normal(size=(len(images), len(CLASSES)))
+    score_NC[np.arange(len(images)), target_N] += skill
+    p_NC = np.exp(score_NC) / np.exp(score_NC).sum(axis=1, keepdims=True)
+    frame = pd.DataFrame({
+        "image_id": images,
+        "lesion_id": [f"lesion_{index // 2}" for index in range(len(images))],
+        "role": "selection",
+        "target": np.array(CLASSES)[target_N],
+        "fold": np.arange(len(images)) // 2 % 3,
+        "age": 50.0, "sex": "female", "site": "back", "dx_type": "histo",
+    })  # fmt: skip
+    return frame.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(CLASSES)})
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    return write_synthetic(tmp_path_factory.mktemp("images") / "data", lesions=40, seed=1, size=(48, 64))
+
+
+@pytest.fixture(scope="module")
+def results(images, tmp_path_factory) -> Path:
+    """Three arms, a reading, two seeds of a system, a probe."""
+    ids = sorted(pd.read_csv(images / "HAM10000_metadata.csv")["image_id"])
+    ids += [f"more_{index}" for index in range(420 - len(ids))]
+    folder = tmp_path_factory.mktemp("results") / "paper"
+    arms = {"base": 2.0, "no_metadata": 1.0, "no_attention": 2.0}
+    for seed, (arm, skill) in enumerate(arms.items()):
+        write_arm(folder / "questions", arm, table(ids, seed=seed, skill=skill))
+    write_images(folder / "questions", table(ids, seed=0, skill=1))
+    readings = folder / "questions" / "readings"
+    write_csv(readings / "told" / "told_nothing.csv.gz", table(ids, seed=9, skill=0.5), digits=5)
+    shares = {"mask_share": 0.3, "attention_mass": 0.4, "gaussian_mass": 0.5}
+    seen = table(ids, seed=0, skill=1)[["image_id", "lesion_id", "fold", "target"]]
+    masses = seen.rename(columns={"target": "dx"}).assign(**shares)
+    write_csv(readings / "attention_base" / "attention.csv.gz", masses, digits=5)
+    for seed in (0, 1):
+        run = folder / "systems" / "mobilenet_v3_small-md" / f"seed-{seed}"
+        run.mkdir(parents=True)
+        write_predictions(
+            run / "predictions.csv.gz", table(ids, seed=20 + seed, skill=2).drop(columns="fold")
+        )
+        recipe_of(load_systems()["mobilenet_v3_small-md"], short=True, seed=seed).save(run / "recipe.yaml")
+        pd.DataFrame({"epoch": range(6)}).to_csv(run / "history.csv", index=False)
+        (run / "run.json").write_text(json.dumps({"status": "completed", "form": "short"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(results, tmp_path_factory) -> Path:
+    return write_report(results, tmp_path_factory.mktemp("report"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_the_same_results_give_the_same_bytes_with_images_and_without(results, page, images, tmp_path):
+    again = contents(write_report(results, tmp_path / "again", data=images).parent)
+    annex = again.pop("annex.html").decode()
+    assert again == contents(page.parent)
+    assert annex.count("<img") >= len(CLASSES)
+    assert "named melanoma" in annex
+
+
+def test_a_trained_system_is_in_its_tables_with_seeds_and_interval(page):
+    cells = pd.read_csv(page.parent / "tables" / "table_5.csv").set_index(["row", "column"])
+    own = cells.loc["MobileNetV3Small", "metadata + weighted loss"]
+    assert own["seeds"] == 2
+    assert own["ours_sd"] > 0
+    assert own["ours_low"] < own["ours"] < own["ours_high"]
+    assert (own["trained"], own["ours_agrees"]) == ("6 of 63 epochs", "short")
+    other = cells.loc["DenseNet201", "metadata + weighted loss"]
+    assert np.isnan(other["ours"])
+    assert other["needs"] == "not run: needs a GPU"
+
+
+def test_contrasts_are_corrected_together_and_those_not_run_are_named(page):
+    contrasts = pd.read_csv(page.parent / "tables" / "contrasts.csv")
+    assert set(zip(contrasts["arm"], contrasts["reference"], strict=True)) == {
+        ("base", "no_attention"), ("base", "no_metadata"), ("told_nothing", "base"),
+    }  # fmt: skip
+    assert (contrasts["p_holm"] >= contrasts["p"]).all()
+    words = page.read_text(encoding="utf-8")
+    assert "Planned and not run: leaky less clean" in words
+    assert "attention" in words
+    assert "0.400" in words  # the mass of attention
+
+
+class Page(HTMLParser):
+    """Addresses, table headers without a scope, pictures without words, tables without a caption."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.bad: list[str] = []
+        self.tables, self.captions = 0, 0
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.addresses += [found[name] for name in ("src", "href") if name in found]
+        if tag == "th" and "scope" not in found:
+            self.bad.append(f"th in line {self.getpos()}")
+        if tag == "img" and not found.get("alt"):
+            self.bad.append(f"img in line {self.getpos()}")
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+
+
+def test_the_page_stands_alone_and_can_be_read_aloud(page):
+    parsed = Page()
+    parsed.feed(page.read_text(encoding="utf-8"))
+    assert not parsed.bad
+    assert parsed.tables == parsed.captions > 10
+    for address in parsed.addresses:
+        assert re.fullmatch(r"#[\w-]+|(figures|tables)/[\w.-]*", address), address
+        if address.startswith(("figures/", "tables/")):
+            assert (page.parent / address).exists(), address
+
+
+def test_of_nothing_there_is_a_page_that_says_so(tmp_path):
+    (tmp_path / "results").mkdir()
+    page = write_report(tmp_path / "results", tmp_path / "report").read_text(encoding="utf-8")
+    assert "needs a GPU" in page
+    assert page.count("Planned and not run") == 7
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        write_report(tmp_path / "nowhere", tmp_path / "report")
+
+
+@pytest.mark.skipif(not (PUBLISHED / "report").is_dir(), reason="the study's report is not published yet")
+def test_the_published_report_is_that_of_the_published_results(tmp_path):
+    fresh = contents(write_report(PUBLISHED, tmp_path / "report").parent)
+    stated = contents(PUBLISHED / "report")
+    assert set(fresh) == set(stated)
+    assert [name for name in stated if fresh[name] != stated[name]] == []
