@@ -7,6 +7,7 @@ about them was chosen on the scored images.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,24 +44,38 @@ def metadata_alone(arm: Path, data: Path) -> pd.DataFrame:
     return merge({fold: _predicted(run, table, recipe.data.classes) for fold, run in enumerate(runs)})
 
 
-def _predicted(run: Run, table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    split = load_manifest(str(run.split_file), table, remedy="name the arm's own data by --data")
-    train = table[table["image_id"].isin(split.ids("train"))]
-    scored = held_out(run, split)
-    rows = table.set_index("image_id").loc[scored["image_id"]]
+def probabilities(train: pd.DataFrame, rows: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Train on some rows of a LesionTable and predict others.
+
+    Args:
+        train: to train on.
+        rows: to predict.
+        classes: C codes; one that `train` has not gets 0.
+
+    Returns:
+        (rows, C).
+    """
     trees = HistGradientBoostingClassifier(
         categorical_features=[1, 2], class_weight="balanced", early_stopping=False, random_state=0, **TREES
     )
-    trees.fit(_features(train, table), train["dx"])
+    words = {name: sorted({*train[name], *rows[name]}) for name in ("sex", "site")}
+    trees.fit(_features(train, words), train["dx"])
     p_NC = np.zeros((len(rows), len(classes)))
-    p_NC[:, [classes.index(code) for code in trees.classes_]] = trees.predict_proba(_features(rows, table))
+    p_NC[:, [classes.index(code) for code in trees.classes_]] = trees.predict_proba(_features(rows, words))
+    return p_NC
+
+
+def _predicted(run: Run, table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    split = load_manifest(str(run.split_file), table, remedy="name the arm's own data by --data")
+    scored = held_out(run, split)
+    rows = table.set_index("image_id").loc[scored["image_id"]]
+    p_NC = probabilities(table[table["image_id"].isin(split.ids("train"))], rows, classes)
     return scored.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
 
 
-def _features(rows: pd.DataFrame, table: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Age in years, and the numbers of sex and site among those of the table."""
+def _features(rows: pd.DataFrame, words: Mapping[str, Sequence[str]]) -> npt.NDArray[np.float64]:
+    """Age in years, and the numbers of sex and site among the words there are."""
     columns = [rows["age"].to_numpy(dtype=np.float64)]
-    for name in ("sex", "site"):
-        words = sorted(table[name].unique())
-        columns.append(rows[name].map({word: float(number) for number, word in enumerate(words)}).to_numpy())
+    for name, known in words.items():
+        columns.append(rows[name].map({word: float(number) for number, word in enumerate(known)}).to_numpy())
     return np.stack(columns, axis=1)

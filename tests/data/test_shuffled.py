@@ -1,0 +1,67 @@
+"""Metadata that change places between lesions, and nothing else does."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dermlens.data.shuffled import FIELDS, shuffled_metadata
+from dermlens.errors import UserError
+from dermlens.recipe import parse_recipe
+
+
+@st.composite
+def tables(draw) -> pd.DataFrame:
+    """Lesions of one to three images, each lesion of one patient."""
+    rows = []
+    for lesion in range(draw(st.integers(2, 12))):
+        patient = (
+            float(lesion),
+            draw(st.sampled_from(["female", "male"])),
+            draw(st.sampled_from(["back", "face"])),
+        )
+        for image in range(draw(st.integers(1, 3))):
+            rows.append((f"i{lesion}-{image}", f"l{lesion}", "nv", *patient))
+    return pd.DataFrame(rows, columns=["image_id", "lesion_id", "dx", *FIELDS])
+
+
+def patients(table: pd.DataFrame) -> dict[str, set[tuple]]:
+    return {
+        str(lesion): set(rows[list(FIELDS)].itertuples(index=False, name=None))
+        for lesion, rows in table.groupby("lesion_id")
+    }
+
+
+@given(table=tables(), seed=st.integers(0, 99))
+def test_patients_change_places(table, seed):
+    shuffled = shuffled_metadata(table, seed)
+    before, after = patients(table), patients(shuffled)
+    assert all(len(found) == 1 for found in after.values())
+    assert Counter(map(str, after.values())) == Counter(map(str, before.values()))
+    assert all(after[lesion] != before[lesion] for lesion in before)  # ages are all different
+    rest = ["image_id", "lesion_id", "dx"]
+    pd.testing.assert_frame_equal(shuffled[rest], table[rest])
+    pd.testing.assert_frame_equal(shuffled_metadata(table, seed), shuffled)
+
+
+@given(table=tables(), field=st.sampled_from(FIELDS))
+def test_only_what_is_named_changes(table, field):
+    others = [name for name in table.columns if name != field]
+    pd.testing.assert_frame_equal(shuffled_metadata(table, 0, (field,))[others], table[others])
+
+
+def test_there_must_be_something_to_shuffle():
+    words = "data: {metadata: none, metadata_shuffled: true}\nmodel: {metadata: none}"
+    with pytest.raises(UserError, match="metadata_shuffled needs metadata"):
+        parse_recipe(words, "r")
+
+
+def test_a_recipe_from_before_the_key_is_the_same_recipe():
+    now = parse_recipe("name: x", "r")
+    before = now.dump().replace("  metadata_shuffled: false\n", "")
+    assert "metadata_shuffled" not in before
+    assert parse_recipe(before, "r") == now
