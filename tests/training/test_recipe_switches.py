@@ -122,7 +122,7 @@ def test_mixed_images_have_the_loss_of_both_labels(tiny_recipe, tiny_data, cache
     """λ·L(y) + (1 − λ)·L(y of the partner), which for cross-entropy is that of the mixed label."""
     recipe = tiny_recipe("imbalance.weights=none")
     inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
-    task = training._task(recipe, inputs, np.ones(7))
+    task = training.make_task(recipe, inputs, np.ones(7))
     logits = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
     target, partner, share = torch.tensor([0, 4, 5]), torch.tensor([1, 2, 0]), torch.tensor([1.0, 0.25, 0.6])
     ours = task._loss_of_images(logits, {"target": target, "partner": partner, "share": share})
@@ -134,7 +134,7 @@ def test_mixed_images_have_the_loss_of_both_labels(tiny_recipe, tiny_data, cache
 def test_in_a_mixed_image_each_label_has_the_weight_of_its_own_image(tiny_recipe, tiny_data, cache):
     recipe = tiny_recipe("imbalance.weights=none")
     inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
-    task = training._task(recipe, inputs, np.ones(7))
+    task = training.make_task(recipe, inputs, np.ones(7))
     logits = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
     batch = {
         "target": torch.tensor([0, 4]),
@@ -191,7 +191,7 @@ def test_images_without_soft_labels_learn_from_their_own(tiny_recipe, soft_label
     half.to_csv(soft_labels, index=False)
     recipe = tiny_recipe(f"train.distillation={{soft_labels: {soft_labels}, weight: 0.5}}")
     inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
-    task = training._task(recipe, inputs, np.ones(7))
+    task = training.make_task(recipe, inputs, np.ones(7))
     logits = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
     batch = {"target": torch.tensor([1, 2]), "soft": inputs.soft_NC[:2]}
     monitored = torch.nn.functional.cross_entropy(logits, batch["target"], reduction="none")

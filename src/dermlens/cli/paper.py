@@ -80,6 +80,9 @@ def study(
         raise typer.Exit(work_together(jobs, _without_jobs(sys.argv[1:])))
     site = Site(data, Folders(out, results, again=only is not None), device, cache, gpu, weights)
     failed = Worker(ours, site, say=console.print).work(chosen)
+    for row in planned(ours, chosen, site.folders, gpu=gpu):
+        if row.state == "to do":
+            console.print(f"{row.job.id}: left: {row.note or 'another process has it'}")
     if only is not None:
         console.print(render_again(chosen, out, results))
     console.print(f"study: {out}; next: --publish, then --report")

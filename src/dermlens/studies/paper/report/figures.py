@@ -122,7 +122,7 @@ def by_class(cells: Sequence[Cell], words: str) -> Figure:
     axis.set_ylim(0, 1)
     axis.set_ylabel(words)
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    title(axis, f"{words} per class: augmented data (AD), metadata and weighted loss (MD)")
+    title(axis, f"{words[0].upper()}{words[1:]} per class")
     return figure
 
 

@@ -135,7 +135,10 @@ def _paper_figures(album: _Album, tables: dict[str, list[Cell]]) -> list[dict[st
         drawn.append(album.add(name, figures.notebook_confusion(notebook), caption))
     for name, (table, network, words) in BY_CLASS.items():
         own = [cell for cell in tables[table] if cell.row.startswith(network)]
-        caption = f"Figure {name[7:]}: {network}, {words} per class, printed and as the notebooks have it."
+        caption = (
+            f"Figure {name[7:]}: {network}, {words} per class, with augmented data (AD) and with metadata and"
+            " weighted loss (MD), printed and as the notebooks have it."
+        )
         drawn.append(album.add(name, figures.by_class(own, words), caption))
     for name, (network, notebook) in AREAS.items():
         caption = (
