@@ -94,15 +94,15 @@ def no_export(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.onnx.export", lambda *words, **options: SimpleNamespace(model_proto=proto))
 
 
-def draw(path: Path, seed: int, size: tuple[int, int] = (60, 45), **options) -> Path:
-    """A blotch on skin, unlike the others."""
+def draw(path: Path, seed: int, size: tuple[int, int] = (96, 72), **options) -> Path:
+    """A blotch on skin, unlike the others, and fit to be looked at."""
     rng = np.random.default_rng(seed)
     width, height = size
     y, x = np.mgrid[:height, :width]
     blotch = ((x - width / 2) ** 2 + (y - height / 2) ** 2 < rng.uniform(5, height / 2) ** 2)[..., None]
-    pixels = np.where(blotch, rng.integers(0, 150, 3), rng.integers(150, 256, 3)) + rng.integers(
-        -9, 9, (height, width, 3)
-    )
+    pixels = np.where(
+        blotch, rng.integers((90, 30, 20), (150, 70, 60)), rng.integers((200, 140, 120), (240, 190, 170))
+    ) + rng.integers(-9, 9, (height, width, 3))
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, **options)
     return path
 

@@ -15,8 +15,10 @@ from dermlens.data.split import make_split
 from dermlens.data.synthetic import write_synthetic
 from dermlens.data.table import read_table
 from dermlens.data.views import ViewsConfig
+from dermlens.decision.probabilities import scaled
 from dermlens.deploy.export import REAL_IMAGES, export_folder, export_onnx
 from dermlens.deploy.network import OnnxNetwork
+from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor
 from dermlens.errors import UserError
 from dermlens.models.document import read_document
@@ -43,7 +45,13 @@ def test_one_file_without_anything_beside_it(exported):
     onnx.checker.check_model(proto, full_check=True)
     assert all(not tensor.external_data for tensor in proto.graph.initializer)
     assert [entry.name for entry in proto.graph.input] == ["image", "meta"]
-    assert [entry.name for entry in proto.graph.output] == ["logits", "features"]
+    assert [entry.name for entry in proto.graph.output] == [
+        "logits",
+        "features",
+        "probabilities",
+        "evidence",
+        "attention",
+    ]
     image = proto.graph.input[0].type.tensor_type
     assert image.elem_type == onnx.TensorProto.UINT8
     assert [dim.dim_param or dim.dim_value for dim in image.shape.dim][1:] == ["side", "side", 3]
@@ -67,6 +75,24 @@ def test_it_is_the_network(exported, size, count):
     assert np.abs(logits_BC).max() > 0.1
 
 
+def test_it_gives_probabilities_and_maps_too(exported):
+    saved = load_model(exported)
+    rng = np.random.default_rng(1)
+    x_BSSC = rng.integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    meta_BM = rng.normal(size=(3, saved.encoder.width)).astype(np.float32)
+    network = OnnxNetwork((exported / "model.onnx").read_bytes(), "model.onnx")
+    found = network.run(x_BSSC, meta_BM, network.outputs)
+    expected_BC = np.exp(scaled(found["logits"], saved.decision.scaling))
+    np.testing.assert_allclose(found["probabilities"], expected_BC, atol=1e-6)
+    np.testing.assert_allclose(found["attention"].sum(axis=(2, 3)), 1, atol=1e-5)
+    head = saved.model.head
+    with torch.inference_mode():
+        told_BC = head.branch(torch.from_numpy(meta_BM)) @ head.linear.weight[:, -head.branch.width :].T
+        rest_BC = (told_BC + head.linear.bias).numpy()
+    np.testing.assert_allclose(found["evidence"].sum(axis=(2, 3)) + rest_BC, found["logits"], atol=1e-4)
+    assert np.ptp(found["evidence"]) > 1e-3
+
+
 def test_views_are_averaged_alike_with_torch_and_with_onnx(exported, tmp_path):
     """64-pixel PNGs at 64 pixels are neither cropped nor resized: only the networks differ."""
     files = [draw(tmp_path / f"{name}.png", seed, (64, 64)) for seed, name in enumerate("abc")]
@@ -86,7 +112,9 @@ def test_views_are_averaged_alike_with_torch_and_with_onnx(exported, tmp_path):
         by_torch = logits_table(replace(saved, views=views), table, cache_root=tmp_path, device="cpu")
         network = OnnxNetwork((exported / "model.onnx").read_bytes(), "model.onnx")
         predictor = Predictor(opened.document.model_copy(update={"views": views}), network, {})
-        by_onnx = [predictor.outputs(file, meta_NM[row : row + 1])[0][0] for row, file in enumerate(files)]
+        by_onnx = [
+            predictor.outputs([Picture(file)], meta_NM[row : row + 1])[0][0] for row, file in enumerate(files)
+        ]
         np.testing.assert_allclose(by_onnx, by_torch.logits_NC, atol=1e-4)
         seen.append(by_torch.logits_NC)
     assert np.abs(seen[0] - seen[1]).max() > 1e-3, "the views must matter for this to show anything"
@@ -110,7 +138,7 @@ def test_other_members_of_the_family(tmp_path, settings, sizes):
 def test_training_images_are_compared_where_they_are_at_hand(tmp_path, monkeypatch):
     data = write_synthetic(tmp_path / "data", lesions=80, seed=0, size=(48, 64))
     run = Run.create(tmp_path / "run", parse_recipe("name: a", "here"))
-    save_tiny(run.path, views=ViewsConfig(symmetries=4, sizes=(32, 64)), decided=False)
+    save_tiny(run.path, views=ViewsConfig(symmetries=4, sizes=(32, 64)))
     split = make_split(read_table(data), SplitConfig())
     split.save(run.split_file)
     run.end("completed", data=str(data))

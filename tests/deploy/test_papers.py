@@ -17,7 +17,7 @@ from dermlens.deploy.papers import write_papers
 from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
 
-from .conftest import save_tiny
+from .conftest import DECISION, save_tiny
 
 
 @pytest.fixture
@@ -114,11 +114,12 @@ def test_an_export_brings_them_along(run, tmp_path):
     from dermlens.deploy.export import export_folder
 
     decision = json.loads((run / "model.json").read_text())["decision"]
+    scaled = {"scaling": DECISION.scaling.model_dump()}  # that of the file in the exporter's place
     arrays = {"center_D": np.zeros(3), "project_DK": np.eye(3), "points_MK": np.ones((2, 3))}
     ood = {"kind": "mahalanobis", "threshold": 9.0, "kept": 0.95, "sha256": arrays_sha256(arrays)}
     save_tiny(run, views=ViewsConfig(symmetries=4, sizes=(32, 64)), decided=False)
     document = json.loads((run / "model.json").read_text())
-    (run / "model.json").write_text(json.dumps(document | {"decision": decision | {"ood": ood}}))
+    (run / "model.json").write_text(json.dumps(document | {"decision": decision | {"ood": ood, **scaled}}))
     write_arrays(run, arrays)
     export_folder(run, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

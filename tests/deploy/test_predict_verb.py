@@ -127,7 +127,7 @@ def test_masks_are_named_and_not_answered(predict, lesions, tmp_path):
 
 
 def test_where_nothing_can_be_written_nothing_is_answered(predict, lesions, tmp_path, monkeypatch):
-    monkeypatch.setattr("dermlens.deploy.batch.answer_all", None)
+    monkeypatch.setattr("dermlens.deploy.stream.answer_stream", None)
     code, _, (line,) = predict(lesions, "--output", tmp_path)
     assert code == 2
     assert line.startswith(f"dermlens: {tmp_path} is a folder")

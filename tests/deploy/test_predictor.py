@@ -8,17 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import dermlens
 from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.crops import read_square
 from dermlens.data.images import ImageError
 from dermlens.data.metadata import make_encoder
+from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor, shipped_folder
+from dermlens.deploy.requests import Patient
 from dermlens.errors import UserError
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, DIAGNOSES
 from dermlens.models.document import read_document
 
-from .conftest import DECISION, PRIOR, SIZE, draw
+from .conftest import DECISION, PRIOR, SIZE, draw, sha256
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def test_an_answer_by_hand(predictor, lesions):
     """Temperature and bias, then offsets for the diagnosis, thresholds for the set: from the logits."""
     for name in ("a.jpg", "b.png", "c.JPG"):
         meta_1M = predictor._encoder.encode([40.0], ["female"], ["back"])
-        logits_C = predictor.outputs(lesions / name, meta_1M)[0][0]
+        logits_C = predictor.outputs([Picture(lesions / name)], meta_1M)[0][0]
         (one,) = predictor.predict([lesions / name], [40.0], ["female"], ["back"])
         p_C = softmax(logits_C / 1.5 + np.array(DECISION.scaling.bias))
         np.testing.assert_allclose(list(one.p.values()), p_C, rtol=1e-9)
@@ -87,7 +91,7 @@ def test_no_decision_is_softmax_and_its_highest_class(exported, lesions, tmp_pat
     shutil.copytree(exported, tmp_path / "model")
     edit(tmp_path / "model", decision=None)
     plain = Predictor.open(tmp_path / "model")
-    logits_1C, _ = plain.outputs(lesions / "a.jpg", plain._encoder.encode([None], [None], [None]))
+    logits_1C, _ = plain.outputs([Picture(lesions / "a.jpg")], plain._encoder.encode([None], [None], [None]))
     (one,) = plain.predict([lesions / "a.jpg"])
     np.testing.assert_allclose(list(one.p.values()), softmax(logits_1C[0]), rtol=1e-9)
     assert one.diagnosis == max(one.p, key=one.p.get)
@@ -104,7 +108,7 @@ def test_the_light_is_taken_out_where_training_took_it_out(predictor, exported, 
     for name in ("a.jpg", "b.png"):
         square = constant_colours(read_square(lesions / name, SIZE, "center"), "shades_of_gray")
         logits_1C, _ = white._network(square[None], meta_1M)
-        np.testing.assert_array_equal(white.outputs(lesions / name, meta_1M)[0], logits_1C)
+        np.testing.assert_array_equal(white.outputs([Picture(lesions / name)], meta_1M)[0], logits_1C)
         assert not np.array_equal(square, read_square(lesions / name, SIZE, "center"))
 
 
@@ -176,7 +180,7 @@ def test_an_image_that_is_none_and_a_wrong_number_of_patients(predictor, lesions
         predictor.predict([tmp_path / "nowhere.jpg"])
     with pytest.raises(UserError, match="ages are 0 to 120"):
         predictor.predict([lesions / "a.jpg"], [400.0])
-    with pytest.raises(ValueError, match="argument"):
+    with pytest.raises(ValueError, match="1 images and metadata of 2"):
         predictor.predict([lesions / "a.jpg"], [40.0, 50.0])
 
 
@@ -219,3 +223,79 @@ def test_the_shipped_model_answers(lesions):
     document = read_document(folder / "model.json")
     assert document.decision is not None
     assert document.onnx.limits
+
+
+def test_pictures_come_in_many_forms(predictor, lesions):
+    """A PNG is the same picture as a file, a string, bytes, Pillow's, or an array; one patient is for all."""
+    file = lesions / "b.png"
+    with Image.open(file) as picture:
+        array = np.asarray(picture)
+        (expected,) = predictor.predict(file, 40, "male", "back")
+        for form in (str(file), file.read_bytes(), picture, array, [array], array[None]):
+            assert predictor.predict(form, 40, "male", "back") == [expected]
+    assert predictor.predict([file, array], 40, "male", "back") == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("rubbish", "sentence"),
+    [
+        (np.zeros((8, 8), np.uint8), r"an array of uint8, \(8, 8\), is no picture"),
+        (np.zeros((8, 8, 3)), "an array of float64"),
+        ([np.zeros((0, 8, 3), np.uint8)], r"\(0, 8, 3\), is no picture"),
+        ([7], "a int is no picture"),
+        ([None], "a NoneType is no picture"),
+    ],
+)
+def test_what_is_no_picture_is_said(predictor, rubbish, sentence):
+    with pytest.raises(ImageError, match=sentence):
+        predictor.predict(rubbish)
+
+
+def test_a_picture_at_fault_is_abstained_from(predictor, lesions):
+    with Image.open(lesions / "b.png") as picture:
+        array = np.asarray(picture)
+    (fit,) = predictor.predict(array)
+    (dark,) = predictor.predict((array * 0.1).astype(np.uint8))
+    grey = np.repeat(array.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    (uncoloured,) = predictor.predict(grey)
+    assert (fit.faults, fit.withheld) == ((), False)
+    assert dark.abstain
+    assert "image quality: too dark" in dark.reason
+    assert uncoloured.withheld
+    assert sum(uncoloured.p.values()) == pytest.approx(1)
+
+
+def test_every_answer_says_whose_it_is(predictor, exported, lesions):
+    (one,) = predictor.predict(lesions / "a.jpg")
+    assert one.model == predictor.id == f"mobilenet_v3_small-32-{sha256(exported / 'model.onnx')[:12]}"
+    assert one.level == pytest.approx(1 - DECISION.sets.alpha)
+    assert one.name in {diagnosis.name for diagnosis in DIAGNOSES}
+
+
+def test_evidence_is_that_of_the_image_whatever_way_it_lies(predictor, lesions):
+    """Averaged over a group, a map turns with its image."""
+    with Image.open(lesions / "b.png") as picture:
+        square = np.asarray(picture.convert("RGB").resize((SIZE, SIZE)))
+    patient = Patient(40, "male", "back")
+    found = predictor.evidence(Picture(square), patient)
+    mirrored = predictor.evidence(Picture(np.ascontiguousarray(square[:, ::-1])), patient)
+    np.testing.assert_allclose(mirrored.evidence_CHW, found.evidence_CHW[:, :, ::-1], atol=1e-4)
+    np.testing.assert_allclose(found.attention_KHW.sum(axis=(1, 2)), 1, atol=1e-4)
+
+
+def test_a_folder_by_its_table(predictor, lesions, tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,age,sex,site\na,80,male,face\n")
+    found = dict(predictor.predict_folder(lesions, table))
+    assert list(found) == ["a", "b", "c", "d"]
+    assert [found["a"]] == predictor.predict(lesions / "a.jpg", 80, "male", "face")
+    assert [found["b"]] == predictor.predict(lesions / "b.png")
+    with pytest.raises(UserError, match="is a folder: predict_folder"):
+        predictor.predict(lesions)
+
+
+def test_load_names_a_model(exported, tmp_path):
+    assert dermlens.load(exported).id == dermlens.load(str(exported)).id
+    assert dermlens.load().id == dermlens.load("shipped").id
+    with pytest.raises(UserError, match=r"model\.json does not exist"):
+        dermlens.load(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -31,15 +32,24 @@ def predict(
     prior: Annotated[
         str, typer.Option(help="Class shares that the probabilities hold for: natural, equal, {mel: 0.2, …}.")
     ] = "natural",
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.csv")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="An object instead of a table.")] = False,
 ) -> None:
-    """Say what a model makes of images. Research software, not a medical device."""
-    from dermlens.atomic import check_target
-    from dermlens.deploy import batch as batches
+    """Say what a model makes of images. Research software, not a medical device.
+
+    A job that was interrupted goes on when the same command is given again; with --output, that is.
+    """
+    from dermlens.deploy.answers import Answer
+    from dermlens.deploy.journal import Journal
     from dermlens.deploy.predictor import Predictor
+    from dermlens.deploy.prior import parse_prior
     from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
-    from dermlens.deploy.screen import notes, render_answers
+    from dermlens.deploy.screen import notes, progress, render_answers
+    from dermlens.deploy.stream import answer_stream
+    from dermlens.deploy.words import answer_json, heading_json
 
     if table is not None and (age or sex or site):
         raise UserError("--table says it image by image: leave --age, --sex and --site out")
@@ -53,28 +63,50 @@ def predict(
     for doubt in doubts:
         _say(doubt)
     predictor = Predictor.open(model)
-    shares = batches.parse_prior(prior, predictor.classes)
-    if output is not None:
-        check_target(output)
-    batch = batches.answer_all(
-        predictor, found.images, lambda image_id: patients.get(image_id, everyone), shares
-    )
-    batch.unreadable |= found.unreadable
-    for sentence in batch.unreadable.values():
-        _say(sentence)
-    if output is not None and batch.answers:
-        batches.write_answers(output, batch, predictor.classes)
+    shares = parse_prior(prior, predictor.classes)
+    answers: dict[str, Answer] = {}
+    unreadable: dict[str, str] = {}
+    with ExitStack() as stack:
+        journal = None
+        if output is not None:
+            journal = stack.enter_context(Journal(output, predictor, shares, everyone, patients))
+            if journal.done:
+                _say(f"going on where {journal.path} ends: {len(journal.done)} images are done")
+            unreadable |= journal.unreadable
+        done = journal.done if journal is not None else ()
+        left = {image_id: path for image_id, path in found.images.items() if image_id not in done}
+        stream = answer_stream(predictor, left, lambda image_id: patients.get(image_id, everyone), shares)
+        try:
+            for image_id, one in progress(stream, len(left)):
+                if journal is not None:
+                    journal.add(image_id, one)
+                if isinstance(one, str):
+                    unreadable[image_id] = one
+                elif journal is None:
+                    answers[image_id] = one
+        except KeyboardInterrupt:
+            kept = "" if journal is None else f"; {len(journal.done)} images are kept in {journal.path}"
+            raise KeyboardInterrupt(f"interrupted{kept}") from None
+        unreadable |= found.unreadable
+        for sentence in unreadable.values():
+            _say(sentence)
+        given = [{"image_id": image_id} | answer_json(one) for image_id, one in answers.items()]
+        if journal is not None:
+            given = list(journal.answers()) if as_json else []
+            journal.finish()
     if as_json:
-        said = json.dumps(batches.as_json(predictor, batch, shares), indent=2, ensure_ascii=False)
-        print(said.encode(errors="backslashreplace").decode())  # a folder's name may be no text
-    elif batch.answers and output is None:
-        console.print(render_answers(predictor, batch, shares))
-    elif batch.answers:
-        abstained = sum(one.abstain for one in batch.answers.values())
-        console.print(f"written: {output}, {len(batch.answers)} images; the model abstains from {abstained}")
+        said = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
+        text = json.dumps(said, indent=2, ensure_ascii=False)
+        print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
+    elif journal is not None and journal.answered:
+        console.print(
+            f"written: {output}, {journal.answered} images; the model abstains from {journal.abstained}"
+        )
         for note in notes(predictor, shares):
             console.print(note)
-    if batch.unreadable:
+    elif answers:
+        console.print(render_answers(predictor, answers, shares))
+    if unreadable:
         raise typer.Exit(2)
 
 

@@ -53,16 +53,20 @@ class ImageError(UserError):
     """An image that cannot or must not be decoded."""
 
 
-def read_image(source: Path | bytes, min_side: int | None = None) -> np.ndarray:
+def read_image(
+    source: Path | bytes, min_side: int | None = None, max_pixels: int | None = None
+) -> np.ndarray:
     """Decode one image to upright sRGB pixels.
 
     Orientation (EXIF) is applied, an embedded colour profile is converted to sRGB, transparency is laid over
     white, 16-bit grey is reduced to 8; of several frames the first counts. Nothing else of the file is kept.
+    DICOM photographs go by `dermlens.data.dicom`.
 
     Args:
         source: a file, or its bytes.
         min_side: the decoder may halve a JPEG up to three times (in its frequency domain, which costs less
             than decoding it whole) as long as the short side keeps so many pixels; none decodes it whole.
+        max_pixels: a limit below MAX_PIXELS; none for that one.
 
     Returns:
         uint8 (H, W, 3), writable.
@@ -72,7 +76,11 @@ def read_image(source: Path | bytes, min_side: int | None = None) -> np.ndarray:
             truncated, damaged, or with a colour mode or profile that has no sure way to RGB.
     """
     name, data = _named_bytes(source)
-    image = _open(name, data)
+    if data[128:132] == b"DICM":
+        from dermlens.data.dicom import dicom_pixels
+
+        return dicom_pixels(name, data, min_side, max_pixels)
+    image = _open(name, data, min(MAX_PIXELS, max_pixels or MAX_PIXELS))
     factor = _factor(image, min_side)
     try:
         pixels_HWC = _plain_jpeg(name, data, image, factor)
@@ -92,6 +100,21 @@ def read_image(source: Path | bytes, min_side: int | None = None) -> np.ndarray:
         raise ImageError(f"{name}: truncated or damaged, it cannot be decoded ({error})") from error
     turn = TURNS.get(_orientation(image))
     return pixels_HWC if turn is None else np.array(Image.fromarray(pixels_HWC).transpose(turn))
+
+
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """Upright sRGB pixels of a picture that Pillow holds; as `read_image`.
+
+    Raises:
+        ImageError: over MAX_PIXELS, or with a colour mode or profile that has no sure way to RGB.
+    """
+    name = "the image"
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width} × {image.height} pixels"
+        raise ImageError(f"{name}: {size}; the most allowed is {MAX_PIXELS // 10**6} million")
+    turn = TURNS.get(_orientation(image))
+    rgb = _to_rgb(name, image)
+    return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
 def _named_bytes(source: Path | bytes) -> tuple[str, bytes]:
@@ -115,23 +138,21 @@ def _named_bytes(source: Path | bytes) -> tuple[str, bytes]:
     return name, data
 
 
-def _open(name: str, data: bytes) -> ImageFile.ImageFile:
+def _open(name: str, data: bytes, most: int) -> ImageFile.ImageFile:
     """Read the header alone, and refuse what it announces before anything is unpacked."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(
-            f"{name}: more than {MAX_PIXELS // 10**6} million pixels, the most allowed"
-        ) from error
+        raise ImageError(f"{name}: more than {most // 10**6} million pixels, the most allowed") from error
     except MemoryError:
         raise
     except Exception as error:
         raise ImageError(
             f"{name}: not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, whatever its name says"
         ) from error
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > most:
         size = f"{image.width} × {image.height} pixels"
-        raise ImageError(f"{name}: {size}; the most allowed is {MAX_PIXELS // 10**6} million")
+        raise ImageError(f"{name}: {size}; the most allowed is {most // 10**6} million")
     return image
 
 
@@ -164,7 +185,7 @@ def _plain_jpeg(name: str, data: bytes, image: ImageFile.ImageFile, factor: int)
     return pixels_HWC if pixels_HWC.shape == (height, width, 3) else None
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where there is none."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))

@@ -73,3 +73,8 @@ def group_of(site: str | None) -> str:
 def plain(word: str | None) -> str:
     """A word of a table in lower case with single spaces; empty for what is missing or no text at all."""
     return " ".join(word.lower().split()) if isinstance(word, str) else ""
+
+
+def known_words() -> tuple[str, ...]:
+    """Every word that says where on the body, in alphabetical order."""
+    return tuple(sorted(word for word in _GROUP_OF_WORD if word != "unknown"))

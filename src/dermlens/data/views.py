@@ -83,6 +83,15 @@ def symmetry(x_BSSC: Pixels, index: int) -> Pixels:
     return np.ascontiguousarray(x_BSSC)
 
 
+def unturned(map_CHW: npt.NDArray[np.floating], index: int) -> npt.NDArray[np.floating]:
+    """A map of a square under a symmetry, turned back to lie on the square as it is; H equals W."""
+    if index & FLIP_COLUMNS:
+        map_CHW = map_CHW[:, :, ::-1]
+    if index & FLIP_ROWS:
+        map_CHW = map_CHW[:, ::-1]
+    return map_CHW.swapaxes(1, 2) if index & TRANSPOSE else map_CHW
+
+
 def average_views(
     views: ViewsConfig,
     own: int,

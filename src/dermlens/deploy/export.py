@@ -1,7 +1,7 @@
 """A saved model as ONNX, checked against the network that it was made from.
 
 The exported network takes what a decoder gives, uint8 pixels in rows, and normalises inside: no caller can
-get it wrong. Views, calibration and the decision stay outside, in `dermlens.deploy.predictor`.
+get it wrong. Views and the decision stay outside, in `dermlens.deploy.predictor`.
 
 Shapes: B batch, S side of the square, C classes in `logits_BC` and channels in `image_BSSC`, K heads,
 M metadata width, D features.
@@ -13,7 +13,7 @@ import copy
 import hashlib
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,27 @@ from torch import Tensor, nn
 from dermlens.atomic import atomic_path, write_json
 from dermlens.data.crops import read_square
 from dermlens.data.split import load_manifest
+from dermlens.data.views import Numbers
+from dermlens.decision.document import Scaling
 from dermlens.decision.sidecar import DECISION_FILE
-from dermlens.deploy.network import META, ONNX_FILE, OnnxNetwork
+from dermlens.deploy.network import (
+    ATTENTION,
+    EVIDENCE,
+    FEATURES,
+    IMAGE,
+    LOGITS,
+    META,
+    ONNX_FILE,
+    PROBABILITIES,
+    OnnxNetwork,
+)
 from dermlens.deploy.papers import write_papers
 from dermlens.errors import UserError, require
 from dermlens.evaluation.calibrate import own_table
 from dermlens.models.classifier import LesionClassifier
 from dermlens.models.document import ModelDocument, OnnxFile, read_document
+from dermlens.models.evidence import evidence
+from dermlens.models.head import MapHead
 from dermlens.models.saved import DOCUMENT_FILE, WEIGHTS_FILE, SavedModel, load_model
 from dermlens.models.soft_attention import SoftAttention
 from dermlens.runs import Run
@@ -97,8 +111,10 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
     """Write one ONNX file and compare it with the network.
 
     Inputs: `image`, uint8 (B, S, S, 3), and, for networks with a metadata branch, `meta`, float32 (B, M).
-    Outputs: `logits` (B, C) and `features` (B, D). B is free; S is too where the model's views have other
-    sizes, and is else the model's own.
+    Outputs: `logits` (B, C); `features` (B, D); `probabilities` (B, C), of this one view, calibrated for the
+    stated prior; `evidence` (B, C, H, W), what each position adds to each logit at the own size, where the
+    network has such a map; `attention` (B, K, H, W), where it has Soft-Attention. B is free; S is too
+    where the model's views have other sizes, and is else the model's own.
 
     Args:
         saved: a loaded model.
@@ -127,8 +143,8 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
             inputs,
             dynamo=True,
             dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
-            input_names=["image", META][: len(inputs)],
-            output_names=["logits", "features"],
+            input_names=[IMAGE, META][: len(inputs)],
+            output_names=list(network.outputs),
             external_data=False,
             verbose=False,
         )
@@ -142,19 +158,47 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
 
 
 class _Exported(nn.Module):
-    """The classifier from bytes to logits and features, without what a file of one size would fix."""
+    """The classifier from bytes to all that an answer needs, without what a file of one size would fix.
+
+    Attributes:
+        outputs: the names of what it returns.
+    """
 
     def __init__(self, saved: SavedModel) -> None:
         super().__init__()
         self.saved = saved
+        self.scaling = saved.decision.scaling if saved.decision is not None else Scaling()
         self.classifier: LesionClassifier = copy.deepcopy(saved.model).cpu()
         attention = getattr(self.classifier.head, "attention", None)
         if attention is not None:
             self.classifier.head.attention = _SizelessAttention(attention)
+        head = self.classifier.head
+        self.has_evidence = isinstance(head, MapHead) and head.tail is None
+        self.outputs = (
+            LOGITS,
+            FEATURES,
+            PROBABILITIES,
+            *([EVIDENCE] if self.has_evidence else []),
+            *([ATTENTION] if attention is not None else []),
+        )
 
-    def forward(self, image_BSSC: Tensor, meta_BM: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, image_BSSC: Tensor, meta_BM: Tensor | None = None) -> tuple[Tensor, ...]:
         logits_BC, found = self.classifier(image_BSSC.permute(0, 3, 1, 2), meta_BM)
-        return logits_BC, found["features_BD"]
+        given = [logits_BC, found["features_BD"], self._probabilities(logits_BC)]
+        if self.has_evidence:
+            given.append(evidence(self.classifier.head, found["last_BCHW"]))
+        if "alpha_BKHW" in found:
+            given.append(found["alpha_BKHW"])
+        return tuple(given)
+
+    def _probabilities(self, logits_BC: Tensor) -> Tensor:
+        """As `dermlens.decision.probabilities.scaled`."""
+        scores_BC = logits_BC / self.scaling.temperature
+        if self.scaling.scale is not None:
+            scores_BC = scores_BC * torch.tensor(self.scaling.scale)
+        if self.scaling.bias is not None:
+            scores_BC = scores_BC + torch.tensor(self.scaling.bias)
+        return scores_BC.softmax(dim=1)
 
     def sample(self, image_BSSC: np.ndarray) -> list[Tensor]:
         """Inputs with metadata of many kinds of patient, where the network has a branch for them."""
@@ -208,15 +252,17 @@ def _compare(network: _Exported, exported: OnnxNetwork, images: Sequence[Path]) 
         ):
             inputs = network.sample(pixels)
             with torch.inference_mode():
-                expected_BC = network(*inputs)[0].numpy()
+                expected = dict(zip(network.outputs, (one.numpy() for one in network(*inputs)), strict=True))
             try:
-                logits_BC = exported(pixels, inputs[1].numpy() if len(inputs) == 2 else None)[0]
+                found = exported.run(pixels, inputs[1].numpy() if len(inputs) == 2 else None, network.outputs)
             except UserError:
                 if size == saved.size:
                     raise
-                logits_BC = np.full_like(expected_BC, np.inf)
-            difference = float(np.abs(logits_BC - expected_BC).max())
-            if not difference <= TOLERANCE * max(1.0, float(np.abs(expected_BC).max()) / 10):
+                found = {name: np.full_like(one, np.inf) for name, one in expected.items()}
+            if size == saved.size:
+                _compare_maps(expected, found)
+            difference = float(np.abs(found[LOGITS] - expected[LOGITS]).max())
+            if not difference <= TOLERANCE * max(1.0, float(np.abs(expected[LOGITS]).max()) / 10):
                 if size != saved.size:
                     raise UserError(
                         f"{saved.config.backbone} treats {saved.size} and {size} pixels differently, in its"
@@ -226,6 +272,16 @@ def _compare(network: _Exported, exported: OnnxNetwork, images: Sequence[Path]) 
                 raise RuntimeError(f"the exported network's logits are off by {difference:.2g}")
             largest = max(largest, difference)
     return largest
+
+
+def _compare_maps(expected: Mapping[str, Numbers], found: Mapping[str, Numbers]) -> None:
+    """What explains an answer must be the network's too. Raises: RuntimeError when it is not."""
+    for name in (PROBABILITIES, EVIDENCE, ATTENTION):
+        if name in expected:
+            scale = max(1.0, float(np.abs(expected[name]).max()))
+            off = float(np.abs(found[name] - expected[name]).max())
+            if not off <= TOLERANCE * scale:
+                raise RuntimeError(f"the exported network's {name} are off by {off:.2g}")
 
 
 def _random_pixels(count: int, size: int) -> np.ndarray:

@@ -6,6 +6,7 @@ Shapes: B batch, S side of the square, C classes, M metadata width, D features.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from dermlens.errors import UserError
 ONNX_FILE = "model.onnx"
 IMAGE, META = "image", "meta"
 LOGITS, FEATURES = "logits", "features"
+PROBABILITIES, EVIDENCE, ATTENTION = "probabilities", "evidence", "attention"
 SERIOUS = 3
 """ONNX Runtime's level of errors; below it, it speaks of its own optimisations."""
 
@@ -27,6 +29,7 @@ class OnnxNetwork:
     Attributes:
         classes: how many logits it gives, C.
         meta_width: how long its metadata are, M; 0 where it takes none.
+        outputs: the names of what it can give.
 
     Args:
         content: of the file; a file's bytes cannot point at other files, as its path could.
@@ -51,6 +54,7 @@ class OnnxNetwork:
             raise UserError(f"{name} is not an ONNX network that can be run: {_first_line(error)}") from error
         entries = (*self._session.get_inputs(), *self._session.get_outputs())
         shapes = {entry.name: entry.shape for entry in entries}
+        self.outputs = tuple(entry.name for entry in self._session.get_outputs())
         if not {IMAGE, LOGITS, FEATURES} <= set(shapes):
             raise UserError(f"{name} is not an ONNX network that `dermlens export` wrote")
         self.takes_metadata = META in shapes
@@ -58,27 +62,34 @@ class OnnxNetwork:
         self.meta_width: int = shapes[META][-1] if self.takes_metadata else 0
 
     def __call__(self, x_BSSC: Pixels, meta_BM: npt.NDArray[np.float32] | None) -> tuple[Numbers, Numbers]:
+        """logits_BC and features_BD, float32, of images; as `run`."""
+        found = self.run(x_BSSC, meta_BM, (LOGITS, FEATURES))
+        return found[LOGITS], found[FEATURES]
+
+    def run(
+        self, x_BSSC: Pixels, meta_BM: npt.NDArray[np.float32] | None, names: Sequence[str]
+    ) -> dict[str, Numbers]:
         """Run the network.
 
         Args:
             x_BSSC: uint8 RGB squares.
             meta_BM: encoded metadata; networks without a branch for it do not look at it.
+            names: which of `outputs`.
 
         Returns:
-            logits_BC and features_BD, float32.
+            float32 arrays by name, of the shapes that `dermlens.deploy.export.export_onnx` states.
 
         Raises:
             UserError: the network does not take images of this size.
         """
         feed = {IMAGE: x_BSSC} | ({META: meta_BM} if self.takes_metadata else {})
         try:
-            logits_BC, features_BD = self._session.run([LOGITS, FEATURES], feed)
+            return dict(zip(names, self._session.run(list(names), feed), strict=True))
         except Exception as error:
             size = x_BSSC.shape[1]
             raise UserError(
                 f"{self.name} does not take images of {size} pixels: {_first_line(error)}"
             ) from error
-        return logits_BC, features_BD
 
 
 def _cores() -> int:

@@ -1,13 +1,12 @@
 """Images in, answers out: from the base install, without torch, pandas or network.
 
-Shapes: S side of the square, C classes in `logits_NC`, D features; N is one image here.
+Shapes: N images, S side of the square, C classes, D features, M metadata width, K heads, H × W positions.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
@@ -15,39 +14,24 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from dermlens.data.crops import read_square
 from dermlens.data.metadata import encoder_from_json
-from dermlens.data.views import Logits, Numbers, Pixels, average_views
-from dermlens.decision.answer import answer
+from dermlens.data.views import Logits, Numbers, Pixels, average_views, symmetry, unturned
+from dermlens.decision.answer import Answers, answer
 from dermlens.decision.document import DecisionDocument, plain_decision
 from dermlens.decision.ood import Arrays
 from dermlens.decision.sidecar import read_arrays
-from dermlens.deploy.network import ONNX_FILE, OnnxNetwork
+from dermlens.deploy.answers import Answer, Evidence
+from dermlens.deploy.measured import read_measured
+from dermlens.deploy.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
+from dermlens.deploy.pictures import Picture, Source, pictures_in
+from dermlens.deploy.requests import Patient, find_images, read_patients, strangers
+from dermlens.deploy.stream import answer_stream
 from dermlens.errors import UserError
 from dermlens.models.document import ModelDocument, OnnxFile, read_document
 
-Image = Path | bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model says of one image.
-
-    Attributes:
-        p: calibrated probability of each class, in the order of the logits.
-        diagnosis: the class that the decision rule names.
-        set: classes of the conformal set, the named one among them.
-        ood: out-of-distribution score; none where the model has none.
-        abstain: whether the model abstains.
-        reason: why, in words; empty where it does not.
-    """
-
-    p: dict[str, float]
-    diagnosis: str
-    set: tuple[str, ...]
-    ood: float | None
-    abstain: bool
-    reason: str
+Given = float | str | None
+"""What is known of one patient, or of each in a sequence."""
+SHIPPED = "shipped"
 
 
 class Predictor:
@@ -56,26 +40,35 @@ class Predictor:
     Attributes:
         document: what the model is.
         decision: how it gets from logits to an answer.
+        folder: where it was read from; none for one that was put together in memory.
+        measured: what was measured of it, as `dermlens.deploy.measured` writes it; none where nobody did.
+        id: network, size and the beginning of the file's check sum; stands in every answer.
     """
 
-    def __init__(self, document: ModelDocument, network: OnnxNetwork, arrays: Arrays) -> None:
+    def __init__(
+        self, document: ModelDocument, network: OnnxNetwork, arrays: Arrays, folder: Path | None = None
+    ) -> None:
         self.document = document
         self.decision: DecisionDocument = document.decision or plain_decision(document.classes)
+        self.folder = folder
+        self.measured = None if folder is None else read_measured(folder)
         self._network = network
         self._arrays = arrays
         self._encoder = encoder_from_json(document.encoder)
+        file = document.onnx.sha256[:12] if document.onnx is not None else "unsaved"
+        self.id = f"{document.model.backbone}-{document.size}-{file}"
 
     @classmethod
-    def open(cls, folder: Path | None = None) -> Self:
+    def open(cls, folder: Path | str | None = None) -> Self:
         """Read a model that `dermlens export` wrote.
 
         Args:
-            folder: with model.json and model.onnx; none for the model that ships with dermlens.
+            folder: with model.json and model.onnx; none or `shipped` for the one that comes with dermlens.
 
         Raises:
             UserError: a file is absent, damaged, or does not belong to the others.
         """
-        folder = shipped_folder() if folder is None else folder
+        folder = shipped_folder() if folder is None or str(folder) == SHIPPED else Path(folder)
         path = folder / "model.json"
         document = read_document(path)
         network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE))
@@ -89,7 +82,7 @@ class Predictor:
                 f"{path} has metadata of {document.meta_width} numbers, and {ONNX_FILE} beside it takes"
                 f" {network.meta_width}"
             )
-        return cls(document, network, read_arrays(folder, document.decision))
+        return cls(document, network, read_arrays(folder, document.decision), folder)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -107,20 +100,27 @@ class Predictor:
         )
         return general + (self.document.onnx.limits if self.document.onnx is not None else ())
 
+    @property
+    def level(self) -> float | None:
+        """Share of images whose class the conformal sets are meant to hold; none without sets."""
+        return None if self.decision.sets is None else round(1 - self.decision.sets.alpha, 10)
+
     def predict(
         self,
-        images: Iterable[Image],
-        age: Sequence[float | None] | None = None,
-        sex: Sequence[str | None] | None = None,
-        site: Sequence[str | None] | None = None,
+        images: Source | Iterable[Source],
+        age: Given | Sequence[Given] = None,
+        sex: Given | Sequence[Given] = None,
+        site: Given | Sequence[Given] = None,
         *,
         prior: Sequence[float] | None = None,
     ) -> list[Answer]:
         """Answer for each image, independently of the others.
 
         Args:
-            images: files, or their bytes.
-            age: of each image's patient in years, 0 to 120; none or NaN where missing; none for no ages.
+            images: one or several: files, their bytes, pictures of Pillow, or uint8 RGB arrays (H, W, 3).
+                Folders go by `predict_folder`.
+            age: of each image's patient in years, 0 to 120; none or NaN where missing. One for all, or a
+                sequence with one an image. What a DICOM header says fills what is missing.
             sex: female or male, anything else is unknown; likewise.
             site: in HAM10000's or ISIC's words; likewise.
             prior: class shares, in any unit, that the probabilities shall hold for; none for those that the
@@ -128,41 +128,126 @@ class Predictor:
 
         Raises:
             ImageError: an image cannot be decoded.
-            UserError: an age is out of range, or the prior does not fit the model.
+            UserError: an age is out of range, the prior does not fit the model, or the file is a folder.
             ValueError: images and metadata differ in number.
         """
-        images = list(images)
-        none = [None] * len(images)
-        meta_NM = self._encoder.encode(age or none, sex or none, site or none)
-        if len(meta_NM) != len(images):
-            raise ValueError(f"{len(images)} images and metadata of {len(meta_NM)}")
+        if isinstance(images, (str, Path)) and Path(images).is_dir():
+            raise UserError(f"{images} is a folder: predict_folder answers for all images in it")
+        pictures = pictures_in(images)
+        told = zip(*(_for_each(given, len(pictures)) for given in (age, sex, site)), strict=True)
+        patients = [Patient(*one) for one in told]
         return [
-            self._answer(*self.outputs(image, meta_NM[row : row + 1]), prior)
-            for row, image in enumerate(images)
+            found
+            for picture, patient in zip(pictures, patients, strict=True)
+            for found in self.answers([picture], [patient], prior=prior)
         ]
 
-    def outputs(self, image: Image, meta_1M: npt.NDArray[np.float32]) -> tuple[Logits, Numbers]:
-        """logits_1C, averaged over the views, and features_1D of one image, before any calibration."""
+    def predict_folder(
+        self, folder: Path | str, table: Path | str | None = None, *, prior: Sequence[float] | None = None
+    ) -> Iterator[tuple[str, Answer | str]]:
+        """Answer for each image in a folder and below, one by one, in constant memory.
+
+        Args:
+            folder: of images; lesion masks are left out.
+            table: CSV with image_id and any of age, sex, site; none where nothing is known.
+            prior: as `predict` has it.
+
+        Yields:
+            Image id, the file's name without its suffix, and the answer, or the sentence that says why there
+            is none.
+
+        Raises:
+            UserError: no images, two with one name, or a table that cannot be read or has none of them.
+        """
+        found = find_images([Path(folder)])
+        patients: dict[str, Patient] = {}
+        if table is not None:
+            patients, _ = read_patients(Path(table))
+            strangers(found.images, patients, Path(table))
+        nobody = Patient()
+        yield from found.unreadable.items()
+        yield from answer_stream(self, found.images, lambda name: patients.get(name, nobody), prior)
+
+    def answers(
+        self,
+        pictures: Sequence[Picture],
+        patients: Sequence[Patient],
+        *,
+        prior: Sequence[float] | None = None,
+    ) -> list[Answer]:
+        """Answer for pictures in one batch; as `predict`."""
+        meta_NM = self.encode([one.told(patient) for one, patient in zip(pictures, patients, strict=True)])
+        logits_NC, features_ND = self.outputs(pictures, meta_NM)
+        found = answer(logits_NC, features_ND, self.decision, self._arrays, prior)
+        return [self._answer(found, row, picture) for row, picture in enumerate(pictures)]
+
+    def encode(self, patients: Sequence[Patient]) -> npt.NDArray[np.float32]:
+        """meta_NM of patients. Raises: UserError when an age is out of range."""
+        return self._encoder.encode(
+            [one.age for one in patients], [one.sex for one in patients], [one.site for one in patients]
+        )
+
+    def outputs(
+        self, pictures: Sequence[Picture], meta_NM: npt.NDArray[np.float32]
+    ) -> tuple[Logits, Numbers]:
+        """logits_NC, averaged over the views, and features_ND, before any calibration."""
         document = self.document
-
-        def pixels(size: int) -> Pixels:
-            return read_square(image, size, document.crop, document.colour_constancy)[None]
-
         return average_views(
-            document.views, document.size, pixels, lambda x_1SSC: self._network(x_1SSC, meta_1M)
+            document.views,
+            document.size,
+            lambda size: self._squares(pictures, size),
+            lambda x_NSSC: self._network(x_NSSC, meta_NM),
         )
 
-    def _answer(self, logits_1C: Logits, features_1D: Numbers, prior: Sequence[float] | None) -> Answer:
-        found = answer(logits_1C, features_1D, self.decision, self._arrays, prior)
-        score = float(found.ood_N[0])
+    def evidence(self, picture: Picture, patient: Patient) -> Evidence | None:
+        """Where an answer comes from; none for a network that gives no maps.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+            UserError: an age is out of range.
+        """
+        names = [name for name in (EVIDENCE, ATTENTION) if name in self._network.outputs]
+        if not names:
+            return None
+        x_1SSC = self._squares([picture], self.document.size)
+        meta_1M = self.encode([picture.told(patient)])
+        total: dict[str, Numbers] = {}
+        for index in range(self.document.views.symmetries):
+            found = self._network.run(symmetry(x_1SSC, index), meta_1M, names)
+            for name, map_1KHW in found.items():
+                total[name] = total.get(name, 0.0) + unturned(map_1KHW[0], index)
+        mean = {name: map_KHW / self.document.views.symmetries for name, map_KHW in total.items()}
+        if EVIDENCE not in mean:
+            return None
+        return Evidence(mean[EVIDENCE], mean.get(ATTENTION))
+
+    def _squares(self, pictures: Sequence[Picture], size: int) -> Pixels:
+        document = self.document
+        return np.stack([one.square(size, document.crop, document.colour_constancy) for one in pictures])
+
+    def _answer(self, found: Answers, row: int, picture: Picture) -> Answer:
+        score, said = float(found.ood_N[row]), picture.faults()
+        reasons = [found.reason_N[row], f"image quality: {', '.join(said)}" if said else ""]
         return Answer(
-            p=dict(zip(self.classes, found.p_NC[0].tolist(), strict=True)),
-            diagnosis=self.classes[found.diagnosis_N[0]],
-            set=tuple(code for code, inside in zip(self.classes, found.set_NC[0], strict=True) if inside),
+            p=dict(zip(self.classes, found.p_NC[row].tolist(), strict=True)),
+            diagnosis=self.classes[found.diagnosis_N[row]],
+            set=tuple(code for code, inside in zip(self.classes, found.set_NC[row], strict=True) if inside),
+            level=self.level,
             ood=None if np.isnan(score) else score,
-            abstain=bool(found.abstain_N[0]),
-            reason=found.reason_N[0],
+            abstain=bool(found.abstain_N[row]) or bool(said),
+            reason="; ".join(reason for reason in reasons if reason),
+            faults=said,
+            model=self.id,
         )
+
+
+def _for_each(given: Given | Sequence[Given], count: int) -> Iterator[Given]:
+    """One value an image."""
+    if given is None or isinstance(given, (str, float, int)):
+        return iter([given] * count)
+    if len(given) != count:
+        raise ValueError(f"{count} images and metadata of {len(given)}")
+    return iter(given)
 
 
 def shipped_folder() -> Path:

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from dermlens.deploy.batch import Batch, shares_of
-from dermlens.deploy.predictor import Answer, Predictor
+from dermlens.deploy.answers import Answer
+from dermlens.deploy.predictor import Predictor
+from dermlens.deploy.prior import shares_of
 from dermlens.labels import full_name
 
+Found = TypeVar("Found")
 
-def render_answers(predictor: Predictor, batch: Batch, prior: Sequence[float] | None) -> RenderableType:
+
+def progress(found: Iterable[Found], count: int) -> Iterator[Found]:
+    """Pass on what is found, with a bar on standard error where that is a terminal and there are several."""
+    if count < 2 or not sys.stderr.isatty():
+        yield from found
+        return
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(found, total=count)
+
+
+def render_answers(
+    predictor: Predictor, answers: Mapping[str, Answer], prior: Sequence[float] | None
+) -> RenderableType:
     """One image in full, several in a row each, and what must be known to read them."""
-    parts: list[RenderableType] = [_in_rows(batch)]
-    if len(batch.answers) == 1:
-        ((image_id, one),) = batch.answers.items()
-        parts = [_in_full(image_id, one), *map(Text, _said_of(one))]
+    parts: list[RenderableType] = [_in_rows(answers)]
+    if len(answers) == 1:
+        ((image_id, one),) = answers.items()
+        parts = [] if one.withheld else [_in_full(image_id, one)]
+        parts += map(Text, _said_of(one))
     return Group(*parts, *map(Text, notes(predictor, prior)))
 
 
@@ -45,20 +64,26 @@ def _in_full(image_id: str, one: Answer) -> Table:
 
 
 def _said_of(one: Answer) -> Iterator[str]:
+    if one.withheld:
+        yield f"The model abstains: {one.reason}."
+        yield "It does not look like dermoscopy, so no probabilities are shown."
+        return
+    if one.level is not None:
+        yield f"The set is meant to hold the class of {100 * one.level:g} % of images like its training's."
     yield f"The decision rule names {full_name(one.diagnosis)} ({one.diagnosis})."
     yield f"The model abstains: {one.reason}." if one.abstain else "The model does not abstain."
 
 
-def _in_rows(batch: Batch) -> Table:
+def _in_rows(answers: Mapping[str, Answer]) -> Table:
     table = Table()
     for name in ("image", "the decision rule names", "probability", "set", "abstains"):
         table.add_column(name, justify="right" if name == "probability" else "left")
-    for image_id, one in batch.answers.items():
+    for image_id, one in answers.items():
         table.add_row(
             Text(image_id),
-            Text(full_name(one.diagnosis)),
-            f"{one.p[one.diagnosis]:.3f}",
-            Text(" ".join(one.set)),
+            Text("–" if one.withheld else one.name),
+            "–" if one.withheld else f"{one.p[one.diagnosis]:.3f}",
+            Text("–" if one.withheld else " ".join(one.set)),
             Text(one.reason if one.abstain else "no"),
         )
     return table

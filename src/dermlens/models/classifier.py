@@ -55,7 +55,8 @@ class LesionClassifier(nn.Module):
 
         Returns:
             logits_BC, and intermediates: `features_BD`, what the last layer sees of the image (not of the
-            patient), and with attention `alpha_BKHW`, the maps, each of sum 1.
+            patient), `last_BCHW`, the map that was pooled or flattened to them, where there is one, and with
+            attention `alpha_BKHW`, the maps, each of sum 1.
 
         Raises:
             ValueError: the network has a metadata branch and got no metadata.

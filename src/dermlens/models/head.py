@@ -79,7 +79,7 @@ class MapHead(nn.Module):
         self.linear = nn.Linear(features + (branch.width if branch is not None else 0), num_classes)
 
     def forward(self, x_BCHW: Tensor, meta_BM: Tensor | None) -> tuple[Tensor, Intermediates]:
-        """logits_BC, and `features_BD` and, with attention, `alpha_BKHW`.
+        """logits_BC, and `features_BD`, `last_BCHW` where there is no tail, and `alpha_BKHW` with attention.
 
         The features are the image's, without those of the metadata branch: how strange a picture is does not
         depend on what is known of the patient. A branch that reshapes the map leaves theirs alone; only in
@@ -111,8 +111,7 @@ class MapHead(nn.Module):
         x_BCHW = self.dropout(F.relu(torch.cat(maps, dim=1)))
         if self.tail is not None:
             found["features_BD"] = self.tail(x_BCHW)
-        elif self.global_average:
-            found["features_BD"] = x_BCHW.mean(dim=(2, 3))
-        else:
-            found["features_BD"] = x_BCHW.flatten(1)
+            return found
+        found["last_BCHW"] = x_BCHW
+        found["features_BD"] = x_BCHW.mean(dim=(2, 3)) if self.global_average else x_BCHW.flatten(1)
         return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dermlens.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
 TABLE_SUFFIXES = (".csv", ".tab", ".tsv")
 TABLE_NAMES = ("HAM10000_metadata",)
 """Harvard Dataverse has handed out the table under this name, without a suffix."""

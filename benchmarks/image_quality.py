@@ -1,0 +1,147 @@
+"""Where the limits of `dermlens.decision.quality` come from, and whom they turn away.
+
+    OMP_NUM_THREADS=1 python benchmarks/image_quality.py DATA --write
+
+DATA holds ham10000 and, where they are to be had, isic2018_val, isic2017 and pad_ufes_20. Prints the extremes
+of HAM10000's training pictures (role train of grouped-v1), the share of other pictures that each limit turns
+away, spoilt ones among them, and the share whose probabilities the model that ships withholds; writes
+docs/results/image_quality.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from heading import heading
+from PIL import Image, ImageFilter
+
+from dermlens.atomic import write_text
+from dermlens.data.images import read_image
+from dermlens.data.split import load_manifest
+from dermlens.data.table import read_table
+from dermlens.decision.quality import LIMITS, SIDE, faults, measures
+from dermlens.deploy.predictor import Predictor
+from dermlens.deploy.requests import find_images
+from dermlens.evaluation.strangers import write_photographs
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "image_quality.md"
+TAIL = 0.001
+SHOWN = 150
+"""Pictures of a set that the network is shown."""
+WORDS = tuple(dict.fromkeys(one.said for one in LIMITS))
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def blurred(image: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(image)
+    return np.asarray(picture.filter(ImageFilter.GaussianBlur(min(picture.size) / 30)))
+
+
+SPOILT: dict[str, Change] = {
+    "a quarter of the light": lambda image: (image * 0.25).astype(np.uint8),
+    "three times the light": lambda image: np.clip(image * 3.0, 0, 255).astype(np.uint8),
+    "a tenth of the contrast": lambda image: (image * 0.1 + 0.9 * image.mean((0, 1))).astype(np.uint8),
+    "blurred, sigma 1/30 of the side": blurred,
+    "grey": lambda image: np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8),
+}
+
+
+def look(paths: Sequence[Path], change: Change | None = None) -> list[np.ndarray]:
+    """Small copies of pictures, as they are measured."""
+
+    def one(path: Path) -> np.ndarray:
+        image = read_image(path, min_side=SIDE)
+        side = min(image.shape[:2])
+        picture = Image.fromarray(image)
+        picture.thumbnail((SIDE * picture.width // side + 1, SIDE * picture.height // side + 1))
+        small = np.asarray(picture)
+        return small if change is None else change(small)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, paths))
+
+
+def shares(pictures: Sequence[np.ndarray]) -> dict[str, float]:
+    said = [faults(picture) for picture in pictures]
+    found = {
+        word: float(np.mean([word in one for one in said])) for word in dict.fromkeys(x.said for x in LIMITS)
+    }
+    return found | {"any": float(np.mean([bool(one) for one in said]))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    began = time.perf_counter()
+    table = read_table(options.data / "ham10000")
+    split = load_manifest("grouped-v1", table)
+    paths = {image_id: Path(path) for image_id, path in zip(table["image_id"], table["path"], strict=True)}
+    train = look([paths[image_id] for image_id in split.ids("train")])
+    found = [measures(picture) for picture in train]
+    lines = [
+        *heading("Image quality: limits and whom they turn away", "image_quality.py DATA", ""),
+        f"Limits are the extremes of {len(train):,} training pictures of HAM10000: one in a thousand lies"
+        " beyond each.",
+        "",
+        "| measure | lowest in a thousand | median | highest in a thousand |",
+        "|---|---|---|---|",
+    ]
+    for name in found[0]:
+        low, middle, high = np.quantile([one[name] for one in found], [TAIL, 0.5, 1 - TAIL])
+        lines.append(f"| {name} | {low:.4f} | {middle:.3f} | {high:.4f} |")
+    rng = np.random.default_rng(0)
+    calibration = [paths[image_id] for image_id in split.ids("calibration")]
+    with tempfile.TemporaryDirectory() as folder:
+        sets: dict[str, tuple[list[Path], Change | None]] = {
+            "HAM10000, role calibration": (calibration, None)
+        }
+        sets["HAM10000, role test (pictures alone)"] = (
+            [paths[image_id] for image_id in split.ids("test")],
+            None,
+        )
+        for name in ("isic2018_val", "isic2017", "pad_ufes_20"):
+            if (options.data / name).is_dir():
+                other = list(find_images([options.data / name]).images.values())
+                chosen = rng.permutation(len(other))[:1000]
+                sets[name] = ([other[index] for index in chosen], None)
+        sets["ordinary photographs"] = ([Path(p) for p in write_photographs(Path(folder))["path"]], None)
+        for name, change in SPOILT.items():
+            sets[f"role calibration, {name}"] = (calibration[:300], change)
+        predictor = Predictor.open()
+        lines += [
+            "",
+            "Share of pictures (%) that are said to be …; of the first"
+            f" {SHOWN} of a set, the share that the network finds unlike what it was trained on, and the"
+            " share whose probabilities the page and the service withhold for one reason or the other:",
+            "",
+            f"| pictures | n | {' | '.join(WORDS)} | any of these | unlike | withheld |",
+            f"|---|---{'|---' * (len(WORDS) + 3)}|",
+        ]
+        for name, (files, change) in sets.items():
+            pictures = look(files, change)
+            one = shares(pictures)
+            answers = predictor.predict(pictures[:SHOWN])
+            unlike = np.mean([answer.strange for answer in answers])
+            withheld = np.mean([answer.withheld for answer in answers])
+            cells = [*(one[word] for word in [*WORDS, "any"]), unlike, withheld]
+            lines.append(f"| {name} | {len(files)} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |")
+            print(lines[-1], flush=True)
+    lines += ["", f"{time.perf_counter() - began:.0f} s, {os.cpu_count()} processors."]
+    print("\n".join(lines))
+    if options.write:
+        write_text(RESULTS, "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The verb that serves: a model, its page and its API."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dermlens.cli.app import app, console
+from dermlens.errors import UserError, require
+
+LEAST_KEY = 8
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="Another model than the one that ships.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    queue: Annotated[int, typer.Option(min=1, help="Images inside at once; 429 beyond.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Images the network looks at together.")] = 8,
+    seconds: Annotated[float, typer.Option(min=1, help="A request may take.")] = 30.0,
+    max_megabytes: Annotated[float, typer.Option(min=0.1, help="Of a request.")] = 32.0,
+    origin: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="A page of another host that may ask (CORS).")
+    ] = None,
+) -> None:
+    """Serve a model: a page for people, an API for programs. Research software, not a medical device.
+
+    A key that clients must send as X-API-Key is taken from the environment: DERMLENS_API_KEY.
+    """
+    uvicorn = require("uvicorn", "serve")
+    for module in ("fastapi", "python_multipart", "prometheus_client"):
+        require(module, "serve")
+    from dermlens.deploy.predictor import Predictor
+    from dermlens.serve.app import create_app
+    from dermlens.serve.config import ServeConfig
+
+    key = os.environ.get("DERMLENS_API_KEY") or None
+    if key is not None and len(key) < LEAST_KEY:
+        raise UserError(f"DERMLENS_API_KEY has {len(key)} characters; {LEAST_KEY} are the fewest")
+    config = ServeConfig(
+        queue=queue,
+        batch=batch,
+        seconds=seconds,
+        max_bytes=int(max_megabytes * 2**20),
+        api_key=key,
+        origins=tuple(origin or ()),
+    )
+    try:
+        listening = socket.create_server((host, port))
+    except OSError as error:
+        raise UserError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    service = create_app(Predictor.open(model), config)
+    if not _is_local(host) and key is None:
+        console.print("anyone who reaches this address may ask: set DERMLENS_API_KEY to keep others out")
+    running = uvicorn.Server(
+        uvicorn.Config(
+            service,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=int(seconds),
+            h11_max_incomplete_event_size=16 * 1024,
+        )
+    )
+    console.print(f"listening on http://{host}:{listening.getsockname()[1]} (Ctrl-C ends it)")
+    running.run(sockets=[listening])
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

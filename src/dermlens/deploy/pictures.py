@@ -1,0 +1,137 @@
+"""A picture, whatever it comes as: decoded once for each size, with what it knows of its patient.
+
+Shapes: H height, W width, S side of the square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dermlens.data.colour_constancy import ColourConstancy, constant_colours
+from dermlens.data.crops import Crop, crop_resize
+from dermlens.data.dicom import dicom_patient, is_dicom
+from dermlens.data.images import ImageError, from_pillow, read_image
+from dermlens.decision.quality import SIDE, faults
+from dermlens.deploy.requests import Patient
+from dermlens.models.document import ModelDocument
+
+Source = Path | str | bytes | Image.Image | np.ndarray
+"""A file, its bytes, a picture of Pillow, or uint8 RGB (H, W, 3)."""
+
+
+class Picture:
+    """A picture that has not been decoded yet, or is an array already.
+
+    Args:
+        source: what it comes as; a string is a path.
+        max_pixels: more are refused; none for the decoder's own limit.
+    """
+
+    def __init__(self, source: Source, max_pixels: int | None = None) -> None:
+        self._source: Source | None = Path(source) if isinstance(source, str) else source
+        self._max_pixels = max_pixels
+        self._decoded: dict[int, np.ndarray] = {}
+        self._squares: dict[int, np.ndarray] = {}
+        self._faults: tuple[str, ...] | None = None
+        self._header: tuple[float | None, str | None] | None = None
+
+    def pixels(self, min_side: int) -> np.ndarray:
+        """uint8 (H, W, 3); JPEGs at the smallest scale that keeps so many pixels on the short side.
+
+        Raises:
+            ImageError: it cannot or must not be decoded, or an array is none of a picture.
+        """
+        if min_side not in self._decoded:
+            self._decoded[min_side] = self._decode(min_side)
+        return self._decoded[min_side]
+
+    def square(self, size: int, crop: Crop, colour_constancy: ColourConstancy) -> np.ndarray:
+        """uint8 (S, S, 3), as `dermlens.data.crops.read_square` makes it. Raises: ImageError."""
+        if size not in self._squares:
+            square = crop_resize(self.pixels(size), size, crop)
+            self._squares[size] = constant_colours(square, colour_constancy)
+        return self._squares[size]
+
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with it, in words. Raises: ImageError."""
+        if self._faults is None:
+            self._faults = faults(self.pixels(SIDE))
+        return self._faults
+
+    def told(self, patient: Patient) -> Patient:
+        """The patient, completed by what a DICOM header says. Raises: ImageError when it cannot be read."""
+        if self._header is None:
+            self._header = self._read_header()
+        age, sex = self._header
+        return replace(
+            patient,
+            age=age if patient.age is None else patient.age,
+            sex=sex or "unknown" if patient.sex in (None, "unknown") else patient.sex,
+        )
+
+    def of_nobody(self) -> Picture:
+        """The same pixels, without what a header says of a patient; after `settle`."""
+        other = Picture(b"")
+        other._squares, other._faults, other._header = self._squares, self._faults, (None, None)
+        return other
+
+    def settle(self, document: ModelDocument) -> None:
+        """Keep what a model needs, its squares and the faults, and let go of the rest.
+
+        Args:
+            document: of the model; the picture is for no other afterwards.
+
+        Raises:
+            ImageError: it cannot or must not be decoded.
+        """
+        for size in {document.size, *document.views.sizes}:
+            self.square(size, document.crop, document.colour_constancy)
+        self.faults()
+        self.told(Patient())
+        self._source = None
+        self._decoded.clear()
+
+    def _read_header(self) -> tuple[float | None, str | None]:
+        """Age and sex from a DICOM header; neither for any other file."""
+        source = self._source
+        if isinstance(source, Path):
+            try:
+                with source.open("rb") as file:
+                    begin = file.read(132)
+                data = source.read_bytes() if is_dicom(begin) else b""
+            except OSError as error:
+                raise ImageError(f"{source}: the image cannot be read ({error.strerror})") from error
+            return dicom_patient(str(source), data) if data else (None, None)
+        if isinstance(source, bytes) and is_dicom(source):
+            return dicom_patient("the image", source)
+        return None, None
+
+    def _decode(self, min_side: int) -> np.ndarray:
+        source = self._source
+        if isinstance(source, Image.Image):
+            return from_pillow(source)
+        if isinstance(source, np.ndarray):
+            if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
+                raise ImageError(
+                    f"an array of {source.dtype}, {source.shape}, is no picture: uint8 (height, width, 3) is"
+                )
+            return source
+        if not isinstance(source, (Path, bytes)):
+            raise ImageError(
+                f"a {type(source).__name__} is no picture: name a file, or give bytes or an array"
+            )
+        return read_image(source, min_side, self._max_pixels)
+
+
+def pictures_in(images: Source | Iterable[Source]) -> list[Picture]:
+    """One picture or several."""
+    if isinstance(images, (str, Path, bytes, Image.Image)) or (
+        isinstance(images, np.ndarray) and images.ndim <= 3
+    ):
+        return [Picture(images)]
+    return [Picture(image) for image in images]

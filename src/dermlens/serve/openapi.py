@@ -1,0 +1,178 @@
+"""What the service says of itself at /openapi.json: bodies, answers, examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ABOUT = (
+    "What a model makes of dermoscopic images. Research software, not a medical device: it diagnoses nobody."
+    " A picture that seems to be no dermoscopy gets no probabilities. Images stay in memory and are forgotten"
+    " with the answer."
+)
+_PATIENT: dict[str, dict[str, Any]] = {
+    "age": {"type": "string", "description": "Years, 0 to 120.", "examples": ["55"]},
+    "sex": {"type": "string", "description": "female or male.", "examples": ["male"]},
+    "site": {"type": "string", "description": "Where on the body, in HAM10000's words or ISIC's."},
+}
+_WORD = {"anyOf": [{"type": "string", "maxLength": 64}, {"type": "number"}, {"type": "null"}]}
+
+
+def _body(about: str) -> dict[str, Any]:
+    file = {"type": "string", "format": "binary"}
+    form = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": {"type": "array", "items": file, "description": about}, **_PATIENT},
+    }
+    images = {"type": "array", "minItems": 1, "items": {"type": "string", "contentEncoding": "base64"}}
+    document = {
+        "type": "object",
+        "required": ["images"],
+        "additionalProperties": False,
+        "properties": {"images": images | {"description": about}} | dict.fromkeys(_PATIENT, _WORD),
+    }
+    return {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": form}, "application/json": {"schema": document}},
+    }
+
+
+_P = {"akiec": 0.02, "bcc": 0.02, "bkl": 0.1, "df": 0.01, "mel": 0.2, "nv": 0.64, "vasc": 0.01}
+ANSWER = {
+    "diagnosis": "mel",
+    "name": "melanoma",
+    "p": _P,
+    "set": ["mel", "nv"],
+    "level": 0.9,
+    "ood": -3.1,
+    "abstain": False,
+    "reason": "",
+    "quality": [],
+    "model": "mobilenet_v2-192-28eba0d08afe",
+}
+_HEADING = {
+    "model": ANSWER["model"],
+    "classes": {"mel": "melanoma", "nv": "melanocytic nevus"},
+    "limits": ["Research software, not a medical device: …"],
+    "prior": {"mel": 0.11, "nv": 0.67},
+}
+
+
+def _nullable(kind: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [kind, {"type": "null"}]}
+
+
+_TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
+_ANSWER = {
+    "type": "object",
+    "required": list(ANSWER),
+    "properties": {
+        "diagnosis": _nullable(_TEXT) | {"description": "The class that the decision rule names."},
+        "name": _nullable(_TEXT),
+        "p": _nullable({"type": "object", "additionalProperties": _NUMBER})
+        | {"description": "Calibrated probabilities; null for a picture that seems to be no dermoscopy."},
+        "set": _nullable({"type": "array", "items": _TEXT}),
+        "level": _nullable(_NUMBER),
+        "ood": _nullable(_NUMBER),
+        "abstain": {"type": "boolean"},
+        "reason": _TEXT,
+        "quality": {"type": "array", "items": _TEXT},
+        "model": _TEXT,
+    },
+}
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}
+_HEADED = {
+    "model": _TEXT,
+    "classes": {"type": "object", "additionalProperties": _TEXT},
+    "limits": {"type": "array", "items": _TEXT},
+    "prior": _nullable({"type": "object", "additionalProperties": _NUMBER}),
+}
+_MAP = {"type": "array", "items": {"type": "array", "items": _NUMBER}}
+_PROBLEM = {"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}}
+
+
+def _said(about: str, schema: dict[str, Any], example: Any = None) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": schema}
+    if example is not None:
+        content["example"] = example
+    return {"description": about, "content": {"application/json": content}}
+
+
+_PROBLEMS = {
+    status: _said(about, _PROBLEM, {"detail": "the file is empty (0 bytes), not an image"})
+    for status, about in {
+        400: "The request is damaged.",
+        401: "The service wants a key.",
+        408: "The request took too long to arrive.",
+        413: "Too many bytes or images.",
+        415: "Neither a form nor JSON.",
+        422: "No image that can be read, or a patient that is not understood.",
+        429: "The service is full.",
+        503: "The answer took too long.",
+    }.items()
+}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+PREDICT: dict[str, Any] = {
+    "summary": "What the model makes of images",
+    "openapi_extra": {"requestBody": _body("One image or several; the answers are in their order.")},
+    "responses": {
+        200: _said(
+            "An answer, or an error, for each image.",
+            _object({**_HEADED, "answers": {"type": "array", "items": {"anyOf": [_ANSWER, _ERROR]}}}),
+            _HEADING | {"answers": [ANSWER]},
+        ),
+        **_PROBLEMS,
+    },
+}
+EXPLAIN: dict[str, Any] = {
+    "summary": "Where in an image an answer comes from, and what it owes to age, sex and site",
+    "openapi_extra": {"requestBody": _body("One image.")},
+    "responses": {
+        200: _said(
+            "The answer, what each position adds to each class's score, and the answers with less known.",
+            _object(
+                {
+                    **_HEADED,
+                    "answer": _ANSWER,
+                    "crop": {"enum": ["center", "squash"]},
+                    "evidence": _nullable({"type": "object", "additionalProperties": _MAP}),
+                    "attention": _nullable(_MAP),
+                    "without": {"type": "object", "additionalProperties": _ANSWER},
+                }
+            ),
+            _HEADING
+            | {
+                "answer": ANSWER,
+                "crop": "center",
+                "evidence": {"mel": [[0.1, 0.3], [0, 0.2]]},
+                "attention": None,
+            }
+            | {"without": {"metadata": ANSWER}},
+        ),
+        **_PROBLEMS,
+    },
+}
+MODEL: dict[str, Any] = {
+    "summary": "The model's card",
+    "responses": {200: _said("The card.", _object(_HEADED)), 401: _PROBLEMS[401]},
+}
+HEALTH: dict[str, Any] = {
+    "summary": "Whether the process lives",
+    "responses": {200: _said("It does.", _object({"status": _TEXT}), {"status": "ok"})},
+}
+READY: dict[str, Any] = {
+    "summary": "Whether the model answers",
+    "responses": {
+        200: _said("It does.", _object({"status": _TEXT, "model": _TEXT})),
+        503: _PROBLEMS[503],
+    },
+}
+METRICS: dict[str, Any] = {
+    "summary": "Counters for Prometheus",
+    "responses": {200: {"description": "Its text format.", "content": {"text/plain": {"schema": _TEXT}}}},
+}

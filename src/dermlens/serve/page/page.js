@@ -1,0 +1,244 @@
+"use strict";
+// The page's one script: it sends pictures to the service that served it, and shows what comes back.
+
+const PLAIN = {
+  akiec: "a lesion of sun-damaged skin, or a carcinoma within the top layer",
+  bcc: "a frequent skin cancer",
+  bkl: "seborrhoeic keratosis, solar lentigo and the like",
+  df: "a firm nodule of the skin's connective tissue",
+  mel: "a skin cancer of pigment cells",
+  nv: "a mole",
+  vasc: "a lesion of blood vessels, such as an angioma",
+};
+const at = (id) => document.getElementById(id);
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+let chosen = [];
+let model = null;
+
+function element(name, text, attributes = {}) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function choose(files) {
+  chosen = [...files];
+  const names = chosen.map((file) => file.name).join(", ");
+  at("chosen").textContent = chosen.length ? `Chosen: ${names}` : "No picture chosen.";
+  at("error").textContent = "";
+}
+
+async function ask(address, options = {}) {
+  const key = at("key").value;
+  const headers = key ? { "X-API-Key": key } : {};
+  let response;
+  try {
+    response = await fetch(address, { ...options, headers });
+  } catch {
+    throw new Error("The service cannot be reached. Is it still running?");
+  }
+  if (response.status === 401) at("keyed").hidden = false;
+  const said = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(said.detail || `The service answered ${response.status}.`);
+  return said;
+}
+
+async function explain(file) {
+  const form = new FormData();
+  form.append("file", file);
+  for (const field of ["age", "sex", "site"]) {
+    if (at(field).value.trim()) form.append(field, at(field).value.trim());
+  }
+  return ask("v1/explain", { method: "POST", body: form });
+}
+
+async function submit(event) {
+  event.preventDefault();
+  at("error").textContent = "";
+  if (!chosen.length) {
+    at("error").textContent = "Choose a picture first, or one of the examples.";
+    return;
+  }
+  const button = at("form").querySelector("[type=submit]");
+  button.setAttribute("aria-busy", "true");
+  button.disabled = true;
+  at("list").replaceChildren();
+  const failed = [];
+  try {
+    for (const [index, file] of chosen.entries()) {
+      at("status").textContent = `Asking: picture ${index + 1} of ${chosen.length} …`;
+      try {
+        show(file, await explain(file), index);
+      } catch (error) {
+        failed.push(`${file.name}: ${error.message}`);
+      }
+    }
+  } finally {
+    button.removeAttribute("aria-busy");
+    button.disabled = false;
+  }
+  const answered = chosen.length - failed.length;
+  at("status").textContent = `${answered} of ${chosen.length} answered.`;
+  at("error").textContent = failed.join(" · ");
+  at("answers").hidden = answered === 0;
+  if (answered) at("said").focus();
+}
+
+function nameOf(code) {
+  return (model && model.classes[code]) || code;
+}
+
+function show(file, said, index) {
+  const part = at("answer").content.cloneNode(true);
+  const find = (selector) => part.querySelector(selector);
+  const { answer, without } = said;
+  find("h3").textContent = file.name;
+  const untold = without.metadata;
+  if (answer.p === null) {
+    find(".decision").textContent = "The model abstains, and no probabilities are shown.";
+    find(".abstains").textContent = `Why: ${answer.reason}. It does not look like the dermoscopic pictures that the model knows.`;
+    for (const none of [".numbers", ".set", ".without", ".overlay"]) find(none).hidden = true;
+  } else {
+    find(".decision").textContent = `The model's rule names: ${answer.name}.`;
+    const set = answer.set.map(nameOf).join("; ");
+    const level = answer.level ? `Such a set is meant to hold the diagnosis for ${percent(answer.level, 0)} of pictures like those that it was fitted on.` : "";
+    find(".set").textContent = `Its set: ${set}. ${level}`;
+    find(".abstains").textContent = answer.abstain ? `The model abstains: ${answer.reason}. What stands here is not to be relied on.` : "The model does not abstain.";
+    const shown = untold && untold.p;
+    find(".untold").hidden = !shown;
+    const rows = Object.entries(answer.p).sort((a, b) => b[1] - a[1]);
+    for (const [code, p] of rows) {
+      const row = element("tr", undefined, code === answer.diagnosis ? { class: "named" } : {});
+      const head = element("th", nameOf(code), { scope: "row" });
+      if (PLAIN[code]) head.append(element("small", PLAIN[code]));
+      const cell = element("td");
+      cell.append(element("meter", undefined, { value: p, min: 0, max: 1, "aria-label": `${nameOf(code)}: ${percent(p)}` }), percent(p));
+      row.append(head, cell);
+      if (shown) row.append(element("td", percent(untold.p[code])));
+      find("tbody").append(row);
+    }
+    find(".without").textContent = !untold ? "Nothing was said of the patient."
+      : untold.p === null ? "Without what is known of the patient, the model abstains."
+      : `Without what is known of the patient, the rule names: ${untold.name}.`;
+    const what = find(".what");
+    if (said.attention) what.append(element("option", "the network's attention", { value: "attention" }));
+    for (const [code] of rows) what.append(element("option", nameOf(code), { value: code }));
+    if (said.evidence) what.value = answer.diagnosis;
+    if (!said.evidence && !said.attention) find(".overlay").hidden = true;
+  }
+  const photo = find(".photo"), heat = find(".heat"), what = find(".what"), strength = find(".strength");
+  const caption = find("figcaption");
+  for (const [input, label] of [[what, "what"], [strength, "strength"]]) {
+    input.id = `${label}-${index}`;
+    input.parentElement.htmlFor = input.id;
+  }
+  photo.setAttribute("aria-label", `The picture ${file.name}`);
+  at("list").append(part);
+  const paint = () => {
+    const map = what.value === "attention" ? said.attention : said.evidence && said.evidence[what.value];
+    overlay(heat, photo, map, said.crop, strength.value / 100);
+    if (map) caption.textContent = what.value === "attention" ? "Bluer: more attention." : `Bluer: adds more to the score of ${nameOf(what.value)}. A map of ${map.length} × ${map[0].length} places, drawn smooth.`;
+  };
+  what.addEventListener("change", paint);
+  strength.addEventListener("input", paint);
+  preview(file, photo).then(paint, () => { caption.textContent = "Browsers cannot show this kind of file; the service has read it."; });
+}
+
+async function preview(file, canvas) {
+  const image = await createImageBitmap(file);
+  const scale = Math.min(1, 900 / Math.max(image.width, image.height));
+  canvas.width = Math.round(image.width * scale);
+  canvas.height = Math.round(image.height * scale);
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+}
+
+function overlay(canvas, photo, map, crop, strength) {
+  canvas.width = photo.width;
+  canvas.height = photo.height;
+  if (!map) return;
+  const [height, width] = [map.length, map[0].length];
+  const small = element("canvas", undefined, { width, height });
+  const pixels = small.getContext("2d").createImageData(width, height);
+  const colour = getComputedStyle(document.documentElement).getPropertyValue("--heat").trim().split(" ").map(Number);
+  const most = Math.max(1e-9, ...map.flat());
+  map.flat().forEach((value, place) => {
+    pixels.data.set([...colour, 255 * Math.max(0, value) / most], 4 * place);
+  });
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  const side = Math.min(photo.width, photo.height);
+  const [w, h] = crop === "center" ? [side, side] : [photo.width, photo.height];
+  const context = canvas.getContext("2d");
+  context.globalAlpha = strength;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(small, (photo.width - w) / 2, (photo.height - h) / 2, w, h);
+}
+
+function describe() {
+  for (const word of model.sites) at("site").append(element("option", word));
+  at("model").textContent = `Model ${model.model}.`;
+  at("prior").textContent = model.prior
+    ? Object.entries(model.prior).map(([code, share]) => `${nameOf(code)} ${percent(share, 0)}`).join(", ") : "nobody has said which";
+  const parts = [];
+  const limits = element("ul");
+  for (const sentence of model.limits) limits.append(element("li", sentence));
+  parts.push(limits);
+  const { measured } = model;
+  if (measured) {
+    const interval = (one) => `${percent(one.value, 0)} (${percent(one.low, 0)} to ${percent(one.high, 0)})`;
+    parts.push(element("p", `On ${measured.images} pictures of ${measured.lesions} lesions that it had never seen (role ${measured.role}, 95 % intervals): `
+      + Object.entries(measured.scores).map(([name, one]) => `${name} ${interval(one)}`).join(", ") + "."));
+    const table = element("table");
+    table.append(element("caption", "Of the pictures of each diagnosis, how many the rule names rightly"));
+    const head = element("tr");
+    for (const title of ["Diagnosis", "Pictures", "Named rightly", "95 % interval"]) head.append(element("th", title, { scope: "col" }));
+    table.createTHead().append(head);
+    const body = table.createTBody();
+    for (const [code, one] of Object.entries(measured.recall)) {
+      const row = element("tr");
+      row.append(element("th", nameOf(code), { scope: "row" }), element("td", one.images), element("td", percent(one.value, 0)), element("td", `${percent(one.low, 0)} to ${percent(one.high, 0)}`));
+      body.append(row);
+    }
+    const box = element("div");
+    box.append(table);
+    parts.push(box);
+    const groups = Object.entries(measured.groups).map(([field, counts]) => `by ${field}: ` + Object.entries(counts).map(([group, count]) => `${group} ${count}`).join(", "));
+    parts.push(element("h3", "Who is in those pictures, and who is not"), element("p", `${groups.join("; ")}.`));
+    const lacks = element("ul");
+    for (const sentence of measured.lacks) lacks.append(element("li", sentence));
+    parts.push(lacks);
+  } else {
+    parts.push(element("p", "Nobody has written down what was measured of this model."));
+  }
+  at("measured").replaceChildren(...parts);
+}
+
+async function load() {
+  try {
+    model = await ask("v1/model");
+    describe();
+  } catch (error) {
+    at("measured").replaceChildren(element("p", error.message));
+  }
+}
+
+for (const input of [at("pictures"), at("camera")]) input.addEventListener("change", () => choose(input.files));
+for (const button of document.querySelectorAll("[data-example]")) {
+  button.addEventListener("click", async () => {
+    const name = `${button.textContent.trim()}.jpg`;
+    const content = await (await fetch(`examples/${button.dataset.example}.jpg`)).blob();
+    choose([new File([content], name, { type: "image/jpeg" })]);
+    at("form").requestSubmit();
+  });
+}
+const drop = at("drop");
+drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  choose(event.dataTransfer.files);
+});
+at("form").addEventListener("submit", submit);
+at("key").addEventListener("change", () => { if (!model) load(); });
+load();

@@ -1,0 +1,93 @@
+"""The example of docs/edge.md, run as a person would, without dermlens."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from deploy.conftest import draw
+
+from dermlens.deploy.engines.table import ENGINES
+from dermlens.deploy.predictor import Predictor
+from dermlens.models.saved import load_model
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "raspberry_pi.py"
+
+
+@pytest.fixture(scope="module")
+def model(exported, tmp_path_factory) -> Path:
+    """The exported model, its views at one size."""
+    folder = shutil.copytree(exported, tmp_path_factory.mktemp("edge") / "model")
+    document = json.loads((folder / "model.json").read_text())
+    document["views"]["sizes"] = []
+    (folder / "model.json").write_text(json.dumps(document))
+    return folder
+
+
+def answers(*words) -> list[tuple[str, str, dict[str, float]]]:
+    """File, named class and probabilities of each line that has some."""
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, *map(str, words)], capture_output=True, text=True, check=True
+    )
+    assert "not a medical device" in done.stdout
+    return [
+        (
+            line.partition(":")[0],
+            named[1],
+            {code: float(p) for code, p in re.findall(r"(\w+) (0\.\d+)", line)},
+        )
+        for line in done.stdout.splitlines()
+        if (named := re.search(r"named (\w+)", line))
+    ]
+
+
+def test_it_answers_as_dermlens_does(model, tmp_path):
+    files = [draw(tmp_path / f"{seed}.{end}", seed, (90, 70)) for seed, end in enumerate(("png", "jpg"))]
+    told = {"age": 71, "sex": "male", "site": "scalp"}
+    predictor = Predictor.open(model)
+    for patient in ({}, told):
+        words = [word for key, value in patient.items() for word in (f"--{key}", value)]
+        given = {key: [value] * 2 for key, value in patient.items()}
+        expected = predictor.predict(files, **given)
+        found = answers(model, *files, "--views", *words)
+        assert [name for name, _, _ in found] == [file.name for file in files]
+        for (_, named, p), one in zip(found, expected, strict=True):
+            assert named == one.diagnosis
+            assert p == pytest.approx(one.p, abs=2e-4)
+
+
+def test_one_view_is_close(model, tmp_path):
+    file = draw(tmp_path / "a.png", 5)
+    ((_, _, all_views),) = answers(model, file, "--views")
+    ((_, _, one_view),) = answers(model, file)
+    assert one_view == pytest.approx(all_views, abs=0.2)
+    assert one_view != all_views
+
+
+@pytest.mark.skipif(
+    find_spec("litert_torch") is None, reason="pip install 'dermlens[litert]' writes the file"
+)
+def test_it_runs_the_litert_file(model, tmp_path):
+    folder = tmp_path / "lite"
+    ENGINES["litert"].write(load_model(model), folder)
+    shutil.copyfile(model / "model.json", folder / "model.json")
+    file = draw(tmp_path / "a.png", 6)
+    ((_, named, p),) = answers(folder, file, "--site", "back")
+    ((_, expected_named, expected),) = answers(model / "model.onnx", file, "--site", "back")
+    assert named == expected_named
+    assert p == pytest.approx(expected, abs=2e-4)
+
+
+def test_it_needs_no_more_than_it_says():
+    tree = ast.parse(EXAMPLE.read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    first = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert first == {"numpy", "PIL", "onnxruntime", "ai_edge_litert"}

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import base64
+import io
+import tempfile
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from dermlens.deploy.words import answer_json
+from dermlens.serve.app import create_app
+from dermlens.serve.config import ServeConfig
+
+from .conftest import EXAMPLES, LESION, STRANGE
+
+PATIENT = {"age": "60", "sex": "male", "site": "back"}
+
+
+def upload(*files, **fields):
+    return {"files": [("file", ("x.jpg", content, "image/jpeg")) for content in files], "data": fields}
+
+
+def test_the_service_says_what_the_predictor_says(client, shipped):
+    (expected,) = shipped.predict(LESION, 60, "male", "back")
+    said = client.post("/v1/predict", **upload(LESION.read_bytes(), **PATIENT)).json()
+    assert said["answers"] == [answer_json(expected)]
+    assert said["model"] == shipped.id
+    assert said["limits"] == list(shipped.limits)
+    assert said["classes"]["mel"] == "melanoma"
+
+
+def test_json_in_base64_is_the_same_question(client):
+    content = base64.b64encode(LESION.read_bytes()).decode()
+    by_json = client.post("/v1/predict", json={"images": [content], "age": 60, "sex": "male", "site": "back"})
+    by_form = client.post("/v1/predict", **upload(LESION.read_bytes(), **PATIENT))
+    assert by_json.json() == by_form.json()
+
+
+def test_several_images_are_answered_in_their_order_and_a_bad_one_in_its_place(client, shipped):
+    paths = [LESION, EXAMPLES / "b.jpg", EXAMPLES / "c.jpg"]
+    contents = [path.read_bytes() for path in paths]
+    said = client.post("/v1/predict", **upload(contents[0], b"text", *contents[1:])).json()["answers"]
+    assert said[1] == {"error": "the image: not a JPEG, PNG, TIFF or BMP image, whatever its name says"}
+    for one, path in zip([said[0], *said[2:]], paths, strict=True):
+        (alone,) = shipped.predict(path)
+        assert one["p"] == pytest.approx(alone.p, abs=1e-5)
+        assert one["diagnosis"] == alone.diagnosis
+
+
+def test_what_seems_no_dermoscopy_gets_no_probabilities(client):
+    (one,) = client.post("/v1/predict", **upload(STRANGE.read_bytes())).json()["answers"]
+    assert (one["p"], one["diagnosis"], one["set"]) == (None, None, None)
+    assert one["abstain"]
+    assert "unlike the images" in one["reason"]
+    said = client.post("/v1/explain", **upload(STRANGE.read_bytes())).json()
+    assert (said["answer"]["p"], said["evidence"]) == (None, None)
+
+
+def test_an_explanation(client, shipped):
+    said = client.post("/v1/explain", **upload(LESION.read_bytes(), **PATIENT)).json()
+    predicted = client.post("/v1/predict", **upload(LESION.read_bytes(), **PATIENT)).json()["answers"][0]
+    assert said["answer"] == predicted
+    assert list(said["evidence"]) == list(shipped.classes)
+    assert {len(row) for rows in said["evidence"].values() for row in rows} == {6}
+    assert list(said["without"]) == ["age", "sex", "site", "metadata"]
+    (untold,) = shipped.predict(LESION)
+    assert said["without"]["metadata"] == answer_json(untold)
+    (aged,) = shipped.predict(LESION, None, "male", "back")
+    assert said["without"]["age"] == answer_json(aged)
+    assert client.post("/v1/explain", **upload(LESION.read_bytes())).json()["without"] == {}
+
+
+def test_an_explanation_is_of_one_image(client):
+    said = client.post("/v1/explain", **upload(LESION.read_bytes(), LESION.read_bytes()))
+    assert (said.status_code, said.json()) == (422, {"detail": "2 images; an explanation is of one"})
+
+
+def test_the_card(client, shipped):
+    said = client.get("/v1/model").json()
+    assert said["model"] == shipped.id
+    assert said["measured"]["recall"]["mel"]["images"] == 167
+    assert said["card"].startswith("# ")
+    assert "back" in said["sites"]
+    assert said["level"] == pytest.approx(0.9)
+
+
+def test_health_metrics_and_what_is_not_there(client):
+    assert client.get("/health").json() == {"status": "ok"}
+    assert client.get("/ready").json()["status"] == "ready"
+    client.post("/v1/predict", **upload(LESION.read_bytes()))
+    text = client.get("/metrics").text
+    assert 'dermlens_requests_total{path="/v1/predict",status="200"}' in text
+    assert 'dermlens_images_total{outcome="answered"}' in text
+    for address in ("/nothing", "/examples/../app.py", "/page.py", "/examples/e.jpg", "/docs", "/redoc"):
+        found = client.get(address)
+        assert (found.status_code, found.json()) == (404, {"detail": "there is nothing at this address"})
+    wrong = client.get("/v1/predict")
+    assert (wrong.status_code, wrong.json()) == (405, {"detail": "this address is not asked in this way"})
+
+
+def test_before_it_is_ready_it_says_so(shipped):
+    asking = TestClient(create_app(shipped))  # whose life has not begun
+    assert asking.get("/health").status_code == 200
+    assert asking.get("/ready").status_code == 503
+
+
+@pytest.mark.parametrize("address", ["/", "/page.js", "/v1/model", "/nothing", "/health"])
+def test_every_response_bears_the_headers(client, address):
+    headers = client.get(address).headers
+    assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-frame-options"] == "DENY"
+    assert "cache-control" in headers
+    assert "access-control-allow-origin" not in headers
+    assert "server" not in headers
+
+
+def test_other_pages_may_ask_only_where_they_are_named(shipped):
+    origin = {"Origin": "https://clinic.example"}
+    with TestClient(create_app(shipped, ServeConfig(origins=("https://clinic.example",)))) as asking:
+        assert (
+            asking.get("/health", headers=origin).headers["access-control-allow-origin"] == origin["Origin"]
+        )
+        other = asking.get("/health", headers={"Origin": "https://other.example"}).headers
+        assert "access-control-allow-origin" not in other
+
+
+def test_a_key(shipped):
+    with TestClient(create_app(shipped, ServeConfig(api_key="a long secret"))) as asking:
+        for given in ({}, {"X-API-Key": "a long secre"}, {"X-API-Key": "another one"}):
+            refused = asking.get("/v1/model", headers=given)
+            assert refused.status_code == 401
+            assert "X-API-Key" in refused.json()["detail"]
+        assert asking.get("/v1/model", headers={"X-API-Key": "a long secret"}).status_code == 200
+        assert asking.get("/").status_code == asking.get("/health").status_code == 200
+
+
+def test_limits(shipped):
+    config = ServeConfig(max_bytes=60_000, max_images=2, max_pixels=100_000)
+    with TestClient(create_app(shipped, config)) as asking:
+        content = LESION.read_bytes()
+        large = asking.post("/v1/predict", **upload(content, content, content))
+        assert (large.status_code, "MB" in large.json()["detail"]) == (413, True)
+        chunks = (content for _ in range(9))  # without Content-Length
+        assert asking.post("/v1/predict", content=chunks).status_code == 413
+        many = asking.post("/v1/predict", **upload(b"x", b"y", b"z"))
+        assert (many.status_code, many.json()["detail"]) == (413, "3 images; a request has at most 2")
+        wide = asking.post("/v1/predict", **upload(content))
+        assert (wide.status_code, "400 × 300 pixels" in wide.json()["detail"]) == (422, True)
+
+
+def test_nothing_of_a_file_comes_back_but_the_answer(client):
+    """Neither its EXIF nor its name."""
+    with Image.open(LESION) as picture:
+        exif = picture.getexif()
+        exif[0x010E], exif[0x8298] = "JANE ROE 1961", "WARD SEVEN"
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", exif=exif, comment=b"JANE ROE 1961")
+    for address in ("/v1/predict", "/v1/explain"):
+        files = {"file": ("JANE ROE.jpg", stream.getvalue(), "image/jpeg")}
+        said = client.post(address, files=files)
+        assert said.status_code == 200
+        assert "JANE" not in said.text
+        assert "WARD" not in said.text
+    assert "JANE" not in client.get("/metrics").text
+
+
+def test_uploads_never_touch_the_disk(client, monkeypatch):
+    """Whatever their size: no temporary file is made."""
+
+    def forbidden(*words, **options):
+        raise AssertionError("a file was made")
+
+    stream = io.BytesIO()
+    Image.effect_noise((1500, 1500), 90).convert("RGB").save(stream, "PNG")
+    assert len(stream.getvalue()) > 2**21
+    for name in ("TemporaryFile", "NamedTemporaryFile", "mkstemp"):
+        monkeypatch.setattr(tempfile, name, forbidden)
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", forbidden)
+    assert client.post("/v1/predict", **upload(stream.getvalue())).status_code == 200
