@@ -13,7 +13,7 @@ else
 DEMO_DATA := demo/synthetic
 endif
 
-.PHONY: demo test test-slow lint format bench lock clean
+.PHONY: demo test test-slow lint format bench bench-service bench-inference lock clean
 
 $(READY): requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dermlens needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
@@ -42,6 +42,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -53,6 +54,14 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kept_memory.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/augmentation_speed.py
 
+# The service: minutes of load, one after the other. Run on a quiet machine.
+bench-service: $(READY)
+	$(BIN)/python benchmarks/service_load.py --write
+
+# Every engine and backbone, a process each.
+bench-inference: $(READY)
+	$(BIN)/python benchmarks/inference_speed.py --write
+
 # Needs uv. The file names packages and versions only, no index.
 lock:
 	uv pip compile pyproject.toml --extra train --extra track --extra export --extra keras \
@@ -60,6 +69,8 @@ lock:
 		--no-emit-index-url --no-annotate --no-header -o requirements/dev.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header -o requirements/base.txt
+	uv pip compile pyproject.toml --extra serve --extra dicom --universal --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header -c requirements/dev.txt -o requirements/serve.txt
 
 clean:
 	rm -rf $(VENV) demo

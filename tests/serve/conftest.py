@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
 from dermlens.deploy.predictor import Predictor
@@ -25,3 +28,15 @@ def shipped() -> Predictor:
 def client(shipped: Predictor) -> Iterator[TestClient]:
     with TestClient(create_app(shipped)) as asking:
         yield asking
+
+
+@pytest.fixture(scope="session")
+def address(shipped: Predictor) -> Iterator[str]:
+    """The same over a socket."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(shipped), log_level="error", server_header=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(30)

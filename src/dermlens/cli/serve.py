@@ -23,7 +23,7 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    queue: Annotated[int, typer.Option(min=1, help="Images inside at once; 429 beyond.")] = 64,
+    queue: Annotated[int, typer.Option(min=1, help="Images inside at once; 429 beyond.")] = 128,
     batch: Annotated[int, typer.Option(min=1, help="Images the network looks at together.")] = 8,
     seconds: Annotated[float, typer.Option(min=1, help="A request may take.")] = 30.0,
     max_megabytes: Annotated[float, typer.Option(min=0.1, help="Of a request.")] = 32.0,
@@ -53,11 +53,11 @@ def serve(
         api_key=key,
         origins=tuple(origin or ()),
     )
+    service = create_app(Predictor.open(model), config)
     try:
         listening = socket.create_server((host, port))
     except OSError as error:
         raise UserError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    service = create_app(Predictor.open(model), config)
     if not _is_local(host) and key is None:
         console.print("anyone who reaches this address may ask: set DERMLENS_API_KEY to keep others out")
     running = uvicorn.Server(
@@ -71,8 +71,9 @@ def serve(
             h11_max_incomplete_event_size=16 * 1024,
         )
     )
-    console.print(f"listening on http://{host}:{listening.getsockname()[1]} (Ctrl-C ends it)")
-    running.run(sockets=[listening])
+    with listening:
+        console.print(f"listening on http://{host}:{listening.getsockname()[1]} (Ctrl-C ends it)")
+        running.run(sockets=[listening])
 
 
 def _is_local(host: str) -> bool:

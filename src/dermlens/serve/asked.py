@@ -10,7 +10,7 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -43,6 +43,10 @@ class _InMemory(MultiPartParser):
     """Starlette's parser, whose files never go to the disk: the body is in memory and limited already."""
 
     spool_max_size = 2**31
+
+    def unended(self) -> list[IO[bytes]]:
+        """Its files, those of a form that was cut short among them, which it forgets."""
+        return list(self._files_to_close_on_error)
 
 
 async def read_request(request: Request, config: ServeConfig) -> Asked:
@@ -82,17 +86,18 @@ async def _multipart(request: Request, config: ServeConfig) -> tuple[list[bytes]
         max_part_size=4096,
     )
     try:
-        form = await parser.parse()
+        return await _read_form(await parser.parse())
+    except Problem:
+        raise
     except MultiPartException as error:
         if "Too many files" in error.message:
             raise Problem(413, f"a request has at most {config.max_images} images") from error
         raise Problem(400, f"the form cannot be read: {error.message.rstrip('.')}") from error
     except Exception as error:  # its parser raises several kinds on damaged forms
         raise Problem(400, "the form cannot be read: it is damaged") from error
-    try:
-        return await _read_form(form)
     finally:
-        await form.close()
+        for file in parser.unended():
+            file.close()
 
 
 async def _read_form(form: FormData) -> tuple[list[bytes], dict[str, str]]:

@@ -26,7 +26,7 @@ class ServeConfig(Section):
     max_bytes: PositiveInt = 32 * 2**20
     max_images: PositiveInt = 16
     max_pixels: PositiveInt = 40_000_000
-    queue: PositiveInt = 64
+    queue: PositiveInt = 128
     batch: PositiveInt = 8
     seconds: PositiveFloat = 30.0
     api_key: Annotated[str, Field(min_length=8)] | None = None

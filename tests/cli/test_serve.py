@@ -1,0 +1,103 @@
+"""`dermlens serve` as a process: it starts at once, dies, and starts again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+from dermlens.cli import main
+
+COMMAND = [sys.executable, "-u", "-c", "from dermlens.cli import main; main()", "serve"]
+
+
+@contextmanager
+def serving(*words: str, **environment: str):
+    """A service on a free port, and its address, once it is ready."""
+    running = subprocess.Popen(
+        [*COMMAND, *words], stdout=subprocess.PIPE, text=True, env=os.environ | environment
+    )
+    try:
+        for line in running.stdout:
+            if found := re.search(r"listening on (http://\S+)", line):
+                yield running, found[1]
+                return
+        raise AssertionError("it ended without listening")
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()
+
+
+def ready(address: str) -> bool:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(f"{address}/ready", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            time.sleep(0.05)
+    return False
+
+
+def test_killed_in_the_middle_it_starts_again():
+    with serving("--port", "0") as (running, address):
+        assert ready(address)
+        port = int(address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as half:
+            half.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc")
+            os.kill(running.pid, signal.SIGKILL)
+            running.wait()
+    with serving("--port", str(port)) as (_, again):
+        assert ready(again)
+
+
+def test_it_ends_when_it_is_told_to():
+    with serving("--port", "0") as (running, address):
+        assert ready(address)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_a_key_from_the_environment():
+    with serving("--port", "0", DERMLENS_API_KEY="a long secret") as (_, address):
+        assert ready(address)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{address}/v1/model", timeout=5)
+        asked = urllib.request.Request(f"{address}/v1/model", headers={"X-API-Key": "a long secret"})
+        with urllib.request.urlopen(asked, timeout=5) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["/nowhere"], "model.json does not exist"),
+        (["--host", "256.0.0.1"], "cannot listen on 256.0.0.1"),
+        (["--port", "99999"], "less than or equal to 65535"),
+    ],
+)
+def test_rubbish_gets_one_sentence(words, sentence, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["dermlens", "serve", "--port", "0", *words])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert sentence in line
+
+
+def test_a_port_that_is_taken(monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("sys.argv", ["dermlens", "serve", "--port", str(port)])
+        with pytest.raises(SystemExit):
+            main()
+    assert f"cannot listen on 127.0.0.1, port {port}" in capsys.readouterr().err
