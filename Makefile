@@ -58,9 +58,9 @@ bench: $(READY)
 bench-service: $(READY)
 	$(BIN)/python benchmarks/service_load.py --write
 
-# Every engine and backbone, a process each.
+# Every engine and backbone, a process each. LITERT_PYTHON names a Python with dermlens[litert], which has its own torch.
 bench-inference: $(READY)
-	$(BIN)/python benchmarks/inference_speed.py --write
+	$(BIN)/python benchmarks/inference_speed.py --write $(if $(LITERT_PYTHON),--python $(LITERT_PYTHON))
 
 # Needs uv. The file names packages and versions only, no index.
 lock:

@@ -65,7 +65,7 @@ def test_what_int8_loses_is_said(run, folder, accepted, words):
     assert words in said["Files"]
     assert "2,004 images" in said["Files"]
     assert "mean recall from 0.801 to 0.796, with 95 % confidence by no more than 0.9 points" in said["Files"]
-    assert "dermlens export RUN FOLDER --int8" in said["How it was made"]
+    assert "dermlens export RUN FOLDER --to onnx-int8" in said["How it was made"]
 
 
 def test_without_scores_there_is_no_card_and_no_older_one_stays(folder, tmp_path):

@@ -87,13 +87,13 @@ def test_a_run_is_exported_and_judged_on_what_it_did_not_train_on(tmp_path, monk
     split.save(run.split_file)
     run.end("completed", data=str(data))
     save_tiny(run.path, views=ViewsConfig(symmetries=4, sizes=(32, 64)))
-    words = ["export", run.path, tmp_path / "model", "--int8", "--limit", "It has learnt nothing."]
+    words = ["export", run.path, tmp_path / "model", "--to", "onnx-int8", "--limit", "It has learnt nothing."]
     monkeypatch.setattr("sys.argv", ["dermlens", *map(str, words), "--cache", str(tmp_path / "cache")])
     with pytest.raises(SystemExit) as stop:
         main()
-    assert not stop.value.code
     document = read_document(tmp_path / "model" / "model.json")
     found = document.onnx.quantisation
+    assert stop.value.code == (0 if found["accepted"] else 2)
     assert found["images"] == len(split.ids("selection")) + len(split.ids("calibration"))
     assert document.onnx.limits == ("It has learnt nothing.",)
     assert document.onnx.sha256 == sha256(tmp_path / "model" / "model.onnx")

@@ -48,7 +48,7 @@ def test_a_training_is_one_command(tmp_path):
         "dermlens evaluate RUN --open-test",
         "dermlens decision-report RUN --role test --out RUN/decision/test",
         "dermlens report RUN",
-        "dermlens export RUN FOLDER --int8",
+        "dermlens export RUN FOLDER --to onnx-int8",
     ]
     plain = commands(run, {}, ["selection"], ood=None, decided=False, int8=False)
     assert plain[1:] == ["dermlens evaluate RUN", "dermlens report RUN", "dermlens export RUN FOLDER"]

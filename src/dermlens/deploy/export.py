@@ -131,7 +131,7 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
     """
     onnx = require("onnx", "export")
     require("onnxscript", "export")
-    network = _Exported(saved).eval()
+    network = ExportedNetwork(saved).eval()
     inputs = tuple(network.sample(_random_pixels(2, saved.size)))
     with warnings.catch_warnings():
         # what torch says here is for its own authors, and that two inputs share their free axis
@@ -157,7 +157,7 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
         return _compare(network, OnnxNetwork(part.read_bytes(), str(path)), images)
 
 
-class _Exported(nn.Module):
+class ExportedNetwork(nn.Module):
     """The classifier from bytes to all that an answer needs, without what a file of one size would fix.
 
     Attributes:
@@ -240,7 +240,7 @@ def _free_size(proto: Any) -> None:
     del proto.graph.value_info[:]
 
 
-def _compare(network: _Exported, exported: OnnxNetwork, images: Sequence[Path]) -> float:
+def _compare(network: ExportedNetwork, exported: OnnxNetwork, images: Sequence[Path]) -> float:
     """The largest difference of a logit over random and real images, at every size of the views."""
     saved = network.saved
     largest = 0.0

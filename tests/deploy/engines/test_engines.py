@@ -16,7 +16,6 @@ from dermlens.deploy.engines.wrapped import as_network
 from dermlens.errors import UserError
 from dermlens.models.saved import SavedModel, load_model
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:jax|tensorflow|flatbuffers")
 
 

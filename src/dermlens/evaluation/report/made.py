@@ -58,7 +58,7 @@ def commands(
         said.append(f"dermlens told-less RUN --role {told['role'].iloc[0]} --output RUN/{TOLD}")
     said += [command for name, command in STRANGERS.items() if (run.path / name).is_file()]
     said.append("dermlens report RUN")
-    return [*said, "dermlens export RUN FOLDER" + (" --int8" if int8 else "")]
+    return [*said, "dermlens export RUN FOLDER" + (" --to onnx-int8" if int8 else "")]
 
 
 def differences(first: Recipe, other: Recipe) -> list[str]:

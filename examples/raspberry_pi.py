@@ -1,0 +1,154 @@
+"""Classify dermoscopic images on a small board, without dermlens: NumPy, Pillow and one engine.
+
+    pip install numpy pillow onnxruntime            # or ai-edge-litert in the place of onnxruntime
+    python raspberry_pi.py model/ lesion.jpg --age 55 --sex male --site back
+
+The folder is what `dermlens export` wrote: model.json, and model.onnx or model.tflite. Research software, not
+a medical device: it says what a model makes of an image, and diagnoses nobody.
+
+Left out against `dermlens predict`: conformal sets, abstention, checks of image quality, colour profiles.
+`--views` averages as many mirrored and turned views as the model does: slower, and the same answer.
+
+Shapes: S side of the square, C classes, M metadata width, V views.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def main() -> None:
+    """Read the arguments, answer for each image."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="folder of the export, or one of its two files")
+    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("--age", type=float, help="of the patient, in years")
+    parser.add_argument("--sex", choices=["female", "male"])
+    parser.add_argument("--site", help="such as back, or head/neck")
+    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--views", action="store_true", help="average the model's views")
+    options = parser.parse_args()
+    folder = options.model if options.model.is_dir() else options.model.parent
+    document = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if document["colour_constancy"] != "none":
+        sys.exit("this model balances colours first, which this example does not do: use dermlens predict")
+    if options.views and set(document["views"]["sizes"]) - {document["size"]}:
+        sys.exit(
+            "this model's views have several sizes, which this example does not do: use dermlens predict"
+        )
+    file = options.model
+    if file.is_dir():
+        file = next(path for name in ("model.tflite", "model.onnx") if (path := file / name).is_file())
+    network = open_file(file, options.threads)
+    meta_1M = encode(document["encoder"], options.age, options.sex, options.site)
+    views = document["views"]["symmetries"] if options.views else 1
+    for path in options.images:
+        x_SSC = read(path, document["size"], document["crop"])
+        before = time.perf_counter()
+        logits_C = np.mean([network(view(x_SSC, index)[None], meta_1M)[0] for index in range(views)], axis=0)
+        seconds = time.perf_counter() - before
+        p_C, named = decide(logits_C, document)
+        told = ", ".join(f"{code} {p:.4f}" for code, p in zip(document["classes"], p_C, strict=True))
+        print(f"{path.name}: named {named}; {told}; {1000 * seconds:.0f} ms")
+    for limit in (document["onnx"] or {}).get("limits", ()):
+        print(limit)
+    print("Research software, not a medical device.")
+
+
+def open_file(path: Path, threads: int) -> Network:
+    """Logits of uint8 pixels (1, S, S, 3) and metadata (1, M)."""
+    if path.suffix == ".tflite":
+        from ai_edge_litert.interpreter import Interpreter
+
+        runner = Interpreter(model_path=str(path), num_threads=threads).get_signature_runner()
+        wanted = runner.get_input_details()
+        return lambda image, meta: runner(**_named(wanted, image, meta))["logits"]
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    inputs = [entry.name for entry in session.get_inputs()]
+    return lambda image, meta: session.run(["logits"], _named(inputs, image, meta))[0]
+
+
+def _named(wanted: Any, image: np.ndarray, meta: np.ndarray) -> dict[str, np.ndarray]:
+    given = {"image": image, "meta": meta}
+    return {name: given[name] for name in wanted}
+
+
+def read(path: Path, size: int, crop: str) -> np.ndarray:
+    """Upright RGB, the centred square, S × S pixels, uint8; the network normalises by itself."""
+    with Image.open(path) as file:
+        file.draft(None, (size, size))  # a JPEG is decoded at the smallest scale that is large enough
+        image = ImageOps.exif_transpose(file).convert("RGB")
+    if crop == "center":
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def view(x_SSC: np.ndarray, index: int) -> np.ndarray:
+    """One of the eight symmetries of the square; 0 is the image as it is."""
+    x_SSC = x_SSC.swapaxes(0, 1) if index & 4 else x_SSC
+    x_SSC = x_SSC[::-1] if index & 2 else x_SSC
+    return np.ascontiguousarray(x_SSC[:, ::-1] if index & 1 else x_SSC)
+
+
+GROUPS = {
+    "head_neck": ("scalp", "face", "ear", "neck", "nose", "lip"),
+    "anterior_torso": ("chest", "abdomen"),
+    "posterior_torso": ("back",),
+    "torso": ("trunk", "lateral_torso"),
+    "upper_extremity": ("hand", "arm", "forearm"),
+    "lower_extremity": ("foot", "thigh"),
+    "palms_soles": ("acral",),
+    "oral_genital": ("genital",),
+}
+
+
+def encode(encoder: dict[str, Any], age: float | None, sex: str | None, site: str | None) -> np.ndarray:
+    """What is known of the patient, as the network was taught it: (1, M). What is missing is flagged."""
+    if encoder["kind"] == "none":
+        return np.zeros((1, 0), np.float32)
+    if encoder["kind"] != "default":
+        sys.exit(f"this example knows no {encoder['kind']} metadata encoder: use dermlens predict")
+    word = (site or "missing").replace(" ", "_").replace("/", "_")
+    group = next((name for name, words in GROUPS.items() if word in words), word)
+    features = dict.fromkeys(encoder["names"], 0.0)
+    if age is None or not encoder["age_std"]:
+        features["age_missing"] = 1.0
+    else:
+        features["age_z"] = (age - encoder["age_mean"]) / encoder["age_std"]
+    features[f"sex_{sex or 'missing'}"] = 1.0
+    features[f"site_{group}" if f"site_{group}" in features else "site_missing"] = 1.0
+    return np.array([list(features.values())], np.float32)
+
+
+def decide(logits_C: np.ndarray, document: dict[str, Any]) -> tuple[np.ndarray, str]:
+    """Calibrated probabilities, and the class that the model's rule names, which need not be the highest."""
+    decision = document["decision"] or {"scaling": {"temperature": 1.0}, "rule": {"offsets": 0.0}}
+    scaling = decision["scaling"]
+    scores_C = logits_C.astype(np.float64) / scaling["temperature"]
+    scores_C = scores_C * np.array(scaling.get("scale") or 1.0) + np.array(scaling.get("bias") or 0.0)
+    p_C = np.exp(scores_C - scores_C.max())
+    p_C /= p_C.sum()
+    return p_C, document["classes"][int(np.argmax(np.log(p_C) + decision["rule"]["offsets"]))]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The verb that shows what an answer goes by."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dermlens.cli.app import Cache, app, console
+from dermlens.errors import UserError
+
+
+@app.command()
+def explain(
+    named: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[RUN] IMAGE",
+            help="A run or a folder with a model (else the one that ships), and an image.",
+        ),
+    ],
+    age: Annotated[str | None, typer.Option(help="Of the patient, in years.")] = None,
+    sex: Annotated[str | None, typer.Option(help="female or male.")] = None,
+    site: Annotated[
+        str | None, typer.Option(help="Where on the body: back, face, lower extremity, …")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="FILE.png or FILE.svg; else <image>_explained.png."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="The run's data, for the nearest training cases.")
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="attention, evidence, contrast, grad_cam, occlusion, kernel_shap; else all that fit."
+        ),
+    ] = None,
+    class_code: Annotated[
+        str | None, typer.Option("--class", metavar="CODE", help="Explain this class, not the one named.")
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """Show what a model goes by: maps, what age, sex and site add, training cases like this one.
+
+    Research software, not a medical device.
+    """
+    from dermlens.atomic import check_target
+    from dermlens.deploy.predictor import SHIPPED, shipped_folder
+    from dermlens.deploy.requests import one_patient
+    from dermlens.evaluation.figures.style import save_figure
+    from dermlens.explain.explained import explain_image
+    from dermlens.explain.figure import DISCLAIMER, draw
+    from dermlens.explain.words import sentences
+    from dermlens.models.saved import load_model
+
+    if len(named) > 2:
+        raise UserError("explain takes one image, and before it a run: dermlens explain [RUN] IMAGE")
+    image = named[-1]
+    if image.is_dir():
+        raise UserError(f"{image} is a folder; explain takes one image, as its last word")
+    folder = named[0] if len(named) == 2 else Path(SHIPPED)
+    folder = shipped_folder() if str(folder) == SHIPPED else folder
+    target = output or Path(f"{image.stem}_explained.png")
+    if target.suffix.lower() not in (".png", ".svg"):
+        raise UserError(f"--output {target}: figures are written as .png or .svg")
+    check_target(target)
+    found = explain_image(
+        load_model(folder),
+        folder,
+        image,
+        one_patient(age, sex, site),
+        methods=method or (),
+        class_code=class_code,
+        data=data,
+        cache=cache,
+        say=lambda sentence: print(f"dermlens: {sentence}", file=sys.stderr),
+    )
+    save_figure(draw(found), target)
+    for sentence in sentences(found):
+        console.print(sentence)
+    console.print(f"written: {target}")
+    console.print(DISCLAIMER)

@@ -1,0 +1,144 @@
+"""One image explained: the answer, its maps, what the patient adds, and the training cases it resembles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dermlens.data.views import average_views
+from dermlens.decision.answer import STRANGE
+from dermlens.decision.quality import UNCOLOURED
+from dermlens.deploy.pictures import Picture
+from dermlens.deploy.requests import Patient
+from dermlens.errors import UserError, nearest
+from dermlens.explain.heat import Heat, Pixels
+from dermlens.explain.methods import METHODS, choose
+from dermlens.explain.neighbours import Case, nearest_cases, training_cases
+from dermlens.explain.network import decide, look, outputs
+from dermlens.metrics import Floats
+from dermlens.models.saved import SavedModel
+from dermlens.runs import Run
+
+EACH = 3
+"""Training cases shown of each class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What there is to show of one image.
+
+    Attributes:
+        image_id: the file's name without its suffix.
+        image_SSC: the square that the network saw.
+        classes: in the order of the probabilities.
+        p_C: calibrated probabilities, over the model's views.
+        named: index of the class that the decision rule names.
+        target: index of the class that is explained.
+        reason: why the model abstains; empty where it does not.
+        withheld: whether the probabilities mean nothing: the picture seems no dermoscopy.
+        heats: by the name of the method.
+        cases: of training; empty where there are none.
+        paths: of training images that are there, by image id.
+        notes: what is missing, and why.
+    """
+
+    image_id: str
+    image_SSC: Pixels
+    classes: tuple[str, ...]
+    p_C: Floats
+    named: int
+    target: int
+    reason: str
+    withheld: bool
+    heats: dict[str, Heat]
+    cases: list[Case]
+    paths: dict[str, Path]
+    notes: list[str]
+
+
+def explain_image(
+    saved: SavedModel,
+    folder: Path,
+    image: Path,
+    patient: Patient,
+    *,
+    methods: Sequence[str] = (),
+    class_code: str | None = None,
+    data: Path | None = None,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Explained:
+    """Explain what a model makes of one image.
+
+    Args:
+        saved: the model.
+        folder: where it was loaded from; a run directory has training cases.
+        image: a file.
+        patient: what is known.
+        methods: of `METHODS`; none for all that fit and whose packages are installed.
+        class_code: the class to explain; none for the one that the decision rule names.
+        data: the run's images.
+        cache: where features of training images are kept.
+        say: told before what takes minutes.
+
+    Raises:
+        UserError: a class or method is not known, a method does not fit, a package is missing, the image or
+            the data cannot be read.
+    """
+    chosen = choose(saved, methods)
+    if class_code is not None and class_code not in saved.classes:
+        raise UserError(f"--class {class_code} is not one of the model's{nearest(class_code, saved.classes)}")
+    picture = Picture(image)
+    square = partial(picture.square, crop=saved.crop, colour_constancy=saved.colour_constancy)
+    image_SSC = square(saved.size)
+    told = picture.told(patient)
+    meta_M = saved.encoder.encode([told.age], [told.sex], [told.site])[0]
+    found = decide(
+        saved,
+        *average_views(
+            saved.views,
+            saved.size,
+            lambda size: square(size)[None],
+            lambda x_BSSC: outputs(saved, x_BSSC, meta_M),
+        ),
+    )
+    named = int(found.diagnosis_N[0])
+    target = named if class_code is None else saved.classes.index(class_code)
+    notes: list[str] = []
+    heats: dict[str, Heat] = {}
+    for name in chosen:
+        try:
+            heats[name] = METHODS[name].draw(saved, image_SSC, meta_M, target)
+        except UserError as error:
+            if methods:
+                raise
+            notes.append(f"No {name}: {error}.")
+    embedded, paths, why_not = training_cases(Run(folder), saved, data, cache=cache, say=say)
+    cases: list[Case] = []
+    if embedded is None:
+        notes.append(why_not)
+    else:
+        features_D = look(saved, image_SSC, meta_M)[1]["features_BD"][0].numpy()
+        cases = nearest_cases(embedded, features_D, EACH)
+        if image.stem in embedded.image_id:
+            notes.append(f"The model was trained on an image named {image.stem}.")
+    faults = picture.faults()
+    reasons = [found.reason_N[0], f"image quality: {', '.join(faults)}" if faults else ""]
+    return Explained(
+        image_id=image.stem,
+        image_SSC=image_SSC,
+        classes=saved.classes,
+        p_C=np.asarray(found.p_NC[0]),
+        named=named,
+        target=target,
+        reason="; ".join(reason for reason in reasons if reason),
+        withheld=STRANGE in found.reason_N[0] or UNCOLOURED in faults,
+        heats=heats,
+        cases=cases,
+        paths=paths,
+        notes=notes,
+    )

@@ -1,0 +1,131 @@
+"""Whether a heat map shows what the model goes by: measures with known limits, as pure functions.
+
+N images, S side of the square, F fractions of its pixels, C colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dermlens.explain.heat import Pixels
+from dermlens.metrics import Floats
+
+Probability = Callable[[Pixels], Floats]
+"""Squares (B, S, S, C) to one probability each, (B,)."""
+
+SIGMA = 0.25
+"""Of the centred Gaussian, in sides: a square holds 91 % of it."""
+
+
+def order_of(heat_SS: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """Pixels, hottest first, as flat indices; of equal ones the first in reading order."""
+    return np.argsort(-heat_SS.ravel(), kind="stable").astype(np.int64)
+
+
+def stages(image_SSC: Pixels, stand_in_SSC: Pixels, heat_SS: npt.NDArray[np.floating], steps: int) -> Pixels:
+    """The image on its way to its stand-in, the hottest pixels first.
+
+    Args:
+        image_SSC: where it begins.
+        stand_in_SSC: where it ends.
+        heat_SS: which pixels go first.
+        steps: between the first stage and the last, equal numbers of pixels each but for rounding.
+
+    Returns:
+        (steps + 1, S, S, C).
+    """
+    order = order_of(heat_SS)
+    flat, other = image_SSC.reshape(len(order), -1), stand_in_SSC.reshape(len(order), -1)
+    made = []
+    for step in range(steps + 1):
+        now = flat.copy()
+        gone = order[: round(step * len(order) / steps)]
+        now[gone] = other[gone]
+        made.append(now.reshape(image_SSC.shape))
+    return np.stack(made)
+
+
+def area(p_F: npt.NDArray[np.floating]) -> float:
+    """Area under a curve over equal steps from 0 to 1, by trapezoids: a constant's area is the constant."""
+    p = np.asarray(p_F, dtype=np.float64)
+    return float((p[:-1] + p[1:]).sum() / (2 * (len(p) - 1)))
+
+
+def deletion(
+    probability: Probability,
+    image_SSC: Pixels,
+    stand_in_SSC: Pixels,
+    heat_SS: npt.NDArray[np.floating],
+    steps: int = 8,
+) -> float:
+    """Area under the probability while the hottest pixels are taken away first; lower is more faithful.
+
+    Source: Petsiuk, Das, Saenko 2018, "RISE", section 4.2.
+    """
+    return area(probability(stages(image_SSC, stand_in_SSC, heat_SS, steps)))
+
+
+def insertion(
+    probability: Probability,
+    image_SSC: Pixels,
+    stand_in_SSC: Pixels,
+    heat_SS: npt.NDArray[np.floating],
+    steps: int = 8,
+) -> float:
+    """Area under the probability while the hottest pixels are put back first; higher is more faithful."""
+    return area(probability(stages(stand_in_SSC, image_SSC, heat_SS, steps)))
+
+
+def mass_inside(heat_SS: npt.NDArray[np.floating], inside_SS: npt.NDArray[Any]) -> float:
+    """Share of the positive heat that lies inside a mask.
+
+    Args:
+        heat_SS: signed or not; what is negative counts as 0.
+        inside_SS: share of each pixel inside, 0 to 1; booleans do.
+
+    Returns:
+        0 to 1; NaN where no heat is positive.
+    """
+    positive_SS = np.maximum(np.asarray(heat_SS, dtype=np.float64), 0)
+    total = positive_SS.sum()
+    return float((positive_SS * inside_SS).sum() / total) if total > 0 else float("nan")
+
+
+def rank_correlation(one_SS: npt.NDArray[np.floating], other_SS: npt.NDArray[np.floating]) -> float:
+    """Spearman's rank correlation of two maps over pixels, equal values sharing their mean rank.
+
+    Returns:
+        −1 to 1; NaN where a map is the same everywhere.
+    """
+    one, other = _ranks(one_SS), _ranks(other_SS)
+    one, other = one - one.mean(), other - other.mean()
+    norm = np.sqrt((one @ one) * (other @ other))
+    return float(one @ other / norm) if norm > 0 else float("nan")
+
+
+def gaussian(side: int) -> Floats:
+    """A bell in the middle of the square, of sum 1: what a map is worth that knows nothing of the image."""
+    offset_S = (np.arange(side) + 0.5) / side - 0.5
+    bell_S = np.exp(-0.5 * (offset_S / SIGMA) ** 2)
+    bell_SS = np.outer(bell_S, bell_S)
+    return np.asarray(bell_SS / bell_SS.sum())
+
+
+def random_cells(side: int, cells: int, rng: np.random.Generator) -> Floats:
+    """Random heat in cells × cells blocks: as coarse as a network's map, so that the damage is alike in kind.
+
+    Single random pixels would be noise, which a network minds more than a missing patch of the same area.
+    """
+    index_S = np.arange(side) * cells // side
+    return np.asarray(rng.random((cells, cells))[np.ix_(index_S, index_S)])
+
+
+def _ranks(map_SS: npt.NDArray[np.floating]) -> Floats:
+    _, inverse, counts = np.unique(np.asarray(map_SS).ravel(), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    rank: Floats = (last - (counts - 1) / 2)[inverse]
+    return rank

@@ -1,0 +1,59 @@
+"""`dermlens export` as a person uses it: several formats, each verified, beside what predicts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from dermlens.cli import main
+
+
+@pytest.fixture
+def export(monkeypatch, capsys, tmp_path):
+    def run(*words: object) -> tuple[int, str, str]:
+        command = ["dermlens", "export", *map(str, words), "--cache", str(tmp_path / "cache")]
+        monkeypatch.setattr("sys.argv", command)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_several_formats_beside_what_predicts(export, tmp_path):
+    """The model that ships, on drawn lesions: its images are not in the package."""
+    from dermlens.deploy.predictor import shipped_folder
+
+    source = shutil.copytree(shipped_folder(), tmp_path / "model")
+    code, out, err = export(source, "--to", "openvino", "--to", "torch", "--to", "onnx")
+    assert (code, err) == (0, "")
+    folder = source / "export"
+    assert {"model.onnx", "model.xml", "model.bin", "model.pt2", "export.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    said = json.loads((folder / "export.json").read_text())
+    assert list(said) == ["onnx", "openvino", "torch"]
+    for name, one in said.items():
+        assert one["numbers"]["agreement"] == 1
+        assert one["numbers"]["largest_difference"] < one["limits"]["largest_difference"]
+        assert f"{name}: on {one['numbers']['images']} images (drawn lesions)" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--to", "tflite"), "'tflite' is not one of"),
+        (("--to", "onnx", "--data", "/nowhere"), "it has no split that says which images were held out"),
+    ],
+)
+def test_rubbish_gets_one_sentence(export, tmp_path, words, sentence):
+    from dermlens.deploy.predictor import shipped_folder
+
+    source = shutil.copytree(shipped_folder(), tmp_path / "model")
+    code, _, err = export(source, *words)
+    assert code == 2
+    (line,) = err.splitlines()
+    assert sentence in line

@@ -1,0 +1,117 @@
+"""`dermlens explain` as a person uses it, rubbish included."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dermlens.cli import main
+from dermlens.cli.explain import explain
+from dermlens.deploy.predictor import Predictor, shipped_folder
+from dermlens.deploy.requests import Patient
+from dermlens.explain.explained import explain_image
+from dermlens.explain.methods import METHODS
+from dermlens.models.saved import load_model
+
+
+@pytest.fixture
+def verb(capsys, monkeypatch, tmp_path):
+    """Run the verb; its exit code, what it says, and what it complains of."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DERMLENS_CACHE", str(tmp_path / "cache"))
+
+    def run(*words: object) -> tuple[int, str, list[str]]:
+        monkeypatch.setattr("sys.argv", ["dermlens", "explain", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err.splitlines()
+
+    return run
+
+
+def test_a_figure_and_sentences_come_out(verb, folders, photo, tmp_path):
+    words = (
+        folders("attention"),
+        photo,
+        "--age",
+        "60",
+        "--class",
+        "mel",
+        "--output",
+        tmp_path / "out" / "a.png",
+    )
+    code, out, err = verb(*words, "--method", "attention", "--method", "evidence")
+    assert (code, err) == (0, [])
+    assert "explained: mel (melanoma)" in out
+    assert "No nearest training cases" in out
+    assert "Research software, not a medical device" in out
+    with Image.open(tmp_path / "out" / "a.png") as figure:
+        assert figure.width > 1000
+
+
+def test_the_help_names_every_method():
+    option = get_args(get_type_hints(explain, include_extras=True)["method"])[1]
+    assert set(METHODS) <= set(re.findall(r"\w+", option.help))
+
+
+def test_the_shipped_model_answers_as_it_predicts(photo):
+    """What is named and how sure the model is agree with `dermlens predict`, views and all."""
+    folder = shipped_folder()
+    found = explain_image(
+        load_model(folder), folder, photo, Patient(60.0, "male", "back"), methods=["evidence"]
+    )
+    [answer] = Predictor.open().predict(photo, 60.0, "male", "back")
+    assert found.classes[found.named] == answer.diagnosis
+    np.testing.assert_allclose(found.p_C, list(answer.p.values()), atol=1e-3)
+    assert bool(found.reason) == answer.abstain
+    assert found.withheld == answer.withheld
+    assert any("No nearest training cases" in note for note in found.notes)
+
+
+def test_without_a_run_the_shipped_model_is_explained(verb, photo, tmp_path):
+    code, _, err = verb(photo, "--method", "evidence")
+    assert (code, err) == (0, [])
+    assert (tmp_path / "lesion_explained.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--method", "gradcam"], "--method gradcam is not known; nearest: grad_cam"),
+        (["--method", "attention"], "--method attention: the model has no Soft-Attention; leave it out"),
+        (["--class", "melanoma"], "--class melanoma is not one of the model's; known: akiec"),
+        (["--age", "400"], "ages are 0 to 120 years"),
+        (["--site", "moon"], "--site 'moon' is not known"),
+        (["--output", "figure.docx"], "--output figure.docx: figures are written as .png or .svg"),
+        (["--output", "."], "--output .: figures are written as .png or .svg"),
+    ],
+)
+def test_bad_words_get_one_sentence(verb, folders, photo, tmp_path, words, sentence):
+    code, _, err = verb(folders("gap"), photo, *words)
+    assert code == 2
+    assert len(err) == 1
+    assert sentence in err[0]
+    assert not list(tmp_path.glob("*.png")) or [path.name for path in tmp_path.glob("*.png")] == [
+        "lesion.png"
+    ]
+
+
+def test_bad_files_get_one_sentence(verb, folders, photo, tmp_path):
+    (tmp_path / "no.jpg").write_bytes(b"no image")
+    for words, sentence in (
+        ([folders("gap"), tmp_path / "no.jpg"], "no.jpg"),
+        ([folders("gap"), tmp_path / "gone.jpg"], "gone.jpg"),
+        ([tmp_path / "nowhere", photo], "nowhere"),
+        ([folders("gap"), tmp_path], "is a folder; explain takes one image"),
+        ([folders("gap"), photo, photo], "explain takes one image, and before it a run"),
+    ):
+        code, _, err = verb(*words)
+        assert code == 2, err
+        assert len(err) == 1, err
+        assert sentence in err[0]
