@@ -1,17 +1,25 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 
+from dermlens.cli import main
 
-def dermlens(*words: str, code: int) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does and insist on its exit code."""
-    command = [sys.executable, "-c", "from dermlens.cli import main; main()", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == code, done.stderr
-    return done
+
+@pytest.fixture
+def dermlens(monkeypatch, capsys):
+    """Run the command line as a user does and insist on its exit code; what it said, on both streams."""
+
+    def run(*words: str, code: int) -> tuple[str, str]:
+        monkeypatch.setattr("sys.argv", ["dermlens", *words])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        assert int(stop.value.code or 0) == code, said.err
+        return said.out, said.err
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -24,29 +32,38 @@ def dermlens(*words: str, code: int) -> subprocess.CompletedProcess[str]:
         (("study", "paper", "--report", "--results", "/nowhere/at/all"), "/nowhere/at/all does not exist"),
         (("study", "paper", "--plan", "--weights", "/nowhere/at/all"), "--weights /nowhere/at/all"),
         (("study", "paper", "--data", "/nowhere/at/all", "--out", "x"), "/nowhere/at/all does not exist"),
+        (("study", "paper", "--plan", "--results", "/nowhere/at/all"), "/nowhere/at/all does not exist"),
+        (("study", "paper", "--plan", "--only", "base"), "nearest: questions/base"),
+        (("study", "paper", "--plan", "--only", "nonsense"), "no such run; --plan lists them all"),
+        (("study", "paper", "--plan", "--only", ""), "--only names no run"),
+        (("study", "paper", "--plan", "--out", sys.executable), "is a file: name a folder"),
+        (("study", "paper", "--report", "--out", "x"), "--report writes to --results"),
+        (("study", "paper", "--report", "--results", "."), "holds nothing of the study"),
+        (("study", "paper", "--publish"), "--out OUT --publish"),
     ],
 )
-def test_mistakes_get_one_sentence(words, sentence, tmp_path, monkeypatch):
+def test_mistakes_get_one_sentence(dermlens, words, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    said = dermlens(*words, code=2).stderr
+    _, said = dermlens(*words, code=2)
     assert sentence in said
     assert len(said.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plan_of_nothing_done(tmp_path):
+def test_the_plan_of_nothing_done(dermlens, tmp_path):
     """Every run has one of the four states, and the last lines say how long, and what the scale can show."""
-    said = dermlens("study", "paper", "--plan", "--results", str(tmp_path), "--device", "cpu", code=0).stdout
+    words = ("--plan", "--results", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu")
+    said, _ = dermlens("study", "paper", *words, code=0)
     rows = said.split("\n\n")[0].splitlines()[1:]
     assert sum("to do" in row for row in rows) > 60
     assert sum("needs a GPU" in row for row in rows) > 90
     assert all("to do" in row or "needs a GPU" in row for row in rows)
-    assert "of them were never measured" in said
+    assert "that nobody has measured" in said
     assert "they cannot show" in " ".join(said.split())
 
 
-def test_weights_are_found_by_backbone(tmp_path):
+def test_weights_are_found_by_backbone(dermlens, tmp_path):
     (tmp_path / "mobilenet_v3_small_a.safetensors").touch()
     (tmp_path / "mobilenet_v3_small_b.safetensors").touch()
-    said = dermlens("study", "paper", "--plan", "--weights", str(tmp_path), code=2).stderr
+    _, said = dermlens("study", "paper", "--plan", "--weights", str(tmp_path), code=2)
     assert "mobilenet_v3_small_a.safetensors and mobilenet_v3_small_b.safetensors are both of" in said

@@ -222,8 +222,10 @@ def test_a_leak_on_purpose_is_measured_and_said(leak, data, cache, tmp_path):
     record = json.loads((out / "ablation.json").read_text())
     assert record["images"] == record["lesions"]  # one image a lesion
     page = (out / "README.md").read_text()
-    assert "On purpose, other images of the scored lesions are trained on in leaky." in page
-    assert "On purpose, the epoch is chosen on the scored images in best." in page
+    assert (
+        "On purpose, other images of the scored lesions are trained on in leaky, and in no other arm." in page
+    )
+    assert "On purpose, the epoch is chosen on the scored images in best, and in no other arm." in page
     keeps = {name: arm["recipe"]["train"]["keep"] for name, arm in record["arms"].items()}
     assert keeps == {"clean": "last", "leaky": "last", "best": "val_accuracy"}
 

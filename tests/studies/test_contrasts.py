@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from dermlens.labels import CLASSES
 from dermlens.studies.paper.contrasts import (
-    POWER,
     Contrast,
     correct,
     draw_two_levels,
@@ -78,7 +78,9 @@ def test_folds_are_drawn_whole_and_lesions_within_them_by_class():
 
 def test_an_arm_is_not_told_from_itself():
     tables = {"base": out_of_fold(0.6), "same": out_of_fold(0.6)}
-    [row] = correct(measure_contrasts(tables, [contrast("same")], replicates=200, seed=0)).to_dict("records")
+    [row] = correct(measure_contrasts(tables, [contrast("same")], replicates=200, seed=0), 1).to_dict(
+        "records"
+    )
     assert (row["difference"], row["low"], row["high"], row["p"]) == (0, 0, 0, 1)
     assert row["verdict"] == "inconclusive"
 
@@ -92,7 +94,7 @@ def test_gains_and_losses_are_told_and_small_ones_named():
         Contrast("q", "better", "base", "mean_recall", matters=0.5),
         contrast("absent"),
     ]
-    found = correct(measure_contrasts(tables, planned, replicates=500, seed=0))
+    found = correct(measure_contrasts(tables, planned, replicates=500, seed=0), len(planned))
     assert found["verdict"].tolist() == ["gains", "loses", "gains", "gains, less than would matter"]
     better = found.iloc[0]
     assert better["difference"] == pytest.approx(better["value"] - better["reference_value"])
@@ -100,11 +102,44 @@ def test_gains_and_losses_are_told_and_small_ones_named():
     assert (found["p_holm"] >= found["p"]).all()
 
 
-def test_the_detectable_effect_is_of_80_percent_power():
-    assert norm.ppf(0.975) + norm.ppf(0.8) == pytest.approx(POWER, abs=0.005)
+@pytest.mark.parametrize("planned", [1, 37])
+def test_the_detectable_effect_is_of_80_percent_power_after_the_correction(planned):
     tables = {"base": out_of_fold(0.6), "other": out_of_fold(0.62, seed=3)}
-    [row] = measure_contrasts(tables, [contrast("other")], replicates=2000, seed=0).to_dict("records")
+    measured = measure_contrasts(tables, [contrast("other")], replicates=2000, seed=0)
+    [row] = correct(measured, planned).to_dict("records")
     # one image a lesion, even classes: the error of a difference of two independent shares, and the folds'
     share = FOLDS * LESIONS * 7
-    least = POWER * np.sqrt(0.6 * 0.4 / share + 0.62 * 0.38 / share)
+    error = np.sqrt(0.6 * 0.4 / share + 0.62 * 0.38 / share)
+    least = (norm.ppf(1 - 0.025 / planned) + norm.ppf(0.8)) * error
     assert least < row["detectable"] < 2 * least
+
+
+def test_contrasts_that_were_not_run_count_as_nothing():
+    """A verdict is the same whether or not another arm has been trained."""
+    p = np.array([0.001, 0.02, 0.004])
+    np.testing.assert_allclose(holm(p, 5), holm(np.array([*p, 1.0, 1.0]))[:3])
+    np.testing.assert_allclose(holm(p, 5), [0.005, 0.06, 0.016])
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "mean_recall"])
+def test_counts_by_lesion_give_the_number_of_each_draw(measure):
+    """Against the metrics of weighted images, draw by draw: the interval and the error are theirs."""
+    tables = {"base": out_of_fold(0.6), "other": out_of_fold(0.7, seed=3)}
+    [row] = measure_contrasts(tables, [contrast("other", measure=measure)], replicates=300, seed=4).to_dict(
+        "records"
+    )
+    table = tables["base"]
+    target_N = table["target"].map(CLASSES.index).to_numpy()
+    lesion_N, fold_N = table["lesion_id"].to_numpy(dtype=str), table["fold"].to_numpy()
+    draws = draw_two_levels(lesion_N, target_N, fold_N, replicates=300, seed=4)
+    by_arm = []
+    for arm in ("other", "base"):
+        named_N = tables[arm][[f"p_{code}" for code in CLASSES]].to_numpy().argmax(axis=1)
+        values = []
+        for weight_N in np.concatenate(list(draws.blocks())):
+            score = accuracy_score if measure == "accuracy" else balanced_accuracy_score
+            values.append(score(target_N, named_N, sample_weight=weight_N))
+        by_arm.append(np.array(values))
+    difference_R = by_arm[0] - by_arm[1]
+    assert row["se"] == pytest.approx(difference_R.std(ddof=1))
+    assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(difference_R, [0.025, 0.975])))

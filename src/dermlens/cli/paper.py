@@ -46,11 +46,18 @@ def study(
     from dermlens.studies.paper.plan import Folders
     from dermlens.studies.paper.plan import plan as planned
     from dermlens.studies.paper.study import paper_study
+    from dermlens.studies.paper.tables import require_results
     from dermlens.studies.paper.words import render_again, render_plan
     from dermlens.training.device import resolve_device
 
     if sum((plan, report, publish)) > 1:
         raise UserError("--plan, --report and --publish are three errands: give one of them")
+    if only is not None and not only.strip(","):
+        raise UserError("--only names no run; leave it out for all, or see --plan")
+    if report and (out is not None or only is not None):
+        raise UserError("--report writes to --results, and all of it: leave --out and --only out")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file: name a folder to work in")
     if report:
         from dermlens.studies.paper.report import write_report
 
@@ -60,13 +67,15 @@ def study(
     chosen = ours.chosen(names(only))
     gpu = resolve_device(device) == "cuda"
     if plan:
+        if out is None:
+            require_results(results)
         rows = planned(ours, chosen, Folders(out, results), gpu=gpu)
         console.print(render_plan(rows))
         return
     if data is None or out is None:
         raise UserError(
             "name the data and a folder to work in: dermlens study paper --data DIR --out OUT"
-            " (or --plan, or --report)"
+            f"{' --publish' if publish else ' (or --plan, or --report)'}"
         )
     if publish:
         from dermlens.studies.paper.published import publish as copy

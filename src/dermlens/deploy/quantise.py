@@ -25,21 +25,17 @@ from dermlens.data.cache import PixelCache, open_cache
 from dermlens.data.metadata import encoder_from_json
 from dermlens.data.split import load_manifest
 from dermlens.data.table import read_configured
-from dermlens.data.views import Numbers, Pixels, average_views
-from dermlens.decision.answer import Answers, answer
-from dermlens.decision.document import plain_decision
-from dermlens.decision.sidecar import read_arrays
 from dermlens.deploy.gate import compare
 from dermlens.deploy.network import IMAGE, META, ONNX_FILE, OnnxNetwork
 from dermlens.deploy.papers import write_papers
+from dermlens.deploy.table_answers import answers_of
 from dermlens.errors import UserError, require
 from dermlens.models.document import ModelDocument, read_document
-from dermlens.models.saved import DOCUMENT_FILE
+from dermlens.models.saved import DOCUMENT_FILE, load_model
 from dermlens.runs import Run
 
 SEEN = 256
 """Training images whose activations set the ranges."""
-BATCH = 32
 
 
 def quantise_run(
@@ -96,12 +92,11 @@ def quantise(
     path, document = folder / ONNX_FILE, read_document(folder / DOCUMENT_FILE)
     if document.onnx is None or document.onnx.precision != "fp32":
         raise UserError(f"{folder} has no fp32 {ONNX_FILE} to quantise; `dermlens export` makes one")
-    before = path.read_bytes()
+    before, saved = path.read_bytes(), load_model(folder)
     drawn = ranges.sample(min(SEEN, len(ranges)), random_state=0)
     after = _int8(before, document, drawn, cache_root)
     named = [
-        _decide(OnnxNetwork(content, str(path)), folder, document, judged, cache_root)
-        for content in (before, after)
+        answers_of(saved, OnnxNetwork(content, str(path)), judged, cache_root) for content in (before, after)
     ]
     verdict = compare(
         np.array([document.classes.index(code) for code in judged["dx"]], dtype=np.int64),
@@ -171,29 +166,6 @@ class _Ranges:
         self._next += 1
         feed = {IMAGE: self._cache.take(row)}
         return feed | ({META: self._meta_NM[row]} if self._meta_NM.shape[1] else {})
-
-
-def _decide(
-    network: OnnxNetwork, folder: Path, document: ModelDocument, table: pd.DataFrame, root: Path | None
-) -> Answers:
-    """Answers for a table from the pixel cache, by the views and the decision of the model."""
-    sizes = {document.size, *document.views.sizes}
-    caches = {size: _cache(document, table, size, root) for size in sizes}
-    meta_NM = _metadata(document, table)
-    outputs = []
-    for start in range(0, len(table), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(table)))
-
-        def pixels(size: int, rows: np.ndarray = rows) -> Pixels:
-            return caches[size].take(rows)
-
-        def forward(x_BSSC: Pixels, rows: np.ndarray = rows) -> tuple[Numbers, Numbers]:
-            return network(x_BSSC, meta_NM[rows])
-
-        outputs.append(average_views(document.views, document.size, pixels, forward))
-    logits_NC, features_ND = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-    decision = document.decision or plain_decision(document.classes)
-    return answer(logits_NC, features_ND, decision, read_arrays(folder, document.decision))
 
 
 def _cache(document: ModelDocument, table: pd.DataFrame, size: int, root: Path | None) -> PixelCache:

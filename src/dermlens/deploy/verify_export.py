@@ -7,7 +7,7 @@ is asked as `dermlens predict` asks, with all views and the model's decision rul
 An fp32 file must give the same probabilities but for rounding, and name the same classes. An int8 file gives
 others; what counts is what it loses of recall, which `dermlens.deploy.gate` bounds over lesions.
 
-Shapes: N images, S side of the square, C classes, D features, M metadata width.
+Shapes: N images, C classes.
 """
 
 from __future__ import annotations
@@ -26,18 +26,15 @@ import numpy as np
 import pandas as pd
 
 from dermlens.atomic import atomic_path, write_json
-from dermlens.data.cache import open_cache
 from dermlens.data.split import load_manifest
 from dermlens.data.synthetic import write_synthetic
 from dermlens.data.table import read_table
-from dermlens.data.views import Numbers, Pixels, average_views
-from dermlens.decision.answer import Answers, answer
-from dermlens.decision.document import plain_decision
 from dermlens.deploy.engines.network import Network
 from dermlens.deploy.engines.table import ENGINES
 from dermlens.deploy.engines.wrapped import as_network
 from dermlens.deploy.gate import MAY_LOSE, compare
 from dermlens.deploy.network import ONNX_FILE
+from dermlens.deploy.table_answers import answers_of
 from dermlens.errors import UserError, nearest, require
 from dermlens.evaluation.calibrate import own_table
 from dermlens.models.document import read_document
@@ -54,7 +51,6 @@ SHOWN = 128
 """Images that an fp32 file is compared on, spread over the held-out ones; int8 is judged on all."""
 DRAWN = 24
 """Lesions that are drawn where there are no images."""
-BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +146,9 @@ def verify(
     Raises:
         UserError: it is beyond the limits.
     """
-    expected, found = (_answers(saved, run, shown) for run in (as_network(saved), network))
+    expected, found = (
+        answers_of(saved, run, shown.table, shown.root) for run in (as_network(saved), network)
+    )
     differences_N = np.abs(found.p_NC - expected.p_NC).max(axis=1)
     numbers: dict[str, Any] = {
         "images": len(shown.table),
@@ -231,31 +229,6 @@ def _table(source: Path, data: Path | None, *, needed: bool) -> pd.DataFrame | N
     if held.empty and needed:
         raise UserError(f"run {run.path} has no selection or calibration role to judge an export on")
     return None if held.empty else held
-
-
-def _answers(saved: SavedModel, network: Network, shown: Shown) -> Answers:
-    """Answers as `dermlens predict` gives them, from the pixel cache."""
-    table = shown.table
-    caches = {
-        size: open_cache(
-            table, size=size, crop=saved.crop, colour_constancy=saved.colour_constancy, root=shown.root
-        )
-        for size in sorted({saved.size, *saved.views.sizes})
-    }
-    meta_NM = saved.encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())
-    outputs = []
-    for start in range(0, len(table), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(table)))
-
-        def pixels(size: int, rows: np.ndarray = rows) -> Pixels:
-            return caches[size].take(rows)
-
-        def forward(x_BSSC: Pixels, rows: np.ndarray = rows) -> tuple[Numbers, Numbers]:
-            return network(x_BSSC, meta_NM[rows])
-
-        outputs.append(average_views(saved.views, saved.size, pixels, forward))
-    logits_NC, features_ND = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-    return answer(logits_NC, features_ND, saved.decision or plain_decision(saved.classes), saved.arrays)
 
 
 def _note(folder: Path, engine: str, found: dict[str, Any]) -> None:

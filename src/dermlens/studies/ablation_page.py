@@ -57,8 +57,11 @@ def _how(record: Mapping[str, Any]) -> str:
     arms = matrix["arms"].items()
     peeking = [name for name, arm in arms if arm.get("peeks")]
     leaking = [name for name, arm in arms if arm["set"].get(SIBLINGS) == "trained_on"]
+    clean = [] if leaking else ["was not trained on its lesion"]
+    clean += [] if peeking else ["has no epoch chosen on it"]
+    by = f", by a network that {' and '.join(clean)}" if clean else ""
     apart = "".join(
-        f" On purpose, {what} in {', '.join(names)}."
+        f" On purpose, {what} in {', '.join(names)}, and in no other arm."
         for what, names in (
             ("other images of the scored lesions are trained on", leaking),
             ("the epoch is chosen on the scored images", peeking),
@@ -67,8 +70,8 @@ def _how(record: Mapping[str, Any]) -> str:
     )
     return (
         f"{matrix['folds']} folds of all lesions but those of the test role: {record['images']:,} images of"
-        f" {record['lesions']:,} lesions, each scored once, by a network that never saw its lesion; no epoch"
-        f" and no setting is chosen on them.{apart} Each training begins alike and sees about"
+        f" {record['lesions']:,} lesions, each scored once{by}; no setting"
+        f" is chosen on them.{apart} Each training begins alike and sees about"
         f" {matrix['images']:,} images (`{matrix['recipe']}`). {intervals}\n\n"
         f"Made by dermlens {record['versions']['dermlens']} on {record['machine']['processor']},"
         f" {hours:.1f} hours of training. This page is generated from"

@@ -26,12 +26,13 @@ from dermlens.data.split import load_manifest
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.intervals import draw_lesions, estimate
+from dermlens.evaluation.intervals import estimate
 from dermlens.metrics import Floats, weighted_mean
 from dermlens.models.saved import SavedModel, load_model
 from dermlens.runs import Run
 from dermlens.studies.folds import held_out
 from dermlens.studies.out_of_fold import FOLD
+from dermlens.studies.paper.contrasts import draw_two_levels
 from dermlens.studies.paper.folds_of import folds_of
 from dermlens.training.device import resolve_device
 
@@ -94,7 +95,7 @@ def masses(alpha_Bhw: Floats, mask_BSS: npt.NDArray[np.uint8]) -> dict[str, Floa
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over images, and of the differences within them, with 95 % intervals over lesions.
+    """Means over images, and of the differences within them, with 95 % intervals over folds and lesions.
 
     Args:
         table: of `attention_mass`.
@@ -108,7 +109,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     config = EvaluationConfig()
     stratum_N = pd.factorize(table["dx"], sort=True)[0].astype(np.int64)
     lesion_N = table["lesion_id"].to_numpy(dtype=str)
-    resamples = draw_lesions(lesion_N, stratum_N, replicates=config.bootstrap, seed=config.seed)
+    fold_N = table["fold"].to_numpy(dtype=np.int64)
+    resamples = draw_two_levels(lesion_N, stratum_N, fold_N, replicates=config.bootstrap, seed=config.seed)
     found = estimate(
         lambda weights: {(name,): weighted_mean(values, weights) for name, values in columns.items()},
         resamples,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from dermlens.studies.ablation import RECORD, is_trained
 from dermlens.studies.crossfit import RECORD as CROSSFIT
 from dermlens.studies.paper.probe import read_probes
 from dermlens.studies.paper.study import Job, Study
+from dermlens.studies.paper.tables import read_record
 
 State = Literal["done", "to do", "failed", "needs a GPU"]
 
@@ -200,7 +200,4 @@ def _hours_of_system(study: Study, job: Job, folders: Folders, *, gpu: bool) -> 
 
 def _read(path: Path) -> dict[str, Any]:
     """A record; nothing where there is none."""
-    if not path.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_record(path)

@@ -29,6 +29,7 @@ from dermlens.recipe import Recipe
 from dermlens.runs import environment
 from dermlens.studies.matrix import epoch_size
 from dermlens.studies.paper.systems import System, load_systems, recipe_of
+from dermlens.studies.paper.tables import read_published
 from dermlens.training.batches import EpochBatches
 from dermlens.training.device import resolve_device
 from dermlens.training.inputs import Inputs, Sorted, read_inputs
@@ -36,6 +37,9 @@ from dermlens.training.lock import claimed
 from dermlens.training.task import LesionTask
 from dermlens.training.train import class_weights_of, make_task, quiet
 
+NUMBERS = (
+    "steps_per_epoch", "seconds_per_step", "hours", "latency_ms_p50", "trainable_parameters", "depth",
+)  # fmt: skip
 STEPS = 3
 FORWARDS = 20
 MB = 2**20
@@ -107,7 +111,7 @@ def read_probes(path: Path) -> dict[str, Row]:
     """The rows of probes.csv by system; none where there is no file."""
     if not path.is_file():
         return {}
-    rows = pd.read_csv(path).to_dict("records")
+    rows = read_published(path, ["system", *NUMBERS], NUMBERS).to_dict("records")
     return {str(row["system"]): {str(name): value for name, value in row.items()} for row in rows}
 
 

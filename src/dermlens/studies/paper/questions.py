@@ -14,9 +14,11 @@ from dermlens.errors import UserError
 from dermlens.evaluation.predictions import classes_of
 from dermlens.studies.arm_files import IMAGES, read_tables
 from dermlens.studies.matrix import load_matrix
+from dermlens.studies.out_of_fold import FOLD
 from dermlens.studies.paper.choices import best_elsewhere
 from dermlens.studies.paper.contrasts import Contrast
 from dermlens.studies.paper.study import MATRICES
+from dermlens.studies.paper.tables import read_published
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ def read_arms(results: Path, question: Question) -> dict[str, pd.DataFrame]:
         UserError: a file is damaged, or is not of the images of the others.
     """
     folder = results / question.folder
-    if not (folder / IMAGES).is_file():
+    if read_images(folder) is None:
+        if any((folder / "predictions").glob("*.csv.gz")):
+            raise UserError(f"{folder / IMAGES} is not there, and predictions without it say nothing")
         return {}
     parts = {part for parts in question.best_of.values() for part in parts}
     trained = [
@@ -82,6 +86,17 @@ def read_arms(results: Path, question: Question) -> dict[str, pd.DataFrame]:
         if all(choice in tables for choice in choices):
             tables[arm] = best_elsewhere(tables, choices)
     return {arm: tables[arm] for arm in question.arms if arm in tables}
+
+
+def read_images(folder: Path) -> pd.DataFrame | None:
+    """The images that the arms of a folder were scored on; none where there is no list of them.
+
+    Raises:
+        UserError: the list is damaged.
+    """
+    if not (folder / IMAGES).is_file():
+        return None
+    return read_published(folder / IMAGES, ["image_id", "lesion_id", "target", FOLD]).astype({"target": str})
 
 
 def _question(entry: dict[str, Any], folder: str) -> Question:
@@ -99,8 +114,9 @@ def _reading_of(folder: Path, arm: str) -> Path | None:
 
 def _read_reading(path: Path, folder: Path) -> pd.DataFrame:
     """A reading's probabilities, with what is known of the images."""
-    images = pd.read_csv(folder / IMAGES, dtype={"target": str})
-    table = pd.read_csv(path)
+    images = read_images(folder)
+    assert images is not None  # the caller has looked
+    table = read_published(path, ["image_id"])
     if table["image_id"].tolist() != images["image_id"].tolist():
         raise UserError(f"{path} is not of the images of {folder / IMAGES}, row by row")
     return images.join(table[[f"p_{code}" for code in classes_of(table)]])

@@ -10,13 +10,14 @@ probes/<system>.json            a few steps at native size
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from dermlens.errors import UserError, nearest
+from dermlens.errors import UserError
 from dermlens.models.pretrained.registry import PACKAGES
 from dermlens.studies.matrix import Matrix, load_matrix
 from dermlens.studies.paper.readings import READINGS, Reading
@@ -81,9 +82,15 @@ class Study:
             return self.jobs
         for pattern in patterns:
             if not any(_is_of(job, pattern) for job in self.jobs):
-                known = [job.id for job in self.jobs]
-                raise UserError(f"--only {pattern}: the study has no such run{nearest(pattern, known)}")
+                raise UserError(f"--only '{pattern}': the study has no such run{self._like(pattern)}")
         return tuple(job for job in self.jobs if any(_is_of(job, pattern) for pattern in patterns))
+
+    def _like(self, pattern: str) -> str:
+        """Runs whose names resemble a pattern, by the whole or by the last part; else where to look."""
+        last = {job.id.rpartition("/")[2]: job.id for job in self.jobs}
+        close = difflib.get_close_matches(pattern, [job.id for job in self.jobs], n=3)
+        close += [last[name] for name in difflib.get_close_matches(pattern, list(last), n=2)]
+        return f"; nearest: {', '.join(dict.fromkeys(close))}" if close else "; --plan lists them all"
 
     def _arms(self) -> list[Job]:
         return [

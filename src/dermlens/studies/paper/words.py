@@ -15,7 +15,7 @@ from dermlens.studies.paper.study import Job
 
 SCALE = (
     "The experiments train MobileNetV3-Small at 96 px for eight epochs, on three folds with one seed. They"
-    " can show what a change does to that network, for differences of some two points of mean recall or more;"
+    " can show what a change does to that network, where it is four to six points of mean recall or more;"
     " they cannot show that it does the same to networks up to eighty times as large, at 224 to 331 px."
 )
 
@@ -56,5 +56,5 @@ def _sum(rows: Sequence[Planned]) -> str:
     counts = Counter(row.state for row in rows)
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     hours, unknown = hours_left(rows)
-    rest = f"; {unknown} of them were never measured" if unknown else ""
+    rest = f", and {unknown} that nobody has measured" if unknown else ""
     return f"{len(rows)} runs: {states}. To do: about {hours:.1f} hours, one run after the other{rest}."

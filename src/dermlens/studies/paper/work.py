@@ -224,14 +224,15 @@ def work_together(processes: int, arguments: Sequence[str]) -> int:
         arguments: of the command line, without those that lead here.
 
     Returns:
-        The largest exit code.
+        The largest exit code; 1 for a process that was killed.
     """
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     command = [sys.executable, "-c", "from dermlens.cli import main; main()", *arguments]
     env = os.environ | {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
     children = [subprocess.Popen(command, env=env | _own_gpu(number)) for number in range(processes)]
     try:
-        return max(child.wait() for child in children)
+        codes = [child.wait() for child in children]
+        return max(code if code >= 0 else 1 for code in codes)  # one that a signal ended has failed
     except KeyboardInterrupt:
         for child in children:  # the terminal has told them as well
             child.wait()

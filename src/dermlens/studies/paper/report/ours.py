@@ -19,6 +19,7 @@ from dermlens.studies.paper.probe import read_probes
 from dermlens.studies.paper.published import COUNTS, SCORED
 from dermlens.studies.paper.published import UNCUT as UNCUT_FILE
 from dermlens.studies.paper.systems import System, load_systems
+from dermlens.studies.paper.tables import read_published
 
 UNCUT = "uncut"
 """Before the name of an uncut network, in place of a system."""
@@ -124,7 +125,7 @@ class Measured:
         probe = self.probes.get(system)
         short = self.systems[system].short is not None
         if probe is None:
-            return "not run" if short else "not run: needs a GPU"
+            return "not run, not timed" if short else "not run: needs a GPU (not timed)"
         hours = f"{probe['hours']:,.0f} h on one thread here"
         return f"not run: {hours}" if short else f"not run: needs a GPU ({hours})"
 
@@ -165,9 +166,20 @@ def read_measured(results: Path) -> Measured:
         systems=systems,
         trainings={name: _trainings(results / "systems" / name) for name in systems},
         probes=read_probes(results / PROBES),
-        counts=dict(pd.read_csv(counts).itertuples(index=False)) if counts.is_file() else {},
-        uncut=pd.read_csv(uncut).set_index("backbone").to_dict("index") if uncut.is_file() else {},  # type: ignore[arg-type]
+        counts=_counts(counts) if counts.is_file() else {},
+        uncut=_uncut(uncut) if uncut.is_file() else {},
     )
+
+
+def _counts(path: Path) -> dict[str, int]:
+    table = read_published(path, ["dx", "images"], ["images"], whole=True)
+    return {str(dx): int(images) for dx, images in zip(table["dx"], table["images"], strict=True)}
+
+
+def _uncut(path: Path) -> dict[str, dict[str, float]]:
+    numbers = ["size_mb", "parameters_m", "depth"]
+    rows = read_published(path, ["backbone", *numbers], numbers).to_dict("records")
+    return {str(row["backbone"]): {name: float(row[name]) for name in numbers} for row in rows}
 
 
 def _trainings(folder: Path) -> list[Training]:

@@ -22,10 +22,12 @@ from dermlens.evaluation.predictions import write_csv
 from dermlens.evaluation.report.numbers import NONE, number
 from dermlens.studies.paper.questions import load_questions
 from dermlens.studies.paper.report import figures
+from dermlens.studies.paper.report.afterwards import look_afterwards
 from dermlens.studies.paper.report.annex import write_annex
-from dermlens.studies.paper.report.answers import Answer, answer_all, read_attention
+from dermlens.studies.paper.report.answers import REPLICATES, SEED, Answer, answer_all, read_attention
 from dermlens.studies.paper.report.cells import EXACT, MARKS, TIMES, Cell, columns_of, read_cells
 from dermlens.studies.paper.report.ours import Measured, read_measured
+from dermlens.studies.paper.tables import require_results
 from dermlens.studies.paper.words import SCALE
 
 IMAGES = 996
@@ -72,8 +74,9 @@ def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Pa
     Raises:
         UserError: there are no results, or a table of theirs is damaged.
     """
-    if not results.is_dir():
-        raise UserError(f"{results} does not exist: name the published results with --results")
+    require_results(results)
+    if data is not None and not data.is_dir():
+        raise UserError(f"--data {data} is not there: the annex is drawn from its images")
     measured = read_measured(results)
     cells = read_cells(measured, IMAGES)
     answers = answer_all(results)
@@ -82,6 +85,8 @@ def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Pa
         _write_cells(folder / "tables" / f"{table}.csv", own)
     contrasts = pd.concat([answer.rows for answer in answers], ignore_index=True)
     write_csv(folder / "tables" / "contrasts.csv", contrasts, digits=5)
+    afterwards = look_afterwards(results, replicates=REPLICATES, seed=SEED)
+    write_csv(folder / "tables" / "afterwards.csv", afterwards, digits=5)
     album = _Album(folder / "figures")
     context = {
         "tables": [_table(name, TABLES[name], own) for name, own in by_table.items()],
@@ -89,6 +94,9 @@ def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Pa
         "ours": _our_figures(album, measured),
         "answers": [_answer(album, answer) for answer in answers],
         "attention": _attention(results),
+        "afterwards": afterwards.to_dict("records"),
+        "trained": sum(len(trainings) for trainings in measured.trainings.values()),
+        "systems": len(measured.systems),
         "marks": MARKS,
         "scale": SCALE,
         "contrasts": sum(len(question.contrasts) for question in load_questions()),
@@ -209,7 +217,7 @@ def _shown(cell: Cell | None, notes: list[str], *, apart: str) -> dict[str, Any]
 
 
 def _with_thousands(printed: str) -> str:
-    return f"{int(printed):,}" if printed.isdigit() and len(printed) > 4 else printed
+    return f"{int(printed):,}" if printed.isdigit() and len(printed) > 3 else printed
 
 
 def _ours(cell: Cell) -> str:
@@ -274,8 +282,10 @@ def _write_cells(path: Path, cells: Sequence[Cell]) -> None:
     write_csv(path, pd.DataFrame(rows, columns=list(CELL_COLUMNS)), digits=5)
 
 
-def _numbers(cell: Cell) -> tuple[float | None, float | None, float | None, float | None, int | None]:
+def _numbers(cell: Cell) -> tuple[float | str | None, float | None, float | None, float | None, int | None]:
     ours = cell.ours
     if ours is None:
         return None, None, None, None, None
+    if cell.metric in EXACT:
+        return f"{ours.value:.0f}", None, None, None, ours.seeds
     return ours.value, ours.sd, ours.low, ours.high, ours.seeds
