@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from dermlens.evaluation.evaluate import evaluate_run
 from dermlens.runs import Run
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
 PUBLISHED = sorted(path.parent for path in RESULTS.glob("*/run.json"))
 
 
@@ -47,3 +49,11 @@ def test_nothing_published_shows_a_patient_or_a_machine(folder):
     names = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert not names & {".png", ".jpg", ".svg", ".html", ".npy", ".npz", ".safetensors"}
     assert '"/' not in (folder / "run.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("folder", ["docs", "benchmarks", "examples", "src"])
+def test_no_file_names_a_machine(folder):
+    of_a_machine = re.compile(rb"(?<![\w.:])/(?:home|root|tmp|Users|work|opt|mnt)/[\w.-]+/")
+    files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert files
+    assert {path: found for path in files if (found := of_a_machine.findall(path.read_bytes()))} == {}

@@ -35,7 +35,24 @@ def test_no_path_of_a_machine_is_left():
     assert "isic2017" in text
     assert "w.safetensors" in text
     assert "/" not in text
-    assert without_paths({"a": ["/x/y", 3, "x/y"]}) == {"a": ["y", 3, "x/y"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("/x/y z/w.csv", "w.csv"),
+        ("x/y", "x/y"),
+        (
+            "distillation={soft_labels: /a/soft.csv, weight: 0.5}",
+            "distillation={soft_labels: soft.csv, weight: 0.5}",
+        ),
+        ("--out=/a/b", "--out=b"),
+        ("data.also_train=[/a/b, '/c/d e']", "data.also_train=[b, 'd e']"),
+        ("https://a.b/c/d, N/(C·N_i), and/or, ../a/b", "https://a.b/c/d, N/(C·N_i), and/or, ../a/b"),
+    ],
+)
+def test_paths_among_words_keep_their_last_part(text, kept):
+    assert without_paths({"a": [text, 3]}) == {"a": [kept, 3]}
 
 
 def test_a_training_is_one_command(tmp_path):

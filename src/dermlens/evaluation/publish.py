@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from dermlens.atomic import write_json
+import yaml
+
+from dermlens.atomic import write_json, write_text
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.runs import MEMBERS, Run
 
-COPIED = ("recipe.yaml", "split.csv", "metrics.json", "model_card.md")
+RECIPE = "recipe.yaml"
+COPIED = ("split.csv", "metrics.json", "model_card.md")
 DECIDED = ("decision/*/*.csv", "told.csv")
 """What a card reads beside them, where it is there, and what another decision makes stale."""
 BESIDE = (*DECIDED, "*_ood*.csv")
 """All that a card reads beside them."""
+_PATH = re.compile(r"(?<![\w.:/~)])/(?:[^\s,;:'\"(){}\[\]/]+/)+([^\s,;:'\"(){}\[\]/]+)")
+"""An absolute path of two parts or more within a text, and its last part."""
 HISTORY = "history.csv"
 """A run was trained and has a history, or was averaged from members, which have one each."""
 
@@ -41,19 +47,20 @@ def publish_run(run: Run, folder: Path) -> Run:
     """
     if folder.resolve() == run.path.resolve():
         raise UserError(f"{folder} is the run itself; name a folder for what may be published of it")
-    for name in COPIED:
+    for name in (RECIPE, *COPIED):
         if not (run.path / name).is_file():
             raise UserError(f"run {run.path} has no {name}: evaluate and report it first")
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         shutil.copyfile(run.path / name, folder / name)
+    publish_recipe(run, folder)
     if run.history_file.is_file():
         shutil.copyfile(run.history_file, folder / HISTORY)
     for member in sorted((run.path / MEMBERS).glob("*")):
         (folder / MEMBERS / member.name).mkdir(parents=True, exist_ok=True)
         write_json(folder / MEMBERS / member.name / "run.json", without_paths(Run(member).read_record()))
-        for name in ("recipe.yaml", HISTORY):
-            shutil.copyfile(member / name, folder / MEMBERS / member.name / name)
+        publish_recipe(Run(member), folder / MEMBERS / member.name)
+        shutil.copyfile(member / HISTORY, folder / MEMBERS / member.name / HISTORY)
     for stale in [file for pattern in DECIDED for file in folder.glob(pattern)]:
         stale.unlink()
     for file in [file for pattern in BESIDE for file in sorted(run.path.glob(pattern))]:
@@ -69,11 +76,22 @@ def publish_run(run: Run, folder: Path) -> Run:
 
 
 def without_paths(value: Any) -> Any:
-    """The same, with the last part alone of every absolute path, which would tell of one machine."""
+    """The same, with the last part alone of every absolute path, which would tell of one machine.
+
+    A text is a path, or has paths among its words, such as `{soft_labels: /mine/soft.csv, weight: 0.5}`.
+    """
     if isinstance(value, dict):
         return {key: without_paths(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [without_paths(inner) for inner in value]
-    if isinstance(value, str) and "\n" not in value and Path(value).is_absolute():
-        return Path(value).name
+    if isinstance(value, str):
+        if "\n" not in value and Path(value).is_absolute():
+            return Path(value).name
+        return _PATH.sub(r"\1", value)
     return value
+
+
+def publish_recipe(run: Run, folder: Path) -> None:
+    """Write a run's recipe as it was resolved then, without the paths of its machine."""
+    recipe = yaml.safe_load(run.recipe_file.read_text(encoding="utf-8"))
+    write_text(folder / RECIPE, yaml.safe_dump(without_paths(recipe), sort_keys=False, allow_unicode=True))

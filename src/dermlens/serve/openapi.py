@@ -48,7 +48,7 @@ ANSWER = {
     "abstain": False,
     "reason": "",
     "quality": [],
-    "model": "mobilenet_v2-192-28eba0d08afe",
+    "model": "mobilenet_v2-192-ba9ce7ca5ed1",
 }
 _HEADING = {
     "model": ANSWER["model"],

@@ -20,7 +20,7 @@ from dermlens.atomic import write_json
 from dermlens.data.split import Split
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
-from dermlens.evaluation.publish import without_paths
+from dermlens.evaluation.publish import publish_recipe, without_paths
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment
 from dermlens.studies.folds import check_fold, draw, fold_recipes, held_out, train_fold
@@ -117,7 +117,7 @@ def publish_crossfit(out: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_out_of_fold(folder / f"{PREDICTIONS}.gz", read_out_of_fold(out / PREDICTIONS))
     write_json(folder / RECORD, without_paths(facts))
-    Run(out / "fold-0").recipe().save(folder / RECIPE)
+    publish_recipe(Run(out / "fold-0"), folder)
 
 
 def _begin(out: Path, recipe: Recipe) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dermlens
 from dermlens.data.views import ViewsConfig
 from dermlens.deploy.engines.table import ENGINES
 from dermlens.deploy.engines.wrapped import as_network
@@ -58,6 +59,12 @@ def test_the_files_are_those_of_the_row(written):
     row = ENGINES[name]
     assert path.name == row.files[0]
     assert {one.name for one in path.parent.iterdir()} - {"model.onnx"} == set(row.files) - {"model.onnx"}
+
+
+def test_no_file_names_the_folders_of_its_maker(written):
+    _, path = written
+    for file in path.parent.iterdir():
+        assert str(Path(dermlens.__file__).parent).encode() not in file.read_bytes()
 
 
 @pytest.mark.parametrize("count", [1, 5])

@@ -40,6 +40,8 @@ def write(saved: SavedModel, folder: Path) -> Path:
         program = torch.export.export(
             network, (), inputs, dynamic_shapes={name: {0: batch} for name in inputs}, strict=False
         )
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # it names the folders of one machine
         with atomic_path(folder / TORCH_FILE) as part, part.open("wb") as file:
             torch.export.save(program, file)
     return folder / TORCH_FILE

@@ -6,13 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
-import yaml
-
-from dermlens.atomic import write_json, write_text
+from dermlens.atomic import write_json
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import read_predictions, write_csv, write_predictions
-from dermlens.evaluation.publish import without_paths
+from dermlens.evaluation.publish import publish_recipe, without_paths
 from dermlens.recipe import load_recipe
 from dermlens.runs import Run
 from dermlens.studies import ablation
@@ -80,8 +78,7 @@ def _publish_reading(folder: Path, copy: Path) -> None:
 def _publish_training(run: Run, folder: Path) -> None:
     """A run without weights, and of its predictions those that are scored."""
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = without_paths(run.recipe().model_dump(mode="json"))
-    write_text(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+    publish_recipe(run, folder)
     shutil.copyfile(run.history_file, folder / "history.csv")
     predictions = read_predictions(run.predictions_file)
     scored = predictions[predictions["role"] == SCORED].reset_index(drop=True)
