@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dermlens.errors import UserError
-from dermlens.studies.ablation import ablate, publish, rescore, score_folder
+from dermlens.studies.ablation import ablate, publish, read_record, rescore, score_folder
 from dermlens.studies.arm_files import read_tables, write_arm
 from dermlens.studies.matrix import parse_matrix
 from dermlens.studies.out_of_fold import read_out_of_fold
@@ -83,6 +83,46 @@ def test_rescoring_what_is_published_gives_the_same_bytes(done, copy):
     rescore(copy)
     for name in names:
         assert (copy / name).read_bytes() == (done / name).read_bytes()
+
+
+def part_of(done, out, arm):
+    """The ablation as another machine has it, which trained one arm."""
+    shutil.copytree(done / "arms" / arm, out / "arms" / arm)
+    shutil.copyfile(done / "matrix.yaml", out / "matrix.yaml")
+    return out
+
+
+def test_several_machines_may_share_the_arms(matrix, data, done, copy, tmp_path):
+    for arm in ("plain", "focal"):
+        ablate(matrix, data, part_of(done, tmp_path / arm, arm), only=[], device="cpu")
+        publish(tmp_path / arm, tmp_path / "shared")
+        assert list(read_record(tmp_path / "shared")["arms"]) == ["plain", "focal"][: 1 + (arm == "focal")]
+    names = {str(path.relative_to(copy)) for path in copy.rglob("*.*")}
+    assert names == {
+        str(path.relative_to(tmp_path / "shared")) for path in (tmp_path / "shared").rglob("*.*")
+    }
+    for name in names:
+        assert (tmp_path / "shared" / name).read_bytes() == (copy / name).read_bytes(), name
+
+
+def test_arms_of_other_experiments_are_not_mixed(matrix, data, done, tmp_path):
+    out = part_of(done, tmp_path / "focal", "focal")
+    ablate(matrix, data, out, only=[], device="cpu")
+    with pytest.raises(UserError, match="the baseline is not trained, and the tables are differences to it"):
+        publish(out, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    for name, change in (("matrix", {"images": 300}), ("images", {"images": 100})):
+        folder = tmp_path / name
+        publish(done, folder)
+        record = read_record(folder)
+        record["matrix"] |= change
+        (folder / "ablation.json").write_text(json.dumps(record))
+        if name == "images":
+            pd.read_csv(folder / "images.csv.gz").iloc[1:].to_csv(folder / "images.csv.gz", index=False)
+        before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+        with pytest.raises(UserError, match=f"is of (an)?other {name}"):
+            publish(out, folder)
+        assert before == {path: path.read_bytes() for path in folder.rglob("*.*")}
 
 
 def test_rescoring_sees_what_the_predictions_say(done, copy):

@@ -78,7 +78,8 @@ def ablate(
         if matrix is not None or data is not None or out is not None:
             raise UserError("--rescore reads the folder alone: leave MATRIX, --data and --out out")
         _check_apart(publish, rescore)
-        folder, table = rescore, ablation.rescore(rescore)
+        folder = rescore
+        console.print(render_ablation(ablation.rescore(folder)))
     else:
         if matrix is None or data is None or out is None:
             raise UserError(
@@ -87,18 +88,17 @@ def ablate(
             )
         _check_apart(publish, out)
         loaded = load_matrix(matrix, overrides or ())
-        made = ablation.ablate(loaded, data, out, only=names(only), device=device, cache=cache)
-        if made is None:
-            console.print(
-                f"no table before the baseline {loaded.baseline} is trained: run again without --only"
-            )
-            return
-        folder, table = out, made
-    console.print(render_ablation(table))
+        folder = out
+        table = ablation.ablate(loaded, data, out, only=names(only), device=device, cache=cache)
+        console.print(
+            f"no table before the baseline {loaded.baseline} is trained: run again without --only"
+            if table is None
+            else render_ablation(table)
+        )
     if publish is not None:
         ablation.publish(folder, publish)
         console.print(f"published: {publish}")
-    console.print(f"ablation: {folder / 'README.md'}")
+    console.print(f"ablation: {folder}")
 
 
 @app.command()

@@ -31,7 +31,7 @@ from dermlens.evaluation.publish import without_paths
 from dermlens.recipe import Recipe
 from dermlens.runs import Run, environment
 from dermlens.studies.ablation_page import render_page
-from dermlens.studies.arm_files import read_tables, write_arm, write_images
+from dermlens.studies.arm_files import IMAGES, read_images, read_tables, write_arm, write_images
 from dermlens.studies.arms import compare_arms
 from dermlens.studies.crossfit import PREDICTIONS, train_folds
 from dermlens.studies.figure import save_differences
@@ -43,7 +43,8 @@ from dermlens.training.inputs import Sorted, read_sorted
 RECORD = "ablation.json"
 TABLE = "ablation.csv"
 HISTORIES = "histories.csv"
-PUBLISHED = (RECORD, "images.csv.gz", TABLE, HISTORIES, "README.md", "differences.png")
+EPOCH = ("arm", "fold", "epoch")
+"""What names a row of the histories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,9 @@ def train_arm(
 
 
 def collect(matrix: Matrix, plans: Mapping[str, Plan], out: Path) -> pd.DataFrame | None:
-    """Write down and score the arms that are trained. Returns: as for `ablate`."""
-    if not is_trained(out / "arms" / matrix.baseline):
+    """Write down the arms that are trained, and score them. Returns: as for `ablate`."""
+    if not gather(matrix, plans, out) or not is_trained(out / "arms" / matrix.baseline):
         return None
-    _collect(out, matrix, plans)
     return rescore(out)
 
 
@@ -164,17 +164,43 @@ def publish(out: Path, folder: Path) -> None:
     """Write what of an ablation may be published: ids and numbers, no weights, no pictures of patients.
 
     Args:
-        out: of the ablation.
-        folder: to write to; files of the same names are replaced.
+        out: of the ablation, with whichever of its arms are trained there.
+        folder: to write to; arms that it has and `out` has not stay, so several machines may share the work.
 
     Raises:
-        UserError: the ablation has no table yet.
+        UserError: neither has the baseline, or what is published is of another matrix or of other images.
     """
-    if missing := [name for name in PUBLISHED if not (out / name).is_file()]:
-        raise UserError(f"{out} has no {missing[0]}: it is written once the baseline is trained")
+    record, epochs = read_record(out), pd.read_csv(out / HISTORIES)
+    matrix, ours = record["matrix"], list(record["arms"])
+    if (folder / RECORD).is_file():
+        earlier = read_record(folder)
+        _check_same(record, earlier, out, folder)
+        stay = [name for name in earlier["arms"] if name not in ours and name in matrix["arms"]]
+        record["arms"] |= {name: earlier["arms"][name] for name in stay}
+        before = pd.read_csv(folder / HISTORIES)
+        epochs = pd.concat([epochs, before[before["arm"].isin(stay)]], ignore_index=True)
+    if matrix["baseline"] not in record["arms"]:
+        raise UserError(f"{out}: the baseline is not trained, and the tables are differences to it")
+    names = sorted(matrix["arms"], key=lambda name: name != matrix["baseline"])
+    record["missing"] = [name for name in names if name not in record["arms"]]
+    record["arms"] = {name: record["arms"][name] for name in names if name in record["arms"]}
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
-    for name in (*PUBLISHED, *(f"predictions/{arm}.csv.gz" for arm in read_record(out)["arms"])):
+    for name in (IMAGES, *(f"predictions/{arm}.csv.gz" for arm in ours)):
         shutil.copyfile(out / name, folder / name)
+    write_csv(folder / HISTORIES, epochs.sort_values(list(EPOCH)), digits=6)
+    write_json(folder / RECORD, record)
+    rescore(folder)
+
+
+def _check_same(record: Mapping[str, Any], earlier: Mapping[str, Any], out: Path, folder: Path) -> None:
+    """Refuse to mix arms of several matrices, or that were scored on several sets of images."""
+    ours, theirs = dict(record["matrix"]), dict(earlier["matrix"])
+    arms, published = ours.pop("arms"), theirs.pop("arms")
+    changed = [name for name in earlier["arms"] if name in arms and arms[name] != published[name]]
+    if ours != theirs or changed:
+        raise UserError(f"{folder} is of another matrix than {out}: publish to another folder")
+    if not read_images(out).equals(read_images(folder)):
+        raise UserError(f"{folder} is of other images than {out}: publish to another folder")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -235,9 +261,15 @@ def _begin(out: Path, matrix: Matrix) -> None:
     write_text(path, matrix.dump())
 
 
-def _collect(out: Path, matrix: Matrix, plans: Mapping[str, Plan]) -> None:
-    """Copy the predictions of the trained arms, and what is known of them, to what can be published."""
+def gather(matrix: Matrix, plans: Mapping[str, Plan], out: Path) -> bool:
+    """Copy the predictions of the trained arms, and what is known of them, to what can be published.
+
+    Returns:
+        Whether any is trained.
+    """
     done = [name for name in matrix.names if is_trained(out / "arms" / name)]
+    if not done:
+        return False
     tables = {name: read_out_of_fold(out / "arms" / name / PREDICTIONS) for name in done}
     first = tables[done[0]]
     for name, table in tables.items():
@@ -259,6 +291,7 @@ def _collect(out: Path, matrix: Matrix, plans: Mapping[str, Plan]) -> None:
             "arms": {name: _arm_facts(out / "arms" / name, plans[name]) for name in done},
         },
     )
+    return True
 
 
 def _histories(out: Path, arms: Sequence[str]) -> pd.DataFrame:
@@ -269,8 +302,7 @@ def _histories(out: Path, arms: Sequence[str]) -> pd.DataFrame:
             history = pd.read_csv(Run(folder).history_file)
             found.append(history.assign(arm=arm, fold=int(folder.name.removeprefix("fold-"))))
     epochs = pd.concat(found, ignore_index=True)
-    first = ["arm", "fold", "epoch"]
-    return epochs[[*first, *epochs.columns.difference(first, sort=False)]].sort_values(first)
+    return epochs[[*EPOCH, *epochs.columns.difference(list(EPOCH), sort=False)]].sort_values(list(EPOCH))
 
 
 def _arm_facts(folder: Path, plan: Plan) -> dict[str, Any]:

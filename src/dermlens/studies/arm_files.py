@@ -29,13 +29,18 @@ def write_arm(folder: Path, arm: str, table: pd.DataFrame) -> None:
     write_csv(_file(folder, arm), table[columns], digits=DIGITS)
 
 
+def read_images(folder: Path) -> pd.DataFrame:
+    """What all arms share, as text. Raises: UserError: the file is missing or damaged."""
+    return _read(folder / IMAGES, TRUTH)
+
+
 def read_tables(folder: Path, arms: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Out-of-fold predictions by arm.
 
     Raises:
         UserError: a file is missing or damaged, or is not of the images of the others.
     """
-    images = _read(folder / IMAGES, TRUTH)
+    images = read_images(folder)
     tables = {}
     for arm in arms:
         path = _file(folder, arm)

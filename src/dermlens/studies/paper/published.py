@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dermlens.atomic import write_json
 from dermlens.data.table import read_configured
-from dermlens.errors import UserError
 from dermlens.evaluation.predictions import read_predictions, write_csv, write_predictions
 from dermlens.evaluation.publish import publish_recipe, without_paths
 from dermlens.recipe import load_recipe
@@ -29,22 +28,15 @@ def publish(study: Study, data: Path, out: Path, results: Path) -> None:
         study: what is studied.
         data: the data folder, for the counts of Table 2.
         out: the working folder.
-        results: to write to; what is there of other runs stays.
+        results: to write to; what is there of other runs stays, so several machines may share the work.
 
     Raises:
-        UserError: the data or a finished run cannot be read, or arms would be lost that are published.
+        UserError: the data or a finished run cannot be read, or what is published is of other experiments.
     """
-    ours = [
-        folder
-        for folder, matrix in study.matrices.items()
-        if ablation.is_trained(out / folder / "arms" / matrix.baseline)
-    ]
-    for folder in ours:
-        _check_none_is_lost(out / folder, results / folder)
-    for folder in ours:
-        matrix = study.matrices[folder]
-        ablation.collect(matrix, ablation.begin(matrix, data, out / folder), out / folder)
-        ablation.publish(out / folder, results / folder)
+    for folder, matrix in study.matrices.items():
+        if any(ablation.is_trained(out / folder / "arms" / name) for name in matrix.names):
+            ablation.gather(matrix, ablation.begin(matrix, data, out / folder), out / folder)
+            ablation.publish(out / folder, results / folder)
     for job in study.jobs:
         if job.kind == "reading" and (reading_folder(out, job) / READING).is_file():
             _publish_reading(reading_folder(out, job), reading_folder(results, job))
@@ -54,17 +46,6 @@ def publish(study: Study, data: Path, out: Path, results: Path) -> None:
         write_probe(results / PROBES, row)
     _count(study, data, results)
     write_csv(results / UNCUT, measure_uncut(), digits=4)
-
-
-def _check_none_is_lost(out: Path, results: Path) -> None:
-    if not (results / ablation.RECORD).is_file():
-        return
-    published = ablation.read_record(results)["arms"]
-    if lost := [arm for arm in published if not ablation.is_trained(out / "arms" / arm)]:
-        raise UserError(
-            f"{results} has arm {lost[0]}, which {out} has not: publish to another folder with --results, or"
-            " train it first"
-        )
 
 
 def _publish_reading(folder: Path, copy: Path) -> None:
