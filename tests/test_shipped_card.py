@@ -10,6 +10,7 @@ import pytest
 from cards import check_card, sections
 
 from dermlens.atomic import write_json
+from dermlens.deploy.measured import read_measured, write_measured
 from dermlens.evaluation.predictions import classes_of, read_predictions
 from dermlens.evaluation.report.beside import read_decision
 from dermlens.evaluation.report.card import card_text
@@ -54,6 +55,13 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_sections_are_made_again(path, heading, again):
     """Intervals and words too."""
     assert sections(path.read_text(encoding="utf-8"))[heading] == again[heading]
+
+
+def test_the_page_shows_what_the_published_predictions_say(tmp_path):
+    limits = sections((SHIPPED / "MODEL_CARD.md").read_text(encoding="utf-8"))["Limits"]
+    lacks = [line.removeprefix("- ") for line in limits.splitlines() if line.startswith("- ")]
+    write_measured(Run(PUBLISHED).read_metrics(), "test", lacks, tmp_path)
+    assert read_measured(tmp_path) == read_measured(SHIPPED)
 
 
 def test_the_published_decision_is_the_shipped_one():

@@ -13,7 +13,9 @@ from cards import sections, tables
 
 from dermlens.data.views import ViewsConfig
 from dermlens.decision.sidecar import arrays_sha256, write_arrays
+from dermlens.deploy.measured import read_measured
 from dermlens.deploy.papers import write_papers
+from dermlens.errors import UserError
 from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
 
@@ -36,7 +38,7 @@ def folder(run, tmp_path, exported):
 
 def test_card_and_licence_are_written(run, folder):
     written = write_papers(run, folder)
-    assert [path.name for path in written] == ["MODEL_CARD.md", "LICENSE"]
+    assert [path.name for path in written] == ["MODEL_CARD.md", "measured.json", "LICENSE"]
     card = written[0].read_text(encoding="utf-8")
     (table,) = tables(sections(card)["Files"])
     for row in table.to_dict("records"):
@@ -47,7 +49,7 @@ def test_card_and_licence_are_written(run, folder):
     assert set(table["file"]) == {"`model.onnx`", "`model.safetensors`", "`decision.npz`"}
     assert "its logits differ by at most" in sections(card)["Files"]
     assert "dermlens export RUN FOLDER\n" in sections(card)["How it was made"]
-    assert "CC BY-NC 4.0" in written[1].read_text(encoding="utf-8")
+    assert "CC BY-NC 4.0" in written[2].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("accepted", "words"), [(True, "int8 took the place of fp32"), (False, "refused")])
@@ -70,16 +72,18 @@ def test_what_int8_loses_is_said(run, folder, accepted, words):
 
 def test_without_scores_there_is_no_card_and_no_older_one_stays(folder, tmp_path):
     save_tiny(tmp_path / "unscored")
-    (folder / "MODEL_CARD.md").write_text("of another model")
+    for name in ("MODEL_CARD.md", "measured.json"):
+        (folder / name).write_text("of another model")
     assert write_papers(tmp_path / "unscored", folder) == []
     assert not (folder / "MODEL_CARD.md").exists()
+    assert read_measured(folder) is None
 
 
 def test_the_terms_of_other_data_are_not_ours_to_state(run, folder):
     table = (run / "predictions.csv").read_text(encoding="utf-8")
     (run / "predictions.csv").write_text(table.replace("HAM_", "CLINIC_"), encoding="utf-8")
     (folder / "LICENSE").write_text("of the model that was here before")
-    assert [path.name for path in write_papers(run, folder)] == ["MODEL_CARD.md"]
+    assert "LICENSE" not in [path.name for path in write_papers(run, folder)]
     assert not (folder / "LICENSE").exists()
 
 
@@ -103,10 +107,33 @@ def test_terms_that_lie_in_the_source_go_along(folder, tmp_path):
     """An exported folder may be exported again, and onto itself; it has no run's records."""
     source = tmp_path / "exported"
     save_tiny(source)
-    (source / "LICENSE").write_text("terms")
+    for name in ("LICENSE", "measured.json"):
+        (source / name).write_text("{}")
     for target in (folder, source):
         write_papers(source, target)
-        assert (target / "LICENSE").read_text() == "terms"
+        assert (target / "LICENSE").read_text() == "{}"
+        assert read_measured(target) == {}
+
+
+def test_what_was_measured_is_that_of_the_card(run, folder):
+    write_papers(run, folder)
+    measured, scores = read_measured(folder), Run(run).read_metrics()["roles"]
+    assert measured["role"] == "test"
+    assert measured["images"] == scores["test"]["images"]
+    assert measured["scores"]["accuracy"]["value"] == scores["test"]["overall"]["accuracy"]["value"]
+    assert {code: one["images"] for code, one in measured["recall"].items()} == {
+        code: one["support"] for code, one in scores["test"]["per_class"].items()
+    }
+    said = sections((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))["Limits"]
+    assert measured["lacks"]
+    assert all(sentence in said for sentence in measured["lacks"])
+
+
+@pytest.mark.parametrize("damage", ["{", "[]"])
+def test_damaged_measurements_are_refused(folder, damage):
+    (folder / "measured.json").write_text(damage)
+    with pytest.raises(UserError, match=r"measured\.json"):
+        read_measured(folder)
 
 
 @pytest.mark.usefixtures("no_export")
@@ -123,5 +150,6 @@ def test_an_export_brings_them_along(run, tmp_path):
     write_arrays(run, arrays)
     export_folder(run, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "model.onnx", "model.safetensors", "model.json", "decision.npz", "MODEL_CARD.md", "LICENSE",
+        "model.onnx", "model.safetensors", "model.json", "decision.npz", "MODEL_CARD.md",
+        "measured.json", "LICENSE",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What stands beside an exported model for people: its card and its licence."""
+"""What stands beside an exported model: for people its card and its licence, for pages what was measured."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 from dermlens.atomic import atomic_path, write_text
 from dermlens.data.split import load_manifest
+from dermlens.deploy.measured import MEASURED_FILE, write_measured
 from dermlens.evaluation.predictions import read_predictions
-from dermlens.evaluation.report.card import write_card
+from dermlens.evaluation.report.card import limits_of, write_card
 from dermlens.evaluation.report.exported import Exported
 from dermlens.evaluation.report.licence import licence_text
+from dermlens.evaluation.report.numbers import in_role_order
 from dermlens.evaluation.report.words import provenance
 from dermlens.runs import Run
 
@@ -21,10 +23,11 @@ HAM10000 = "ham10000"
 
 
 def write_papers(source: Path, folder: Path) -> list[Path]:
-    """Write MODEL_CARD.md of an evaluated run, and LICENSE of a run that was trained on HAM10000.
+    """Write MODEL_CARD.md and measured.json of an evaluated run, and LICENSE of one trained on HAM10000.
 
-    A run that has no scores has no card; then an older card is taken away, which was another model's. So is
-    an older licence where HAM10000 has no part in the run; one that lies in the source goes along instead.
+    A run that has no scores has no card; then an older card is taken away, which was another model's. So are
+    older measurements, and an older licence where HAM10000 has no part in the run; those that lie in the
+    source go along instead.
 
     Args:
         source: the run that was exported, or any folder with a saved model.
@@ -41,18 +44,30 @@ def write_papers(source: Path, folder: Path) -> list[Path]:
     written = []
     if run.metrics_file.is_file():
         written.append(write_card(run, exported=Exported.read(folder)))
+        metrics = run.read_metrics()
+        role = in_role_order(metrics["roles"])[0]
+        written.append(write_measured(metrics, role, limits_of(run), folder))
     else:
         (folder / CARD).unlink(missing_ok=True)
+        written += _take_along(source, folder, MEASURED_FILE)
     if _is_of_ham10000(run, record):
         write_text(folder / LICENCE, licence_text(run.recipe().model, record))
         written.append(folder / LICENCE)
-    elif not (source / LICENCE).is_file():
-        (folder / LICENCE).unlink(missing_ok=True)
-    elif source.resolve() != folder.resolve():
-        with atomic_path(folder / LICENCE) as part:
-            shutil.copyfile(source / LICENCE, part)
-        written.append(folder / LICENCE)
+    else:
+        written += _take_along(source, folder, LICENCE)
     return written
+
+
+def _take_along(source: Path, folder: Path, name: str) -> list[Path]:
+    """Copy a file of the source; where it has none, take away an older one. Returns: what was written."""
+    if not (source / name).is_file():
+        (folder / name).unlink(missing_ok=True)
+        return []
+    if source.resolve() == folder.resolve():
+        return []
+    with atomic_path(folder / name) as part:
+        shutil.copyfile(source / name, part)
+    return [folder / name]
 
 
 def _is_of_ham10000(run: Run, record: Mapping[str, Any]) -> bool:

@@ -136,6 +136,14 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
     return text + (checklist_section(text) if source == "ham10000" and is_decided else "")
 
 
+def limits_of(run: Run) -> tuple[str, ...]:
+    """What the data of an evaluated run cannot show, in sentences: its card's limits. Raises: UserError."""
+    classes = list(run.read_metrics()["classes"])
+    predictions = read_predictions(run.predictions_file)
+    found = read_run_data(run, run, predictions, classes, None)
+    return tuple(words.data_limits(words.provenance(predictions), classes, found.acral))
+
+
 @dataclass(frozen=True, slots=True)
 class _Verbatim:
     """Lines that stand in the card as they are, inside a fence."""
