@@ -90,6 +90,34 @@ def test_the_same_results_give_the_same_bytes_with_images_and_without(results, p
     assert "named melanoma" in annex
 
 
+def test_a_report_that_is_interrupted_leaves_the_old_one_whole(results, page, tmp_path, monkeypatch):
+    """At the first table, at a figure, at the page itself: wherever it stops."""
+    folder = tmp_path / "report"
+    write_report(results, folder)
+    old = contents(folder)
+    for place in ("write_cells", "_paper_figures", "_environment"):
+        with monkeypatch.context() as patch:
+
+            def stop(*_):
+                raise KeyboardInterrupt
+
+            patch.setattr(f"dermlens.studies.paper.report.page.{place}", stop)
+            with pytest.raises(KeyboardInterrupt):
+                write_report(results, folder)
+        assert contents(tmp_path) == {f"report/{name}": content for name, content in old.items()}
+
+
+def test_a_new_report_keeps_the_annex_and_what_is_not_its_own(results, page, tmp_path):
+    kept = ("annex.html", "notes/mine.txt", "tables/read me.txt")
+    for name in (*kept, "figures/forest_of_before.svg", "tables/table_1.csv", "index.html"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before")
+    write_report(results, tmp_path)
+    found = contents(tmp_path)
+    assert {name: found.pop(name) for name in kept} == dict.fromkeys(kept, b"before")
+    assert found == contents(page.parent)
+
+
 def test_a_trained_system_is_in_its_tables_with_seeds_and_interval(page):
     cells = pd.read_csv(page.parent / "tables" / "table_5.csv").set_index(["row", "column"])
     own = cells.loc["MobileNetV3Small", "metadata + weighted loss"]
