@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -148,6 +149,7 @@ class Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.addresses: list[str] = []
+        self.alts: dict[str, str] = {}
         self.bad: list[str] = []
         self.tables, self.captions = 0, 0
 
@@ -158,6 +160,8 @@ class Page(HTMLParser):
             self.bad.append(f"th in line {self.getpos()}")
         if tag == "img" and not found.get("alt"):
             self.bad.append(f"img in line {self.getpos()}")
+        if tag == "img":
+            self.alts[found["src"]] = found.get("alt", "")
         self.tables += tag == "table"
         self.captions += tag == "caption"
 
@@ -171,6 +175,48 @@ def test_the_page_stands_alone_and_can_be_read_aloud(page):
         assert re.fullmatch(r"#[\w-]+|(figures|tables)/[\w.-]*", address), address
         if address.startswith(("figures/", "tables/")):
             assert (page.parent / address).exists(), address
+
+
+def test_who_does_not_see_a_forest_is_told_its_numbers(page):
+    parsed = Page()
+    parsed.feed(page.read_text(encoding="utf-8"))
+    contrasts = pd.read_csv(page.parent / "tables" / "contrasts.csv")
+    assert len(contrasts) == 3
+    for row in contrasts.to_dict("records"):
+        alt = parsed.alts[f"figures/forest_{row['question']}.svg"]
+        numbers = [f"{100 * row[name]:+.1f}".replace("-", "−") for name in ("difference", "low", "high")]
+        of = f"{row['arm']} less {row['reference']}"
+        assert f"{of}: {numbers[0]} [{numbers[1]}, {numbers[2]}], {row['verdict']}" in alt
+        assert row["measure"].replace("_", " ") in alt
+
+
+def test_the_recipe_of_every_cell_is_there_to_be_found(page):
+    """From a cell's system, in the CSVs, to a row of the page, to a file; no system is left out."""
+    root = PUBLISHED.parents[2]
+    words = page.read_text(encoding="utf-8")
+    rows = {
+        found["id"]: found
+        for found in (
+            one.groupdict()
+            for one in re.finditer(
+                r'<tr id="system-(?P<id>[\w-]+)">.*?<code>(?P<path>[^<]+)</code>(?P<places>.*?)</tr>', words
+            )
+        )
+    }
+    systems = load_systems()
+    assert list(rows) == list(systems)
+    for name, found in rows.items():
+        assert (root / found["path"]).is_file(), found
+        assert found["path"].endswith(f"/{systems[name].recipe}.yaml")
+    for path in sorted((page.parent / "tables").glob("table_*.csv")):
+        title = f"Table {path.stem.removeprefix('table_').upper()}: "
+        cells = pd.read_csv(path, keep_default_na=False)
+        for cell in cells[~cells["system"].str.startswith("uncut/") & (cells["system"] != "")].itertuples():
+            [place] = re.findall(f"<div>{title}(.*?)</div>", rows[cell.system]["places"])
+            places = html.unescape(place).split("; ")
+            assert cell.row in places or f"{cell.row}, {cell.column}" in places, (path.name, cell)
+    for path in re.findall(r"<code>(src/dermlens/studies/matrices/[^<]+)</code>", words):
+        assert (root / path).is_file()
 
 
 def test_of_nothing_there_is_a_page_that_says_so(tmp_path):

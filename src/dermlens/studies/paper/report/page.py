@@ -29,6 +29,7 @@ from dermlens.studies.paper.report.answers import REPLICATES, SEED, Answer, answ
 from dermlens.studies.paper.report.cell_files import write_cells
 from dermlens.studies.paper.report.cells import EXACT, MARKS, TIMES, Cell, columns_of, read_cells
 from dermlens.studies.paper.report.ours import Measured, read_measured
+from dermlens.studies.paper.report.recipes import list_experiments, list_recipes
 from dermlens.studies.paper.tables import require_results
 from dermlens.studies.paper.words import SCALE
 
@@ -108,6 +109,8 @@ def _write(results: Path, measured: Measured, folder: Path, data: Path | None) -
         "marks": MARKS,
         "scale": SCALE,
         "contrasts": sum(len(question.contrasts) for question in load_questions()),
+        "recipes": list_recipes(measured.systems, {_title(name): own for name, own in by_table.items()}),
+        "experiments": list_experiments(),
         "questions": [answer.question.name for answer in answers],
     }
     write_text(folder / PAGE, _environment().get_template("index.html.j2").render(**context))
@@ -135,9 +138,10 @@ class _Album:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def add(self, name: str, figure: Figure, caption: str) -> dict[str, str]:
+    def add(self, name: str, figure: Figure, caption: str, alt: str = "") -> dict[str, str]:
+        """`alt` says what the figure shows, for who does not see it; the caption, where there is none."""
         save_figure(figure, self.folder / f"{name}.svg")
-        return {"file": f"figures/{name}.svg", "caption": caption}
+        return {"file": f"figures/{name}.svg", "caption": caption, "alt": alt or caption}
 
 
 def _environment() -> Environment:
@@ -211,8 +215,12 @@ def _table(name: str, caption: str, cells: Sequence[Cell]) -> dict[str, Any]:
         shared = needs.pop() if len(needs) == 1 and len(own) > 2 else ""
         shown = [_shown(own.get(column), notes, apart=shared) for column in columns]
         rows.append({"heading": heading, "needs": shared, "cells": shown})
-    title = f"Table {name.removeprefix('table_').upper()}: {caption}"
+    title = f"{_title(name)}: {caption}"
     return {"id": name, "caption": title, "columns": columns, "rows": rows, "notes": notes}
+
+
+def _title(name: str) -> str:
+    return f"Table {name.removeprefix('table_').upper()}"
 
 
 def _shown(cell: Cell | None, notes: list[str], *, apart: str) -> dict[str, Any] | None:
@@ -264,7 +272,8 @@ def _answer(album: _Album, answer: Answer) -> dict[str, Any]:
     picture = None
     if rows:
         caption = f"{question.asks} Differences in points, with 95 % intervals of the two-level bootstrap."
-        picture = album.add(f"forest_{question.name}", figures.forest(answer.rows, labels), caption)
+        alt = figures.forest_in_words(answer.rows, labels)
+        picture = album.add(f"forest_{question.name}", figures.forest(answer.rows, labels), caption, alt)
     return {
         "name": question.name,
         "asks": question.asks,
