@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from dermlens.atomic import atomic_path, check_target, write_json, write_text
+from dermlens.atomic import atomic_folder, atomic_path, check_target, write_json, write_text
 from dermlens.errors import UserError
 
 
@@ -27,6 +31,86 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         fail_halfway()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def contents(folder):
+    return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path):
+    target = tmp_path / "new" / "report"
+    for number in (1, 2):
+        with atomic_folder(target) as part:
+            assert part.parent == target.parent
+            assert not any(part.iterdir())
+            write_text(part / "tables" / f"{number}.csv", "x")
+            assert contents(target) == ({} if number == 1 else {"tables/1.csv": "x"})
+    assert contents(target) == {"tables/2.csv": "x"}
+    assert [path.name for path in target.parent.iterdir()] == ["report"]
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_a_folder_that_fails_halfway_leaves_the_old_one_and_nothing_else(tmp_path, error):
+    target = tmp_path / "report"
+    write_text(target / "a.txt", "old")
+
+    def fail_halfway():
+        with atomic_folder(target) as part:
+            write_text(part / "a.txt", "half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_halfway()
+    assert contents(tmp_path) == {"report/a.txt": "old"}
+
+
+def test_a_folder_that_cannot_take_its_place_gives_it_back(tmp_path, monkeypatch):
+    """Interrupted between the two renamings."""
+    target = tmp_path / "report"
+    write_text(target / "a.txt", "old")
+    rename = Path.replace
+
+    def interrupted(path, to):
+        if path.suffixes[-2:] != [".old", ".part"] and Path(to) == target:
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    def swap():
+        with atomic_folder(target) as part:
+            write_text(part / "a.txt", "new")
+            monkeypatch.setattr(Path, "replace", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        swap()
+    assert contents(tmp_path) == {"report/a.txt": "old"}
+
+
+def test_a_process_that_is_killed_leaves_the_old_folder(tmp_path):
+    target = tmp_path / "report"
+    write_text(target / "a.txt", "old")
+    program = (
+        "import pathlib, sys, time; from dermlens.atomic import atomic_folder, write_text\n"
+        "with atomic_folder(pathlib.Path(sys.argv[1])) as part:\n"
+        "    write_text(part / 'a.txt', 'half'); print('half', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, target], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"half\n"
+        process.send_signal(signal.SIGKILL)
+    assert contents(target) == {"a.txt": "old"}
+    assert all(path == target or path.suffix == ".part" for path in tmp_path.iterdir())
+
+
+def test_a_folder_does_not_take_the_place_of_a_file_and_goes_where_a_link_leads(tmp_path):
+    write_text(tmp_path / "file", "x")
+    with pytest.raises(UserError, match="is a file: name a folder"), atomic_folder(tmp_path / "file"):
+        pass
+    write_text(tmp_path / "far" / "report" / "a.txt", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "report")
+    with atomic_folder(tmp_path / "link") as part:
+        write_text(part / "a.txt", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert contents(tmp_path / "far") == {"report/a.txt": "new"}
 
 
 def test_a_target_is_checked_before_there_is_anything_to_write(tmp_path):

@@ -1,9 +1,10 @@
-"""Files that are either whole or absent, whatever stops the process."""
+"""Files and folders that are either whole or absent, whatever stops the process."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,45 @@ def atomic_path(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` that takes its name, and the old one's place, when the block ends well.
+
+    All of the old folder goes, so what is to stay of it has to be copied. A process that is killed leaves the
+    old folder as it was, and a `.part` beside it; between the two renamings at the end, which no system does
+    as one everywhere, the old folder is such a `.part` too.
+
+    Args:
+        path: where the folder shall be; the folder above is made. A link to a folder stays one.
+
+    Yields:
+        An empty folder to write to.
+
+    Raises:
+        UserError: something else than a folder has the name.
+        OSError: as the writing raised it; the old folder is as it was then.
+    """
+    target = path.resolve()
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{path} is a file: name a folder to write to")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+    part.chmod(0o755)
+    old = part.with_suffix(".old.part")
+    try:
+        yield part
+        if target.exists():
+            target.replace(old)
+        part.replace(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.replace(target)
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def check_target(path: Path) -> None:

@@ -58,7 +58,8 @@ def test_the_plan_of_nothing_done(dermlens, tmp_path):
     assert sum("to do" in row for row in rows) > 60
     assert sum("needs a GPU" in row for row in rows) > 90
     assert all("to do" in row or "needs a GPU" in row for row in rows)
-    assert "that nobody has measured" in said
+    assert "one run after the other: unknown." in " ".join(said.split())
+    assert not any("0.0" in row for row in rows)
     assert "they cannot show" in " ".join(said.split())
 
 

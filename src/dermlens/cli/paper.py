@@ -43,7 +43,7 @@ def study(
 ) -> None:
     """Run the paper's experiments and print its tables beside ours. Run again to go on."""
     del which  # the only one there is
-    from dermlens.studies.paper.plan import Folders
+    from dermlens.studies.paper.plan import Folders, with_running
     from dermlens.studies.paper.plan import plan as planned
     from dermlens.studies.paper.study import paper_study
     from dermlens.studies.paper.tables import require_results
@@ -69,7 +69,8 @@ def study(
     if plan:
         if out is None:
             require_results(results)
-        rows = planned(ours, chosen, Folders(out, results), gpu=gpu)
+        folders = Folders(out, results)
+        rows = with_running(planned(ours, chosen, folders, gpu=gpu), folders)
         console.print(render_plan(rows))
         return
     if data is None or out is None:
@@ -89,7 +90,7 @@ def study(
         raise typer.Exit(work_together(jobs, _without_jobs(sys.argv[1:])))
     site = Site(data, Folders(out, results, again=only is not None), device, cache, gpu, weights)
     failed = Worker(ours, site, say=console.print).work(chosen)
-    for row in planned(ours, chosen, site.folders, gpu=gpu):
+    for row in with_running(planned(ours, chosen, site.folders, gpu=gpu), site.folders):
         if row.state == "to do":
             console.print(f"{row.job.id}: left: {row.note or 'another process has it'}")
     if only is not None:

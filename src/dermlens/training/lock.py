@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
+TRIES = 5
+PAUSE = 0.01
+"""Seconds between tries: `is_claimed` may hold the file for an instant, which is no claim."""
 
 
 @contextmanager
@@ -49,12 +53,36 @@ def claimed(file: Path) -> Iterator[bool]:
         Whether it is ours; where there are no such locks, always.
     """
     with file.open("wb") as lock:
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks
-            pass
+        for left in reversed(range(TRIES)):
+            try:
+                if fcntl is not None:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not left:
+                    yield False
+                    return
+                time.sleep(PAUSE)
+            except OSError:  # a file system without locks
+                break
         yield True
+
+
+def is_claimed(file: Path) -> bool:
+    """Whether a process holds a file now; asking neither waits nor takes the claim.
+
+    It shares the lock for an instant, so that others may ask at once, and `claimed` outlasts it. A process
+    must not ask of what it holds itself: on some network file systems it would let go.
+
+    Returns:
+        False too where there is no such file, it cannot be read, or there are no such locks.
+    """
+    try:
+        with file.open("rb") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or a file system without locks
+        pass
+    return False

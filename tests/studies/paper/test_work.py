@@ -14,7 +14,7 @@ import pytest
 
 from dermlens.errors import UserError
 from dermlens.runs import Run
-from dermlens.studies.paper.plan import Folders, failure_file, hours_left, plan
+from dermlens.studies.paper.plan import Folders, claim_file, failure_file, hours_left, plan, with_running
 from dermlens.studies.paper.published import publish
 from dermlens.studies.paper.study import paper_study
 from dermlens.studies.paper.work import Worker
@@ -131,6 +131,31 @@ def test_a_run_that_another_process_has_is_left_to_it(study, data, cache, tmp_pa
         assert ours
         assert Worker(study, site, say=print).work(study.chosen(("systems/here",))) == []
     assert not (site.out / "systems").exists()
+
+
+def test_the_plan_notes_what_another_process_runs_and_leaves_it_its_claim(study, data, cache, tmp_path):
+    site = tiny_site(data, tmp_path / "out", tmp_path / "none", cache)
+    jobs = {job.id: job for job in study.chosen(("systems", "probes/here"))}
+    here = jobs["systems/here/seed-0"]
+    (site.out / "claims").mkdir(parents=True)
+
+    def notes():
+        rows = with_running(plan(study, [*jobs.values()], site.folders, gpu=False), site.folders)
+        return {row.job.id: (row.state, row.note) for row in rows}
+
+    before = notes()
+    assert before[here.id] == ("to do", "short: 1 epochs")
+    assert list((site.out / "claims").iterdir()) == []  # looking makes nothing
+    with claimed(claim_file(site.out, here)), claimed(claim_file(site.out, jobs["probes/here"])):
+        assert notes() == before | {
+            here.id: ("to do", "running; short: 1 epochs"),
+            "probes/here": ("to do", "running"),
+        }
+        with claimed(claim_file(site.out, here)) as ours:
+            assert not ours
+    assert notes() == before  # the files stay, the claims do not
+    elsewhere = plan(study, [here], Folders(None, site.out), gpu=False)
+    assert with_running(elsewhere, Folders(None, site.out)) == elsewhere
 
 
 def test_killed_at_random_it_ends_as_if_it_had_not_been(study, done, data, cache, tmp_path):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -14,11 +15,15 @@ from dermlens.studies.crossfit import RECORD as CROSSFIT
 from dermlens.studies.paper.probe import read_probes
 from dermlens.studies.paper.study import Job, Study
 from dermlens.studies.paper.tables import read_record
+from dermlens.training.lock import is_claimed
 
 State = Literal["done", "to do", "failed", "needs a GPU"]
 
 FAILED = "failed"
 """A folder of OUT: a file a failed job, with what it said."""
+CLAIMS = "claims"
+"""A folder of OUT: a file a job, which the process that does it holds."""
+RUNNING = "running"
 READING = "reading.json"
 FORM = "form"
 """What a system's record says once its training has ended as the study wants it."""
@@ -32,8 +37,9 @@ class Planned:
     Attributes:
         job: the job.
         state: of it.
-        hours: what is left of it on a machine like the one that measured; none where nothing was measured.
-        note: what else there is to say: why it failed, what it waits for, how much is there.
+        hours: what is left of it on a machine like the one that measured; none where nobody measured.
+        note: what else there is to say: that it is running, why it failed, what it waits for, how much of it
+            is there.
     """
 
     job: Job
@@ -79,10 +85,34 @@ def plan(study: Study, jobs: Sequence[Job], folders: Folders, *, gpu: bool) -> l
     return [_planned(study, job, folders, gpu=gpu) for job in jobs]
 
 
-def hours_left(planned: Iterable[Planned]) -> tuple[float, int]:
-    """Hours of what is to do, one run after the other; and how many runs of it nobody measured."""
-    todo = [row for row in planned if row.state in ("to do", "failed")]
-    return sum(row.hours or 0.0 for row in todo), sum(row.hours is None for row in todo)
+def with_running(rows: Sequence[Planned], folders: Folders) -> list[Planned]:
+    """The same rows, which now say of what another process has claimed that it is running.
+
+    For who only looks: a process that does a job must not ask, as `is_claimed` says.
+
+    Args:
+        rows: of `plan`.
+        folders: the same.
+    """
+    return [replace(row, note=_running(row.note)) if _is_claimed(row, folders) else row for row in rows]
+
+
+def hours_left(planned: Iterable[Planned]) -> tuple[float | None, int]:
+    """Hours of what is to do, one run after the other; and how many runs of it nobody measured.
+
+    Where nobody measured any of them, the hours are none.
+    """
+    hours = [row.hours for row in planned if row.state in ("to do", "failed")]
+    known = [one for one in hours if one is not None]
+    return sum(known) if known or not hours else None, len(hours) - len(known)
+
+
+def say_hours(hours: float | None, unknown: int) -> str:
+    """What `hours_left` found: `unknown`, `11.0 hours`, or `11.0 hours, and unknown for 3 runs`."""
+    if hours is None:
+        return "unknown"
+    runs = "run" if unknown == 1 else "runs"
+    return f"{hours:.1f} hours" + (f", and unknown for {unknown} {runs}" if unknown else "")
 
 
 def is_done(study: Study, job: Job, folders: Folders, *, gpu: bool) -> bool:
@@ -116,6 +146,19 @@ def reading_folder(folder: Path, job: Job) -> Path:
 def failure_file(out: Path, job: Job) -> Path:
     """What a failed job leaves behind."""
     return out / FAILED / f"{job.id.replace('/', '--')}.txt"
+
+
+def claim_file(out: Path, job: Job) -> Path:
+    """What the process that does a job holds."""
+    return out / CLAIMS / job.id.replace("/", "--")
+
+
+def _is_claimed(row: Planned, folders: Folders) -> bool:
+    return folders.out is not None and row.state != "done" and is_claimed(claim_file(folders.out, row.job))
+
+
+def _running(note: str) -> str:
+    return f"{RUNNING}; {note}" if note else RUNNING
 
 
 def _planned(study: Study, job: Job, folders: Folders, *, gpu: bool) -> Planned:
@@ -192,7 +235,7 @@ def _hours_of_system(study: Study, job: Job, folders: Folders, *, gpu: bool) -> 
     system = study.systems[job.name]
     for folder in folders.both:
         row = read_probes(folder / PROBES).get(job.name)
-        if row is not None:
+        if row is not None and not math.isnan(row["hours"]):
             epochs = system.short.epochs if system.short is not None and not gpu else system.epochs
             return float(row["hours"]) * epochs / system.epochs
     return None

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from dermlens.studies.paper.again import beside
-from dermlens.studies.paper.plan import Planned, hours_left
+from dermlens.studies.paper.plan import Planned, hours_left, say_hours
 from dermlens.studies.paper.study import Job
 
 SCALE = (
@@ -19,17 +19,23 @@ SCALE = (
     " they cannot show that it does the same to networks up to eighty times as large, at 224 to 331 px."
 )
 
+HOURS = (
+    "Hours: what is left of a run, by itself, on the machine that measured: of an experiment's arm as long as"
+    " its finished arms took, of a system by a few of its own steps on the processor, where it needs a GPU"
+    " too. Unknown: nobody has measured it."
+)
+
 
 def render_plan(rows: Sequence[Planned]) -> RenderableType:
     """Every run with its state, what is left in hours, and what this scale can show."""
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "state", "hours left", ""):
+    for column in ("run", "state", "hours left", "note"):
         table.add_column(
             column, justify="right" if column == "hours left" else "left", no_wrap=column == "run"
         )
     for row in rows:
         table.add_row(row.job.id, row.state, _hours(row), row.note)
-    return Group(table, "", _sum(rows), SCALE)
+    return Group(table, "", _sum(rows), HOURS, SCALE)
 
 
 def render_again(jobs: Sequence[Job], out: Path, results: Path) -> RenderableType:
@@ -49,12 +55,13 @@ def render_again(jobs: Sequence[Job], out: Path, results: Path) -> RenderableTyp
 def _hours(row: Planned) -> str:
     if row.state == "done":
         return ""
-    return "–" if row.hours is None else f"{row.hours:.1f}"
+    if row.hours is None:
+        return "unknown"
+    return "< 0.1" if row.hours < 0.05 else f"{row.hours:.1f}"  # 0.0 is of what is done
 
 
 def _sum(rows: Sequence[Planned]) -> str:
     counts = Counter(row.state for row in rows)
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
-    hours, unknown = hours_left(rows)
-    rest = f", and {unknown} that nobody has measured" if unknown else ""
-    return f"{len(rows)} runs: {states}. To do: about {hours:.1f} hours, one run after the other{rest}."
+    left = say_hours(*hours_left(rows))
+    return f"{len(rows)} runs: {states}. Hours of what is to do, one run after the other: {left}."

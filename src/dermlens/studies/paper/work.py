@@ -27,23 +27,24 @@ from dermlens.studies.ablation import Plan, begin, train_arm
 from dermlens.studies.arm_files import DIGITS
 from dermlens.studies.folds import train_fold
 from dermlens.studies.paper.plan import (
+    CLAIMS,
     FORM,
     PROBES,
     READING,
     Folders,
+    claim_file,
     failure_file,
     hours_left,
     is_done,
     is_short,
     plan,
     reading_folder,
+    say_hours,
 )
 from dermlens.studies.paper.probe import probe, write_probe
 from dermlens.studies.paper.study import Job, Study, start_of
 from dermlens.studies.paper.systems import recipe_of
 from dermlens.training.lock import claimed
-
-CLAIMS = "claims"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Worker:
 
     def _take(self, job: Job) -> bool:
         """Do a job, unless another process has it or has done it. Returns: whether anything was done."""
-        with claimed(self.site.out / CLAIMS / job.id.replace("/", "--")) as ours:
+        with claimed(claim_file(self.site.out, job)) as ours:
             if not ours or is_done(self.study, job, self.site.folders, gpu=self.site.gpu):
                 return False
             failure = failure_file(self.site.out, job)
@@ -146,10 +147,8 @@ class Worker:
 
     def _rest(self) -> str:
         """How long the study still takes."""
-        hours, unknown = hours_left(plan(self.study, self.study.jobs, self.site.folders, gpu=self.site.gpu))
-        return f"{hours:.1f} h left in all" + (
-            f", and {unknown} runs that nobody measured" if unknown else ""
-        )
+        rows = plan(self.study, self.study.jobs, self.site.folders, gpu=self.site.gpu)
+        return f"left in all: {say_hours(*hours_left(rows))}"
 
     @property
     def _doing(self) -> Mapping[str, Callable[[Job], None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -90,6 +91,34 @@ def test_the_same_results_give_the_same_bytes_with_images_and_without(results, p
     assert "named melanoma" in annex
 
 
+def test_a_report_that_is_interrupted_leaves_the_old_one_whole(results, page, tmp_path, monkeypatch):
+    """At the first table, at a figure, at the page itself: wherever it stops."""
+    folder = tmp_path / "report"
+    write_report(results, folder)
+    old = contents(folder)
+    for place in ("write_cells", "_paper_figures", "_environment"):
+        with monkeypatch.context() as patch:
+
+            def stop(*_):
+                raise KeyboardInterrupt
+
+            patch.setattr(f"dermlens.studies.paper.report.page.{place}", stop)
+            with pytest.raises(KeyboardInterrupt):
+                write_report(results, folder)
+        assert contents(tmp_path) == {f"report/{name}": content for name, content in old.items()}
+
+
+def test_a_new_report_keeps_the_annex_and_what_is_not_its_own(results, page, tmp_path):
+    kept = ("annex.html", "notes/mine.txt", "tables/read me.txt")
+    for name in (*kept, "figures/forest_of_before.svg", "tables/table_1.csv", "index.html"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before")
+    write_report(results, tmp_path)
+    found = contents(tmp_path)
+    assert {name: found.pop(name) for name in kept} == dict.fromkeys(kept, b"before")
+    assert found == contents(page.parent)
+
+
 def test_a_trained_system_is_in_its_tables_with_seeds_and_interval(page):
     cells = pd.read_csv(page.parent / "tables" / "table_5.csv").set_index(["row", "column"])
     own = cells.loc["MobileNetV3Small", "metadata + weighted loss"]
@@ -120,6 +149,7 @@ class Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.addresses: list[str] = []
+        self.alts: dict[str, str] = {}
         self.bad: list[str] = []
         self.tables, self.captions = 0, 0
 
@@ -130,6 +160,8 @@ class Page(HTMLParser):
             self.bad.append(f"th in line {self.getpos()}")
         if tag == "img" and not found.get("alt"):
             self.bad.append(f"img in line {self.getpos()}")
+        if tag == "img":
+            self.alts[found["src"]] = found.get("alt", "")
         self.tables += tag == "table"
         self.captions += tag == "caption"
 
@@ -143,6 +175,48 @@ def test_the_page_stands_alone_and_can_be_read_aloud(page):
         assert re.fullmatch(r"#[\w-]+|(figures|tables)/[\w.-]*", address), address
         if address.startswith(("figures/", "tables/")):
             assert (page.parent / address).exists(), address
+
+
+def test_who_does_not_see_a_forest_is_told_its_numbers(page):
+    parsed = Page()
+    parsed.feed(page.read_text(encoding="utf-8"))
+    contrasts = pd.read_csv(page.parent / "tables" / "contrasts.csv")
+    assert len(contrasts) == 3
+    for row in contrasts.to_dict("records"):
+        alt = parsed.alts[f"figures/forest_{row['question']}.svg"]
+        numbers = [f"{100 * row[name]:+.1f}".replace("-", "−") for name in ("difference", "low", "high")]
+        of = f"{row['arm']} less {row['reference']}"
+        assert f"{of}: {numbers[0]} [{numbers[1]}, {numbers[2]}], {row['verdict']}" in alt
+        assert row["measure"].replace("_", " ") in alt
+
+
+def test_the_recipe_of_every_cell_is_there_to_be_found(page):
+    """From a cell's system, in the CSVs, to a row of the page, to a file; no system is left out."""
+    root = PUBLISHED.parents[2]
+    words = page.read_text(encoding="utf-8")
+    rows = {
+        found["id"]: found
+        for found in (
+            one.groupdict()
+            for one in re.finditer(
+                r'<tr id="system-(?P<id>[\w-]+)">.*?<code>(?P<path>[^<]+)</code>(?P<places>.*?)</tr>', words
+            )
+        )
+    }
+    systems = load_systems()
+    assert list(rows) == list(systems)
+    for name, found in rows.items():
+        assert (root / found["path"]).is_file(), found
+        assert found["path"].endswith(f"/{systems[name].recipe}.yaml")
+    for path in sorted((page.parent / "tables").glob("table_*.csv")):
+        title = f"Table {path.stem.removeprefix('table_').upper()}: "
+        cells = pd.read_csv(path, keep_default_na=False)
+        for cell in cells[~cells["system"].str.startswith("uncut/") & (cells["system"] != "")].itertuples():
+            [place] = re.findall(f"<div>{title}(.*?)</div>", rows[cell.system]["places"])
+            places = html.unescape(place).split("; ")
+            assert cell.row in places or f"{cell.row}, {cell.column}" in places, (path.name, cell)
+    for path in re.findall(r"<code>(src/dermlens/studies/matrices/[^<]+)</code>", words):
+        assert (root / path).is_file()
 
 
 def test_of_nothing_there_is_a_page_that_says_so(tmp_path):

@@ -29,6 +29,7 @@ class Cell:
     Attributes:
         table, row, column: as the article has them; table such as `table_5`.
         printed: as printed, or empty.
+        system: that ours is of: its id, `uncut/<backbone>`, or empty.
         notebook: the authors' notebook behind it, or empty.
         notebook_value: what it printed, or empty.
         notebook_agrees: with the printed value.
@@ -43,6 +44,7 @@ class Cell:
     row: str
     column: str
     printed: str
+    system: str
     notebook: str
     notebook_value: str
     notebook_agrees: Agreement
@@ -115,6 +117,7 @@ def _cell(entry: dict[str, str], measured: Measured, images: int) -> Cell:
         row=entry["row"],
         column=entry["column"],
         printed=printed,
+        system=entry["system"],
         notebook=entry["notebook"],
         notebook_value=other,
         notebook_agrees=_of_notebook(printed, other, entry["metric"]),

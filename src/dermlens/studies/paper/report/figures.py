@@ -156,6 +156,20 @@ def forest(rows: pd.DataFrame, labels: Sequence[str]) -> Figure:
     return figure
 
 
+def forest_in_words(rows: pd.DataFrame, labels: Sequence[str]) -> str:
+    """What `forest` shows, for who does not see it: each difference, its interval and the verdict."""
+    said = []
+    for label, row in zip(labels, rows.to_dict("records"), strict=True):
+        difference, low, high = (_points(row[name]) for name in ("difference", "low", "high"))
+        said.append(f"{label}: {difference} [{low}, {high}], {row['verdict']}")
+    return f"Differences of {WORDS[str(rows['measure'].iloc[0])]} in points. {'; '.join(said)}."
+
+
+def _points(share: float) -> str:
+    """`+1.9`: a difference of shares in points, with the minus sign that is read as one."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
 def _by_class(cells: Sequence[Cell], kind: str, source: str) -> list[float]:
     own = {cell.column: cell for cell in cells if cell.row.endswith(f" {kind}")}
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ class Measured:
             return ""
         probe = self.probes.get(system)
         short = self.systems[system].short is not None
-        if probe is None:
+        if probe is None or math.isnan(probe["hours"]):
             return "not run, not timed" if short else "not run: needs a GPU (not timed)"
         hours = f"{probe['hours']:,.0f} h on one thread here"
         return f"not run: {hours}" if short else f"not run: needs a GPU ({hours})"

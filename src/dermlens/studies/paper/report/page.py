@@ -6,6 +6,7 @@ The same published results give the same bytes: no date, no machine, no random n
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from dermlens.atomic import write_text
+from dermlens.atomic import atomic_folder, write_text
 from dermlens.errors import UserError
 from dermlens.evaluation.figures.style import save_figure
 from dermlens.evaluation.predictions import write_csv
@@ -25,11 +26,14 @@ from dermlens.studies.paper.report import figures
 from dermlens.studies.paper.report.afterwards import look_afterwards
 from dermlens.studies.paper.report.annex import write_annex
 from dermlens.studies.paper.report.answers import REPLICATES, SEED, Answer, answer_all, read_attention
+from dermlens.studies.paper.report.cell_files import write_cells
 from dermlens.studies.paper.report.cells import EXACT, MARKS, TIMES, Cell, columns_of, read_cells
 from dermlens.studies.paper.report.ours import Measured, read_measured
+from dermlens.studies.paper.report.recipes import list_experiments, list_recipes
 from dermlens.studies.paper.tables import require_results
 from dermlens.studies.paper.words import SCALE
 
+PAGE = "index.html"
 IMAGES = 996
 """Of the authors' 10 % split: the noise of a printed share is that of so many images."""
 
@@ -53,10 +57,6 @@ BY_CLASS = {
 }
 MATRICES = {"figure_10": ("DenseNet201", "MD-DN-LR"), "figure_11": ("InceptionResNetV2", "MD-IR-LR")}
 AREAS = {"figure_16": ("DenseNet201", "MD-DN-LR"), "figure_17": ("InceptionResNetV2", "MD-IR-LR")}
-CELL_COLUMNS = (
-    "row", "column", "metric", "printed", "notebook", "notebook_value", "notebook_agrees", "ours", "ours_sd",
-    "ours_low", "ours_high", "seeds", "ours_agrees", "trained", "needs", "note",
-)  # fmt: skip
 
 
 def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Path:
@@ -64,7 +64,8 @@ def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Pa
 
     Args:
         results: of the study; what is not there stays empty and says what it needs.
-        folder: to write to; files of the same names are replaced.
+        folder: to write to; the report that is there stays as it is until this one is whole. What is there
+            besides, an annex too, is kept.
         data: the folder of HAM10000: its images go into annex.html, which is not for publication. None writes
             no annex.
 
@@ -78,11 +79,19 @@ def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Pa
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data} is not there: the annex is drawn from its images")
     measured = read_measured(results)
+    with atomic_folder(folder) as part:
+        _write(results, measured, part, data)
+        _keep_others(folder, part)
+    return folder / PAGE
+
+
+def _write(results: Path, measured: Measured, folder: Path, data: Path | None) -> None:
+    """All of the report, into an empty folder."""
     cells = read_cells(measured, IMAGES)
     answers = answer_all(results)
     by_table = {table: [cell for cell in cells if cell.table == table] for table in TABLES}
     for table, own in by_table.items():
-        _write_cells(folder / "tables" / f"{table}.csv", own)
+        write_cells(folder / "tables" / f"{table}.csv", own)
     contrasts = pd.concat([answer.rows for answer in answers], ignore_index=True)
     write_csv(folder / "tables" / "contrasts.csv", contrasts, digits=5)
     afterwards = look_afterwards(results, replicates=REPLICATES, seed=SEED)
@@ -100,13 +109,27 @@ def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Pa
         "marks": MARKS,
         "scale": SCALE,
         "contrasts": sum(len(question.contrasts) for question in load_questions()),
+        "recipes": list_recipes(measured.systems, {_title(name): own for name, own in by_table.items()}),
+        "experiments": list_experiments(),
         "questions": [answer.question.name for answer in answers],
     }
-    page = folder / "index.html"
-    write_text(page, _environment().get_template("index.html.j2").render(**context))
+    write_text(folder / PAGE, _environment().get_template("index.html.j2").render(**context))
     if data is not None:
         write_annex(folder / "annex.html", measured, data, _environment())
-    return page
+
+
+def _keep_others(old: Path, new: Path) -> None:
+    """Copy what no report writes, or what this one did not: an annex, whatever somebody put there."""
+    for file in sorted(old.rglob("*")):
+        place = file.relative_to(old)
+        if file.is_file() and not (new / place).exists() and not _is_ours(place):
+            (new / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, new / place)
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether a file is a table or figure, of a report that had others."""
+    return (place.parent.as_posix(), place.suffix) in (("tables", ".csv"), ("figures", ".svg"))
 
 
 class _Album:
@@ -115,9 +138,10 @@ class _Album:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def add(self, name: str, figure: Figure, caption: str) -> dict[str, str]:
+    def add(self, name: str, figure: Figure, caption: str, alt: str = "") -> dict[str, str]:
+        """`alt` says what the figure shows, for who does not see it; the caption, where there is none."""
         save_figure(figure, self.folder / f"{name}.svg")
-        return {"file": f"figures/{name}.svg", "caption": caption}
+        return {"file": f"figures/{name}.svg", "caption": caption, "alt": alt or caption}
 
 
 def _environment() -> Environment:
@@ -191,8 +215,12 @@ def _table(name: str, caption: str, cells: Sequence[Cell]) -> dict[str, Any]:
         shared = needs.pop() if len(needs) == 1 and len(own) > 2 else ""
         shown = [_shown(own.get(column), notes, apart=shared) for column in columns]
         rows.append({"heading": heading, "needs": shared, "cells": shown})
-    title = f"Table {name.removeprefix('table_').upper()}: {caption}"
+    title = f"{_title(name)}: {caption}"
     return {"id": name, "caption": title, "columns": columns, "rows": rows, "notes": notes}
+
+
+def _title(name: str) -> str:
+    return f"Table {name.removeprefix('table_').upper()}"
 
 
 def _shown(cell: Cell | None, notes: list[str], *, apart: str) -> dict[str, Any] | None:
@@ -244,7 +272,8 @@ def _answer(album: _Album, answer: Answer) -> dict[str, Any]:
     picture = None
     if rows:
         caption = f"{question.asks} Differences in points, with 95 % intervals of the two-level bootstrap."
-        picture = album.add(f"forest_{question.name}", figures.forest(answer.rows, labels), caption)
+        alt = figures.forest_in_words(answer.rows, labels)
+        picture = album.add(f"forest_{question.name}", figures.forest(answer.rows, labels), caption, alt)
     return {
         "name": question.name,
         "asks": question.asks,
@@ -268,24 +297,3 @@ def _attention(results: Path) -> list[dict[str, Any]]:
 def _notebooks() -> dict[str, dict[str, str]]:
     text = files("dermlens.studies.paper").joinpath("printed/notebooks.csv").read_text(encoding="utf-8")
     return {row["notebook"]: row for row in csv.DictReader(text.splitlines())}
-
-
-def _write_cells(path: Path, cells: Sequence[Cell]) -> None:
-    rows = [
-        (
-            cell.row, cell.column, cell.metric, cell.printed, cell.notebook, cell.notebook_value,
-            cell.notebook_agrees, *_numbers(cell), cell.ours_agrees,
-            cell.ours.short if cell.ours is not None else "", cell.needs, cell.note,
-        )
-        for cell in cells
-    ]  # fmt: skip
-    write_csv(path, pd.DataFrame(rows, columns=list(CELL_COLUMNS)), digits=5)
-
-
-def _numbers(cell: Cell) -> tuple[float | str | None, float | None, float | None, float | None, int | None]:
-    ours = cell.ours
-    if ours is None:
-        return None, None, None, None, None
-    if cell.metric in EXACT:
-        return f"{ours.value:.0f}", None, None, None, ours.seeds
-    return ours.value, ours.sd, ours.low, ours.high, ours.seeds
