@@ -98,5 +98,7 @@ def test_a_run_is_exported_and_judged_on_what_it_did_not_train_on(tmp_path, monk
     assert document.onnx.limits == ("It has learnt nothing.",)
     assert document.onnx.sha256 == sha256(tmp_path / "model" / "model.onnx")
     said = " ".join(capsys.readouterr().out.split())
-    assert f"{document.onnx.precision}: {found['why']}" in said
+    assert f"onnx, {document.onnx.precision}: on " in said
+    assert ("mean recall falls by" in said) == found["accepted"]
+    assert found["mean_recall"]["lost_at_least"] <= found["mean_recall"]["lost"]
     Predictor.open(tmp_path / "model")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -68,35 +68,34 @@ def export(
 ) -> None:
     """Make a folder that predicts without torch: `dermlens predict IMAGE --model DIR`.
 
-    Each file is opened by its own runtime and compared with the network on images that were held out; one
-    that answers otherwise is not kept.
+    Each file is opened by its own runtime and compared with the network on images that were held out;
+    where one answers otherwise, nothing is written.
     """
     require("torch", "train,export")  # both at once: the exporter would ask for the second after the first
-    from dermlens.deploy.export import export_folder
-    from dermlens.deploy.quantise import quantise_run
-    from dermlens.deploy.verify_export import export_verified
-    from dermlens.runs import Run
+    from dermlens.deploy.export_formats import export_formats
 
     folder = run / "export" if folder is None else folder
-    wanted = to or [Format.ONNX]
-    document = export_folder(run, folder, data=data, limits=limit or ())
-    assert document.onnx is not None
-    console.print(f"written: {folder}; its logits differ by {document.onnx.largest_difference:.1e} at most")
-    refused = ""
-    for one in sorted(set(wanted), key=list(Format).index):
-        if one == Format.ONNX_INT8:
-            document = quantise_run(Run.open(run), folder, data=data, cache_root=cache)
-            assert document.onnx is not None
-            found = document.onnx.quantisation or {}
-            console.print(f"{document.onnx.precision}: {found['why']}")
-            refused = "" if found["accepted"] else found["why"]
-        else:
-            said = export_verified(run, folder, one.value, data=data, cache_root=cache)
-            numbers = said["numbers"]
-            console.print(
-                f"{one.value}: on {numbers['images']} images ({said['images']}) probabilities differ by"
-                f" {numbers['largest_difference']:.1e} at most, {100 * numbers['agreement']:.1f} % are"
-                " named alike"
+    formats = [one.value for one in to or [Format.ONNX]]
+    written = export_formats(run, folder, formats, data=data, cache_root=cache, limits=limit or ())
+    for name, entry in written.entries.items():
+        console.print(_compared(name, entry))
+    console.print(f"written: {folder}")
+    if written.refused:
+        raise UserError(f"no int8 file is written, {folder} has the fp32 one: {written.refused}")
+
+
+def _compared(name: str, entry: dict[str, Any]) -> str:
+    """How near a file is to the network, in a line."""
+    numbers = entry["numbers"]
+    said = (
+        f"{name}, {entry['precision']}: on {numbers['images']} images ({entry['images']}) probabilities"
+        f" differ by {numbers['largest_difference']:.1e} at most,"
+        f" {100 * numbers['agreement']:.1f} % are named alike"
+    )
+    for recall, loss in numbers.get("loss", {}).items():
+        if isinstance(loss, dict):
+            said += (
+                f"; {recall.replace('_', ' ')} falls by {100 * loss['lost']:.1f} points"
+                f" [{100 * loss['lost_at_least']:.1f}, {100 * loss['lost_at_most']:.1f}]"
             )
-    if refused:
-        raise UserError(f"no int8 file is written, {folder} keeps the fp32 one: {refused}")
+    return said

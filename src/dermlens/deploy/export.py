@@ -66,7 +66,7 @@ def export_folder(
         source: a run directory, or any folder with a saved model.
         folder: to write to; what it holds of the same names is replaced.
         data: where the run's images are now; none for where they were.
-        limits: sentences to stand beside every answer.
+        limits: sentences to stand beside every answer; none takes those of the source.
 
     Returns:
         The document that was written.
@@ -75,15 +75,15 @@ def export_folder(
         UserError: no saved model, an image cannot be read, the extra `export` is not installed, or as
             `export_onnx` says.
     """
-    saved = load_model(source)
+    saved, before = load_model(source), read_document(source / DOCUMENT_FILE)
     difference = export_onnx(saved, folder / ONNX_FILE, images=_training_images(source, data))
     onnx = OnnxFile(
         sha256=hashlib.sha256((folder / ONNX_FILE).read_bytes()).hexdigest(),
         precision="fp32",
         largest_difference=difference,
-        limits=tuple(limits),
+        limits=tuple(limits) or (before.onnx.limits if before.onnx else ()),
     )
-    document = read_document(source / DOCUMENT_FILE).model_copy(update={"onnx": onnx})
+    document = before.model_copy(update={"onnx": onnx})
     if source.resolve() != folder.resolve():
         for name in (WEIGHTS_FILE, DECISION_FILE):
             if (source / name).is_file():

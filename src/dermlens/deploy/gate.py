@@ -49,8 +49,8 @@ def compare(
 
     Returns:
         `accepted`; `why`, a sentence; `images`, `lesions`, `changed` (share of images that are named
-        otherwise); and for mean recall and melanoma recall `before`, `after`, `lost` and `lost_at_most`, the
-        bound.
+        otherwise); and for mean recall and melanoma recall `before`, `after`, `lost`, and `lost_at_least` and
+        `lost_at_most`, the 90 % interval of the loss, whose upper end is the bound.
     """
     watched = ["mean_recall", *(["mel_recall"] if "mel" in classes else [])]
 
@@ -68,13 +68,14 @@ def compare(
     before, after = recalls(before_N, None), recalls(after_N, None)
     found: dict[str, Any] = {}
     for name in watched:
-        value, high = losses[(name,)]["value"], losses[(name,)]["high"]
+        value, low, high = (losses[(name,)][key] for key in ("value", "low", "high"))
         if value is None:
             continue  # no image of the class
         found[name] = {
             "before": float(before[name]),
             "after": float(after[name]),
             "lost": value,
+            "lost_at_least": value if low is None else low,
             "lost_at_most": value if high is None else high,
             "may_lose": MAY_LOSE[name],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,9 +26,9 @@ HAM10000 = "ham10000"
 def write_papers(source: Path, folder: Path) -> list[Path]:
     """Write MODEL_CARD.md and measured.json of an evaluated run, and LICENSE of one trained on HAM10000.
 
-    A run that has no scores has no card; then an older card is taken away, which was another model's. So are
-    older measurements, and an older licence where HAM10000 has no part in the run; those that lie in the
-    source go along instead.
+    A source without scores gives its own card and measurements along, where it was itself exported; the card
+    without its section on files, which were others. So it does with a licence where HAM10000 has no part in
+    the run. Older ones in the folder, which were another model's, are taken away.
 
     Args:
         source: the run that was exported, or any folder with a saved model.
@@ -48,7 +49,10 @@ def write_papers(source: Path, folder: Path) -> list[Path]:
         role = in_role_order(metrics["roles"])[0]
         written.append(write_measured(metrics, role, limits_of(run), folder))
     else:
-        (folder / CARD).unlink(missing_ok=True)
+        written += _take_along(source, folder, CARD)
+        if (folder / CARD).is_file():
+            text = (folder / CARD).read_text(encoding="utf-8")
+            write_text(folder / CARD, re.sub(r"^## Files\n.*?(?=^## )", "", text, flags=re.M | re.S))
         written += _take_along(source, folder, MEASURED_FILE)
     if _is_of_ham10000(run, record):
         write_text(folder / LICENCE, licence_text(run.recipe().model, record))

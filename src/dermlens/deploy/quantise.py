@@ -77,7 +77,8 @@ def quantise(
 
     Args:
         folder: as `export_folder` wrote it.
-        ranges: LesionTable of training images; `SEEN` of them, drawn at random, set the activations' ranges.
+        ranges: LesionTable of training images; `SEEN` of them, as many of each class as there are, set the
+            activations' ranges.
         judged: LesionTable of images that were not trained on, for the gate.
         cache_root: where pixel caches are; none takes the default place.
 
@@ -93,7 +94,7 @@ def quantise(
     if document.onnx is None or document.onnx.precision != "fp32":
         raise UserError(f"{folder} has no fp32 {ONNX_FILE} to quantise; `dermlens export` makes one")
     before, saved = path.read_bytes(), load_model(folder)
-    drawn = ranges.sample(min(SEEN, len(ranges)), random_state=0)
+    drawn = _stratified(ranges, SEEN)
     after = _int8(before, document, drawn, cache_root)
     named = [
         answers_of(saved, OnnxNetwork(content, str(path)), judged, cache_root) for content in (before, after)
@@ -106,6 +107,7 @@ def quantise(
         document.classes,
     )
     verdict |= {
+        "largest_difference": float(np.abs(named[0].p_NC - named[1].p_NC).max()),
         "abstained_before": float(named[0].abstain_N.mean()),
         "abstained_after": float(named[1].abstain_N.mean()),
         "bytes_before": len(before),
@@ -119,6 +121,13 @@ def quantise(
     document = document.model_copy(update={"onnx": document.onnx.model_copy(update=said)})
     write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
     return document
+
+
+def _stratified(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """So many rows, drawn in turn from each class until it has no more: as even as the classes allow."""
+    shuffled = table.sample(frac=1, random_state=0)
+    turn = shuffled.groupby("dx").cumcount()
+    return shuffled.iloc[np.argsort(turn.to_numpy(), kind="stable")[:count]].reset_index(drop=True)
 
 
 def _int8(content: bytes, document: ModelDocument, table: pd.DataFrame, root: Path | None) -> bytes:

@@ -94,11 +94,8 @@ def export_verified(
         UserError: no such engine, its extra is not installed, the model does not fit it, the images are not
             there, or the file does not agree; the folder is as it was then.
     """
-    if engine not in ENGINES:
-        raise UserError(f"engine '{engine}' is not known{nearest(engine, ENGINES)}")
+    check_engine(engine)
     row = ENGINES[engine]
-    for module in row.modules:
-        require(module, row.extra)
     saved = load_model(source)
     precision = _precision(folder) if row.reads_onnx else "fp32"
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,8 +116,16 @@ def export_verified(
         for name in reversed(row.files):  # the one to open comes last
             with atomic_path(folder / name) as part:
                 shutil.copyfile(made / name, part)
-    _note(folder, engine, found)
+    write_json(folder / EXPORT_FILE, read_entries(folder) | {engine: found})
     return found
+
+
+def check_engine(name: str) -> None:
+    """Make sure that files for an engine can be written. Raises: UserError."""
+    if name not in ENGINES:
+        raise UserError(f"engine '{name}' is not known{nearest(name, ENGINES)}")
+    for module in ENGINES[name].modules:
+        require(module, ENGINES[name].extra)
 
 
 def verify(
@@ -231,16 +236,14 @@ def _table(source: Path, data: Path | None, *, needed: bool) -> pd.DataFrame | N
     return None if held.empty else held
 
 
-def _note(folder: Path, engine: str, found: dict[str, Any]) -> None:
-    """Put an entry into export.json beside those of other engines whose files are still those."""
-    path = folder / EXPORT_FILE
+def read_entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """What export.json says of each engine whose files are there; nothing where it cannot be read."""
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        before = {}
-    kept = {
+        return {}
+    return {
         name: entry
-        for name, entry in (before if isinstance(before, dict) else {}).items()
+        for name, entry in (found if isinstance(found, dict) else {}).items()
         if name in ENGINES and all((folder / file).is_file() for file in ENGINES[name].files)
     }
-    write_json(path, kept | {engine: found})
