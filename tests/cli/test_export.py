@@ -7,20 +7,11 @@ import shutil
 
 import pytest
 
-from dermlens.cli import main
-
 
 @pytest.fixture
-def export(monkeypatch, capsys, tmp_path):
-    def run(*words: object) -> tuple[int, str, str]:
-        command = ["dermlens", "export", *map(str, words), "--cache", str(tmp_path / "cache")]
-        monkeypatch.setattr("sys.argv", command)
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
-
-    return run
+def export(dermlens, tmp_path):
+    """Run the verb with a cache of its own."""
+    return lambda *words: dermlens("export", *words, "--cache", tmp_path / "cache")
 
 
 def test_several_formats_beside_what_predicts(export, tmp_path):
