@@ -7,6 +7,9 @@ import shutil
 
 import pytest
 
+from dermlens.deploy import verify_export
+from dermlens.deploy.predictor import shipped_folder
+
 
 @pytest.fixture
 def export(dermlens, tmp_path):
@@ -14,10 +17,9 @@ def export(dermlens, tmp_path):
     return lambda *words: dermlens("export", *words, "--cache", tmp_path / "cache")
 
 
-def test_several_formats_beside_what_predicts(export, tmp_path):
-    """The model that ships, on drawn lesions: its images are not in the package."""
-    from dermlens.deploy.predictor import shipped_folder
-
+def test_several_formats_beside_what_predicts(export, monkeypatch, tmp_path):
+    """The model that ships, on a few drawn lesions: its images are not in the package."""
+    monkeypatch.setattr(verify_export, "DRAWN", 7)
     source = shutil.copytree(shipped_folder(), tmp_path / "model")
     code, out, err = export(source, "--to", "openvino", "--to", "torch", "--to", "onnx")
     assert (code, err) == (0, "")
@@ -40,11 +42,9 @@ def test_several_formats_beside_what_predicts(export, tmp_path):
         (("--to", "onnx", "--data", "/nowhere"), "it has no split that says which images were held out"),
     ],
 )
-def test_rubbish_gets_one_sentence(export, tmp_path, words, sentence):
-    from dermlens.deploy.predictor import shipped_folder
-
-    source = shutil.copytree(shipped_folder(), tmp_path / "model")
-    code, _, err = export(source, *words)
+@pytest.mark.usefixtures("no_export")
+def test_rubbish_gets_one_sentence(export, exported, tmp_path, words, sentence):
+    code, _, err = export(shutil.copytree(exported, tmp_path / "model"), *words)
     assert code == 2
     (line,) = err.splitlines()
     assert sentence in line
