@@ -1,4 +1,4 @@
-"""What several tests share: where the real images are, and quiet threads."""
+"""What several tests share: where the real images are, and the command line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from command import exit_code
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it wrote on both streams."""
+
+    code: int
+    out: str
+    err: str
 
 
 @pytest.fixture(scope="session")
@@ -43,5 +53,16 @@ def loaded() -> Callable[..., set[str]]:
         program = f"import sys; {statement}; print(*(m for m in {modules!r} if m in sys.modules))"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         return set(done.stdout.splitlines()[-1].split())
+
+    return run
+
+
+@pytest.fixture
+def dermlens(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run the command line in this process."""
+
+    def run(*words: object) -> Said:
+        capsys.readouterr()
+        return Said(exit_code(*words), *capsys.readouterr())
 
     return run

@@ -9,8 +9,8 @@ import zlib
 from pathlib import Path
 
 import pytest
+from command import exit_code
 
-from dermlens.cli import main
 from dermlens.data.synthetic import write_synthetic
 
 CSV = "HAM10000_metadata.csv"
@@ -29,12 +29,9 @@ def dataset(pristine: Path, tmp_path: Path) -> Path:
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
     """Exit code and what the last line of standard error says."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["dermlens", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
+    code = exit_code(*words)
     lines = [line for line in capsys.readouterr().err.strip().splitlines() if line.startswith("dermlens: ")]
-    return int(stop.value.code or 0), lines[-1] if lines else ""
+    return code, lines[-1] if lines else ""
 
 
 def edit(folder: Path, change) -> None:

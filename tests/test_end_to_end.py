@@ -7,19 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from command import exit_code
 
-from dermlens.cli import main
 from dermlens.data.synthetic import write_synthetic
 
 TINY = ("--set", "data.size=32", "--set", "train.epochs=2", "--set", "evaluation.bootstrap=50")
-
-
-def dermlens(*words: object) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["dermlens", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    return int(stop.value.code or 0)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +21,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_synthetic(folder / "data", lesions=120, seed=1, size=(48, 64))
     for name, seed in (("a", 0), ("b", 1)):
         options = ("--data", folder / "data", "--out", folder / name, "--cache", folder / "cache")
-        assert dermlens("train", "demo", *options, *TINY, "--set", f"seed={seed}") == 0
-        assert dermlens("evaluate", folder / name) == 0
+        assert exit_code("train", "demo", *options, *TINY, "--set", f"seed={seed}") == 0
+        assert exit_code("evaluate", folder / name) == 0
     return folder
 
 
@@ -50,11 +42,11 @@ def test_the_test_role_stays_closed_until_it_is_opened(world):
     assert roles() == {"selection", "calibration"}
     ledger = world / "ledger.csv"
     assert (
-        dermlens("evaluate", world / "b", "--open-test", "--ledger", ledger, "--cache", world / "cache") == 0
+        exit_code("evaluate", world / "b", "--open-test", "--ledger", ledger, "--cache", world / "cache") == 0
     )
     assert roles() == {"selection", "calibration", "test"}
     assert (
-        dermlens("evaluate", world / "b", "--open-test", "--ledger", ledger, "--cache", world / "cache") == 0
+        exit_code("evaluate", world / "b", "--open-test", "--ledger", ledger, "--cache", world / "cache") == 0
     )
     with ledger.open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2, "every opening is entered"
@@ -66,14 +58,14 @@ def test_scores_need_no_images(world, tmp_path):
     before = metrics.read_bytes()
     (world / "data").rename(world / "moved")
     try:
-        assert dermlens("evaluate", world / "a") == 0
+        assert exit_code("evaluate", world / "a") == 0
     finally:
         (world / "moved").rename(world / "data")
     assert metrics.read_bytes() == before
 
 
 def test_report_is_one_page_with_recall_first(world, capsys):
-    assert dermlens("report", world / "a") == 0
+    assert exit_code("report", world / "a") == 0
     said = capsys.readouterr().out
     assert "The split is by lesion" in said
     assert "has not been opened" in " ".join(said.split())
@@ -84,39 +76,39 @@ def test_report_is_one_page_with_recall_first(world, capsys):
 
 
 def test_a_published_run_scores_itself_without_weights_or_pictures(world, tmp_path):
-    assert dermlens("report", world / "a") == 0
-    assert dermlens("publish", world / "a", tmp_path / "a") == 0
+    assert exit_code("report", world / "a") == 0
+    assert exit_code("publish", world / "a", tmp_path / "a") == 0
     published = {path.name for path in (tmp_path / "a").iterdir()}
     assert "predictions.csv.gz" in published
     assert not published & {"model.safetensors", "report.html", "figures", "checkpoints"}
     assert str(world) not in (tmp_path / "a" / "run.json").read_text()
     before = (tmp_path / "a" / "metrics.json").read_bytes()
     (tmp_path / "a" / "metrics.json").unlink()
-    assert dermlens("evaluate", tmp_path / "a") == 0
+    assert exit_code("evaluate", tmp_path / "a") == 0
     assert (tmp_path / "a" / "metrics.json").read_bytes() == before
 
 
 def test_another_labelled_set_is_scored_with_the_same_figures(world):
     other = write_synthetic(world / "other", lesions=60, seed=9, size=(48, 64))
-    assert dermlens("evaluate", world / "a", "--data", other, "--cache", world / "cache") == 0
+    assert exit_code("evaluate", world / "a", "--data", other, "--cache", world / "cache") == 0
     (metrics,) = (world / "a" / "evaluations").glob("*/metrics.json")
     (role,) = json.loads(metrics.read_text())["roles"].values()
     assert role["per_class"]["mel"]["recall"]["value"] is not None
 
 
 def test_runs_compare(world, capsys):
-    assert dermlens("compare", world / "a", world / "b", "--figure", world / "bars.svg") == 0
+    assert exit_code("compare", world / "a", world / "b", "--figure", world / "bars.svg") == 0
     assert (world / "bars.svg").stat().st_size > 1000
     capsys.readouterr()
-    assert dermlens("compare", world / "a", world / "b", "--json") == 0
+    assert exit_code("compare", world / "a", world / "b", "--json") == 0
     assert json.loads(capsys.readouterr().out)
 
 
 def test_the_paper_protocol_trains_too_and_owns_up_to_its_leak(world, capsys):
     options = ("--data", world / "data", "--out", world / "paper", "--cache", world / "cache", *TINY)
     recipe = ("paper/mobilenet_v3_small", "--set", "model.weights=none", "--set", "split.holdout=0.2")
-    assert dermlens("train", *recipe, *options) == 0
-    assert dermlens("evaluate", world / "paper") == 0
-    assert dermlens("report", world / "paper") == 0
+    assert exit_code("train", *recipe, *options) == 0
+    assert exit_code("evaluate", world / "paper") == 0
+    assert exit_code("report", world / "paper") == 0
     record = json.loads((world / "paper" / "run.json").read_text())
     assert any("lesion" in warning for warning in record["warnings"])

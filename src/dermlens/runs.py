@@ -15,7 +15,6 @@ checkpoints/      for resume
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import subprocess
@@ -26,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from dermlens.atomic import write_json
+from dermlens.atomic import read_json, write_json
 from dermlens.errors import UserError
 from dermlens.recipe import Recipe, load_recipe
 
@@ -129,7 +128,7 @@ class Run:
 
     def read_record(self) -> dict[str, Any]:
         """What run.json says. Raises: UserError when it is no JSON object."""
-        return _read_object(self.record_file)
+        return read_json(self.record_file)
 
     def record(self, **facts: Any) -> None:
         """Add facts to run.json."""
@@ -158,7 +157,7 @@ class Run:
         """The scores. Raises: UserError when the run has not been evaluated, or they are no JSON object."""
         if not self.metrics_file.is_file():
             raise UserError(f"run {self.path} has no metrics yet: `dermlens evaluate {self.path}`")
-        return _read_object(self.metrics_file)
+        return read_json(self.metrics_file)
 
 
 def environment() -> dict[str, Any]:
@@ -169,17 +168,6 @@ def environment() -> dict[str, Any]:
         "machine": {"system": platform.platform(), "processor": _processor()},
         "git_commit": _commit(),
     }
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """A file that holds one JSON object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is not a JSON object; dermlens did not write it like this")
-    return value
 
 
 def _now() -> str:

@@ -7,19 +7,12 @@ import sys
 
 import pytest
 
-from dermlens.cli import main
+FEW = ("--lesions", "56", "--width", "64", "--height", "64")
 
 
-def dermlens(*words: str, code: int) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does and insist on its exit code."""
-    command = [sys.executable, "-c", "from dermlens.cli import main; main()", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == code, done.stderr
-    return done
-
-
-def test_help_names_every_verb():
-    text = dermlens("--help", code=0).stdout
+def test_help_names_every_verb(dermlens):
+    code, text, _ = dermlens("--help")
+    assert code == 0
     for verb in (
         "verify",
         "fetch",
@@ -71,46 +64,49 @@ def test_help_imports_nothing_heavy(loaded):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_a_mistake_gets_one_sentence_and_code_2(words, sentence):
-    done = dermlens(*words, code=2)
-    assert sentence in done.stderr
-    assert done.stderr.startswith("dermlens: ")
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_a_mistake_gets_one_sentence_and_code_2(dermlens, words, sentence):
+    code, _, said = dermlens(*words)
+    assert code == 2, said
+    assert sentence in said
+    assert said.startswith("dermlens: ")
+    assert len(said.strip().splitlines()) == 1
 
 
-def test_ctrl_c_ends_with_130_and_says_what_the_work_said(monkeypatch, capsys):
+def test_a_mistake_ends_the_process_with_the_sentence_alone():
+    command = [sys.executable, "-c", "from dermlens.cli import main; main()", "recipes", "nosuch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("dermlens: recipe nosuch is neither a file nor one of ours")
+
+
+def test_ctrl_c_ends_with_130_and_says_what_the_work_said(dermlens, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt("stopped halfway; go on with --resume")
 
     monkeypatch.setattr("dermlens.recipe.shipped_recipes", interrupted)
-    monkeypatch.setattr("sys.argv", ["dermlens", "recipes"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 130
-    assert capsys.readouterr().err == "dermlens: stopped halfway; go on with --resume\n"
+    code, _, said = dermlens("recipes")
+    assert code == 130
+    assert said == "dermlens: stopped halfway; go on with --resume\n"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 @pytest.mark.parametrize("names", [(), ("/x/.y.csv.abc.part",)], ids=["nameless", "named"])
-def test_a_full_disk_is_one_sentence(monkeypatch, capsys, number, names):
+def test_a_full_disk_is_one_sentence(dermlens, monkeypatch, number, names):
     def full():
         raise OSError(number, os.strerror(number), *names)
 
     monkeypatch.setattr("dermlens.recipe.shipped_recipes", full)
-    monkeypatch.setattr("sys.argv", ["dermlens", "recipes"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    code, _, said = dermlens("recipes")
+    assert code == 2
+    (line,) = said.splitlines()
     assert line.startswith(f"dermlens: the disk is full ({os.strerror(number)})")
 
 
-def test_what_cannot_be_renamed_is_named_as_it_was_asked_for(tmp_path):
-    done = dermlens(
-        "synthesize", str(tmp_path / "set"), "--lesions", "56", "--width", "64", "--height", "64", code=0
-    )
-    done = dermlens("split", "--data", str(tmp_path / "set"), "--output", str(tmp_path), code=2)
-    assert done.stderr == f"dermlens: {tmp_path}: Is a directory\n"
+def test_what_cannot_be_renamed_is_named_as_it_was_asked_for(dermlens, tmp_path):
+    assert dermlens("synthesize", tmp_path / "set", *FEW).code == 0
+    code, _, said = dermlens("split", "--data", tmp_path / "set", "--output", tmp_path)
+    assert (code, said) == (2, f"dermlens: {tmp_path}: Is a directory\n")
 
 
 def test_export_without_torch_names_both_extras():
@@ -122,22 +118,21 @@ def test_export_without_torch_names_both_extras():
     assert done.stderr.endswith("pip install 'dermlens[train,export]'\n")
 
 
-def test_our_own_mistake_is_said_to_be_ours(monkeypatch, capsys):
+def test_our_own_mistake_is_said_to_be_ours(dermlens, monkeypatch):
     monkeypatch.setattr("dermlens.recipe.shipped_recipes", lambda: 1 / 0)
-    monkeypatch.setattr("sys.argv", ["dermlens", "recipes"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 1
-    assert "ZeroDivisionError" in capsys.readouterr().err.splitlines()[-1]
+    code, _, said = dermlens("recipes")
+    assert code == 1
+    assert "ZeroDivisionError" in said.splitlines()[-1]
 
 
-def test_a_name_in_brackets_is_not_markup(tmp_path):
-    written = dermlens(
-        "synthesize", str(tmp_path / "a[b]"), "--lesions", "56", "--width", "64", "--height", "64", code=0
-    )
-    assert "a[b]" in written.stdout
+def test_a_name_in_brackets_is_not_markup(dermlens, tmp_path):
+    code, said, _ = dermlens("synthesize", tmp_path / "a[b]", *FEW)
+    assert code == 0
+    assert "a[b]" in said
 
 
-def test_recipes_can_be_listed_and_printed():
-    assert "paper/densenet201" in dermlens("recipes", code=0).stdout
-    assert "backbone: densenet201" in dermlens("recipes", "paper/densenet201", code=0).stdout
+def test_recipes_can_be_listed_and_printed(dermlens):
+    for words, shown in (((), "paper/densenet201"), (("paper/densenet201",), "backbone: densenet201")):
+        code, said, _ = dermlens("recipes", *words)
+        assert code == 0
+        assert shown in said

@@ -4,23 +4,6 @@ import sys
 
 import pytest
 
-from dermlens.cli import main
-
-
-@pytest.fixture
-def dermlens(monkeypatch, capsys):
-    """Run the command line as a user does and insist on its exit code; what it said, on both streams."""
-
-    def run(*words: str, code: int) -> tuple[str, str]:
-        monkeypatch.setattr("sys.argv", ["dermlens", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        assert int(stop.value.code or 0) == code, said.err
-        return said.out, said.err
-
-    return run
-
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
@@ -44,7 +27,8 @@ def dermlens(monkeypatch, capsys):
 )
 def test_mistakes_get_one_sentence(dermlens, words, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, said = dermlens(*words, code=2)
+    code, _, said = dermlens(*words)
+    assert code == 2, said
     assert sentence in said
     assert len(said.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
@@ -52,8 +36,9 @@ def test_mistakes_get_one_sentence(dermlens, words, sentence, tmp_path, monkeypa
 
 def test_the_plan_of_nothing_done(dermlens, tmp_path):
     """Every run has one of the four states, and the last lines say how long, and what the scale can show."""
-    words = ("--plan", "--results", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu")
-    said, _ = dermlens("study", "paper", *words, code=0)
+    words = ("--plan", "--results", tmp_path, "--out", tmp_path / "out", "--device", "cpu")
+    code, said, _ = dermlens("study", "paper", *words)
+    assert code == 0
     rows = said.split("\n\n")[0].splitlines()[1:]
     assert sum("to do" in row for row in rows) > 60
     assert sum("needs a GPU" in row for row in rows) > 90
@@ -66,5 +51,6 @@ def test_the_plan_of_nothing_done(dermlens, tmp_path):
 def test_weights_are_found_by_backbone(dermlens, tmp_path):
     (tmp_path / "mobilenet_v3_small_a.safetensors").touch()
     (tmp_path / "mobilenet_v3_small_b.safetensors").touch()
-    _, said = dermlens("study", "paper", "--plan", "--weights", str(tmp_path), code=2)
+    code, _, said = dermlens("study", "paper", "--plan", "--weights", tmp_path)
+    assert code == 2
     assert "mobilenet_v3_small_a.safetensors and mobilenet_v3_small_b.safetensors are both of" in said

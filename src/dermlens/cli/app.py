@@ -62,6 +62,9 @@ Columns = Annotated[
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="THEIRS=OURS", help="Map one of your labels to ours.")
 ]
+Age = Annotated[str | None, typer.Option(help="Of the patient, in years.")]
+Sex = Annotated[str | None, typer.Option(help="female or male.")]
+Site = Annotated[str | None, typer.Option(help="Where on the body: back, face, lower extremity, …")]
 Classes = Annotated[str | None, typer.Option(help="Your own labels, comma-separated.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Cache, app, console
+from dermlens.cli.app import Age, Cache, Sex, Site, app, console
 from dermlens.errors import UserError
 
 
@@ -21,11 +21,9 @@ def explain(
             help="A run or a folder with a model (else the one that ships), and an image.",
         ),
     ],
-    age: Annotated[str | None, typer.Option(help="Of the patient, in years.")] = None,
-    sex: Annotated[str | None, typer.Option(help="female or male.")] = None,
-    site: Annotated[
-        str | None, typer.Option(help="Where on the body: back, face, lower extremity, …")
-    ] = None,
+    age: Age = None,
+    sex: Sex = None,
+    site: Site = None,
     output: Annotated[
         Path | None,
         typer.Option(

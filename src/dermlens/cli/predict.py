@@ -10,18 +10,16 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import app, console
+from dermlens.cli.app import Age, Sex, Site, app, console
 from dermlens.errors import UserError
 
 
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of them.")],
-    age: Annotated[str | None, typer.Option(help="Of the patient, in years.")] = None,
-    sex: Annotated[str | None, typer.Option(help="female or male.")] = None,
-    site: Annotated[
-        str | None, typer.Option(help="Where on the body: back, face, lower extremity, …")
-    ] = None,
+    age: Age = None,
+    sex: Sex = None,
+    site: Site = None,
     table: Annotated[
         Path | None, typer.Option(metavar="CSV", help="image_id and any of age, sex, site, a row an image.")
     ] = None,

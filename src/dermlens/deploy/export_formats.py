@@ -21,10 +21,8 @@ from dermlens.models.saved import DOCUMENT_FILE, WEIGHTS_FILE
 from dermlens.runs import Run
 
 ONNX, INT8 = "onnx", "onnx-int8"
-OWN = {WEIGHTS_FILE, DECISION_FILE, CARD, LICENCE, MEASURED_FILE, EXPORT_FILE} | {
-    file for row in ENGINES.values() for file in row.files
-}
-"""What an export writes beside model.json, and takes away where it is of another model."""
+BESIDE = (WEIGHTS_FILE, DECISION_FILE, CARD, LICENCE, MEASURED_FILE, EXPORT_FILE)
+"""What an export may write beside model.json and the files of engines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +87,16 @@ def _take_place(made: Path, folder: Path) -> None:
     """Put new files in the place of old ones, the document last, and take away what is of another model."""
     kept = read_entries(folder) if _model(folder) == _model(made) else {}
     write_json(made / EXPORT_FILE, kept | read_entries(made))
-    stale = (
-        OWN - {path.name for path in made.iterdir()} - {file for name in kept for file in ENGINES[name].files}
-    )
+    stale = {*BESIDE, *_files(ENGINES)} - {*_files(kept)} - {path.name for path in made.iterdir()}
     names = sorted((path.name for path in made.iterdir()), key=lambda name: name == DOCUMENT_FILE)
     for name in stale:
         (folder / name).unlink(missing_ok=True)
     for name in names:
         (made / name).replace(folder / name)
+
+
+def _files(engines: Collection[str]) -> list[str]:
+    return [file for name in engines for file in ENGINES[name].files]
 
 
 def _model(folder: Path) -> ModelDocument | None:

@@ -6,13 +6,11 @@ and number of images, three scores, how many images each group of patients has, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dermlens.atomic import write_json
-from dermlens.errors import UserError
+from dermlens.atomic import read_json, write_json
 
 MEASURED_FILE = "measured.json"
 SCORES = {"mean recall": "balanced_accuracy_isic", "accuracy": "accuracy", "calibration error": "ece"}
@@ -50,15 +48,7 @@ def write_measured(metrics: Mapping[str, Any], role: str, lacks: Sequence[str], 
 def read_measured(folder: Path) -> dict[str, Any] | None:
     """What was measured of a model; none where nobody wrote it down. Raises: UserError when it is damaged."""
     path = folder / MEASURED_FILE
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} does not hold what was measured of a model")
-    return found
+    return read_json(path) if path.is_file() else None
 
 
 def _estimate(one: Mapping[str, Any]) -> dict[str, Any]:

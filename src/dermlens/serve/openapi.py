@@ -117,46 +117,44 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
-PREDICT: dict[str, Any] = {
-    "summary": "What the model makes of images",
-    "openapi_extra": {"requestBody": _body("One image or several; the answers are in their order.")},
-    "responses": {
-        200: _said(
-            "An answer, or an error, for each image.",
-            _object({**_HEADED, "answers": {"type": "array", "items": {"anyOf": [_ANSWER, _ERROR]}}}),
-            _HEADING | {"answers": [ANSWER]},
-        ),
-        **_PROBLEMS,
+def _asked(
+    summary: str, images: str, about: str, properties: dict[str, Any], example: dict[str, Any]
+) -> dict[str, Any]:
+    """An operation that takes images and answers with the model's heading and more."""
+    answer = _said(about, _object(_HEADED | properties), _HEADING | example)
+    return {
+        "summary": summary,
+        "openapi_extra": {"requestBody": _body(images)},
+        "responses": {200: answer, **_PROBLEMS},
+    }
+
+
+PREDICT = _asked(
+    "What the model makes of images",
+    "One image or several; the answers are in their order.",
+    "An answer, or an error, for each image.",
+    {"answers": {"type": "array", "items": {"anyOf": [_ANSWER, _ERROR]}}},
+    {"answers": [ANSWER]},
+)
+EXPLAIN = _asked(
+    "Where in an image an answer comes from, and what it owes to age, sex and site",
+    "One image.",
+    "The answer, what each position adds to each class's score, and the answers with less known.",
+    {
+        "answer": _ANSWER,
+        "crop": {"enum": ["center", "squash"]},
+        "evidence": _nullable({"type": "object", "additionalProperties": _MAP}),
+        "attention": _nullable(_MAP),
+        "without": {"type": "object", "additionalProperties": _ANSWER},
     },
-}
-EXPLAIN: dict[str, Any] = {
-    "summary": "Where in an image an answer comes from, and what it owes to age, sex and site",
-    "openapi_extra": {"requestBody": _body("One image.")},
-    "responses": {
-        200: _said(
-            "The answer, what each position adds to each class's score, and the answers with less known.",
-            _object(
-                {
-                    **_HEADED,
-                    "answer": _ANSWER,
-                    "crop": {"enum": ["center", "squash"]},
-                    "evidence": _nullable({"type": "object", "additionalProperties": _MAP}),
-                    "attention": _nullable(_MAP),
-                    "without": {"type": "object", "additionalProperties": _ANSWER},
-                }
-            ),
-            _HEADING
-            | {
-                "answer": ANSWER,
-                "crop": "center",
-                "evidence": {"mel": [[0.1, 0.3], [0, 0.2]]},
-                "attention": None,
-            }
-            | {"without": {"metadata": ANSWER}},
-        ),
-        **_PROBLEMS,
+    {
+        "answer": ANSWER,
+        "crop": "center",
+        "evidence": {"mel": [[0.1, 0.3], [0, 0.2]]},
+        "attention": None,
+        "without": {"metadata": ANSWER},
     },
-}
+)
 MODEL: dict[str, Any] = {
     "summary": "The model's card",
     "responses": {200: _said("The card.", _object(_HEADED)), 401: _PROBLEMS[401]},

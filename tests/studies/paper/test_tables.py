@@ -43,7 +43,7 @@ def test_records(tmp_path):
     assert read_record(path) == {"a": 1}
     for content in ("{bad", "[]"):
         path.write_text(content)
-        with pytest.raises(UserError, match=r"run\.json (is not JSON|holds no record)"):
+        with pytest.raises(UserError, match=r"run\.json (is not JSON|is not a JSON object)"):
             read_record(path)
 
 

@@ -1,15 +1,14 @@
-"""A study of two arms and one system, so small that all of it trains in seconds; also run as a program."""
+"""A study of two arms and one system, so small that all of it trains in seconds."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from dermlens.studies.matrix import parse_matrix
 from dermlens.studies.paper.plan import Folders
 from dermlens.studies.paper.study import Study
 from dermlens.studies.paper.systems import System
-from dermlens.studies.paper.work import Site, Worker
+from dermlens.studies.paper.work import Site
 
 RECIPE = """
 name: tiny
@@ -51,9 +50,3 @@ def tiny_site(data: Path, out: Path, results: Path, cache: Path) -> Site:
 
 def trainings(study: Study) -> tuple:
     return study.chosen(("questions", "systems"))
-
-
-if __name__ == "__main__":
-    recipe, data, out, results, cache = (Path(word) for word in sys.argv[1:])
-    study = tiny_study(recipe)
-    Worker(study, tiny_site(data, out, results, cache), say=print).work(trainings(study))

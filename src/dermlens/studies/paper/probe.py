@@ -23,7 +23,8 @@ import torch
 from dermlens.data.split import Split, resolve_split
 from dermlens.data.table import read_configured
 from dermlens.evaluation.predictions import write_csv
-from dermlens.models.summary import count, depth, summarise
+from dermlens.models.cuts import build_backbone
+from dermlens.models.summary import count, depth
 from dermlens.models.table import BACKBONES
 from dermlens.recipe import Recipe
 from dermlens.runs import environment
@@ -120,9 +121,10 @@ def measure_uncut() -> pd.DataFrame:
     rows = []
     for name, entry in BACKBONES.items():
         if entry.published.depth is not None:
-            row = next(row for row in summarise(name) if row["cut"] == "plain")
-            total = row["uncut_total"]
-            rows.append((name, total * 4 / MB, total / 1e6, row["depth"]))
+            with torch.device("meta"):
+                network = build_backbone(name, "plain")
+            _, total = count(network)
+            rows.append((name, total * 4 / MB, total / 1e6, depth(network)))
     return pd.DataFrame(rows, columns=["backbone", "size_mb", "parameters_m", "depth"])
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from dermlens.atomic import read_json
 from dermlens.errors import UserError
 
 PUBLISHED = ("questions", "leak", "probes.csv", "counts.csv", "systems")
@@ -46,15 +46,7 @@ def read_published(
 
 def read_record(path: Path) -> dict[str, Any]:
     """Read a JSON record; nothing where there is none. Raises: UserError when it is damaged."""
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds no record")
-    return found
+    return read_json(path) if path.is_file() else {}
 
 
 def require_results(results: Path) -> None:

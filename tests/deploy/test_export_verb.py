@@ -7,26 +7,19 @@ import shutil
 
 import pytest
 
-from dermlens.cli import main
+from dermlens.deploy import verify_export
+from dermlens.deploy.predictor import shipped_folder
 
 
 @pytest.fixture
-def export(monkeypatch, capsys, tmp_path):
-    def run(*words: object) -> tuple[int, str, str]:
-        command = ["dermlens", "export", *map(str, words), "--cache", str(tmp_path / "cache")]
-        monkeypatch.setattr("sys.argv", command)
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
-
-    return run
+def export(dermlens, tmp_path):
+    """Run the verb with a cache of its own."""
+    return lambda *words: dermlens("export", *words, "--cache", tmp_path / "cache")
 
 
-def test_several_formats_beside_what_predicts(export, tmp_path):
-    """The model that ships, on drawn lesions: its images are not in the package."""
-    from dermlens.deploy.predictor import shipped_folder
-
+def test_several_formats_beside_what_predicts(export, monkeypatch, tmp_path):
+    """The model that ships, on a few drawn lesions: its images are not in the package."""
+    monkeypatch.setattr(verify_export, "DRAWN", 7)
     source = shutil.copytree(shipped_folder(), tmp_path / "model")
     code, out, err = export(source, "--to", "openvino", "--to", "torch", "--to", "onnx")
     assert (code, err) == (0, "")
@@ -39,7 +32,7 @@ def test_several_formats_beside_what_predicts(export, tmp_path):
     for name, one in said.items():
         assert one["numbers"]["agreement"] == 1
         assert one["numbers"]["largest_difference"] < one["limits"]["largest_difference"]
-        assert f"{name}: on {one['numbers']['images']} images (drawn lesions)" in " ".join(out.split())
+        assert f"{name}, fp32: on {one['numbers']['images']} images (drawn lesions)" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -49,11 +42,9 @@ def test_several_formats_beside_what_predicts(export, tmp_path):
         (("--to", "onnx", "--data", "/nowhere"), "it has no split that says which images were held out"),
     ],
 )
-def test_rubbish_gets_one_sentence(export, tmp_path, words, sentence):
-    from dermlens.deploy.predictor import shipped_folder
-
-    source = shutil.copytree(shipped_folder(), tmp_path / "model")
-    code, _, err = export(source, *words)
+@pytest.mark.usefixtures("no_export")
+def test_rubbish_gets_one_sentence(export, exported, tmp_path, words, sentence):
+    code, _, err = export(shutil.copytree(exported, tmp_path / "model"), *words)
     assert code == 2
     (line,) = err.splitlines()
     assert sentence in line
