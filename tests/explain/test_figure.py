@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from dermlens.deploy.requests import Patient
@@ -24,8 +25,6 @@ def explained(tiny, folders, photo):
 
 
 def words_of(figure):
-    from matplotlib.text import Text
-
     return " ".join(text.get_text() for text in figure.findobj(Text))
 
 
@@ -56,5 +55,18 @@ def test_probabilities_that_mean_nothing_are_not_shown(explained):
     strange = replace(explained, reason="unlike the images that it was trained on", withheld=True)
     assert "Probabilities are withheld" in words_of(draw(strange))
     assert "the model abstains: unlike" in words_of(draw(strange))
-    assert not any("probability" in sentence for sentence in sentences(strange))
+    assert "decision rule names" not in words_of(draw(strange))
+    assert not any("probability" in sentence or "names" in sentence for sentence in sentences(strange))
+    assert any("names" in sentence for sentence in sentences(explained))
     assert any("probability" in sentence for sentence in sentences(replace(explained, withheld=False)))
+
+
+def test_the_longest_title_stays_inside(explained):
+    reason = "no diagnosis stands out: " + ", ".join(["image quality: out of focus, too dark, too small"] * 4)
+    figure = draw(replace(explained, image_id="a" * 90, reason=reason))
+    figure.draw_without_rendering()
+    (title,) = (text for text in figure.findobj(Text) if text.get_text().startswith("a" * 90))
+    box = title.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert reason in words_of(figure).replace("\n", " ")

@@ -8,6 +8,7 @@ S side of the square, C colours, K heads.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -24,11 +25,14 @@ from dermlens.explain.explained import Explained
 from dermlens.explain.heat import Heat, Pixels
 from dermlens.explain.methods import METHODS
 from dermlens.explain.neighbours import Case
+from dermlens.explain.words import answer_words
 from dermlens.labels import full_name
 
 COLUMNS = 4
 THUMBNAIL = 96
 WIDTH, PANEL = 11.0, 2.9
+LETTERS = 100
+"""Of a line of the title."""
 DISCLAIMER = (
     "Research software, not a medical device. Heat says what the model goes by, not where a disease is;"
     " nobody is diagnosed."
@@ -72,11 +76,9 @@ def draw(explained: Explained) -> Figure:
         heights.append(0.4 + (1.35 if explained.paths else 0.28) * _most(explained.cases))
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout="constrained", facecolor="white")
     parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    named = explained.classes[explained.named]
-    said = f"{explained.image_id}: the decision rule names {named}, {full_name(named)}"
-    if explained.reason:
-        said += f"; the model abstains: {explained.reason}"
-    figure.suptitle(f"{said}\nexplained: {code}, {full_name(code)}", fontsize=11, fontweight="bold")
+    title = f"{explained.image_id}: {answer_words(explained)}"
+    lines = [*textwrap.wrap(title, LETTERS), f"explained: {code}, {full_name(code)}"]
+    figure.suptitle("\n".join(lines), fontsize=11, fontweight="bold")
     _images(next(parts), pictures, COLUMNS)
     for heat in heads:
         _heads(next(parts), explained.image_SSC, heat)

@@ -8,12 +8,20 @@ from dermlens.explain.explained import Explained
 from dermlens.labels import full_name
 
 
+def answer_words(explained: Explained) -> str:
+    """What the model answers; of a picture that seems no dermoscopy it names nothing."""
+    named = explained.classes[explained.named]
+    said = [] if explained.withheld else [f"the decision rule names {named} ({full_name(named)})"]
+    if explained.reason:
+        said.append(f"the model abstains: {explained.reason}")
+    return "; ".join(said)
+
+
 def sentences(explained: Explained) -> Iterator[str]:
     """What the figure says, for who cannot see it."""
-    named, code = explained.classes[explained.named], explained.classes[explained.target]
-    yield f"the decision rule names {named} ({full_name(named)}); explained: {code} ({full_name(code)})"
-    if explained.reason:
-        yield f"the model abstains: {explained.reason}"
+    code = explained.classes[explained.target]
+    yield answer_words(explained)
+    yield f"explained: {code} ({full_name(code)})"
     if not explained.withheld:
         yield f"probability of {code}: {explained.p_C[explained.target]:.3f}"
     for name, heat in explained.heats.items():
