@@ -1,19 +1,14 @@
-"""One process works on a folder: a second would write over what the first does."""
+"""One process trains a run: a second would write over what the first does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from dermlens.errors import UserError
+from dermlens.lock import claimed
 from dermlens.runs import Run
 from dermlens.training import processes
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
 
@@ -39,22 +34,3 @@ def held(run: Run) -> Iterator[None]:
                 f"run {run.path} is being trained by another process: wait for it, or stop it, then --resume"
             )
         yield
-
-
-@contextmanager
-def claimed(file: Path) -> Iterator[bool]:
-    """Hold a file's lock, made if need be, unless another process does.
-
-    Yields:
-        Whether it is ours; where there are no such locks, always.
-    """
-    with file.open("wb") as lock:
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks
-            pass
-        yield True
