@@ -90,6 +90,14 @@ def test_ctrl_c_ends_with_130_and_says_what_the_work_said(dermlens, monkeypatch)
     assert said == "dermlens: stopped halfway; go on with --resume\n"
 
 
+def test_ctrl_c_while_the_verbs_are_loaded_is_one_sentence(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    begin = f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['dermlens', '--help']"
+    program = f"{begin}; runpy.run_module('dermlens', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "dermlens: interrupted\n")
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 @pytest.mark.parametrize("names", [(), ("/x/.y.csv.abc.part",)], ids=["nameless", "named"])
 def test_a_full_disk_is_one_sentence(dermlens, monkeypatch, number, names):

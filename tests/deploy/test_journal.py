@@ -27,11 +27,12 @@ def predictor(exported) -> Predictor:
 
 
 @pytest.fixture
-def journal(predictor, tmp_path):
+def journal(predictor, lesions, tmp_path):
     """A journal of a job, or of another."""
+    images = {"a": lesions / "a.jpg", "b": lesions / "b.png", "bad": lesions / "bad.jpg"}
 
     def begun(name="answers.csv", **changes):
-        settings = {"prior": None, "everyone": Patient(), "patients": {}} | changes
+        settings = {"prior": None, "everyone": Patient(), "patients": {}, "images": images} | changes
         return Journal(tmp_path / name, predictor, **settings)
 
     return begun
@@ -80,7 +81,7 @@ def test_it_goes_on_where_it_was_torn(journal, predictor, lesions, tmp_path, tor
     with first.path.open("ab") as file:
         file.write(torn)
     with journal() as second:
-        assert (second.done, second.answered) == ({"a"}, 1)
+        assert second.done == {"a"}
         second.add("b", one)
         second.finish()
     assert [row["image_id"] for row in rows_of(tmp_path / "answers.csv")] == ["a", "b"]
@@ -98,9 +99,109 @@ def test_another_job_s_journal_is_refused(journal, predictor, lesions, other):
         journal(**other)
 
 
-def test_an_ending_that_says_nothing(journal):
+def test_another_decision_of_one_network_is_another_job(journal, exported, lesions, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    document = json.loads((folder / "model.json").read_text())
+    document["decision"]["abstention"]["least_confidence"] = 0.9
+    (folder / "model.json").write_text(json.dumps(document))
+    other = Predictor.open(folder)
+    with journal() as first:
+        first.add("a", other.predict(lesions / "a.jpg")[0])
+    with pytest.raises(UserError, match="belongs to another job"):
+        Journal(tmp_path / "answers.csv", other, None, Patient(), {}, {"a": lesions / "a.jpg"})
+
+
+def test_another_folder_s_answers_are_never_taken(journal, predictor, lesions, tmp_path):
+    """Images of one name in two folders are two images."""
+    other = shutil.copy(lesions / "b.png", tmp_path / "a.jpg")
+    with journal() as first:
+        first.add("a", predictor.predict(lesions / "a.jpg")[0])
+    before = first.path.read_bytes()
+    for images in ({"a": other}, {"b": lesions / "b.png"}):
+        with pytest.raises(UserError, match=r"another job: it answers for .*a\.jpg, which is none of these"):
+            journal(images=images)
+    assert first.path.read_bytes() == before
+    with journal(images={"a": lesions / "a.jpg", "z": other}) as grown:
+        assert grown.done == {"a"}
+
+
+def test_what_could_not_be_read_or_has_changed_is_answered_again(journal, predictor, lesions, tmp_path):
+    images = {name: tmp_path / f"{name}.png" for name in ("kept", "changed", "mended")}
+    for name in ("kept", "changed"):
+        shutil.copy(lesions / "b.png", images[name])
+    images["mended"].write_bytes(b"no")
+    with journal(images=images) as first:
+        for name in ("kept", "changed"):
+            first.add(name, predictor.predict(images[name])[0])
+        first.add("mended", "mended.png: no picture")
+    for name in ("changed", "mended"):
+        shutil.copy(lesions / "a.jpg", images[name])
+    (expected,) = predictor.predict(lesions / "a.jpg")
+    with journal(images=images) as second:
+        assert second.done == {"kept"}
+        second.add("changed", expected)
+    with journal("answers.csv", images=images) as third:
+        assert third.done == {"kept", "changed"}
+        third.add("mended", expected)
+        third.finish()
+    rows = {row["image_id"]: row["p_mel"] for row in rows_of(tmp_path / "answers.csv")}
+    assert list(rows) == ["kept", "changed", "mended"]
+    assert rows["changed"] == rows["mended"] == f"{expected.p['mel']:.9g}" != rows["kept"]
+
+
+def test_what_is_mended_is_not_named_as_unreadable(journal, predictor, lesions, tmp_path):
+    with journal("answers.json") as first:
+        first.add("bad", "bad.jpg: no picture")
+    with journal("answers.json") as second:
+        second.add("bad", predictor.predict(lesions / "a.jpg")[0])
+        second.finish()
+    said = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    assert [one["image_id"] for one in said["answers"]] == ["bad"]
+    assert said["unreadable"] == {}
+
+
+@pytest.mark.parametrize("content", [b"my notes\nof years\n", b"\0\1\2", b"{}\n", b"7\n", b'{"a": 1}'])
+def test_a_file_that_is_no_journal_stays_as_it_is(journal, tmp_path, content):
+    path = tmp_path / "answers.csv.partial"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"answers\.csv\.partial is no journal of dermlens predict"):
+        journal()
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("line", [b"{}", b"7", b"rubbish", b'{"image_id": "b", "row": {}, "answer": {}}'])
+def test_a_damaged_line_is_named(journal, predictor, lesions, line):
+    with journal() as first:
+        first.add("a", predictor.predict(lesions / "a.jpg")[0])
+    with first.path.open("ab") as file:
+        file.write(line + b"\n")
+    before = first.path.read_bytes()
+    with pytest.raises(UserError, match=r"answers\.csv\.partial, line 3, is damaged: delete the file"):
+        journal()
+    assert first.path.read_bytes() == before
+
+
+def test_a_heading_that_was_cut_short_is_written_again(journal, tmp_path):
+    with journal() as first:
+        heading = first.path.read_bytes()
+    for torn in (b"", heading[:30], heading[:-1]):
+        first.path.write_bytes(torn)
+        with journal() as second:
+            assert second.path.read_bytes() == heading
+
+
+def test_one_process_writes_a_journal(journal, tmp_path):
+    with journal() as first, pytest.raises(UserError, match="is being written by another process: wait"):
+        journal()
+    with journal() as second:
+        second.abandon()
+    assert not first.path.exists()
+
+
+def test_an_ending_that_says_nothing(journal, tmp_path):
     with pytest.raises(UserError, match=r"its ending says how to write; it is \.csv, \.json, \.parquet"):
-        journal("answers.txt")
+        journal("new/answers.txt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_killed_and_gone_on_it_writes_what_one_go_writes(exported, lesions, tmp_path):
@@ -126,6 +227,39 @@ def test_killed_and_gone_on_it_writes_what_one_go_writes(exported, lesions, tmp_
     assert "bad.png" in done.stderr
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
     assert not journal.exists()
+
+
+def test_two_at_once_and_another_folder_after_a_kill(exported, lesions, tmp_path):
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder, name in zip(folders, ("a.jpg", "b.png"), strict=True):
+        folder.mkdir()
+        for number in range(60):
+            shutil.copy(lesions / name, folder / f"{number}.png")
+    output = tmp_path / "answers.csv"
+    journal = tmp_path / "answers.csv.partial"
+
+    def command(folder):
+        program = "from dermlens.cli import main; main()"
+        words = ["predict", str(folder), "--model", str(exported), "--output", str(output)]
+        return [sys.executable, "-c", program, *words]
+
+    running = subprocess.Popen(command(folders[0]), stderr=subprocess.DEVNULL)
+    while running.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 5):
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGSTOP)
+    second = subprocess.run(command(folders[0]), capture_output=True, text=True, check=False)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    other = subprocess.run(command(folders[1]), capture_output=True, text=True, check=False)
+    assert (second.returncode, other.returncode) == (2, 2)
+    assert "is being written by another process" in second.stderr
+    assert "belongs to another job: it answers for" in other.stderr
+    assert not output.exists()
+    done = subprocess.run(command(folders[0]), capture_output=True, text=True, check=True)
+    assert "going on where" in done.stderr
+    rows = rows_of(output)
+    assert len({row["image_id"] for row in rows}) == len(rows) == 60
+    assert len({row["p_mel"] for row in rows}) == 1
 
 
 def test_a_decoder_s_complaint_stops_nothing(predictor, lesions, tmp_path):

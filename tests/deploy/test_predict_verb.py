@@ -215,6 +215,7 @@ def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
         (("--prior", "{mel: 0x" + 5000 * "f" + "}"), "the share of mel is too large"),
         (("--output", "/proc/nowhere/x.csv"), "/proc/nowhere/x.csv cannot be written"),
         (("--output", "/proc"), "/proc is a folder: name a file"),
+        (("--output", ""), "is a folder: name a file"),
         (("--output", "/dev/null"), "/dev/null is no ordinary file"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,

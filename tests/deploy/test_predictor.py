@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -15,6 +19,7 @@ from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.crops import read_square
 from dermlens.data.images import ImageError
 from dermlens.data.metadata import make_encoder
+from dermlens.deploy.answers import Answer
 from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor, shipped_folder
 from dermlens.deploy.requests import Patient
@@ -231,8 +236,13 @@ def test_pictures_come_in_many_forms(predictor, lesions):
     with Image.open(file) as picture:
         array = np.asarray(picture)
         (expected,) = predictor.predict(file, 40, "male", "back")
-        for form in (str(file), file.read_bytes(), picture, array, [array], array[None]):
+        content = file.read_bytes()
+        forms = (str(file), content, bytearray(content), memoryview(content), io.BytesIO(content))
+        for form in (*forms, picture, array, [array], array[None], iter([array])):
             assert predictor.predict(form, 40, "male", "back") == [expected]
+    with file.open("rb") as first, file.open("rb") as second:
+        assert predictor.predict(first, 40, "male", "back") == [expected]
+        assert predictor.predict([second], 40, "male", "back") == [expected]
     assert predictor.predict([file, array], 40, "male", "back") == [expected, expected]
 
 
@@ -242,8 +252,11 @@ def test_pictures_come_in_many_forms(predictor, lesions):
         (np.zeros((8, 8), np.uint8), r"an array of uint8, \(8, 8\), is no picture"),
         (np.zeros((8, 8, 3)), "an array of float64"),
         ([np.zeros((0, 8, 3), np.uint8)], r"\(0, 8, 3\), is no picture"),
-        ([7], "a int is no picture"),
-        ([None], "a NoneType is no picture"),
+        ([7], "an object of type int is no picture"),
+        (7, "an object of type int is no picture"),
+        ([None], "an object of type NoneType is no picture"),
+        (io.StringIO("text"), "gives text: open it in binary mode"),
+        ("", "an empty path names no image"),
     ],
 )
 def test_what_is_no_picture_is_said(predictor, rubbish, sentence):
@@ -286,12 +299,126 @@ def test_evidence_is_that_of_the_image_whatever_way_it_lies(predictor, lesions):
 def test_a_folder_by_its_table(predictor, lesions, tmp_path):
     table = tmp_path / "patients.csv"
     table.write_text("image_id,age,sex,site\na,80,male,face\n")
-    found = dict(predictor.predict_folder(lesions, table))
+    with pytest.warns(UserWarning, match="no row for 3 of 4 images"):
+        found = dict(predictor.predict_folder(lesions, table))
     assert list(found) == ["a", "b", "c", "d"]
     assert [found["a"]] == predictor.predict(lesions / "a.jpg", 80, "male", "face")
     assert [found["b"]] == predictor.predict(lesions / "b.png")
-    with pytest.raises(UserError, match="is a folder: predict_folder"):
-        predictor.predict(lesions)
+    with pytest.warns(UserWarning, match="no row for 3 of 4 images"):
+        together = predictor.predict(lesions, table=table)
+    assert together == list(found.values())
+    assert [one.image_id for one in together] == list(found)
+
+
+def test_a_folder_of_one_patient(predictor, lesions, tmp_path):
+    found = predictor.predict(lesions, 80, "M", "face", prior="equal")
+    files = [lesions / name for name in ("a.jpg", "b.png", "c.JPG", "more/d.jpeg")]
+    expected = predictor.predict(files, 80, "male", "face", prior=dict.fromkeys(CLASSES, 1))
+    assert found == expected
+    assert [one.image_id for one in expected] == ["a", "b", "c", "d"]
+    for name in ("a.jpg", "b.png"):
+        shutil.copy(lesions / name, tmp_path)
+    (tmp_path / "b.png").write_bytes(b"no")
+    with pytest.warns(UserWarning, match=r"b\.png: not a JPEG"):
+        assert predictor.predict(str(tmp_path), 80, "M", "face", prior="equal") == found[:1]
+
+
+def test_what_is_wrong_with_a_folder_is_said_at_the_call(predictor, lesions, tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,site\na,knee\n")
+    with pytest.raises(UserError, match="nowhere is no folder of images"):
+        predictor.predict_folder(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="holds no images"):
+        predictor.predict_folder(tmp_path)
+    with pytest.raises(UserError, match="leave age, sex and site out"):
+        predictor.predict(lesions, 40, table=table)
+    with pytest.raises(UserError, match="a table is for the images of a folder"):
+        predictor.predict(lesions / "a.jpg", table=table)
+    with pytest.warns(UserWarning, match="no row for"), pytest.warns(UserWarning, match="site 'knee' is"):
+        predictor.predict_folder(lesions, table)
+
+
+@pytest.mark.parametrize(
+    ("same", "as_known"),
+    [
+        ({"age": np.int64(55)}, {"age": 55.0}),
+        ({"age": np.float32(55)}, {"age": 55.0}),
+        ({"age": np.array([55])}, {"age": 55.0}),
+        ({"age": "55"}, {"age": 55.0}),
+        ({"age": pd.NA, "sex": pd.NA, "site": pd.NA}, {}),
+        ({"age": [pd.NA], "sex": [np.nan], "site": [""]}, {}),
+        ({"age": pd.Series([55.0], index=["x"])}, {"age": 55.0}),
+        ({"sex": "M"}, {"sex": "male"}),
+        ({"sex": np.str_(" Female ")}, {"sex": "female"}),
+        ({"site": "Lower  Extremity"}, {"site": "foot"}),
+    ],
+    ids=str,
+)
+def test_a_patient_is_read_whoever_says_it(predictor, lesions, same, as_known):
+    image = lesions / "a.jpg"
+    assert predictor.predict(image, **same) == predictor.predict(image, **as_known)
+
+
+@pytest.mark.parametrize(
+    ("patient", "sentence"),
+    [
+        ({"age": 121}, "^age: age is 121; ages are 0 to 120"),
+        ({"age": "old"}, "^age: age is 'old'"),
+        ({"age": True}, "^age: age is 'True'"),
+        ({"sex": "x"}, "^sex: sex is 'x'; it is female or male"),
+        ({"sex": ["man"]}, "^sex: sex is 'man'"),
+        ({"site": "bak"}, "^site 'bak' is not known; nearest: back"),
+        ({"prior": "eqal"}, "^prior 'eqal': it is natural, equal, or a mapping"),
+        ({"prior": [1, 2]}, "^prior: 2 shares; akiec, bcc"),
+        ({"prior": ["a"] * 7}, "^prior: the share of akiec is a; shares are positive"),
+        ({"prior": {"mle": 1}}, "^prior: mle is not a class; nearest: mel"),
+    ],
+    ids=str,
+)
+def test_what_is_not_understood_is_refused(predictor, lesions, patient, sentence):
+    with pytest.raises(UserError, match=sentence):
+        predictor.predict(lesions / "a.jpg", **patient)
+
+
+def test_pictures_that_are_answered_are_let_go(predictor, lesions, monkeypatch):
+    living, most = weakref.WeakSet(), []
+
+    class Watched(Picture):
+        def __init__(self, source):
+            super().__init__(source)
+            living.add(self)
+            most.append(len(living))
+
+    monkeypatch.setattr("dermlens.deploy.predictor.Picture", Watched)
+    predictor.predict([lesions / "a.jpg"] * 6)
+    assert len(most) == 6
+    assert max(most) <= 2
+
+
+def test_a_pipe_is_not_waited_for(predictor, lesions, tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "without")
+    shutil.copy(lesions / "b.png", tmp_path)
+    found = dict(predictor.predict_folder(tmp_path))
+    assert list(found) == ["a", "b"]
+    assert "a.jpg: the image cannot be read (it is a folder, a pipe or a device)" in found["a"]
+    with pytest.raises(ImageError, match="it is a folder, a pipe or a device"):
+        predictor.predict(tmp_path / "a.jpg")
+
+
+def test_dicom_files_without_a_suffix(predictor, lesions, tmp_path, monkeypatch):
+    for name in ("IM0001", "1.2.840.5", "DICOMDIR"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "README").write_text("no picture" * 20)
+    shutil.copy(lesions / "b.png", tmp_path)
+    found = dict(predictor.predict_folder(tmp_path))
+    assert list(found) == ["b", "1.2.840.5", "IM0001"]
+    assert isinstance(found["b"], Answer)
+    assert "IM0001: " in found["IM0001"]
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    without = dict(predictor.predict_folder(tmp_path))
+    assert without["IM0001"].startswith(f"{tmp_path / 'IM0001'}: this needs pydicom")
+    assert without["b"] == found["b"]
 
 
 def test_load_names_a_model(exported, tmp_path):

@@ -141,7 +141,7 @@ def test_options():
         (("400", None, None), "--age: age is 400"),
         (("young", None, None), "--age: age is 'young'"),
         ((None, "x", None), "--sex: sex is 'x'"),
-        ((None, None, "bak"), "--site 'bak' is not known"),
+        ((None, None, "bak"), "--site 'bak' is not known; nearest: back"),
     ):
         with pytest.raises(UserError, match=sentence):
             one_patient(*words)

@@ -67,10 +67,10 @@ def predict(
     with ExitStack() as stack:
         journal = None
         if output is not None:
-            journal = stack.enter_context(Journal(output, predictor, shares, everyone, patients))
+            journal = Journal(output, predictor, shares, everyone, patients, found.images)
+            stack.enter_context(journal)
             if journal.done:
                 _say(f"going on where {journal.path} ends: {len(journal.done)} images are done")
-            unreadable |= journal.unreadable
         done = journal.done if journal is not None else ()
         left = {image_id: path for image_id, path in found.images.items() if image_id not in done}
         stream = answer_stream(predictor, left, lambda image_id: patients.get(image_id, everyone), shares)
@@ -85,7 +85,10 @@ def predict(
         except KeyboardInterrupt:
             kept = "" if journal is None else f"; {len(journal.done)} images are kept in {journal.path}"
             raise KeyboardInterrupt(f"interrupted{kept}") from None
-        unreadable |= found.unreadable
+        for image_id, sentence in found.unreadable.items():
+            unreadable[image_id] = sentence
+            if journal is not None:
+                journal.add(image_id, sentence)
         for sentence in unreadable.values():
             _say(sentence)
         given = [{"image_id": image_id} | answer_json(one) for image_id, one in answers.items()]
@@ -96,9 +99,9 @@ def predict(
         said = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
         text = json.dumps(said, indent=2, ensure_ascii=False)
         print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
-    elif journal is not None and journal.answered:
+    elif journal is not None and journal.done:
         console.print(
-            f"written: {output}, {journal.answered} images; the model abstains from {journal.abstained}"
+            f"written: {output}, {len(journal.done)} images; the model abstains from {journal.abstained}"
         )
         for note in notes(predictor, shares):
             console.print(note)

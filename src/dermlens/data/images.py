@@ -10,6 +10,7 @@ in the middle of a file. Without it Pillow gives the same pixels, bit for bit.
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,8 @@ def read_image(
         uint8 (H, W, 3), writable.
 
     Raises:
-        ImageError: not there, empty, not one of FORMATS by its content, over MAX_PIXELS or MAX_BYTES,
-            truncated, damaged, or with a colour mode or profile that has no sure way to RGB.
+        ImageError: not there, no ordinary file, empty, not one of FORMATS by its content, over MAX_PIXELS or
+            MAX_BYTES, truncated, damaged, or with a colour mode or profile that has no sure way to RGB.
     """
     name, data = _named_bytes(source)
     if data[128:132] == b"DICM":
@@ -124,7 +125,10 @@ def _named_bytes(source: Path | bytes) -> tuple[str, bytes]:
     else:
         name, data = str(source), b""
         try:
-            bytes_ = source.stat().st_size
+            status = source.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(f"{name}: the image cannot be read (it is a folder, a pipe or a device)")
+            bytes_ = status.st_size
             if bytes_ <= MAX_BYTES:
                 data = source.read_bytes()
         except OSError as error:

@@ -8,7 +8,7 @@ from dermlens.data.metadata import OLDEST
 from dermlens.errors import UserError
 
 SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
-MISSING = ("", "unknown", "na", "n/a", "nan", "none", "null", "not reported")
+MISSING = ("", "unknown", "na", "n/a", "nan", "none", "null", "<na>", "not reported")
 
 
 def age_of(said: str, where: str) -> float:

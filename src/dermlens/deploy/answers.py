@@ -5,7 +5,7 @@ Shapes: C classes, K heads, H × W positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dermlens.data.views import Numbers
 from dermlens.decision.answer import STRANGE
@@ -27,6 +27,8 @@ class Answer:
         reason: why, in words; empty where it does not.
         faults: of the picture, in words, as `dermlens.decision.quality` has them.
         model: which model says it.
+        image_id: the file's name without its suffix; empty for an image that came without a name. What the
+            model says does not depend on it, nor do comparisons.
     """
 
     p: dict[str, float]
@@ -38,6 +40,7 @@ class Answer:
     reason: str
     faults: tuple[str, ...]
     model: str
+    image_id: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -12,25 +13,31 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Self
 
+from dermlens import __version__
 from dermlens.atomic import atomic_path, check_target
 from dermlens.deploy.answers import Answer
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.requests import Patient
 from dermlens.deploy.words import answer_json, answer_row, heading_json
 from dermlens.errors import UserError, require
+from dermlens.lock import lock
 
 CHUNK = 10_000
 """Rows of a parquet file that are in memory at once."""
+LONGEST = 2**20
+"""Bytes that the heading of a journal cannot exceed; another file's first line may."""
 
 
 class Journal:
     """Answers on their way to `output`: a line of JSON each in `<output>.partial`, headed by the job.
 
+    A later process with the same job goes on with it, and answers again for images that could not be read or
+    whose files have changed since. One process at a time writes it.
+
     Attributes:
         path: of the journal.
-        done: ids of the images that have an answer, or a sentence, already.
-        answered, abstained: how many images, of this job's earlier parts too.
-        unreadable: the sentence for each image without an answer, by id.
+        done: ids of the images that have an answer, by earlier processes too.
+        abstained: from how many of them the model abstains.
 
     Args:
         output: the file to be, whose suffix is one of `WRITERS`.
@@ -38,9 +45,11 @@ class Journal:
         prior: as `Predictor.predict` takes it.
         everyone: the patient of images that have no row.
         patients: by image id.
+        images: the files to be answered for, by image id.
 
     Raises:
-        UserError: another suffix, a place that takes no file, or a journal of another job.
+        UserError: another suffix, a place that takes no file, a file there that is no journal or a damaged
+            one, or a journal of another job or that another process is writing.
     """
 
     def __init__(
@@ -50,31 +59,38 @@ class Journal:
         prior: Sequence[float] | None,
         everyone: Patient,
         patients: Mapping[str, Patient],
+        images: Mapping[str, Path],
     ) -> None:
-        self.output, self.path = output, output.with_name(f"{output.name}.partial")
-        check_target(output)
-        if output.suffix.lower() not in WRITERS:
+        known = output.suffix.lower() in WRITERS
+        if known or output.exists():
+            check_target(output)
+        if not known:
             raise UserError(f"--output {output}: its ending says how to write; it is {', '.join(WRITERS)}")
         if output.suffix.lower() == ".parquet":
             require("pyarrow", "parquet")
+        self.output, self.path = output, output.with_name(f"{output.name}.partial")
         self.done: set[str] = set()
-        self.answered = self.abstained = 0
-        self.unreadable: dict[str, str] = {}
-        told = json.dumps([asdict(everyone), {name: asdict(one) for name, one in patients.items()}])
+        self.abstained = 0
+        self._images = images
+        self._void: set[int] = set()
         self._heading = heading_json(predictor, prior)
+        told = json.dumps([asdict(everyone), {name: asdict(one) for name, one in patients.items()}])
         job = {
             "job": self._heading["model"],
+            "dermlens": __version__,
+            "document": _sha256(predictor.document.model_dump_json()),
             "prior": self._heading["prior"],
-            "patients": hashlib.sha256(told.encode()).hexdigest(),
+            "patients": _sha256(told),
         }
-        self._resume(job)
-        self._file: IO[str] = self.path.open("a", encoding="utf-8")
-        if not self.done and self.path.stat().st_size == 0:
-            try:
-                self._write(job)
-            except OSError:
-                self.abandon()
-                raise
+        self._file = self._claimed()
+        try:
+            self._resume((json.dumps(job) + "\n").encode())
+        except UserError:
+            self._file.close()
+            raise
+        except OSError:
+            self.abandon()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -84,12 +100,14 @@ class Journal:
 
     def add(self, image_id: str, found: Answer | str) -> None:
         """Write an answer, or why there is none, to the journal."""
+        line: dict[str, Any] = {"image_id": image_id}
         if isinstance(found, str):
-            line: dict[str, Any] = {"unreadable": found}
+            line["unreadable"] = found
         else:
-            line = {"row": answer_row(found), "answer": answer_json(found)}
-        self._write({"image_id": image_id} | line)
-        self._count(image_id, line)
+            line |= {"file": _identity(self._images[image_id])}
+            line |= {"row": answer_row(found), "answer": answer_json(found)}
+            self._count(line)
+        self._write((json.dumps(line) + "\n").encode())
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """The answers so far, as `--json` has them."""
@@ -100,57 +118,126 @@ class Journal:
 
         Without one answer there is no output.
         """
-        self._file.close()
-        if self.answered:
+        if self.done:
             with atomic_path(self.output) as part:
                 WRITERS[self.output.suffix.lower()](part, self._heading, self._lines)
-        self.path.unlink()
+        self._remove()
 
     def abandon(self) -> None:
         """Take the journal away."""
+        self._remove()
+
+    def _remove(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)  # while it is locked: no other process goes on with it
+        except PermissionError:  # Windows, where there are no locks, removes no open file
+            self._file.close()
+            self.path.unlink(missing_ok=True)
         with suppress(OSError):  # of what a full disk could not take
             self._file.close()
-        self.path.unlink(missing_ok=True)
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
+    def _write(self, text: bytes) -> None:
+        self._file.write(text)
         self._file.flush()
 
-    def _count(self, image_id: str, line: dict[str, Any]) -> None:
-        self.done.add(image_id)
-        if "unreadable" in line:
-            self.unreadable[image_id] = line["unreadable"]
-            return
-        self.answered += 1
+    def _count(self, line: dict[str, Any]) -> None:
+        self.done.add(line["image_id"])
         self.abstained += line["answer"]["abstain"]
 
-    def _resume(self, job: dict[str, Any]) -> None:
-        """Read what an earlier part of the job has written; a last line that was cut short is taken away."""
-        if not self.path.exists():
+    def _claimed(self) -> IO[bytes]:
+        """The journal, open and ours alone."""
+        while True:
+            if self.path.exists() and not self.path.is_file():
+                raise UserError(f"{self.path} is in the way: answers are kept there as they come; move it")
+            file = self.path.open("a+b")
+            if not lock(file):
+                file.close()
+                raise UserError(
+                    f"{self.path} is being written by another process: wait for it, or name another --output"
+                )
+            with suppress(FileNotFoundError):  # its last process may have finished before the lock was ours
+                if os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
+                    return file
+            file.close()
+
+    def _resume(self, heading: bytes) -> None:
+        """Read what an earlier part of the job has written; a last line that was cut short is taken away.
+
+        Nothing is written to a file that is not this job's.
+        """
+        self._file.seek(0)
+        first = self._file.readline(LONGEST)
+        if heading.startswith(first) and first != heading:
+            self._file.truncate(0)
+            self._write(heading)
             return
-        whole = 0
-        with self.path.open("rb") as file:
-            for number, text in enumerate(file):
-                try:
-                    line = json.loads(text)
-                except ValueError:
-                    break
-                if not text.endswith(b"\n"):
-                    break
-                if number == 0 and line != job:
-                    raise UserError(
-                        f"{self.path} belongs to another job (another model, prior or table): finish that"
-                        " one, or delete the file"
-                    )
-                if number:
-                    self._count(line["image_id"], line)
-                whole += len(text)
-        with self.path.open("r+b") as file:
-            file.truncate(whole)
+        if first != heading:
+            raise UserError(self._why_not(first))
+        whole = len(first)
+        for number, text in enumerate(self._file, start=1):
+            if not text.endswith(b"\n"):
+                break
+            self._resume_line(number, text)
+            whole += len(text)
+        self._file.truncate(whole)
+
+    def _why_not(self, first: bytes) -> str:
+        try:
+            ours = "job" in json.loads(first)
+        except (ValueError, TypeError):
+            ours = False
+        if not ours:
+            return (
+                f"{self.path} is no journal of dermlens predict, which keeps answers there as they come: move"
+                " it, or name another --output"
+            )
+        return (
+            f"{self.path} belongs to another job (of another model, dermlens, prior or patients): finish that"
+            " one, or delete the file"
+        )
+
+    def _resume_line(self, number: int, text: bytes) -> None:
+        try:
+            line = json.loads(text)
+            image_id = str(line["image_id"])
+            where = "" if "unreadable" in line else str(line["file"][0])
+            whole = not where or (
+                isinstance(line["row"], dict) and isinstance(line["answer"]["abstain"], bool)
+            )
+        except (ValueError, TypeError, KeyError, IndexError):
+            whole = False
+        if not whole:
+            raise UserError(f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew")
+        path = self._images.get(image_id)
+        if where and (path is None or _identity(path)[0] != where):
+            raise UserError(
+                f"{self.path} belongs to another job: it answers for {where}, which is none of these images;"
+                " finish that one, or delete the file"
+            )
+        if not where or path is None or image_id in self.done or line["file"] != _identity(path):
+            self._void.add(number)  # to be answered again
+        else:
+            self._count(line)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        with self.path.open(encoding="utf-8") as file:
-            yield from map(json.loads, islice(file, 1, None))
+        with self.path.open("rb") as file:
+            for number, text in enumerate(file):
+                if number and number not in self._void:
+                    yield json.loads(text)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _identity(path: Path) -> list[Any]:
+    """By which a file is known again: where it is, its bytes, and when it was written in nanoseconds."""
+    where = os.path.abspath(path)  # noqa: PTH100  # not resolve(): links stay as the user laid them
+    try:
+        found = path.stat()
+    except OSError:  # taken away since it was read
+        return [where, None, None]
+    return [where, found.st_size, found.st_mtime_ns]
 
 
 Lines = Callable[[], Iterator[dict[str, Any]]]

@@ -5,9 +5,11 @@ Shapes: H height, W width, S side of the square.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from PIL import Image
@@ -15,13 +17,14 @@ from PIL import Image
 from dermlens.data.colour_constancy import ColourConstancy, constant_colours
 from dermlens.data.crops import Crop, crop_resize
 from dermlens.data.dicom import dicom_patient, is_dicom
-from dermlens.data.images import ImageError, from_pillow, read_image
+from dermlens.data.images import MAX_BYTES, ImageError, from_pillow, read_image
+from dermlens.data.readers.survey import image_id_of
 from dermlens.decision.quality import SIDE, faults
 from dermlens.deploy.requests import Patient
 from dermlens.models.document import ModelDocument
 
-Source = Path | str | bytes | Image.Image | np.ndarray
-"""A file, its bytes, a picture of Pillow, or uint8 RGB (H, W, 3)."""
+Source = os.PathLike[str] | str | bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray
+"""A file by its path or opened in binary mode, its bytes, a picture of Pillow, or uint8 RGB (H, W, 3)."""
 
 
 class Picture:
@@ -30,10 +33,17 @@ class Picture:
     Args:
         source: what it comes as; a string is a path.
         max_pixels: more are refused; none for the decoder's own limit.
+
+    Attributes:
+        image_id: the file's name without its suffix; empty for what came without a name.
+
+    Raises:
+        ImageError: an opened file gives no bytes, or a path is empty.
     """
 
     def __init__(self, source: Source, max_pixels: int | None = None) -> None:
-        self._source: Source | None = Path(source) if isinstance(source, str) else source
+        self._source = _held(source)
+        self.image_id = image_id_of(self._source.name) if isinstance(self._source, Path) else ""
         self._max_pixels = max_pixels
         self._decoded: dict[int, np.ndarray] = {}
         self._squares: dict[int, np.ndarray] = {}
@@ -100,6 +110,8 @@ class Picture:
         """Age and sex from a DICOM header; neither for any other file."""
         source = self._source
         if isinstance(source, Path):
+            if not source.is_file():  # decoding says why; opening a pipe would wait for its other end
+                return None, None
             try:
                 with source.open("rb") as file:
                     begin = file.read(132)
@@ -123,15 +135,34 @@ class Picture:
             return source
         if not isinstance(source, (Path, bytes)):
             raise ImageError(
-                f"a {type(source).__name__} is no picture: name a file, or give bytes or an array"
+                f"an object of type {type(source).__name__} is no picture: name a file, or give its bytes"
+                " or an array"
             )
         return read_image(source, min_side, self._max_pixels)
 
 
-def pictures_in(images: Source | Iterable[Source]) -> list[Picture]:
-    """One picture or several."""
-    if isinstance(images, (str, Path, bytes, Image.Image)) or (
-        isinstance(images, np.ndarray) and images.ndim <= 3
-    ):
-        return [Picture(images)]
-    return [Picture(image) for image in images]
+def sources_in(images: Source | Iterable[Source]) -> list[Source]:
+    """One picture or several, as they came."""
+    alone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
+    alone |= hasattr(images, "read") or not isinstance(images, Iterable)
+    alone |= isinstance(images, np.ndarray) and images.ndim <= 3
+    return [cast(Source, images)] if alone else list(cast(Iterable[Source], images))
+
+
+def _held(source: Source) -> Path | bytes | Image.Image | np.ndarray | None:
+    """What is kept of a source until it is decoded."""
+    if isinstance(source, (str, os.PathLike)):
+        if source == "":
+            raise ImageError("an empty path names no image")
+        return Path(source)
+    if isinstance(source, (bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, Image.Image) or not hasattr(source, "read"):
+        return source
+    try:
+        content = source.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"the opened file cannot be read ({error})") from error
+    if not isinstance(content, bytes):
+        raise ImageError("the opened file gives text: open it in binary mode")
+    return content

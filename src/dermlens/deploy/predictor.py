@@ -6,10 +6,13 @@ Shapes: N images, S side of the square, C classes, D features, M metadata width,
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +26,13 @@ from dermlens.decision.sidecar import read_arrays
 from dermlens.deploy.answers import Answer, Evidence
 from dermlens.deploy.measured import read_measured
 from dermlens.deploy.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
-from dermlens.deploy.pictures import Picture, Source, pictures_in
-from dermlens.deploy.requests import Patient, find_images, read_patients, strangers
+from dermlens.deploy.pictures import Picture, Source, sources_in
+from dermlens.deploy.prior import Prior, read_prior
+from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
 from dermlens.deploy.stream import answer_stream
 from dermlens.errors import UserError
 from dermlens.models.document import ModelDocument, OnnxFile, read_document
 
-Given = float | str | None
-"""What is known of one patient, or of each in a sequence."""
 SHIPPED = "shipped"
 
 
@@ -108,65 +110,96 @@ class Predictor:
     def predict(
         self,
         images: Source | Iterable[Source],
-        age: Given | Sequence[Given] = None,
-        sex: Given | Sequence[Given] = None,
-        site: Given | Sequence[Given] = None,
+        age: Any = None,
+        sex: Any = None,
+        site: Any = None,
         *,
-        prior: Sequence[float] | None = None,
+        table: Path | str | None = None,
+        prior: Prior = None,
     ) -> list[Answer]:
         """Answer for each image, independently of the others.
 
         Args:
-            images: one or several: files, their bytes, pictures of Pillow, or uint8 RGB arrays (H, W, 3).
-                Folders go by `predict_folder`.
-            age: of each image's patient in years, 0 to 120; none or NaN where missing. One for all, or a
-                sequence with one an image. What a DICOM header says fills what is missing.
-            sex: female or male, anything else is unknown; likewise.
+            images: one or several: files by their paths or opened in binary mode, their bytes, pictures of
+                Pillow, or uint8 RGB arrays (H, W, 3); or a folder, for all images in it and below.
+            age: of each image's patient in years, 0 to 120, as number or word; None, NaN or NA where missing.
+                One for all, or a sequence with one an image. What a DICOM header says fills what is missing.
+            sex: female or male, or an initial; likewise.
             site: in HAM10000's or ISIC's words; likewise.
-            prior: class shares, in any unit, that the probabilities shall hold for; none for those that the
-                model was calibrated for. Diagnosis, set and abstention do not depend on it.
+            table: CSV with image_id and any of age, sex, site, for the images of a folder.
+            prior: class shares that the probabilities shall hold for: `equal`, by class, or in the order of
+                the classes, in any unit; none or `natural` for those that the model was calibrated for.
+                Diagnosis, set and abstention do not depend on it.
+
+        Returns:
+            An answer an image, in the order given. Of a folder, in the order of its names, which `image_id`
+            holds; an image there that cannot be decoded has no answer and is warned of.
 
         Raises:
             ImageError: an image cannot be decoded.
-            UserError: an age is out of range, the prior does not fit the model, or the file is a folder.
+            UserError: an age is out of range, a word is not understood, or the prior does not fit the model;
+                as `predict_folder` has it for a folder; a table for other images.
             ValueError: images and metadata differ in number.
         """
-        if isinstance(images, (str, Path)) and Path(images).is_dir():
-            raise UserError(f"{images} is a folder: predict_folder answers for all images in it")
-        pictures = pictures_in(images)
-        told = zip(*(_for_each(given, len(pictures)) for given in (age, sex, site)), strict=True)
-        patients = [Patient(*one) for one in told]
+        shares = read_prior(prior, self.classes)
+        if isinstance(images, (str, os.PathLike)) and images != "" and Path(images).is_dir():
+            if table is not None and any(given is not None for given in (age, sex, site)):
+                raise UserError("the table says it image by image: leave age, sex and site out")
+            everyone = one_patient(age, sex, site, option="")
+            found = list(self._in_folder(Path(images), table, everyone, shares))
+            for _, one in found:
+                if isinstance(one, str):
+                    warnings.warn(one, stacklevel=2)
+            return [one for _, one in found if isinstance(one, Answer)]
+        if table is not None:
+            raise UserError("a table is for the images of a folder: give age, sex and site of other images")
+        sources = sources_in(images)
+        told = zip(*(_for_each(given, len(sources)) for given in (age, sex, site)), strict=True)
+        patients = [one_patient(*one, option="") for one in told]
         return [
             found
-            for picture, patient in zip(pictures, patients, strict=True)
-            for found in self.answers([picture], [patient], prior=prior)
+            for source, patient in zip(sources, patients, strict=True)
+            for found in self.answers([Picture(source)], [patient], prior=shares)
         ]
 
     def predict_folder(
-        self, folder: Path | str, table: Path | str | None = None, *, prior: Sequence[float] | None = None
+        self, folder: Path | str, table: Path | str | None = None, *, prior: Prior = None
     ) -> Iterator[tuple[str, Answer | str]]:
         """Answer for each image in a folder and below, one by one, in constant memory.
+
+        What `dermlens predict` says of masks that are left out, of images without a row and of sites that are
+        not known is warned of.
 
         Args:
             folder: of images; lesion masks are left out.
             table: CSV with image_id and any of age, sex, site; none where nothing is known.
             prior: as `predict` has it.
 
-        Yields:
-            Image id, the file's name without its suffix, and the answer, or the sentence that says why there
-            is none.
+        Returns:
+            An iterator of image id, the file's name without its suffix, and the answer, or the sentence that
+            says why there is none.
 
         Raises:
-            UserError: no images, two with one name, or a table that cannot be read or has none of them.
+            UserError: no folder, no images in it, two with one name, or a table that cannot be read or has
+                none of them.
         """
-        found = find_images([Path(folder)])
-        patients: dict[str, Patient] = {}
+        shares = read_prior(prior, self.classes)
+        return self._in_folder(Path(folder), table, Patient(), shares)
+
+    def _in_folder(
+        self, folder: Path, table: Path | str | None, everyone: Patient, prior: Sequence[float] | None
+    ) -> Iterator[tuple[str, Answer | str]]:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is no folder of images")
+        found = find_images([folder])
+        doubts, patients = found.doubts, dict[str, Patient]()
         if table is not None:
-            patients, _ = read_patients(Path(table))
-            strangers(found.images, patients, Path(table))
-        nobody = Patient()
-        yield from found.unreadable.items()
-        yield from answer_stream(self, found.images, lambda name: patients.get(name, nobody), prior)
+            patients, unsure = read_patients(Path(table))
+            doubts = [*doubts, *unsure, *strangers(found.images, patients, Path(table))]
+        for doubt in doubts:
+            warnings.warn(doubt, stacklevel=3)
+        stream = answer_stream(self, found.images, lambda name: patients.get(name, everyone), prior)
+        return chain(found.unreadable.items(), stream)
 
     def answers(
         self,
@@ -238,12 +271,13 @@ class Predictor:
             reason="; ".join(reason for reason in reasons if reason),
             faults=said,
             model=self.id,
+            image_id=picture.image_id,
         )
 
 
-def _for_each(given: Given | Sequence[Given], count: int) -> Iterator[Given]:
+def _for_each(given: Any, count: int) -> Iterator[Any]:
     """One value an image."""
-    if given is None or isinstance(given, (str, float, int)):
+    if np.ndim(given) == 0:
         return iter([given] * count)
     if len(given) != count:
         raise ValueError(f"{count} images and metadata of {len(given)}")

@@ -6,11 +6,13 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from dermlens.data.dicom import is_dicom
 from dermlens.data.patients import age_of, or_unknown, sex_of
 from dermlens.data.readers.sheet import read_sheet
 from dermlens.data.readers.survey import MASK_ENDING, MASK_FOLDERS, image_id_of, survey
-from dermlens.data.sites import SITE_GROUPS, group_of
+from dermlens.data.sites import group_of, known_words, plain
 from dermlens.errors import UserError, nearest
 
 COLUMNS = ("image_id", "age", "sex", "site")
@@ -49,6 +51,8 @@ class Found:
 def find_images(named: Sequence[Path]) -> Found:
     """The images that files and folders name, folders with all below them but lesion masks.
 
+    Images are told by their suffixes, DICOM objects without one by how they begin.
+
     Args:
         named: files and folders. A file that is not there is found out when it is read.
 
@@ -75,22 +79,47 @@ def find_images(named: Sequence[Path]) -> Found:
 
 def _below(folder: Path, doubts: list[str]) -> list[Path]:
     listed = survey(folder, depth=None)
+    images = [Path(file) for files in listed.images.values() for file in files]
+    images += filter(_begins_as_dicom, map(Path, listed.others))
     masks = list(listed.masks.values())
     said = f"lesion masks ({MASK_ENDING} ends the name, or the folder is {' or '.join(MASK_FOLDERS)})"
-    if not listed.images:
+    if not images:
         but = f", only {said}" if masks else ""
-        raise UserError(f"folder {folder} holds no images (.jpg, .png, .tif or .bmp){but}")
+        raise UserError(f"folder {folder} holds no images (JPEG, PNG, TIFF, BMP or DICOM){but}")
     if masks:
         doubts.append(f"left out: {len(masks)} {said}, {masks[0]} first")
-    return [Path(file) for files in listed.images.values() for file in files]
+    return images
 
 
-def one_patient(age: str | None, sex: str | None, site: str | None) -> Patient:
-    """The patient of all images, from options. Raises: UserError when a word is not understood."""
-    place = or_unknown(site or "")
+def _begins_as_dicom(file: Path) -> bool:
+    """Whether a file without an image's suffix, as archives of images name them, is DICOM's."""
+    if file.name == "DICOMDIR" or not file.is_file():  # the index of such an archive; a pipe, a device
+        return False
+    try:
+        with file.open("rb") as opened:
+            return is_dicom(opened.read(132))
+    except OSError:
+        return False
+
+
+def one_patient(age: Any = None, sex: Any = None, site: Any = None, *, option: str = "--") -> Patient:
+    """A patient as a person or a program says it.
+
+    Args:
+        age: years, 0 to 120: a word, or a number of any library. None, NaN, pandas' NA, and what tables write
+            for a missing value are missing, here and in the other two.
+        sex: female or male, or their initials.
+        site: in HAM10000's or ISIC's words.
+        option: what stands before the name of the argument in an error.
+
+    Raises:
+        UserError: an age is out of range, or a word is not understood.
+    """
+    age, sex, site = ("" if said is None else str(said).strip() for said in (age, sex, site))
+    place = or_unknown(site)
     if place != "unknown" and group_of(place) == "unknown":
-        raise UserError(f"--site '{site}' is not known{nearest(site or '', SITE_GROUPS)}")
-    return Patient(_years(age or "", "--age"), sex_of(sex or "", "--sex"), place)
+        raise UserError(f"{option}site '{site}' is not known{nearest(plain(site), known_words())}")
+    return Patient(_years(age, f"{option}age"), sex_of(sex, f"{option}sex"), place)
 
 
 def read_patients(path: Path) -> tuple[dict[str, Patient], list[str]]:

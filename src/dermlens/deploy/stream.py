@@ -12,6 +12,7 @@ from dermlens.data.images import ImageError
 from dermlens.deploy.answers import Answer
 from dermlens.deploy.pictures import Picture
 from dermlens.deploy.requests import Patient
+from dermlens.errors import UserError
 
 if TYPE_CHECKING:
     from dermlens.deploy.predictor import Predictor
@@ -40,12 +41,17 @@ def answer_stream(
     Raises:
         UserError: the prior does not fit the model.
     """
-    waiting: deque[tuple[str, Future[Picture]]] = deque()
+    waiting: deque[tuple[str, Future[Picture | str]]] = deque()
     coming = iter(images.items())
 
-    def decoded(path: Path) -> Picture:
+    def decoded(path: Path) -> Picture | str:
         picture = Picture(path)
-        picture.settle(predictor.document)
+        try:
+            picture.settle(predictor.document)
+        except ImageError as error:
+            return str(error)
+        except UserError as error:  # an extra that reads such files is not installed
+            return f"{path}: {error}"
         return picture
 
     with ThreadPoolExecutor(1) as pool:
@@ -55,11 +61,12 @@ def answer_stream(
                     waiting.append((entry[0], pool.submit(decoded, entry[1])))
                 if not waiting:
                     return
-                image_id, picture = waiting.popleft()
-                try:
-                    (found,) = predictor.answers([picture.result()], [patient_of(image_id)], prior=prior)
-                    yield image_id, found
-                except ImageError as error:
-                    yield image_id, str(error)
+                image_id, settled = waiting.popleft()
+                picture = settled.result()
+                if isinstance(picture, str):
+                    yield image_id, picture
+                    continue
+                (found,) = predictor.answers([picture], [patient_of(image_id)], prior=prior)
+                yield image_id, found
         finally:
             pool.shutdown(cancel_futures=True)

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from dermlens.errors import UserError
+from dermlens.lock import claimed
 from dermlens.runs import Run
 from dermlens.studies.paper.plan import Folders, claim_file, failure_file, hours_left, plan, with_running
 from dermlens.studies.paper.published import publish
 from dermlens.studies.paper.study import paper_study
 from dermlens.studies.paper.work import Worker
-from dermlens.training.lock import claimed
 
 from .tiny_study import tiny_site, tiny_study, trainings
 

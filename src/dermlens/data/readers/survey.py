@@ -29,12 +29,14 @@ class Survey:
             lies in several folders.
         masks: path of the lesion mask by image id.
         tables: files that may be the table, nearest to the top first.
+        others: paths of the files that are none of these by their names, those in folders of masks left out.
     """
 
     folder: Path
     images: dict[str, list[str]] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
     tables: list[Path] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
     def image(self, image_id: str) -> str | None:
         """The path of an image, or None.
@@ -114,6 +116,8 @@ def _list(place: Path, found: Survey, shown: Path) -> list[Path]:
                 found.images.setdefault(stem, []).append(prefix + name)
         elif is_table_name(name):
             found.tables.append(shown / name)
+        elif not of_masks:
+            found.others.append(prefix + name)
     return folders
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from dermlens.lock import is_claimed
 from dermlens.runs import Run
 from dermlens.studies.ablation import RECORD, is_trained
 from dermlens.studies.crossfit import RECORD as CROSSFIT
 from dermlens.studies.paper.probe import read_probes
 from dermlens.studies.paper.study import Job, Study
 from dermlens.studies.paper.tables import read_record
-from dermlens.training.lock import is_claimed
 
 State = Literal["done", "to do", "failed", "needs a GPU"]
 

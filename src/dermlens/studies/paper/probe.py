@@ -23,6 +23,7 @@ import torch
 from dermlens.data.split import Split, resolve_split
 from dermlens.data.table import read_configured
 from dermlens.evaluation.predictions import write_csv
+from dermlens.lock import claimed
 from dermlens.models.cuts import build_backbone
 from dermlens.models.summary import count, depth
 from dermlens.models.table import BACKBONES
@@ -34,7 +35,6 @@ from dermlens.studies.paper.tables import read_published
 from dermlens.training.batches import EpochBatches
 from dermlens.training.device import resolve_device
 from dermlens.training.inputs import Inputs, Sorted, read_inputs
-from dermlens.training.lock import claimed
 from dermlens.training.task import LesionTask
 from dermlens.training.train import class_weights_of, make_task, quiet
 

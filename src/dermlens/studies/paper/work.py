@@ -21,6 +21,7 @@ from dermlens.atomic import write_json, write_text
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import write_csv
+from dermlens.lock import claimed
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment
 from dermlens.studies.ablation import Plan, begin, train_arm
@@ -44,7 +45,6 @@ from dermlens.studies.paper.plan import (
 from dermlens.studies.paper.probe import probe, write_probe
 from dermlens.studies.paper.study import Job, Study, start_of
 from dermlens.studies.paper.systems import recipe_of
-from dermlens.training.lock import claimed
 
 
 @dataclass(frozen=True)

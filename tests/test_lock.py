@@ -8,12 +8,12 @@ import threading
 
 import pytest
 
-from dermlens.training.lock import claimed, is_claimed
+from dermlens.lock import claimed, is_claimed
 
 fcntl = pytest.importorskip("fcntl")
 
 HOLDER = (
-    "import pathlib, sys; from dermlens.training.lock import claimed\n"
+    "import pathlib, sys; from dermlens.lock import claimed\n"
     "with claimed(pathlib.Path(sys.argv[1])) as ours:\n"
     "    print(ours, flush=True); sys.stdin.readline()"
 )
