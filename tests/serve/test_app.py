@@ -152,6 +152,15 @@ def test_limits(shipped):
         assert (wide.status_code, "400 × 300 pixels" in wide.json()["detail"]) == (422, True)
 
 
+def test_more_images_than_can_ever_be_inside_are_not_told_to_come_again(shipped):
+    with TestClient(create_app(shipped, ServeConfig(queue=2))) as asking:
+        content = LESION.read_bytes()
+        many = asking.post("/v1/predict", **upload(content, content, content))
+        assert (many.status_code, many.json()["detail"]) == (413, "3 images; a request has at most 2")
+        assert asking.get("/v1/model").json()["takes"]["images"] == 2
+        assert asking.post("/v1/predict", **upload(content, content)).status_code == 200
+
+
 def test_nothing_of_a_file_comes_back_but_the_answer(client):
     """Neither its EXIF nor its name."""
     with Image.open(LESION) as picture:

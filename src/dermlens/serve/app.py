@@ -105,7 +105,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
     @app.get("/ready", **openapi.READY)
     async def ready() -> dict[str, str]:
         if not engine.ready:
-            raise Problem(503, "the model is not ready")
+            raise Problem(503, "the model does not answer: it has not begun, or works for too long")
         return {"status": "ready", "model": predictor.id}
 
     @app.get("/metrics", **openapi.METRICS)

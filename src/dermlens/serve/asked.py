@@ -65,8 +65,8 @@ async def read_request(request: Request, config: ServeConfig) -> Asked:
         raise Problem(415, "send images as multipart/form-data, or as application/json in base64")
     if not images:
         raise Problem(422, "the request has no image: send one or several as `file`")
-    if len(images) > config.max_images:
-        raise Problem(413, f"{len(images)} images; a request has at most {config.max_images}")
+    if len(images) > config.most_images:
+        raise Problem(413, f"{len(images)} images; a request has at most {config.most_images}")
     for name, word in words.items():
         if len(word) > LONGEST:
             raise Problem(422, f"{name} has {len(word)} characters; {LONGEST} are enough")
@@ -81,7 +81,7 @@ async def _multipart(request: Request, config: ServeConfig) -> tuple[list[bytes]
     parser = _InMemory(
         request.headers,
         request.stream(),
-        max_files=config.max_images + 1,
+        max_files=config.most_images + 1,
         max_fields=16,
         max_part_size=4096,
     )
@@ -91,7 +91,7 @@ async def _multipart(request: Request, config: ServeConfig) -> tuple[list[bytes]
         raise
     except MultiPartException as error:
         if "Too many files" in error.message:
-            raise Problem(413, f"a request has at most {config.max_images} images") from error
+            raise Problem(413, f"a request has at most {config.most_images} images") from error
         raise Problem(400, f"the form cannot be read: {error.message.rstrip('.')}") from error
     except Exception as error:  # its parser raises several kinds on damaged forms
         raise Problem(400, "the form cannot be read: it is damaged") from error
