@@ -24,6 +24,7 @@ from dermlens.serve.config import ServeConfig
 from dermlens.serve.engine import Engine
 from dermlens.serve.explained import explained
 from dermlens.serve.guard import Guard
+from dermlens.serve.headers import Headers
 from dermlens.serve.metrics import Metrics
 from dermlens.serve.model import describe
 from dermlens.serve.page import page_routes
@@ -122,6 +123,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
             allow_methods=["GET", "POST"],
             allow_headers=["X-API-Key", "Content-Type"],
         )
+    app.add_middleware(Headers)
     return app
 
 
