@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
 import sys
+import tracemalloc
+import zlib
 
 import numpy as np
 import pydicom
@@ -130,3 +134,86 @@ def test_without_pydicom_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(UserError, match=r"dermlens\[dicom\]"):
         read_image(content)
+
+
+def deflated(megabytes: int) -> bytes:
+    """Zeros in a private element, which deflate to a thousandth."""
+    content = written()
+    meta, body = content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"), io.BytesIO()
+    begin = meta.index(b"\x08\0\x16\0UI")
+    length = meta.index(b"1.2.840.10008.1.2.1.99") - 2
+    meta = meta[:length] + b"\x16\0" + meta[length + 2 :]
+    squeeze = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    body.write(squeeze.compress(element(0x0009, 0x1000, b"OB", b"", 2**20 * megabytes)))
+    for _ in range(megabytes):
+        body.write(squeeze.compress(bytes(2**20)))
+    body.write(squeeze.compress(meta[begin:]) + squeeze.flush())
+    return meta[:begin] + body.getvalue()
+
+
+def element(group: int, number: int, kind: bytes, value: bytes, length: int | None = None) -> bytes:
+    """In explicit VR of four bytes of length."""
+    return struct.pack("<HH2sHI", group, number, kind, 0, len(value) if length is None else length) + value
+
+
+def before_the_header(*elements: bytes) -> bytes:
+    content = written()
+    begin = content.index(b"\x08\0\x16\0UI")
+    return content[:begin] + b"".join(elements) + content[begin:]
+
+
+def bombs():
+    item, ends = struct.pack("<HHI", 0xFFFE, 0xE000, 0), struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    yield "deflated", deflated(300), "deflated DICOM files are not read"
+    many = [struct.pack("<HH2sH", 0x0001 + 2 * (n >> 16), n & 0xFFFF, b"LO", 0) for n in range(100_000)]
+    yield "elements", before_the_header(*many), "longer than that of any photograph"
+    sequence = element(0x0009, 0x1000, b"SQ", item * 500_000 + ends, 0xFFFFFFFF)
+    yield "items", before_the_header(sequence), "longer than that of any photograph"
+    sequence = element(0x0008, 0x0005, b"UT", b"\\" * 2**20)
+    yield "words", before_the_header(sequence), "longer than that of any photograph"
+    beyond = element(0x0009, 0x1000, b"OB", b"", 0xFFFFFFF0)
+    yield "length", before_the_header(beyond), "announces more than the file has"
+    run = bytes([129, 0]) * 2**20
+    frame = struct.pack("<16I", 3, 64, 64 + len(run), 66 + len(run), *[0] * 12) + run + bytes(4)
+    yield "run lengths", encapsulated(RLELossless, [frame]), "pixels cannot be decoded"
+    yield "fragments", encapsulated(JPEGBaseline8Bit, [b"xy"] * 200_000), "longer than that of any photograph"
+    yield "offsets", encapsulated(JPEGBaseline8Bit, [b"xy"], bytes(2**23)), "pixels cannot be decoded"
+
+
+def encapsulated(syntax, fragments: list[bytes], offsets: bytes = b"") -> bytes:
+    """A picture whose pixels are what one likes."""
+    content = pydicom.dcmread(io.BytesIO(written(JPEGBaseline8Bit)))
+    content.file_meta.TransferSyntaxUID = syntax
+    pieces = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(one)) + one for one in [offsets, *fragments])
+    content.PixelData = pieces + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    stream = io.BytesIO()
+    content.save_as(stream)
+    return stream.getvalue()
+
+
+BOMBS = list(bombs())
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [one[1:] for one in BOMBS], ids=[name for name, *_ in BOMBS]
+)
+def test_a_bomb_is_refused_before_it_is_unpacked(content, sentence):
+    for read in (read_image, lambda data: dicom_patient("the image", data)):
+        tracemalloc.start()
+        try:
+            if read is read_image:
+                with pytest.raises(ImageError, match=sentence):
+                    read(content)
+            else:  # the header of a picture may be sound
+                with contextlib.suppress(ImageError):
+                    read(content)
+            assert tracemalloc.get_traced_memory()[1] < 30 * 2**20 + 4 * len(content)
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_sequence_of_unknown_length_before_the_picture_is_stepped_over():
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + element(0x0009, 0x1001, b"OB", b"ab")
+    ends = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    content = before_the_header(element(0x0009, 0x1000, b"SQ", item + ends, 0xFFFFFFFF))
+    np.testing.assert_array_equal(read_image(content), PIXELS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from dermlens.data import images
 from dermlens.data.images import FORMATS, MAX_PIXELS, ImageError, read_image
+from dermlens.data.scans import MOST_SCANS
 from dermlens.errors import UserError
 
 FAST = images.simplejpeg
@@ -54,6 +57,14 @@ def png_header(width: int, height: int) -> bytes:
         + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
         + chunk(b"IEND", b"")
     )
+
+
+def scanned(scans: int, side: int = 64) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    content = encoded(picture(side, side), progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    more = scans - content.count(b"\xff\xda")
+    return content[:-2] + last * more + content[-2:]
 
 
 # --- what is refused ---------------------------------------------------------------------------------------
@@ -101,6 +112,45 @@ def test_the_pixel_limit_itself_is_allowed():
     side = int(MAX_PIXELS**0.5)
     with pytest.raises(ImageError, match="truncated or damaged"):  # it got as far as decoding
         read_image(png_header(side, side))
+
+
+def test_a_jpeg_has_a_limited_number_of_scans(decoder):
+    read_image(scanned(MOST_SCANS))
+    many = scanned(MOST_SCANS + 1)
+    for bomb in (many, many.replace(b"\xff\xda", b"\xff\xff\xda")):
+        with pytest.raises(ImageError, match="a JPEG of more than 100 scans"):
+            read_image(bomb)
+
+
+def test_what_looks_like_scans_outside_the_picture_is_not_counted(decoder):
+    """In what cameras write before a picture, and in the film that telephones put behind it."""
+    content, many = encoded(picture()), b"\xff\xda\x00\x02" * 1000
+    comment = b"\xff\xfe" + struct.pack(">H", len(many) + 2) + many
+    whole = content[:2] + comment + content[2:] + many + b"\xff\xd9"
+    np.testing.assert_array_equal(read_image(whole), read_image(content))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_strips_are_not_seen(mode, monkeypatch):
+    image = picture().convert("L" if mode == "I;16" else mode).convert(mode)
+    form = "TIFF" if mode == "CMYK" else "PNG"
+    content = encoded(image, form, **({"transparency": 3} if mode == "P" else {}))
+    whole = read_image(content)
+    monkeypatch.setattr(images, "STRIP", 1000)
+    np.testing.assert_array_equal(read_image(content), whole)
+
+
+def test_unpacking_holds_little_more_than_the_pixels(tmp_path):
+    """In a process of its own, as Pillow's memory counts too; of one that is transparent."""
+    file = tmp_path / "large.png"
+    Image.new("RGBA", (6000, 6000), (9, 8, 7, 200)).save(file)
+    code = (
+        "import sys, resource; from dermlens.data.images import read_image; from PIL import ImageCms;"
+        "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; before = most();"
+        "read_image(open(sys.argv[1], 'rb').read(), 192); print(most() - before)"
+    )
+    said = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
+    assert float(said.stdout) < 1.5 * 7 * 36, "4 bytes a pixel of Pillow's, 3 of the answer"
 
 
 def test_missing_file_and_folder_are_named(tmp_path):

@@ -78,6 +78,8 @@ def edited(row: int, column: str, value: str) -> list[list[str]]:
         (edited(1, "age", "400"), "row 3: age is 400; ages are 0 to 120 years, empty where unknown"),
         (edited(0, "age", "-3"), "row 2: age is -3; ages are 0 to 120 years, empty where unknown"),
         (edited(0, "age", "inf"), "row 2: age is inf; ages are 0 to 120 years, empty where unknown"),
+        (edited(2, "age", "1_0"), "row 4: age is '1_0'; ages are numbers of years, empty where unknown"),
+        (edited(2, "age", "\u0663\u0664"), "ages are numbers of years, empty where unknown"),
         (edited(2, "age", "old"), "row 4: age is 'old'; ages are numbers of years, empty where unknown"),
         (edited(2, "sex", "weiblich"), "row 4: sex is 'weiblich'; it is female or male, empty where unknown"),
         (edited(3, "dx", "mell"), "row 5: diagnosis 'mell' is not known; nearest: mel"),

@@ -105,9 +105,7 @@ def test_before_it_is_ready_it_says_so(shipped):
     assert asking.get("/ready").status_code == 503
 
 
-@pytest.mark.parametrize("address", ["/", "/page.js", "/v1/model", "/nothing", "/health"])
-def test_every_response_bears_the_headers(client, address):
-    headers = client.get(address).headers
+def check_headers(headers):
     assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
@@ -116,6 +114,40 @@ def test_every_response_bears_the_headers(client, address):
     assert "cache-control" in headers
     assert "access-control-allow-origin" not in headers
     assert "server" not in headers
+
+
+@pytest.mark.parametrize("address", ["/", "/page.js", "/v1/model", "/nothing", "/health"])
+def test_every_response_bears_the_headers(client, address):
+    check_headers(client.get(address).headers)
+
+
+def test_a_failure_is_one_sentence_with_the_headers_and_the_log_says_only_where(shipped, monkeypatch, caplog):
+    def failing(*words):
+        raise RuntimeError("JANE ROE")
+
+    monkeypatch.setattr(shipped, "answers", failing)
+    app = create_app(shipped)
+    monkeypatch.setattr("dermlens.serve.engine.Engine.start", lambda engine: engine._thread.start())
+    with TestClient(app) as asking:
+        said = asking.post("/v1/predict", **upload(LESION.read_bytes()))
+        assert (said.status_code, said.headers["content-type"]) == (500, "application/json")
+        assert said.json() == {"detail": "the service has failed at this; its log says where"}
+        check_headers(said.headers)
+        assert 'path="/v1/predict",status="500"' in asking.get("/metrics").text
+    assert "RuntimeError in failing" in caplog.text
+    assert "JANE" not in caplog.text
+
+
+def test_refusals_before_the_application_bear_the_headers_too(shipped):
+    config = ServeConfig(origins=("https://clinic.example",), api_key="a long secret")
+    asked = {"Origin": "https://other.example", "Access-Control-Request-Method": "POST"}
+    with TestClient(create_app(shipped, config)) as asking:
+        refused = asking.options("/v1/predict", headers=asked)
+        assert refused.status_code == 400
+        check_headers(refused.headers)
+        keyless = asking.get("/v1/model", headers={"Origin": "https://clinic.example"})
+        assert keyless.status_code == 401
+        assert keyless.headers["access-control-allow-origin"] == "https://clinic.example"
 
 
 def test_other_pages_may_ask_only_where_they_are_named(shipped):
@@ -150,6 +182,15 @@ def test_limits(shipped):
         assert (many.status_code, many.json()["detail"]) == (413, "3 images; a request has at most 2")
         wide = asking.post("/v1/predict", **upload(content))
         assert (wide.status_code, "400 × 300 pixels" in wide.json()["detail"]) == (422, True)
+
+
+def test_more_images_than_can_ever_be_inside_are_not_told_to_come_again(shipped):
+    with TestClient(create_app(shipped, ServeConfig(queue=2))) as asking:
+        content = LESION.read_bytes()
+        many = asking.post("/v1/predict", **upload(content, content, content))
+        assert (many.status_code, many.json()["detail"]) == (413, "3 images; a request has at most 2")
+        assert asking.get("/v1/model").json()["takes"]["images"] == 2
+        assert asking.post("/v1/predict", **upload(content, content)).status_code == 200
 
 
 def test_nothing_of_a_file_comes_back_but_the_answer(client):

@@ -131,7 +131,9 @@ def bodies() -> Iterator[tuple[str, bytes, str]]:
         "sex as script": ("sex", "<script>alert(1)</script>"), "site unheard of": ("site", "knee of a bee"),
         "site as path": ("site", "../../etc/passwd"), "site with nul": ("site", "back\0"),
         "site as sql": ("site", "' or 1=1 --"), "unknown field": ("name", "Jane"),
-        "prototype": ("__proto__", "x"),
+        "prototype": ("__proto__", "x"), "age as Python writes it": ("age", "1_0"),
+        "age in Arabic digits": ("age", "\u0663\u0664"), "site over two lines": ("site", "back\nhand"),
+        "sex with a bell": ("sex", "male\a"),
     }.items():  # fmt: skip
         yield name, *form(part(GOOD), field(*word))
     yield "age twice", *form(part(GOOD), field("age", "5"), field("age", "6"))
@@ -164,7 +166,18 @@ def bodies() -> Iterator[tuple[str, bytes, str]]:
     yield "json: damaged", b'{"images": [', "application/json"
     yield "json: deep", b"[" * 100_000, "application/json"
     yield "json: not utf-8", b'{"images": ["\xff\xfe"]}', "application/json"
+    for field_ in ("age", "sex", "site"):
+        yield f"json: half a character in {field_}", surrogate(field_, image), "application/json"
+    escaped = f"multipart/form-data; boundary={BOUNDARY}; charset=raw_unicode_escape"
+    yield "half a character by a form's charset", form(part(GOOD), field("site", "\\ud800"))[0], escaped
+    for word in ("NaN", "Infinity", "-Infinity"):
+        said = f'{{"images": ["{image}"], "age": {word}}}'
+        yield f"json: age is {word}", said.encode(), "application/json"
     yield "json: infinite age", b'{"images": ["aaaa"], "age": Infinity}', "application/json"
+
+
+def surrogate(name: str, image: str) -> bytes:
+    return f'{{"images": ["{image}"], "{name}": "\\ud800"}}'.encode()
 
 
 NAMES = (

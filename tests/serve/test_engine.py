@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from dermlens.deploy.requests import Patient
 from dermlens.serve.config import ServeConfig
-from dermlens.serve.engine import Engine
+from dermlens.serve.engine import DECODERS, Engine
 from dermlens.serve.metrics import Metrics
 from dermlens.serve.problems import Problem
 
@@ -69,16 +70,69 @@ def test_an_idle_network_does_not_wait_and_a_busy_one_looks_at_several():
     run(test, batch=4)
 
 
-def test_questions_of_several_pictures_stay_whole():
+def test_questions_of_several_pictures_are_answered_in_their_order_in_no_larger_batches():
     async def test(engine, network):
         network.gate.clear()
-        tasks = [asyncio.create_task(engine.answer([n] * 3, [Patient()] * 3)) for n in range(4)]
+        asked = [([(n, m) for m in range(3)], [Patient(age=m) for m in range(3)]) for n in range(4)]
+        tasks = [asyncio.create_task(engine.answer(*one)) for one in asked]
         await asyncio.sleep(0.1)
         network.gate.set()
         for n, found in enumerate(await asyncio.gather(*tasks)):
-            assert found == [(n, None)] * 3
+            assert found == [((n, m), m) for m in range(3)]
+        assert max(map(len, network.seen)) <= batch
 
-    run(test, batch=4)
+    for batch in (1, 2, 5):
+        run(test, batch=batch)
+
+
+def test_a_request_of_many_pictures_leaves_a_decoder_to_others(monkeypatch):
+    async def test(engine, network):
+        slow = asyncio.create_task(engine.decode([b"slow"] * 8))
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        assert await engine.decode([b"quick"]) == ["quick"]
+        assert time.monotonic() - began < 0.2
+        assert await slow == ["slow"] * 8
+
+    def settle(predictor, source, max_pixels):
+        time.sleep(0.1 if source == b"slow" else 0)
+        return source.decode()
+
+    monkeypatch.setattr("dermlens.serve.engine.settled", settle)
+    run(test)
+
+
+@pytest.mark.parametrize("stuck", [1, DECODERS])
+def test_with_all_decoders_stuck_it_is_not_ready(stuck, monkeypatch):
+    gate = threading.Event()
+
+    async def test(engine, network):
+        tasks = [asyncio.create_task(engine.decode([b"stuck"])) for _ in range(stuck)]
+        await asyncio.sleep(0.1)
+        assert engine.ready
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.1)
+        assert engine.ready == (stuck < DECODERS)
+        gate.set()
+        await asyncio.sleep(0.2)
+        assert engine.ready
+
+    monkeypatch.setattr("dermlens.serve.engine.settled", lambda *words: gate.wait(10))
+    run(test, seconds=0.3)
+
+
+def test_with_the_network_stuck_it_is_not_ready():
+    async def test(engine, network):
+        network.gate.clear()
+        with pytest.raises(Problem):
+            await engine.answer(["stuck"], [Patient()])
+        await asyncio.sleep(0.1)
+        assert not engine.ready
+        network.gate.set()
+        await asyncio.sleep(0.2)
+        assert engine.ready
+
+    run(test, seconds=0.3)
 
 
 def test_beyond_the_queue_there_is_no_room_and_afterwards_there_is():

@@ -3,14 +3,19 @@
 Read are VL Photographic and Dermoscopic Photography objects in eight-bit colour, as they are, run-length
 coded, or as baseline JPEG, which goes the way of every other JPEG. Nothing else of the header is kept.
 
+pydicom reads whatever a file announces, so this module limits what it may ask for: how many elements, how
+long they are, into how many bytes run lengths unroll. Deflated files are refused: nothing says their size.
+
 Source: DICOM PS3.3 A.32.4 and A.32.12; PS3.5 6.2 for AS, the coding of ages.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
+import struct
 from typing import Any
 
 import numpy as np
@@ -23,11 +28,25 @@ CLASSES = {
     "1.2.840.10008.5.1.4.1.1.77.1.4": "VL Photographic Image",
     "1.2.840.10008.5.1.4.1.1.77.1.7": "Dermoscopic Photography Image",
 }
-AS_IT_IS = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+AS_IT_IS = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 RUN_LENGTHS = "1.2.840.10008.1.2.5"
 JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 SEXES = {"F": "female", "M": "male"}
+PIXEL_DATA = 0x7FE00010
+UNDEFINED = 0xFFFFFFFF
+READ = (
+    "SOPClassUID", "PatientSex", "PatientAge", "SamplesPerPixel", "PhotometricInterpretation",
+    "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelData",
+)  # fmt: skip
+"""Elements that are read; pydicom skips the others."""
+MOST_READS = 20_000
+"""Pieces of a header, about one an element; a photograph's has some hundred."""
+LONGEST = 2**16
+"""Bytes of a piece of a header; those that are read are words and numbers."""
+MOST_FRAMES = 10_000
+"""Frames in a table of offsets."""
 
 
 def dicom_pixels(
@@ -69,12 +88,13 @@ def dicom_pixels(
         raise ImageError(f"{name}: only DICOM pictures of three colours of 8 bits are read")
     try:
         if syntax in JPEG:
-            encaps = require("pydicom.encaps", "dicom")
-            return read_image(encaps.get_frame(header.PixelData, 0, number_of_frames=frames), min_side, most)
+            return read_image(_first_frame(header.PixelData, frames), min_side, most)
         if syntax not in (*AS_IT_IS, RUN_LENGTHS):
             raise ImageError(
                 f"{name}: its DICOM transfer syntax {syntax} is not read; save it as baseline JPEG"
             )
+        if syntax == RUN_LENGTHS:
+            _check_run_lengths(_first_frame(header.PixelData, frames), height * width)
         return _unpacked(header)
     except ImageError as error:
         raise ImageError(str(error).replace("the image", name, 1)) from error
@@ -101,14 +121,71 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM"
 
 
+class _Pieces(io.BytesIO):
+    """A file that gives pydicom a limited number of pieces, none of them long but the pixels."""
+
+    def __init__(self, data: bytes, *, pixels: bool) -> None:
+        super().__init__(data)
+        self._bytes, self._longest, self._with_pixels = len(data), LONGEST, pixels
+        # fragments of unknown length are read in pieces of 8 KB
+        self._left = MOST_READS + len(data) // 4096
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of a file. Raises: ImageError when it is too much."""
+        if size is None or size < 0:  # pydicom does so to inflate all that follows
+            raise ImageError("the image: deflated DICOM files are not read; save it as baseline JPEG")
+        self._left -= 1
+        if size > self._longest or self._left < 0:
+            raise ImageError("the image: its DICOM header is longer than that of any photograph")
+        return super().read(size)
+
+    def is_at_end(self, tag: int, vr: str | None, length: int) -> bool:
+        """Whether pydicom, at an element, need not go on. Raises: ImageError when the file ends inside it."""
+        del vr
+        if length != UNDEFINED and length > self._bytes - self.tell():
+            raise ImageError(
+                "the image: truncated or damaged, its DICOM header announces more than the file has"
+            )
+        if tag == PIXEL_DATA and self._with_pixels:
+            self._longest = max(LONGEST, self._bytes)
+            return False
+        return tag >= PIXEL_DATA
+
+
 def _read(name: str, data: bytes, *, pixels: bool) -> Any:
     pydicom = require("pydicom", "dicom")
+    reader = require("pydicom.filereader", "dicom")
     # what others wrote against the standard is not ours to complain of
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    file = _Pieces(data, pixels=pixels)
     try:
-        return pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
+        return reader.read_partial(file, file.is_at_end, specific_tags=[pydicom.tag.Tag(one) for one in READ])
+    except ImageError as error:
+        raise ImageError(str(error).replace("the image", name, 1)) from error
     except Exception as error:
         raise ImageError(f"{name}: truncated or damaged, its DICOM header cannot be read") from error
+
+
+def _first_frame(content: bytes, frames: int) -> bytes:
+    """The first of encapsulated frames. Raises: ValueError when their table has more than any picture."""
+    if int.from_bytes(content[4:8], "little") > 4 * MOST_FRAMES:
+        raise ValueError("more frames than a picture has")
+    encaps = require("pydicom.encaps", "dicom")
+    frame: bytes = encaps.get_frame(content, 0, number_of_frames=frames)
+    return frame
+
+
+def _check_run_lengths(frame: bytes, plane: int) -> None:
+    """Raises: ValueError when a colour unrolls to more than its pixels and a byte of padding (PS3.5 G)."""
+    count, *begins = struct.unpack("<16I", frame[:64])
+    for at, end in itertools.pairwise([*begins[: min(count, 15)], len(frame)]):
+        size = 0
+        while at < end:
+            code = frame[at]
+            at += 2 if code > 128 else 1 if code == 128 else code + 2
+            size += 257 - code if code > 128 else 0 if code == 128 else code + 1
+            if size > plane + 1:
+                raise ValueError("run lengths of more pixels than the picture has")
 
 
 def _unpacked(header: Any) -> np.ndarray:

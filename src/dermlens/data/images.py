@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
+from dermlens.data.scans import MOST_SCANS, has_too_many_scans
 from dermlens.errors import UserError
 
 try:
@@ -33,14 +34,17 @@ ENDS = {"JPEG": (b"\xff\xda", b"\xff\xd9"), "PNG": (b"IDAT", b"IEND\xaeB`\x82")}
 """How the pixels begin, and what must come after them."""
 ORIENTATION = 0x0112
 TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: (False, 1, -1),
+    3: (False, -1, -1),
+    4: (False, -1, 1),
+    5: (True, 1, 1),
+    6: (True, 1, -1),
+    7: (True, -1, -1),
+    8: (True, -1, 1),
 }
+"""By EXIF orientation: whether rows become columns, then the directions of rows and of columns."""
+STRIP = 2**22
+"""Pixels that are taken to RGB at a time: each step of the way makes a copy."""
 
 # What libjpeg says of pixels that are lost, as opposed to harmless oddities such as padding between markers.
 DAMAGE = ("remature end", "bad Huffman code", "bad arithmetic code", "instead of RST")
@@ -74,7 +78,8 @@ def read_image(
 
     Raises:
         ImageError: not there, no ordinary file, empty, not one of FORMATS by its content, over MAX_PIXELS or
-            MAX_BYTES, truncated, damaged, or with a colour mode or profile that has no sure way to RGB.
+            MAX_BYTES, a JPEG of more scans than anyone needs, truncated, damaged, or with a colour mode or
+            profile that has no sure way to RGB.
     """
     name, data = _named_bytes(source)
     if data[128:132] == b"DICM":
@@ -82,6 +87,8 @@ def read_image(
 
         return dicom_pixels(name, data, min_side, max_pixels)
     image = _open(name, data, min(MAX_PIXELS, max_pixels or MAX_PIXELS))
+    if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
+        raise ImageError(f"{name}: a JPEG of more than {MOST_SCANS} scans; save it as a plain one")
     factor = _factor(image, min_side)
     try:
         pixels_HWC = _plain_jpeg(name, data, image, factor)
@@ -93,14 +100,13 @@ def read_image(
             begin, end = ENDS.get(image.format or "", (b"", b""))
             if data.find(end, data.find(begin)) < 0:
                 raise ImageError(f"{name}: truncated, the end mark of a {image.format} is missing")
-            pixels_HWC = np.array(_to_rgb(name, image))
+            pixels_HWC = _rgb_pixels(name, image)
     except (ImageError, MemoryError):
         raise
     # Hostile bytes make the decoders raise nearly anything: OSError, SyntaxError, struct.error, EOFError, …
     except Exception as error:
         raise ImageError(f"{name}: truncated or damaged, it cannot be decoded ({error})") from error
-    turn = TURNS.get(_orientation(image))
-    return pixels_HWC if turn is None else np.array(Image.fromarray(pixels_HWC).transpose(turn))
+    return _upright(pixels_HWC, image)
 
 
 def from_pillow(image: Image.Image) -> np.ndarray:
@@ -113,9 +119,7 @@ def from_pillow(image: Image.Image) -> np.ndarray:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} × {image.height} pixels"
         raise ImageError(f"{name}: {size}; the most allowed is {MAX_PIXELS // 10**6} million")
-    turn = TURNS.get(_orientation(image))
-    rgb = _to_rgb(name, image)
-    return np.array(rgb if turn is None else rgb.transpose(turn))
+    return _upright(_rgb_pixels(name, image), image)
 
 
 def _named_bytes(source: Path | bytes) -> tuple[str, bytes]:
@@ -197,8 +201,29 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _upright(pixels_HWC: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Pixels turned as the EXIF of their file says."""
+    turn = TURNS.get(_orientation(image))
+    if turn is None:
+        return pixels_HWC
+    transposed, down, right = turn
+    turned_HWC = pixels_HWC.swapaxes(0, 1) if transposed else pixels_HWC
+    return turned_HWC[::down, ::right].copy()
+
+
+def _rgb_pixels(name: str, image: Image.Image) -> np.ndarray:
+    """8-bit sRGB of what Pillow has decoded, strip by strip."""
+    width, height = image.size
+    pixels_HWC = np.empty((height, width, 3), dtype=np.uint8)
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        pixels_HWC[top : top + rows] = np.asarray(_to_rgb(name, strip))
+    return pixels_HWC
+
+
 def _to_rgb(name: str, image: Image.Image) -> Image.Image:
-    """8-bit sRGB from what Pillow has decoded."""
+    """8-bit sRGB."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16"):
         image = Image.fromarray(((np.asarray(image, np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
@@ -208,7 +233,7 @@ def _to_rgb(name: str, image: Image.Image) -> Image.Image:
         raise ImageError(f"{name}: colour mode {image.mode} has no sure way to RGB; save it as 8-bit RGB")
     if profile:
         image = _to_srgb(name, image, profile)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _opaque(image: Image.Image) -> Image.Image:

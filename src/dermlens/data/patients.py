@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 
 from dermlens.data.metadata import OLDEST
 from dermlens.errors import UserError
 
 SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
 MISSING = ("", "unknown", "na", "n/a", "nan", "none", "null", "<na>", "not reported")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.ASCII | re.IGNORECASE)
+"""As tables write them: Python's own reader also takes 1_0, and the digits of any script."""
 
 
 def age_of(said: str, where: str) -> float:
     """Years, NaN where missing. Raises: UserError when it is no age; `where` names the row or option."""
     if said.lower() in MISSING:
         return math.nan
-    try:
-        age = float(said)
-    except ValueError:
-        raise UserError(f"{where}: age is '{said}'; ages are numbers of years, empty where unknown") from None
+    if not NUMBER.fullmatch(said):
+        raise UserError(f"{where}: age is '{said}'; ages are numbers of years, empty where unknown")
+    age = float(said)
     if not 0 <= age <= OLDEST:
         raise UserError(f"{where}: age is {said}; ages are 0 to {OLDEST} years, empty where unknown")
     return age

@@ -24,6 +24,7 @@ from dermlens.serve.config import ServeConfig
 from dermlens.serve.engine import Engine
 from dermlens.serve.explained import explained
 from dermlens.serve.guard import Guard
+from dermlens.serve.headers import Headers
 from dermlens.serve.metrics import Metrics
 from dermlens.serve.model import describe
 from dermlens.serve.page import page_routes
@@ -105,7 +106,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
     @app.get("/ready", **openapi.READY)
     async def ready() -> dict[str, str]:
         if not engine.ready:
-            raise Problem(503, "the model is not ready")
+            raise Problem(503, "the model does not answer: it has not begun, or works for too long")
         return {"status": "ready", "model": predictor.id}
 
     @app.get("/metrics", **openapi.METRICS)
@@ -122,6 +123,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
             allow_methods=["GET", "POST"],
             allow_headers=["X-API-Key", "Content-Type"],
         )
+    app.add_middleware(Headers)
     return app
 
 

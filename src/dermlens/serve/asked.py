@@ -60,16 +60,18 @@ async def read_request(request: Request, config: ServeConfig) -> Asked:
     if kind == "multipart/form-data":
         images, words = await _multipart(request, config)
     elif kind == "application/json":
-        images, words = _from_json(await request.body())
+        images, words = await _json(request)
     else:
         raise Problem(415, "send images as multipart/form-data, or as application/json in base64")
     if not images:
         raise Problem(422, "the request has no image: send one or several as `file`")
-    if len(images) > config.max_images:
-        raise Problem(413, f"{len(images)} images; a request has at most {config.max_images}")
+    if len(images) > config.most_images:
+        raise Problem(413, f"{len(images)} images; a request has at most {config.most_images}")
     for name, word in words.items():
         if len(word) > LONGEST:
             raise Problem(422, f"{name} has {len(word)} characters; {LONGEST} are enough")
+        if not word.isprintable():
+            raise Problem(422, f"{name} has characters that cannot be printed")
     try:
         patient = one_patient(words.get("age"), words.get("sex"), words.get("site"))
     except UserError as error:
@@ -81,7 +83,7 @@ async def _multipart(request: Request, config: ServeConfig) -> tuple[list[bytes]
     parser = _InMemory(
         request.headers,
         request.stream(),
-        max_files=config.max_images + 1,
+        max_files=config.most_images + 1,
         max_fields=16,
         max_part_size=4096,
     )
@@ -91,7 +93,7 @@ async def _multipart(request: Request, config: ServeConfig) -> tuple[list[bytes]
         raise
     except MultiPartException as error:
         if "Too many files" in error.message:
-            raise Problem(413, f"a request has at most {config.max_images} images") from error
+            raise Problem(413, f"a request has at most {config.most_images} images") from error
         raise Problem(400, f"the form cannot be read: {error.message.rstrip('.')}") from error
     except Exception as error:  # its parser raises several kinds on damaged forms
         raise Problem(400, "the form cannot be read: it is damaged") from error
@@ -108,6 +110,7 @@ async def _read_form(form: FormData) -> tuple[list[bytes], dict[str, str]]:
             if name != "file":
                 raise Problem(422, "images come as `file`; the form has a file of another name")
             images.append(await value.read())
+            await value.close()
         elif name not in FIELDS:
             known = ", ".join(("file", *FIELDS))
             raise Problem(
@@ -120,11 +123,17 @@ async def _read_form(form: FormData) -> tuple[list[bytes], dict[str, str]]:
     return images, words
 
 
-def _from_json(body: bytes) -> tuple[list[bytes], dict[str, str]]:
+async def _json(request: Request) -> tuple[list[bytes], dict[str, str]]:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
     try:
-        content = json.loads(body)
+        text = body.decode()
+        body.clear()
+        content = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "the request is not JSON") from error
+    del text  # as large as the body: the images come next
     if not isinstance(content, dict):
         raise Problem(422, "the JSON is no object with `images`")
     if further := set(content) - {"images", *FIELDS}:
@@ -132,7 +141,12 @@ def _from_json(body: bytes) -> tuple[list[bytes], dict[str, str]]:
     images = content.get("images")
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
         raise Problem(422, "`images` is a list of files in base64")
-    return [_decoded(image) for image in images], _words(content)
+    images.reverse()
+    return [_decoded(images.pop()) for _ in range(len(images))], _words(content)
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def _decoded(text: str) -> bytes:

@@ -16,7 +16,8 @@ class ServeConfig(Section):
         max_bytes: of a request's body.
         max_images: in a request.
         max_pixels: of an image, by its header.
-        queue: images that may be inside at once; a request beyond is turned away with 429.
+        queue: images that may be inside at once; a request beyond is turned away with 429, and one that has
+            more by itself with 413.
         batch: images that the network looks at together under load.
         seconds: for a request's body to arrive, and again for its answer.
         api_key: what `X-API-Key` must hold; none lets everyone in.
@@ -31,3 +32,8 @@ class ServeConfig(Section):
     seconds: PositiveFloat = 30.0
     api_key: Annotated[str, Field(min_length=8)] | None = None
     origins: tuple[str, ...] = ()
+
+    @property
+    def most_images(self) -> int:
+        """In a request, as they must all be inside at once."""
+        return min(self.max_images, self.queue)

@@ -1,7 +1,8 @@
 """Between requests and the network: a bounded queue, one thread that looks, several pictures at a time.
 
 An idle network starts on the first picture that comes, without waiting for others; what arrives meanwhile
-goes together in the next batch. Pictures are decoded beside it, two at a time; only small squares wait.
+goes together in the next batch. Pictures are decoded beside it, two at a time, and of one request one after
+the other, so that a request of many leaves room beside it; only small squares wait.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,9 +31,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    pictures: tuple[Picture, ...]
-    patients: tuple[Patient, ...]
-    answers: Future[list[Answer]]
+    picture: Picture
+    patient: Patient
+    answer: Future[Answer]
 
 
 class Engine:
@@ -39,14 +41,14 @@ class Engine:
 
     Attributes:
         predictor: the model.
-        ready: whether it has answered once.
     """
 
     def __init__(self, predictor: Predictor, config: ServeConfig, metrics: Metrics) -> None:
         self.predictor = predictor
-        self.ready = False
         self._config, self._metrics = config, metrics
-        self._inside = 0
+        self._started, self._inside = False, 0
+        self._decoding: dict[int, float] = {}
+        self._looking: dict[int, float] = {}
         self._waiting: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._thread = threading.Thread(target=self._look, name="network", daemon=True)
@@ -58,14 +60,21 @@ class Engine:
         blank = np.full((64, 64, 3), 128, dtype=np.uint8)
         self.predictor.predict(blank)
         self._thread.start()
-        self.ready = True
+        self._started = True
 
     def stop(self) -> None:
         """Answer what is inside, and end."""
-        self.ready = False
+        self._started = False
         self._waiting.put(None)
         self._thread.join(self._config.seconds)
         self._decoders.shutdown(cancel_futures=True)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has begun, and neither network nor all decoders work longer than a request may take."""
+        late = time.monotonic() - self._config.seconds
+        stuck = [sum(began < late for began in list(at.values())) for at in (self._decoding, self._looking)]
+        return self._started and stuck[0] < DECODERS and not stuck[1]
 
     @contextmanager
     def room(self, images: int) -> Iterator[None]:
@@ -86,8 +95,11 @@ class Engine:
         Raises:
             Problem: 503 when it takes too long.
         """
-        jobs = [self._beside(self._settle, source) for source in sources]
-        return list(await self._in_time(asyncio.gather(*jobs)))
+
+        async def one_by_one() -> list[Picture | str]:
+            return [await self._beside(self._settle, source) for source in sources]
+
+        return await self._in_time(one_by_one())
 
     async def answer(self, pictures: Sequence[Picture], patients: Sequence[Patient]) -> list[Answer]:
         """Answers, in order.
@@ -95,9 +107,11 @@ class Engine:
         Raises:
             Problem: 503 when they take too long.
         """
-        asked = _Asked(tuple(pictures), tuple(patients), Future())
-        self._waiting.put(asked)
-        return await self._in_time(asyncio.wrap_future(asked.answers))
+        answers: list[Future[Answer]] = []
+        for picture, patient in zip(pictures, patients, strict=True):
+            answers.append(Future())
+            self._waiting.put(_Asked(picture, patient, answers[-1]))
+        return await self._in_time(asyncio.gather(*map(asyncio.wrap_future, answers)))
 
     async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
         """Other work that takes a while, beside the decoding. Raises: Problem 503 when it takes too long."""
@@ -107,7 +121,11 @@ class Engine:
         return settled(self.predictor, source, self._config.max_pixels)
 
     def _beside(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._decoders, work, *arguments)
+        def timed() -> T:
+            with _clocked(self._decoding):
+                return work(*arguments)
+
+        return asyncio.get_running_loop().run_in_executor(self._decoders, timed)
 
     async def _in_time(self, awaited: Awaitable[T]) -> T:
         try:
@@ -119,7 +137,7 @@ class Engine:
         """Batch after batch, until there is none to come."""
         while (first := self._waiting.get()) is not None:
             asked, ended = [first], False
-            while sum(len(one.pictures) for one in asked) < self._config.batch and not ended:
+            while len(asked) < self._config.batch and not ended:
                 try:
                     further = self._waiting.get_nowait()
                 except queue.Empty:
@@ -128,25 +146,33 @@ class Engine:
                     ended = True
                 else:
                     asked.append(further)
-            self._answer([one for one in asked if one.answers.set_running_or_notify_cancel()])
+            with _clocked(self._looking):
+                self._answer([one for one in asked if one.answer.set_running_or_notify_cancel()])
             if ended:
                 return
 
     def _answer(self, asked: Sequence[_Asked]) -> None:
         if not asked:
             return
-        pictures = [picture for one in asked for picture in one.pictures]
-        patients = [patient for one in asked for patient in one.patients]
-        self._metrics.batch.observe(len(pictures))
+        self._metrics.batch.observe(len(asked))
         try:
-            answers = self.predictor.answers(pictures, patients)
+            answers = self.predictor.answers([one.picture for one in asked], [one.patient for one in asked])
         except Exception as error:  # whoever asked gets it, and the thread goes on
             for one in asked:
-                one.answers.set_exception(error)
+                one.answer.set_exception(error)
             return
-        for one in asked:
-            one.answers.set_result(answers[: len(one.pictures)])
-            answers = answers[len(one.pictures) :]
+        for one, answer in zip(asked, answers, strict=True):
+            one.answer.set_result(answer)
+
+
+@contextmanager
+def _clocked(since: dict[int, float]) -> Iterator[None]:
+    """Note when this thread began, as long as it works."""
+    since[threading.get_ident()] = time.monotonic()
+    try:
+        yield
+    finally:
+        del since[threading.get_ident()]
 
 
 def settled(predictor: Predictor, source: bytes, max_pixels: int) -> Picture | str:

@@ -27,7 +27,7 @@ def describe(predictor: Predictor, config: ServeConfig) -> dict[str, Any]:
         "measured": predictor.measured,
         "takes": {
             "bytes": config.max_bytes,
-            "images": config.max_images,
+            "images": config.most_images,
             "pixels": config.max_pixels,
             "formats": ["JPEG", "PNG", "TIFF", "BMP", "DICOM"],
         },

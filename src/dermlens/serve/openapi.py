@@ -108,6 +108,7 @@ _PROBLEMS = {
         415: "Neither a form nor JSON.",
         422: "No image that can be read, or a patient that is not understood.",
         429: "The service is full.",
+        500: "The service has failed.",
         503: "The answer took too long.",
     }.items()
 }
