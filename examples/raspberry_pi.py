@@ -6,8 +6,9 @@
 The folder is what `dermlens export` wrote: model.json, and model.onnx or model.tflite. Research software, not
 a medical device: it says what a model makes of an image, and diagnoses nobody.
 
-Left out against `dermlens predict`: conformal sets, abstention, checks of image quality, colour profiles.
-`--views` averages as many mirrored and turned views as the model does: slower, and the same answer.
+It answers and abstains as `dermlens predict` does, but for checks of image quality, which are left out, as
+colour profiles are. `--one-view` looks at the image once instead of at the model's mirrored and turned views:
+several times as fast, and not the answer whose scores are published.
 
 Shapes: S side of the square, C classes, M metadata width, V views.
 """
@@ -37,13 +38,13 @@ def main() -> None:
     parser.add_argument("--sex", choices=["female", "male"])
     parser.add_argument("--site", help="such as back, or head/neck")
     parser.add_argument("--threads", type=int, default=4)
-    parser.add_argument("--views", action="store_true", help="average the model's views")
+    parser.add_argument("--one-view", action="store_true", help="look once: faster, not what was scored")
     options = parser.parse_args()
     folder = options.model if options.model.is_dir() else options.model.parent
     document = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     if document["colour_constancy"] != "none":
         sys.exit("this model balances colours first, which this example does not do: use dermlens predict")
-    if options.views and set(document["views"]["sizes"]) - {document["size"]}:
+    if not options.one_view and set(document["views"]["sizes"]) - {document["size"]}:
         sys.exit(
             "this model's views have several sizes, which this example does not do: use dermlens predict"
         )
@@ -52,15 +53,22 @@ def main() -> None:
         file = next(path for name in ("model.tflite", "model.onnx") if (path := file / name).is_file())
     network = open_file(file, options.threads)
     meta_1M = encode(document["encoder"], options.age, options.sex, options.site)
-    views = document["views"]["symmetries"] if options.views else 1
+    views = 1 if options.one_view else document["views"]["symmetries"]
     for path in options.images:
-        x_SSC = read(path, document["size"], document["crop"])
+        try:
+            x_SSC = read(path, document["size"], document["crop"])
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            print(f"{path.name}: cannot be read: {error}", file=sys.stderr)
+            continue
         before = time.perf_counter()
         logits_C = np.mean([network(view(x_SSC, index)[None], meta_1M)[0] for index in range(views)], axis=0)
         seconds = time.perf_counter() - before
-        p_C, named = decide(logits_C, document)
+        p_C, named, strange, doubts = decide(logits_C, document)
         told = ", ".join(f"{code} {p:.4f}" for code, p in zip(document["classes"], p_C, strict=True))
-        print(f"{path.name}: named {named}; {told}; {1000 * seconds:.0f} ms")
+        said = [] if strange else [f"named {named}", told]
+        if doubts:
+            said.append(f"the model abstains: {', '.join(doubts)}")
+        print(f"{path.name}: {'; '.join(said)}; {1000 * seconds:.0f} ms")
     for limit in (document["onnx"] or {}).get("limits", ()):
         print(limit)
     print("Research software, not a medical device.")
@@ -127,7 +135,7 @@ def encode(encoder: dict[str, Any], age: float | None, sex: str | None, site: st
         return np.zeros((1, 0), np.float32)
     if encoder["kind"] != "default":
         sys.exit(f"this example knows no {encoder['kind']} metadata encoder: use dermlens predict")
-    word = (site or "missing").replace(" ", "_").replace("/", "_")
+    word = (site or "missing").lower().replace(" ", "_").replace("/", "_")
     group = next((name for name, words in GROUPS.items() if word in words), word)
     features = dict.fromkeys(encoder["names"], 0.0)
     if age is None or not encoder["age_std"]:
@@ -135,19 +143,46 @@ def encode(encoder: dict[str, Any], age: float | None, sex: str | None, site: st
     else:
         features["age_z"] = (age - encoder["age_mean"]) / encoder["age_std"]
     features[f"sex_{sex or 'missing'}"] = 1.0
-    features[f"site_{group}" if f"site_{group}" in features else "site_missing"] = 1.0
+    if f"site_{group}" not in features:
+        sys.exit(f"--site {site}: not a site that this model knows; leave it out if nobody knows it")
+    features[f"site_{group}"] = 1.0
     return np.array([list(features.values())], np.float32)
 
 
-def decide(logits_C: np.ndarray, document: dict[str, Any]) -> tuple[np.ndarray, str]:
-    """Calibrated probabilities, and the class that the model's rule names, which need not be the highest."""
-    decision = document["decision"] or {"scaling": {"temperature": 1.0}, "rule": {"offsets": 0.0}}
-    scaling = decision["scaling"]
-    scores_C = logits_C.astype(np.float64) / scaling["temperature"]
-    scores_C = scores_C * np.array(scaling.get("scale") or 1.0) + np.array(scaling.get("bias") or 0.0)
-    p_C = np.exp(scores_C - scores_C.max())
-    p_C /= p_C.sum()
-    return p_C, document["classes"][int(np.argmax(np.log(p_C) + decision["rule"]["offsets"]))]
+def decide(logits_C: np.ndarray, document: dict[str, Any]) -> tuple[np.ndarray, str, bool, list[str]]:
+    """The answer, from logits that are averaged over the views.
+
+    Returns:
+        Calibrated probabilities; the class that the model's rule names, not always the highest; whether
+        the image is unlike those of the training, so that neither counts; and why the model abstains.
+    """
+    classes, decision = document["classes"], document["decision"]
+    logits_C = logits_C.astype(np.float64)
+    if decision is None:
+        p_C = _softmax(logits_C)
+        return p_C, classes[int(p_C.argmax())], False, []
+    scaling, sets, ood, limits = (decision[name] for name in ("scaling", "sets", "ood", "abstention"))
+    scores_C = logits_C / scaling["temperature"]
+    p_C = _softmax(scores_C * np.array(scaling["scale"] or 1.0) + np.array(scaling["bias"] or 0.0))
+    weighed_C = _softmax(np.log(p_C) + decision["rule"]["offsets"])
+    named = int(weighed_C.argmax())
+    if ood and ood["kind"] != "energy":
+        sys.exit(f"this model's abstention ({ood['kind']}) is not in this example: use dermlens predict")
+    strange = bool(ood) and -np.log(np.exp(logits_C).sum()) > ood["threshold"]
+    doubts = ["unlike the images that it was trained on"] if strange else []
+    if limits["least_confidence"] is not None and weighed_C.max() < limits["least_confidence"]:
+        doubts.append("no diagnosis stands out")
+    if limits["largest_set"] is not None and sets:
+        held_C = _softmax(logits_C) >= np.array(sets["thresholds"])
+        held_C[named] = True
+        if held_C.sum() > limits["largest_set"]:
+            doubts.append("too many diagnoses fit")
+    return p_C, classes[named], strange, doubts
+
+
+def _softmax(scores_C: np.ndarray) -> np.ndarray:
+    e_C = np.exp(scores_C - scores_C.max())
+    return e_C / e_C.sum()
 
 
 if __name__ == "__main__":

@@ -136,6 +136,16 @@ def test_without_pydicom_it_says_what_to_install(monkeypatch):
         read_image(content)
 
 
+@pytest.mark.parametrize("tag", [b"\x08\x00\x16\x00", b"\x28\x00\x10\x00", b"\x10\x00\x40\x00"])
+def test_an_element_of_no_known_kind_is_damage(tag):
+    whole = written(PatientSex="F")
+    begin = whole.index(tag, 132) + len(tag)
+    damaged = whole[:begin] + b"MI" + whole[begin + 2 :]
+    for read in (lambda: read_image(damaged), lambda: dicom_patient("a.dcm", damaged)):
+        with pytest.raises(ImageError, match="damaged, its DICOM header cannot be read"):
+            read()
+
+
 def deflated(megabytes: int) -> bytes:
     """Zeros in a private element, which deflate to a thousandth."""
     content = written()

@@ -159,7 +159,11 @@ def _read(name: str, data: bytes, *, pixels: bool) -> Any:
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     file = _Pieces(data, pixels=pixels)
     try:
-        return reader.read_partial(file, file.is_at_end, specific_tags=[pydicom.tag.Tag(one) for one in READ])
+        header = reader.read_partial(
+            file, file.is_at_end, specific_tags=[pydicom.tag.Tag(one) for one in READ]
+        )
+        list(header)  # an element's value is made out when it is asked for, and may be of no known kind
+        return header
     except ImageError as error:
         raise ImageError(str(error).replace("the image", name, 1)) from error
     except Exception as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from deploy.conftest import draw
 
+from dermlens.decision.answer import REASONS
 from dermlens.deploy.engines.table import ENGINES
 from dermlens.deploy.predictor import Predictor
 from dermlens.models.saved import load_model
@@ -56,7 +57,7 @@ def test_it_answers_as_dermlens_does(model, tmp_path):
         words = [word for key, value in patient.items() for word in (f"--{key}", value)]
         given = {key: [value] * 2 for key, value in patient.items()}
         expected = predictor.predict(files, **given)
-        found = answers(model, *files, "--views", *words)
+        found = answers(model, *files, *words)
         assert [name for name, _, _ in found] == [file.name for file in files]
         for (_, named, p), one in zip(found, expected, strict=True):
             assert named == one.diagnosis
@@ -65,10 +66,49 @@ def test_it_answers_as_dermlens_does(model, tmp_path):
 
 def test_one_view_is_close(model, tmp_path):
     file = draw(tmp_path / "a.png", 5)
-    ((_, _, all_views),) = answers(model, file, "--views")
-    ((_, _, one_view),) = answers(model, file)
+    ((_, _, all_views),) = answers(model, file)
+    ((_, _, one_view),) = answers(model, file, "--one-view")
     assert one_view == pytest.approx(all_views, abs=0.2)
     assert one_view != all_views
+
+
+def said(model, *words) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, EXAMPLE, *map(str, (model, *words))], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "limits"),
+    [
+        ("ood", {"threshold": -1000.0}),
+        ("abstention", {"least_confidence": 0.999999}),
+        ("abstention", {"least_confidence": None, "largest_set": 1}),
+        ("abstention", {"least_confidence": None, "largest_set": None}),
+    ],
+)
+def test_it_abstains_as_dermlens_does(model, tmp_path, section, limits):
+    folder = shutil.copytree(model, tmp_path / "model")
+    document = json.loads((folder / "model.json").read_text())
+    document["decision"][section] |= limits
+    (folder / "model.json").write_text(json.dumps(document))
+    files = [draw(tmp_path / f"{seed}.png", seed, (90, 70)) for seed in range(4)]
+    lines = said(folder, *files).stdout.splitlines()
+    for line, one in zip(lines, Predictor.open(folder).predict(files), strict=False):
+        reasons = one.reason.partition("image quality")[0].strip("; ").split("; ")
+        assert [word for word in REASONS if word in line] == [word for word in reasons if word]
+        assert ("named" in line) != one.strange
+
+
+def test_rubbish_gets_a_sentence(model, tmp_path):
+    (tmp_path / "a.png").write_text("no picture")
+    whole = draw(tmp_path / "b.png", 3)
+    done = said(model, tmp_path / "a.png", tmp_path / "none.png", whole)
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["a.png", "none.png"]
+    assert "b.png: named" in done.stdout
+    done = said(model, whole, "--site", "bak")
+    assert done.returncode == 1
+    assert done.stderr == "--site bak: not a site that this model knows; leave it out if nobody knows it\n"
 
 
 @pytest.mark.skipif(
