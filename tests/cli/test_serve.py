@@ -75,11 +75,27 @@ def test_a_key_from_the_environment():
             assert answer.status == 200
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_addresses_of_ipv6(host):
+    with serving("--port", "0", "--host", host) as (_, address):
+        assert address.startswith(f"http://[{host}]:")
+        assert ready(address.replace("[::]", "[::1]"))
+        if host == "::":
+            assert ready(address.replace("[::]", "127.0.0.1"))
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["/nowhere"], "model.json does not exist"),
         (["--host", "256.0.0.1"], "cannot listen on 256.0.0.1"),
+        (["--host", "::g"], "cannot listen on ::g"),
+        (["--host", "x" * 80], "cannot listen on xxx"),
+        (["--seconds", "inf"], "--seconds is inf; it is 1 to 3600"),
+        (["--seconds", "nan"], "--seconds is nan; it is 1 to 3600"),
+        (["--max-megabytes", "inf"], "--max-megabytes is inf; it is 0.1 to 1024"),
+        (["--max-megabytes", "0"], "--max-megabytes is 0; it is 0.1 to 1024"),
         (["--port", "99999"], "less than or equal to 65535"),
     ],
 )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from dermlens.deploy.predictor import Predictor
 from dermlens.serve.app import create_app
+from dermlens.serve.server import listening_on, make_server
 
 EXAMPLES = Path(str(files("dermlens.serve.page"))) / "examples"
 LESION, STRANGE = EXAMPLES / "a.jpg", EXAMPLES / "d.jpg"
@@ -33,8 +32,8 @@ def client(shipped: Predictor) -> Iterator[TestClient]:
 @pytest.fixture(scope="session")
 def address(shipped: Predictor) -> Iterator[str]:
     """The same over a socket."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(shipped), log_level="error", server_header=False))
+    listening = listening_on("127.0.0.1", 0)
+    server = make_server(create_app(shipped), 5)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"

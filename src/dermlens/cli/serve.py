@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,8 @@ from dermlens.cli.app import app, console
 from dermlens.errors import UserError, require
 
 LEAST_KEY = 8
+SECONDS, MEGABYTES = (1, 3600), (0.1, 1024)
+"""The least and the most that may be asked for."""
 
 
 @app.command()
@@ -25,8 +26,8 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     queue: Annotated[int, typer.Option(min=1, help="Images inside at once; 429 beyond.")] = 128,
     batch: Annotated[int, typer.Option(min=1, help="Images the network looks at together.")] = 8,
-    seconds: Annotated[float, typer.Option(min=1, help="A request may take.")] = 30.0,
-    max_megabytes: Annotated[float, typer.Option(min=0.1, help="Of a request.")] = 32.0,
+    seconds: Annotated[float, typer.Option(help="A request may take.")] = 30.0,
+    max_megabytes: Annotated[float, typer.Option(help="Of a request.")] = 32.0,
     origin: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="A page of another host that may ask (CORS).")
     ] = None,
@@ -35,13 +36,15 @@ def serve(
 
     A key that clients must send as X-API-Key is taken from the environment: DERMLENS_API_KEY.
     """
-    uvicorn = require("uvicorn", "serve")
-    for module in ("fastapi", "python_multipart", "prometheus_client"):
+    for module in ("uvicorn", "fastapi", "python_multipart", "prometheus_client"):
         require(module, "serve")
     from dermlens.deploy.predictor import Predictor
     from dermlens.serve.app import create_app
     from dermlens.serve.config import ServeConfig
+    from dermlens.serve.server import listening_on, make_server
 
+    _check_range("--seconds", seconds, SECONDS)
+    _check_range("--max-megabytes", max_megabytes, MEGABYTES)
     key = os.environ.get("DERMLENS_API_KEY") or None
     if key is not None and len(key) < LEAST_KEY:
         raise UserError(f"DERMLENS_API_KEY has {len(key)} characters; {LEAST_KEY} are the fewest")
@@ -54,26 +57,19 @@ def serve(
         origins=tuple(origin or ()),
     )
     service = create_app(Predictor.open(model), config)
-    try:
-        listening = socket.create_server((host, port))
-    except OSError as error:
-        raise UserError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    listening = listening_on(host, port)
     if not _is_local(host) and key is None:
         console.print("anyone who reaches this address may ask: set DERMLENS_API_KEY to keep others out")
-    running = uvicorn.Server(
-        uvicorn.Config(
-            service,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=int(seconds),
-            h11_max_incomplete_event_size=16 * 1024,
-        )
-    )
     with listening:
-        console.print(f"listening on http://{host}:{listening.getsockname()[1]} (Ctrl-C ends it)")
-        running.run(sockets=[listening])
+        shown = f"[{host}]" if ":" in host else host
+        console.print(f"listening on http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
+        make_server(service, seconds).run(sockets=[listening])
+
+
+def _check_range(option: str, value: float, bounds: tuple[float, float]) -> None:
+    least, most = bounds
+    if not least <= value <= most:
+        raise UserError(f"{option} is {value:g}; it is {least} to {most}")
 
 
 def _is_local(host: str) -> bool:
