@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pandas as pd
 import pytest
@@ -32,6 +33,18 @@ def test_a_probe_counts_the_network_and_the_steps_of_a_training(data, cache, tmp
     assert row["steps_per_epoch"] == math.ceil(len(train) / 16)
     assert row["hours"] == pytest.approx(row["seconds_per_step"] * row["steps_per_epoch"] * 2 / 3600)
     assert 0 < row["latency_ms_p50"] <= row["latency_ms_p95"]
+
+
+def test_a_smaller_batch_stands_for_one_that_does_not_fit(data, tmp_path, monkeypatch):
+    system = tiny_study(tmp_path / "tiny.yaml").systems["elsewhere"]
+    whole = probe(system, data, device="cpu")
+    timed = []
+    module = sys.modules["dermlens.studies.paper.probe"]
+    monkeypatch.setattr(module, "_steps", lambda recipe, *_: timed.append(recipe.train.batch_size) or 1.5)
+    row = probe(system.model_copy(update={"timed_batch": 4}), data, device="cpu")
+    assert timed == [4]
+    assert (row["batch_size"], row["timed_batch"], row["seconds_per_step"]) == (16, 4, 6.0)
+    assert (whole["timed_batch"], whole["steps_per_epoch"]) == (16, row["steps_per_epoch"])
 
 
 def test_a_loss_that_is_not_finite_is_a_failure(data, tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ from dermlens.lock import claimed
 from dermlens.models.cuts import build_backbone
 from dermlens.models.summary import count, depth
 from dermlens.models.table import BACKBONES
-from dermlens.recipe import Recipe
+from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import environment
 from dermlens.studies.matrix import epoch_size
 from dermlens.studies.paper.systems import System, load_systems, recipe_of
@@ -48,7 +48,7 @@ MB = 2**20
 COLUMNS = (
     "system", "recipe", "size", "batch_size", "trainable_parameters", "total_parameters", "size_mb", "depth",
     "steps", "seconds_per_step", "steps_per_epoch", "epochs", "hours", "latency_ms_p50", "latency_ms_p95",
-    "threads", "device", "machine", "dermlens",
+    "threads", "device", "machine", "dermlens", "timed_batch",
 )  # fmt: skip
 
 Row = dict[str, Any]
@@ -65,19 +65,22 @@ def probe(system: System, data: Path, *, device: str = "auto") -> Row:
     Returns:
         `COLUMNS`: parameters (total as Keras counts it), megabytes of them in 32 bits, layers with weights,
         median seconds a step after one to warm up, steps of an epoch, hours of `epochs` epochs (without what
-        predictions take), milliseconds an image at batch 1.
+        predictions take), milliseconds an image at batch 1; and the batch that was timed, by which a step of
+        the whole batch is reckoned in proportion.
 
     Raises:
         UserError: the data do not allow it.
         RuntimeError: a step's loss is not finite.
     """
-    recipe = recipe_of(system, short=False, seed=0, overrides=("model.weights=none",))
+    batch = load_recipe(system.recipe).train.batch_size
+    timed = system.timed_batch or batch
+    overrides = ("model.weights=none", f"train.batch_size={timed}")
+    recipe = recipe_of(system, short=False, seed=0, overrides=overrides)
     images = _sorted(recipe, data)
-    batch = recipe.train.batch_size
     with TemporaryDirectory() as cache:
-        inputs = read_inputs(recipe, _few(images, batch * (STEPS + 1)), cache_root=Path(cache))
+        inputs = read_inputs(recipe, _few(images, timed * (STEPS + 1)), cache_root=Path(cache))
         task = make_task(recipe, inputs, class_weights_of(recipe, inputs))
-        seconds = _steps(recipe, inputs, task, device)
+        seconds = _steps(recipe, inputs, task, device) * batch / timed
         latency = _latency(inputs, task, device)
     steps_per_epoch = math.ceil(epoch_size(recipe, images) / batch)
     trainable, total = count(task.model)
@@ -87,7 +90,7 @@ def probe(system: System, data: Path, *, device: str = "auto") -> Row:
         depth(task.model.backbone), STEPS, seconds, steps_per_epoch, system.epochs,
         seconds * steps_per_epoch * system.epochs / 3600, *np.quantile(latency, [0.5, 0.95]) * 1000,
         torch.get_num_threads(), resolve_device(device), facts["machine"]["processor"],
-        facts["versions"]["dermlens"],
+        facts["versions"]["dermlens"], timed,
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
 

@@ -39,6 +39,8 @@ class System(Section):
         epochs: how many a whole training takes, for the estimate of hours.
         seeds: trainings that a table's mean and deviation are of.
         short: what a machine without a GPU trains; none where that is out of its reach.
+        timed_batch: images of the steps that a probe times, where the recipe's batch needs more memory than
+            24 GB; none for the recipe's.
     """
 
     id: str
@@ -49,6 +51,7 @@ class System(Section):
     epochs: PositiveInt
     seeds: PositiveInt = 3
     short: Short | None = None
+    timed_batch: PositiveInt | None = None
 
 
 def load_systems() -> dict[str, System]:
