@@ -57,6 +57,7 @@ bench: $(READY)
 # The service: minutes of load, one after the other. Run on a quiet machine.
 bench-service: $(READY)
 	$(BIN)/python benchmarks/service_load.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/service_limits.py --write
 
 # Every engine and backbone, a process each. LITERT_PYTHON names a Python with dermlens[litert], which has its own torch.
 bench-inference: $(READY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import statistics
 import time
 from urllib.parse import urlsplit
 
@@ -83,6 +84,16 @@ def test_a_body_may_take_longer_than_a_head(connect):
         time.sleep(SECONDS)
         slow.sendall(bytes([byte]))
     assert b" 415 " in answer(slow)[0]
+
+
+def test_an_answer_s_body_does_not_wait_for_its_head_to_be_seen(connect):
+    asking, spent = connect(), []
+    for _ in range(30):
+        began = time.monotonic()
+        asking.sendall(HEAD + b"\r\n")
+        assert b" 200 " in answer(asking)[0]
+        spent.append(time.monotonic() - began)
+    assert statistics.median(spent) < 0.03
 
 
 def test_further_connections_are_closed(connect, monkeypatch):
