@@ -153,8 +153,8 @@ def idle_connections(count: int = 300, seconds: float = 12) -> str:
         time.sleep(seconds)
         left = sum(one.status == psutil.CONN_ESTABLISHED for one in process.net_connections())
     return (
-        f"Of {count} connections that send nothing or half a head, {left} are left after {seconds:g} s; a plain"
-        f" request beside them took {waited:.2f} s."
+        f"Of {count} connections that send nothing or half a head, {left} are left after {seconds:g} s;"
+        f" a plain request beside them took {waited:.2f} s."
     )
 
 
@@ -166,7 +166,7 @@ def main() -> None:
     options = parser.parse_args()
     lines = heading("The service against requests made to exhaust it", "service_limits.py", "")
     lines += [
-        "| sent at once | answers | slowest, s | MB before | MB at most | a plain request later | its s |",
+        "| sent at once | answers | slowest, s | MB before | MB at most | one picture beside it | its s |",
         "|---|---|---|---|---|---|---|",
         *(row(name, bodies) for name, bodies in attacks()),
         "",
