@@ -140,7 +140,8 @@ def rescore(folder: Path) -> pd.DataFrame:
     record = read_record(folder)
     table = score_folder(folder)
     write_csv(folder / TABLE, table, digits=6)
-    write_text(folder / "README.md", render_page(record, table))
+    rounded = pd.read_csv(folder / TABLE)  # a page of other digits than the table's could not be made again
+    write_text(folder / "README.md", render_page(record, rounded))
     save_differences(table, record["matrix"]["baseline"], folder / "differences.png")
     return table
 
