@@ -74,8 +74,25 @@ def test_too_many_members_are_refused(tmp_path, monkeypatch):
         unpack(archive_with(tmp_path, *((f"{i}.jpg", b"1") for i in range(3))), tmp_path / "here")
 
 
+def in_the_list(place: int, value: int):
+    """A field of the archive's list of members set in all of them."""
+
+    def changed(data: bytes) -> bytes:
+        parts = data.split(b"PK\x01\x02")
+        begun = [part[: place - 4] + bytes([value]) + part[place - 3 :] for part in parts[1:]]
+        return b"PK\x01\x02".join([parts[0], *begun])
+
+    return changed
+
+
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[: len(data) // 2], lambda data: data.replace(b"1" * 40, b"1" * 39 + b"2")]
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: data.replace(b"1" * 40, b"1" * 39 + b"2"),
+        in_the_list(10, 99),
+    ],
+    ids=["cut", "changed", "packed by no known method"],
 )
 def test_a_damaged_archive_leaves_nothing(tmp_path, damage):
     path = archive_with(tmp_path, ("a.jpg", b"1" * 5000), ("b.jpg", b"2" * 5000))

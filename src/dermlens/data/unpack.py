@@ -85,7 +85,7 @@ def unpack(file: Path, folder: Path) -> int:
                 part.replace(folder)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:  # an unknown compression
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise UserError(f"{file} is no whole zip archive ({error}); remove it and fetch again") from error
     except OSError as error:
         raise UserError(

@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from dermlens.atomic import write_json, write_text
+from dermlens.atomic import read_json, write_json, write_text
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import write_csv
@@ -209,11 +209,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     if not path.is_file():
         raise UserError(f"{folder} has no {RECORD}: it is no ablation, or its baseline is not trained yet")
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    return record
+    return read_json(path)
 
 
 def is_trained(arm: Path) -> bool:

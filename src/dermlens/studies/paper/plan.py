@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 from dermlens.lock import is_claimed
 from dermlens.runs import Run
@@ -134,7 +134,7 @@ def is_short(study: Study, job: Job, *, gpu: bool) -> bool:
 
 def form_of(folder: Path) -> str | None:
     """Whether a system's folder holds a `whole` or a `short` training; none where none has ended."""
-    form: str | None = _read(Run(folder).record_file).get(FORM)
+    form: str | None = read_record(Run(folder).record_file).get(FORM)
     return form
 
 
@@ -208,14 +208,14 @@ def _is_done_by_id(study: Study, name: str, folders: Folders, *, gpu: bool) -> b
 def _has_arm(folder: Path, arm: str) -> bool:
     if is_trained(folder / "arms" / arm):
         return True
-    return arm in _read(folder / RECORD).get("arms", {})
+    return arm in read_record(folder / RECORD).get("arms", {})
 
 
 def _folds(job: Job, folders: Folders) -> int:
     """How many folds of an arm are completed."""
     if folders.out is None:
         return 0
-    found = _read(folders.out / job.folder / "arms" / job.name / CROSSFIT).get("folds", {})
+    found = read_record(folders.out / job.folder / "arms" / job.name / CROSSFIT).get("folds", {})
     return sum(fold["status"] == "completed" for fold in found.values())
 
 
@@ -224,9 +224,11 @@ def _seconds_of_arms(study: Study, job: Job, folders: Folders) -> float | None:
     found = []
     for arm in study.matrices[job.folder].arms:
         if folders.out is not None and is_trained(where := folders.out / job.folder / "arms" / arm):
-            found.append(float(_read(where / CROSSFIT)["seconds"]))
-        elif (facts := _read(folders.results / job.folder / RECORD).get("arms", {}).get(arm)) is not None:
-            found.append(float(facts["seconds"]))
+            found.append(float(read_record(where / CROSSFIT)["seconds"]))
+            continue
+        published = read_record(folders.results / job.folder / RECORD).get("arms", {})
+        if arm in published:
+            found.append(float(published[arm]["seconds"]))
     return median(found) if found else None
 
 
@@ -239,8 +241,3 @@ def _hours_of_system(study: Study, job: Job, folders: Folders, *, gpu: bool) -> 
             epochs = system.short.epochs if system.short is not None and not gpu else system.epochs
             return float(row["hours"]) * epochs / system.epochs
     return None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A record; nothing where there is none."""
-    return read_record(path)

@@ -226,7 +226,7 @@ def work_together(processes: int, arguments: Sequence[str]) -> int:
         The largest exit code; 1 for a process that was killed.
     """
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    command = [sys.executable, "-c", "from dermlens.cli import main; main()", *arguments]
+    command = [sys.executable, "-m", "dermlens", *arguments]
     env = os.environ | {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
     children = [subprocess.Popen(command, env=env | _own_gpu(number)) for number in range(processes)]
     try:
