@@ -1,10 +1,11 @@
 """Where the limits of `dermlens.decision.quality` come from, and whom they turn away.
 
-    OMP_NUM_THREADS=1 python benchmarks/image_quality.py DATA --write
+    OMP_NUM_THREADS=1 python benchmarks/image_quality.py DATA [--further FOLDER]… --write
 
-DATA holds ham10000 and, where they are to be had, isic2018_val, isic2017 and pad_ufes_20. Prints the extremes
-of HAM10000's training pictures (role train of grouped-v1), the share of other pictures that each limit turns
-away, spoilt ones among them, and the share whose probabilities the model that ships withholds; writes
+DATA holds ham10000 and, where they are to be had, isic2018_val, isic2017 and pad_ufes_20; further folders
+hold pictures of any kind. Prints the extremes of HAM10000's training pictures (role train of grouped-v1), the
+share of other pictures that each limit turns away, spoilt ones among them, and the shares that the model
+that ships takes for no dermoscopy, finds unlike its training's, and answers without probabilities; writes
 docs/results/image_quality.md.
 """
 
@@ -26,15 +27,17 @@ from dermlens.atomic import write_text
 from dermlens.data.images import read_image
 from dermlens.data.split import load_manifest
 from dermlens.data.table import read_table
+from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.decision.quality import LIMITS, SIDE, faults, measures
+from dermlens.deploy.answers import NOT_DERMOSCOPY
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.requests import find_images
 from dermlens.evaluation.strangers import write_photographs
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "image_quality.md"
 TAIL = 0.001
-SHOWN = 150
-"""Pictures of a set that the network is shown."""
+SHOWN = 500
+"""Pictures of a set that the network is shown, at the most."""
 WORDS = tuple(dict.fromkeys(one.said for one in LIMITS))
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -76,11 +79,22 @@ def shares(pictures: Sequence[np.ndarray]) -> dict[str, float]:
     return found | {"any": float(np.mean([bool(one) for one in said]))}
 
 
+def _named(boundary: Dermoscopy | None) -> str:
+    """The sets that a boundary was fitted on."""
+    if boundary is None:
+        return "nothing"
+    sides = (boundary.dermoscopic, boundary.other)
+    return " against ".join(
+        ", ".join(f"{count:,} of `{name}`" for name, count in one.items()) for one in sides
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
+    parser.add_argument("--further", type=Path, action="append", default=[], metavar="FOLDER")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     began = time.perf_counter()
@@ -90,7 +104,11 @@ def main() -> None:
     train = look([paths[image_id] for image_id in split.ids("train")])
     found = [measures(picture) for picture in train]
     lines = [
-        *heading("Image quality: limits and whom they turn away", "image_quality.py DATA", ""),
+        *heading(
+            "Image quality: limits and whom they turn away",
+            "image_quality.py DATA" + " --further FOLDER" * len(options.further),
+            "",
+        ),
         f"Limits are the extremes of {len(train):,} training pictures of HAM10000: one in a thousand lies"
         " beyond each.",
         "",
@@ -110,31 +128,35 @@ def main() -> None:
             [paths[image_id] for image_id in split.ids("test")],
             None,
         )
-        for name in ("isic2018_val", "isic2017", "pad_ufes_20"):
-            if (options.data / name).is_dir():
-                other = list(find_images([options.data / name]).images.values())
-                chosen = rng.permutation(len(other))[:1000]
-                sets[name] = ([other[index] for index in chosen], None)
+        known = [options.data / name for name in ("isic2018_val", "isic2017", "pad_ufes_20")]
+        for place in (*filter(Path.is_dir, known), *options.further):
+            other = list(find_images([place]).images.values())
+            chosen = rng.permutation(len(other))[:1000]
+            sets[place.name] = ([other[index] for index in chosen], None)
         sets["ordinary photographs"] = ([Path(p) for p in write_photographs(Path(folder))["path"]], None)
         for name, change in SPOILT.items():
             sets[f"role calibration, {name}"] = (calibration[:300], change)
         predictor = Predictor.open()
         lines += [
             "",
-            "Share of pictures (%) that are said to be …; of the first"
-            f" {SHOWN} of a set, the share that the network finds unlike what it was trained on, and the"
-            " share whose probabilities the page and the service withhold for one reason or the other:",
+            f"Share of pictures (%) that are said to be …; of the first {SHOWN} of a set at the most, the"
+            " shares that the model that ships finds unlike what it was trained on, takes for no dermoscopy,"
+            " and answers without probabilities, for the latter reason or for their colours. It was taught"
+            f" what dermoscopy is by {_named(predictor.document.dermoscopy)}; what it makes of such pictures"
+            " when it was not shown them is in"
+            " [shipped_model/dermoscopy.csv](shipped_model/dermoscopy.csv).",
             "",
-            f"| pictures | n | {' | '.join(WORDS)} | any of these | unlike | withheld |",
-            f"|---|---{'|---' * (len(WORDS) + 3)}|",
+            f"| pictures | n | {' | '.join(WORDS)} | any of these | unlike | no dermoscopy | withheld |",
+            f"|---|---{'|---' * (len(WORDS) + 4)}|",
         ]
         for name, (files, change) in sets.items():
             pictures = look(files, change)
             one = shares(pictures)
             answers = predictor.predict(pictures[:SHOWN])
             unlike = np.mean([answer.strange for answer in answers])
+            alien = np.mean([NOT_DERMOSCOPY in answer.reason for answer in answers])
             withheld = np.mean([answer.withheld for answer in answers])
-            cells = [*(one[word] for word in [*WORDS, "any"]), unlike, withheld]
+            cells = [*(one[word] for word in [*WORDS, "any"]), unlike, alien, withheld]
             lines.append(f"| {name} | {len(files)} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |")
             print(lines[-1], flush=True)
     lines += ["", f"{time.perf_counter() - began:.0f} s, {os.cpu_count()} processors."]

@@ -33,7 +33,7 @@ from inference_engines import CLASSES_OF_KERAS, ENGINES, NETWORKS, prepare, serv
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "inference_speed.md"
 THREADS = (1, 2)
 BATCH = 32
-BLOCKS, SECONDS = 5, 0.4
+BLOCKS, SECONDS = 5, 1.0
 """Blocks of an engine (of batches, one fewer), and their least length; the first is thrown away."""
 SLOW = 2.0
 """Seconds of a batch above which a cell has two blocks and none is thrown away."""
@@ -43,7 +43,7 @@ class Worker:
     """An engine in a process of its own, which works when it is told to and otherwise waits."""
 
     def __init__(self, python: str, engine: str, name: str, folder: Path, threads: int) -> None:
-        settings = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "KERAS_BACKEND": "torch"}
+        settings = {"OMP_NUM_THREADS": str(threads), "KERAS_BACKEND": "torch"}
         words = [python, __file__, "--serve", engine, name, str(folder), str(threads)]
         before = time.perf_counter()
         self.process = subprocess.Popen(

@@ -69,7 +69,7 @@ def questions(predictor: Predictor) -> list[Question]:
     for content in pictures():
         for patient in PATIENTS:
             (one,) = predictor.answers([Picture(content)], [patient])
-            asked.append((content, patient, None if one.withheld else one.p))
+            asked.append((content, patient, one.p))
     return asked
 
 

@@ -10,7 +10,7 @@ It answers and abstains as `dermlens predict` does, but for checks of image qual
 colour profiles are. `--one-view` looks at the image once instead of at the model's mirrored and turned views:
 several times as fast, and not the answer whose scores are published.
 
-Shapes: S side of the square, C classes, M metadata width, V views.
+Shapes: S side of the square, C classes, D features, M metadata width, V views.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def main() -> None:
@@ -61,11 +61,13 @@ def main() -> None:
             print(f"{path.name}: cannot be read: {error}", file=sys.stderr)
             continue
         before = time.perf_counter()
-        logits_C = np.mean([network(view(x_SSC, index)[None], meta_1M)[0] for index in range(views)], axis=0)
+        seen = [network(view(x_SSC, index)[None], meta_1M) for index in range(views)]
+        logits_C = np.mean([logits_1C[0] for logits_1C, _ in seen], axis=0)
         seconds = time.perf_counter() - before
-        p_C, named, strange, doubts = decide(logits_C, document)
+        features_D = seen[0][1][0]  # of the image as it is
+        p_C, named, withheld, doubts = decide(logits_C, features_D, document)
         told = ", ".join(f"{code} {p:.4f}" for code, p in zip(document["classes"], p_C, strict=True))
-        said = [] if strange else [f"named {named}", told]
+        said = [] if withheld else [f"named {named}", told]
         if doubts:
             said.append(f"the model abstains: {', '.join(doubts)}")
         print(f"{path.name}: {'; '.join(said)}; {1000 * seconds:.0f} ms")
@@ -75,20 +77,25 @@ def main() -> None:
 
 
 def open_file(path: Path, threads: int) -> Network:
-    """Logits of uint8 pixels (1, S, S, 3) and metadata (1, M)."""
+    """Logits (1, C) and features (1, D) of uint8 pixels (1, S, S, 3) and metadata (1, M)."""
     if path.suffix == ".tflite":
         from ai_edge_litert.interpreter import Interpreter
 
         runner = Interpreter(model_path=str(path), num_threads=threads).get_signature_runner()
         wanted = runner.get_input_details()
-        return lambda image, meta: runner(**_named(wanted, image, meta))["logits"]
+
+        def run(image: np.ndarray, meta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            found = runner(**_named(wanted, image, meta))
+            return found["logits"], found["features"]
+
+        return run
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     inputs = [entry.name for entry in session.get_inputs()]
-    return lambda image, meta: session.run(["logits"], _named(inputs, image, meta))[0]
+    return lambda image, meta: tuple(session.run(["logits", "features"], _named(inputs, image, meta)))
 
 
 def _named(wanted: Any, image: np.ndarray, meta: np.ndarray) -> dict[str, np.ndarray]:
@@ -149,18 +156,24 @@ def encode(encoder: dict[str, Any], age: float | None, sex: str | None, site: st
     return np.array([list(features.values())], np.float32)
 
 
-def decide(logits_C: np.ndarray, document: dict[str, Any]) -> tuple[np.ndarray, str, bool, list[str]]:
-    """The answer, from logits that are averaged over the views.
+def decide(
+    logits_C: np.ndarray, features_D: np.ndarray, document: dict[str, Any]
+) -> tuple[np.ndarray, str, bool, list[str]]:
+    """The answer, from logits that are averaged over the views, and features of the image as it is.
 
     Returns:
         Calibrated probabilities; the class that the model's rule names, not always the highest; whether
-        the image is unlike those of the training, so that neither counts; and why the model abstains.
+        the image is no dermoscopy, so that neither counts; and why the model abstains.
     """
+    boundary = document.get("dermoscopy")
+    score = boundary and float(features_D @ np.array(boundary["weights"])) + boundary["bias"]
+    alien = boundary is not None and not score >= 0
+    doubts = ["it does not look like dermoscopy"] if alien else []
     classes, decision = document["classes"], document["decision"]
     logits_C = logits_C.astype(np.float64)
     if decision is None:
         p_C = _softmax(logits_C)
-        return p_C, classes[int(p_C.argmax())], False, []
+        return p_C, classes[int(p_C.argmax())], alien, doubts
     scaling, sets, ood, limits = (decision[name] for name in ("scaling", "sets", "ood", "abstention"))
     scores_C = logits_C / scaling["temperature"]
     p_C = _softmax(scores_C * np.array(scaling["scale"] or 1.0) + np.array(scaling["bias"] or 0.0))
@@ -169,7 +182,8 @@ def decide(logits_C: np.ndarray, document: dict[str, Any]) -> tuple[np.ndarray, 
     if ood and ood["kind"] != "energy":
         sys.exit(f"this model's abstention ({ood['kind']}) is not in this example: use dermlens predict")
     strange = bool(ood) and -np.log(np.exp(logits_C).sum()) > ood["threshold"]
-    doubts = ["unlike the images that it was trained on"] if strange else []
+    if strange:
+        doubts.append("unlike the images that it was trained on")
     if limits["least_confidence"] is not None and weighed_C.max() < limits["least_confidence"]:
         doubts.append("no diagnosis stands out")
     if limits["largest_set"] is not None and sets:
@@ -177,7 +191,7 @@ def decide(logits_C: np.ndarray, document: dict[str, Any]) -> tuple[np.ndarray, 
         held_C[named] = True
         if held_C.sum() > limits["largest_set"]:
             doubts.append("too many diagnoses fit")
-    return p_C, classes[named], strange, doubts
+    return p_C, classes[named], alien or (boundary is None and strange), doubts
 
 
 def _softmax(scores_C: np.ndarray) -> np.ndarray:

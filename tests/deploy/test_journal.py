@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pyarrow.parquet as parquet
 import pytest
@@ -63,6 +64,28 @@ def test_all_formats_hold_the_same(journal, predictor, lesions, tmp_path):
     assert [one["image_id"] for one in said["answers"]] == ["a", "b"]
     assert said["limits"] == list(predictor.limits)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".json", ".parquet"]
+
+
+def test_a_withheld_answer_has_empty_cells(journal, predictor, lesions, tmp_path):
+    """First of all rows, where a parquet file takes its types from."""
+    (one,) = predictor.predict(lesions / "a.jpg")
+    withheld = replace(one, p=None, diagnosis=None, set=None, abstain=True, reason="it is none")
+    for ending in ("csv", "parquet", "json"):
+        with journal(f"answers.{ending}") as open_journal:
+            open_journal.add("a", withheld)
+            open_journal.add("b", one)
+            open_journal.finish()
+    first, second = rows_of(tmp_path / "answers.csv")
+    numbers = ["diagnosis", "set", *(f"p_{code}" for code in predictor.classes)]
+    assert {first[name] for name in numbers} == {""}
+    assert (first["abstain"], first["reason"]) == ("yes", "it is none")
+    assert "" not in {second[name] for name in numbers}
+    table = parquet.read_table(tmp_path / "answers.parquet")
+    assert {table[name][0].as_py() for name in numbers} == {None}
+    assert table["p_mel"].type == "double"
+    assert table["p_mel"][1].as_py() == pytest.approx(one.p["mel"])
+    said = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))["answers"]
+    assert [said[0][name] for name in ("diagnosis", "name", "p", "set")] == [None] * 4
 
 
 def test_no_answer_no_output(journal, tmp_path):

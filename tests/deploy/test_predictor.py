@@ -8,6 +8,8 @@ import subprocess
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.crops import read_square
 from dermlens.data.images import ImageError
 from dermlens.data.metadata import make_encoder
-from dermlens.deploy.answers import Answer
+from dermlens.deploy.answers import Answer, doubts
 from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor, shipped_folder
 from dermlens.deploy.requests import Patient
@@ -117,6 +119,11 @@ def test_the_light_is_taken_out_where_training_took_it_out(predictor, exported, 
         assert not np.array_equal(square, read_square(lesions / name, SIZE, "center"))
 
 
+OTHER_BOUNDARY = {
+    "weights": [1.0, 2.0], "bias": 0.0, "kept": 0.98, "dermoscopic": {"own": 9}, "other": {"telephone": 9},
+}  # fmt: skip
+
+
 def edit(folder, **changes):
     path = folder / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -163,10 +170,16 @@ def other_encoder(folder):
         (lambda d: edit_encoder(d, age_std=float("nan")), "age_std nan; it is a number of years"),
         (lambda d: edit_encoder(d, names=None), "has other features"),
         (lambda d: edit_encoder(d, kind="defualt"), "'defualt' is not known; nearest: default"),
+        (lambda d: edit(d, dermoscopy={"weights": [1.0]}), r"dermoscopy\.bias: Field required"),
+        (
+            lambda d: edit(d, dermoscopy=OTHER_BOUNDARY),
+            "tells dermoscopy by 2 features, and model.onnx beside it gives ",
+        ),
     ],
     ids=[
         "no json", "no onnx", "no entry", "other onnx", "no network", "a list", "views", "classes",
         "fewer classes", "meta width", "other encoder", "no mean", "mean in words", "nan", "no names", "kind",
+        "half a boundary", "other boundary",
     ],
 )  # fmt: skip
 def test_a_harmed_folder_is_refused(exported, tmp_path, harm, sentence):
@@ -222,7 +235,8 @@ def test_the_shipped_model_answers(lesions):
     for name in ("model.onnx", "model.safetensors"):
         assert (folder / name).stat().st_size <= 16 * 2**20
     assert {"LICENSE", "MODEL_CARD.md"} <= {path.name for path in folder.iterdir()}
-    (one,) = Predictor.open().predict([lesions / "a.jpg"])
+    example = Path(str(files("dermlens.serve.page"))) / "examples" / "a.jpg"
+    (one,) = Predictor.open().predict(example)
     assert tuple(one.p) == CLASSES
     assert sum(one.p.values()) == pytest.approx(1)
     document = read_document(folder / "model.json")
@@ -275,7 +289,66 @@ def test_a_picture_at_fault_is_abstained_from(predictor, lesions):
     assert dark.abstain
     assert "image quality: too dark" in dark.reason
     assert uncoloured.withheld
-    assert sum(uncoloured.p.values()) == pytest.approx(1)
+    assert (uncoloured.p, uncoloured.diagnosis, uncoloured.name, uncoloured.set) == (None,) * 4
+    assert "not in the colours of skin" in uncoloured.reason
+
+
+def telling(exported, folder, weight: float, bias: float):
+    """The exported model, able to tell dermoscopy: by the first feature, or by the bias alone."""
+    shutil.copytree(exported, folder)
+    width = Predictor.open(folder)._network.features
+    boundary = {"weights": [weight, *[0.0] * (width - 1)], "bias": bias, "kept": 0.98}
+    edit(folder, dermoscopy=boundary | {"dermoscopic": {"own": 9}, "other": {"telephone": 9}})
+    return Predictor.open(folder)
+
+
+def test_what_does_not_look_like_dermoscopy_is_withheld(exported, lesions, tmp_path):
+    image = lesions / "b.png"
+    none, one = telling(exported, tmp_path / "none", 0.0, -1.5), telling(exported, tmp_path / "one", 0.0, 2.5)
+    (alien,), (familiar,) = none.predict(image), one.predict(image)
+    assert (alien.dermoscopy, familiar.dermoscopy) == (-1.5, 2.5)
+    assert alien.withheld
+    assert alien.abstain
+    assert alien.reason.startswith("it does not look like dermoscopy")
+    (plain,) = Predictor.open(exported).predict(image)
+    assert plain.dermoscopy is None
+    assert (familiar.p, familiar.diagnosis, familiar.set, familiar.reason) == (
+        plain.p, plain.diagnosis, plain.set, plain.reason,
+    )  # fmt: skip
+
+
+def test_dermoscopy_is_told_by_the_features_of_the_image(exported, lesions, tmp_path):
+    found = telling(exported, tmp_path / "model", 3.0, 0.25)
+    picture = Picture(lesions / "b.png")
+    meta_1M = found.encode([Patient()])
+    _, features_1D = found.outputs([picture], meta_1M)
+    (answer,) = found.answers([picture], [Patient()])
+    assert answer.dermoscopy == pytest.approx(3.0 * float(features_1D[0, 0]) + 0.25)
+
+
+def test_dermoscopy_that_is_unlike_the_training_is_answered_where_the_model_can_tell(
+    exported, lesions, tmp_path
+):
+    """Another clinic's pictures are abstained from, with their numbers; without a boundary, withheld."""
+    strange = DECISION.model_dump(mode="json")
+    strange["ood"]["threshold"] = -1e6
+    able = telling(exported, tmp_path / "able", 0.0, 1.0)
+    edit(able.folder, decision=strange)
+    (told,) = Predictor.open(able.folder).predict(lesions / "b.png")
+    assert told.strange
+    assert told.abstain
+    assert sum(told.p.values()) == pytest.approx(1)
+    edit(able.folder, dermoscopy=None)
+    (untold,) = Predictor.open(able.folder).predict(lesions / "b.png")
+    assert untold.strange
+    assert untold.withheld
+
+
+def test_a_score_that_is_no_number_is_no_dermoscopy():
+    assert doubts("", float("nan"), ())[0]
+    assert doubts("no diagnosis stands out", 0.0, ("too dark",)) == (
+        False, "no diagnosis stands out; image quality: too dark",
+    )  # fmt: skip
 
 
 def test_every_answer_says_whose_it_is(predictor, exported, lesions):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -55,9 +57,10 @@ def test_the_help_names_every_method():
     assert set(METHODS) <= set(re.findall(r"\w+", option.help))
 
 
-def test_the_shipped_model_answers_as_it_predicts(photo):
+def test_the_shipped_model_answers_as_it_predicts():
     """What is named and how sure the model is agree with `dermlens predict`, views and all."""
     folder = shipped_folder()
+    photo = Path(str(files("dermlens.serve.page"))) / "examples" / "a.jpg"
     found = explain_image(
         load_model(folder), folder, photo, Patient(60.0, "male", "back"), methods=["evidence"]
     )

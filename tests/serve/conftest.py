@@ -15,7 +15,8 @@ from dermlens.serve.app import create_app
 from dermlens.serve.server import listening_on, make_server
 
 EXAMPLES = Path(str(files("dermlens.serve.page"))) / "examples"
-LESION, STRANGE = EXAMPLES / "a.jpg", EXAMPLES / "d.jpg"
+LESION, STRANGE = EXAMPLES / "a.jpg", Path(str(files("sklearn.datasets"))) / "images" / "flower.jpg"
+"""The second is an ordinary photograph, none of those that the model was taught dermoscopy by."""
 
 
 @pytest.fixture(scope="session")

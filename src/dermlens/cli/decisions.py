@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from dermlens.cli.app import (
     source_maps,
 )
 from dermlens.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.")]
 
@@ -96,6 +99,62 @@ def far_ood(
     table = score(Run.open(run), shown, output, metadata=metadata, data=data, device=device, cache=cache)
     console.print(table.round(3).to_string(index=False))
     console.print(f"written: {output}")
+
+
+@app.command(name="learn-dermoscopy")
+def learn_dermoscopy(
+    run: RunFolder,
+    dermoscopic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dermoscopic", metavar="NAME=DIR", help="A labelled folder of dermoscopy from elsewhere."
+        ),
+    ] = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option("--other", metavar="NAME=DIR", help="A labelled folder of pictures that are none."),
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Also ordinary photographs: where to write the pieces.")
+    ] = None,
+    columns: Columns = None,
+    labels: Labels = None,
+    kept: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Share of dermoscopy that shall be taken for such.")
+    ] = 0.98,
+    data: OptionalData = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Teach a run's model to tell dermoscopy from other pictures, which then get no probabilities.
+
+    --column and --label are for those of the folders that cannot be read without.
+    """
+    from dermlens.data.table import read_table
+    from dermlens.evaluation.dermoscopy import learn_dermoscopy as learn
+    from dermlens.evaluation.strangers import write_photographs
+    from dermlens.runs import Run
+
+    maps = source_maps(columns, labels)
+
+    def read(folder: str) -> pd.DataFrame:
+        try:
+            return read_table(Path(folder))
+        except UserError:
+            if not (columns or labels):
+                raise
+            return read_table(Path(folder), **maps)
+
+    sides = [
+        {name: read(folder) for name, folder in pairs(given, option).items()}
+        for given, option in ((dermoscopic, "--dermoscopic"), (other, "--other"))
+    ]
+    if photographs is not None:
+        sides[1]["photographs"] = write_photographs(photographs)
+    opened = Run.open(run)
+    table = learn(opened, *sides, kept=kept, data=data, device=device, cache=cache)
+    console.print(table.round(3).to_string(index=False))
+    console.print(f"written: {opened.path / 'model.json'}, {opened.path / 'dermoscopy.csv'}")
 
 
 @app.command(name="near-ood")

@@ -5,6 +5,7 @@ Shapes: C classes, K heads, H × W positions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dermlens.data.views import Numbers
@@ -12,17 +13,22 @@ from dermlens.decision.answer import STRANGE
 from dermlens.decision.quality import UNCOLOURED
 from dermlens.labels import full_name
 
+NOT_DERMOSCOPY = "it does not look like dermoscopy"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the model says of one image.
 
     Attributes:
-        p: calibrated probability of each class, in the order of the logits.
-        diagnosis: the class that the decision rule names.
-        set: classes of the conformal set, the named one among them.
+        p: calibrated probability of each class, in the order of the logits; none where it is withheld, which
+            is where the picture does not seem to be dermoscopy.
+        diagnosis: the class that the decision rule names; likewise.
+        set: classes of the conformal set, the named one among them; likewise.
         level: share of images whose class the set is meant to hold; none where the model has no sets.
         ood: out-of-distribution score; none where the model has none.
+        dermoscopy: how far the picture is on the side of dermoscopy, below 0 where it is not; none where the
+            model cannot tell.
         abstain: whether the model abstains.
         reason: why, in words; empty where it does not.
         faults: of the picture, in words, as `dermlens.decision.quality` has them.
@@ -31,11 +37,12 @@ class Answer:
             model says does not depend on it, nor do comparisons.
     """
 
-    p: dict[str, float]
-    diagnosis: str
-    set: tuple[str, ...]
+    p: dict[str, float] | None
+    diagnosis: str | None
+    set: tuple[str, ...] | None
     level: float | None
     ood: float | None
+    dermoscopy: float | None
     abstain: bool
     reason: str
     faults: tuple[str, ...]
@@ -43,9 +50,9 @@ class Answer:
     image_id: str = field(default="", compare=False)
 
     @property
-    def name(self) -> str:
-        """The diagnosis in words."""
-        return full_name(self.diagnosis)
+    def name(self) -> str | None:
+        """The diagnosis in words; none where it is withheld."""
+        return None if self.diagnosis is None else full_name(self.diagnosis)
 
     @property
     def strange(self) -> bool:
@@ -54,11 +61,29 @@ class Answer:
 
     @property
     def withheld(self) -> bool:
-        """Whether the picture is none that the probabilities mean anything for: no dermoscopy, it seems.
+        """Whether the picture is none that probabilities mean anything for: it seems to be no dermoscopy."""
+        return self.p is None
 
-        What a person reads leaves them out then; tables for scoring keep them, beside `abstain`.
-        """
-        return self.strange or UNCOLOURED in self.faults
+
+def doubts(reason: str, dermoscopy: float | None, faults: Sequence[str]) -> tuple[bool, str]:
+    """What a picture is answered with: whether nothing of it, and why the model abstains.
+
+    Nothing is said of a picture that does not look like dermoscopy to the network, or is not in the colours
+    of skin. A model that was not fitted to tell takes what is unlike its training for such a picture.
+
+    Args:
+        reason: of the decision; empty where it does not abstain.
+        dermoscopy: as `Answer` has it.
+        faults: likewise.
+
+    Returns:
+        Whether the answer is withheld, and the reasons joined by `; `, empty for none.
+    """
+    # a score that is no number is none of dermoscopy
+    alien = STRANGE in reason if dermoscopy is None else not dermoscopy >= 0
+    told = NOT_DERMOSCOPY if alien and dermoscopy is not None else ""
+    reasons = (told, reason, f"image quality: {', '.join(faults)}" if faults else "")
+    return alien or UNCOLOURED in faults, "; ".join(one for one in reasons if one)
 
 
 @dataclass(frozen=True, slots=True)

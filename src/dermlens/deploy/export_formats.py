@@ -15,7 +15,13 @@ from dermlens.deploy.export import export_folder
 from dermlens.deploy.measured import MEASURED_FILE
 from dermlens.deploy.papers import CARD, LICENCE
 from dermlens.deploy.quantise import quantise_run
-from dermlens.deploy.verify_export import EXPORT_FILE, check_engine, export_verified, read_entries
+from dermlens.deploy.verify_export import (
+    EXPORT_FILE,
+    check_engine,
+    export_verified,
+    held_out_table,
+    read_entries,
+)
 from dermlens.models.document import ModelDocument, read_document
 from dermlens.models.saved import DOCUMENT_FILE, WEIGHTS_FILE
 from dermlens.runs import Run
@@ -67,6 +73,7 @@ def export_formats(
     engines = [ONNX, *sorted({*formats} - {ONNX, INT8})]
     for name in engines:
         check_engine(name)
+    held_out_table(source, data, needed=data is not None or INT8 in formats)  # before what takes long
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as scratch:
         made = Path(scratch)

@@ -71,7 +71,7 @@ class Journal:
         self.output, self.path = output, output.with_name(f"{output.name}.partial")
         self.done: set[str] = set()
         self.abstained = 0
-        self._images = images
+        self._images, self._classes = images, predictor.classes
         self._void: set[int] = set()
         self._heading = heading_json(predictor, prior)
         told = json.dumps([asdict(everyone), {name: asdict(one) for name, one in patients.items()}])
@@ -105,7 +105,7 @@ class Journal:
             line["unreadable"] = found
         else:
             line |= {"file": _identity(self._images[image_id])}
-            line |= {"row": answer_row(found), "answer": answer_json(found)}
+            line |= {"row": answer_row(found, self._classes), "answer": answer_json(found)}
             self._count(line)
         self._write((json.dumps(line) + "\n").encode())
 
@@ -278,11 +278,11 @@ def _write_parquet(path: Path, heading: dict[str, Any], lines: Lines) -> None:
     arrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
     rows, writer = _rows(lines), None
     while chunk := list(islice(rows, CHUNK)):
-        table = arrow.Table.from_pylist(chunk)
         if writer is None:
+            kinds = {name: arrow.float64() if name.startswith("p_") else arrow.string() for name in chunk[0]}
             said = {"dermlens": json.dumps(heading, ensure_ascii=False)}
-            writer = parquet.ParquetWriter(path, table.schema.with_metadata(said))
-        writer.write_table(table.replace_schema_metadata(writer.schema.metadata))
+            writer = parquet.ParquetWriter(path, arrow.schema(list(kinds.items()), said))
+        writer.write_table(arrow.Table.from_pylist(chunk, writer.schema))
     if writer is not None:
         writer.close()
 

@@ -28,6 +28,7 @@ class OnnxNetwork:
 
     Attributes:
         classes: how many logits it gives, C.
+        features: how many numbers it has of an image, D.
         meta_width: how long its metadata are, M; 0 where it takes none.
         outputs: the names of what it can give.
 
@@ -59,6 +60,7 @@ class OnnxNetwork:
             raise UserError(f"{name} is not an ONNX network that `dermlens export` wrote")
         self.takes_metadata = META in shapes
         self.classes: int = shapes[LOGITS][-1]
+        self.features: int = shapes[FEATURES][-1]
         self.meta_width: int = shapes[META][-1] if self.takes_metadata else 0
 
     def __call__(self, x_BSSC: Pixels, meta_BM: npt.NDArray[np.float32] | None) -> tuple[Numbers, Numbers]:

@@ -23,7 +23,7 @@ from dermlens.decision.answer import Answers, answer
 from dermlens.decision.document import DecisionDocument, plain_decision
 from dermlens.decision.ood import Arrays
 from dermlens.decision.sidecar import read_arrays
-from dermlens.deploy.answers import Answer, Evidence
+from dermlens.deploy.answers import Answer, Evidence, doubts
 from dermlens.deploy.measured import read_measured
 from dermlens.deploy.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
 from dermlens.deploy.pictures import Picture, Source, sources_in
@@ -84,6 +84,11 @@ class Predictor:
                 f"{path} has metadata of {document.meta_width} numbers, and {ONNX_FILE} beside it takes"
                 f" {network.meta_width}"
             )
+        if document.dermoscopy is not None and network.features != len(document.dermoscopy.weights):
+            raise UserError(
+                f"{path} tells dermoscopy by {len(document.dermoscopy.weights)} features, and {ONNX_FILE}"
+                f" beside it gives {network.features}"
+            )
         return cls(document, network, read_arrays(folder, document.decision), folder)
 
     @property
@@ -98,7 +103,8 @@ class Predictor:
         general = (
             "Research software, not a medical device: it says what a model makes of an image and diagnoses"
             " nobody.",
-            f"It knows {known} diagnoses of dermoscopic images and names one of them whatever it is shown.",
+            f"It knows {known} diagnoses of dermoscopic images, and names one of them for other diseases"
+            " too.",
         )
         return general + (self.document.onnx.limits if self.document.onnx is not None else ())
 
@@ -212,7 +218,12 @@ class Predictor:
         meta_NM = self.encode([one.told(patient) for one, patient in zip(pictures, patients, strict=True)])
         logits_NC, features_ND = self.outputs(pictures, meta_NM)
         found = answer(logits_NC, features_ND, self.decision, self._arrays, prior)
-        return [self._answer(found, row, picture) for row, picture in enumerate(pictures)]
+        looks = self.document.dermoscopy
+        score_N = None if looks is None else looks.scores(features_ND)
+        return [
+            self._answer(found, row, picture, None if score_N is None else float(score_N[row]))
+            for row, picture in enumerate(pictures)
+        ]
 
     def encode(self, patients: Sequence[Patient]) -> npt.NDArray[np.float32]:
         """meta_NM of patients. Raises: UserError when an age is out of range."""
@@ -258,18 +269,20 @@ class Predictor:
         document = self.document
         return np.stack([one.square(size, document.crop, document.colour_constancy) for one in pictures])
 
-    def _answer(self, found: Answers, row: int, picture: Picture) -> Answer:
-        score, said = float(found.ood_N[row]), picture.faults()
-        reasons = [found.reason_N[row], f"image quality: {', '.join(said)}" if said else ""]
+    def _answer(self, found: Answers, row: int, picture: Picture, dermoscopy: float | None) -> Answer:
+        score, faults = float(found.ood_N[row]), picture.faults()
+        withheld, reason = doubts(found.reason_N[row], dermoscopy, faults)
+        inside = zip(self.classes, found.set_NC[row], strict=True)
         return Answer(
-            p=dict(zip(self.classes, found.p_NC[row].tolist(), strict=True)),
-            diagnosis=self.classes[found.diagnosis_N[row]],
-            set=tuple(code for code, inside in zip(self.classes, found.set_NC[row], strict=True) if inside),
+            p=None if withheld else dict(zip(self.classes, found.p_NC[row].tolist(), strict=True)),
+            diagnosis=None if withheld else self.classes[found.diagnosis_N[row]],
+            set=None if withheld else tuple(code for code, is_in in inside if is_in),
             level=self.level,
             ood=None if np.isnan(score) else score,
-            abstain=bool(found.abstain_N[row]) or bool(said),
-            reason="; ".join(reason for reason in reasons if reason),
-            faults=said,
+            dermoscopy=None if dermoscopy is None or np.isnan(dermoscopy) else dermoscopy,
+            abstain=bool(reason),
+            reason=reason,
+            faults=faults,
             model=self.id,
             image_id=picture.image_id,
         )

@@ -17,6 +17,7 @@ from dermlens.deploy.prior import shares_of
 from dermlens.labels import full_name
 
 Found = TypeVar("Found")
+WITHHELD = "–"
 
 
 def progress(found: Iterable[Found], count: int) -> Iterator[Found]:
@@ -36,7 +37,7 @@ def render_answers(
     parts: list[RenderableType] = [_in_rows(answers)]
     if len(answers) == 1:
         ((image_id, one),) = answers.items()
-        parts = [] if one.withheld else [_in_full(image_id, one)]
+        parts = [] if one.p is None else [_in_full(image_id, one, one.p)]
         parts += map(Text, _said_of(one))
     return Group(*parts, *map(Text, notes(predictor, prior)))
 
@@ -52,25 +53,26 @@ def notes(predictor: Predictor, prior: Sequence[float] | None) -> Iterator[str]:
     yield from predictor.limits
 
 
-def _in_full(image_id: str, one: Answer) -> Table:
+def _in_full(image_id: str, one: Answer, p: Mapping[str, float]) -> Table:
     table = Table(title=Text(image_id))
     table.add_column("")
     table.add_column("diagnosis")
     table.add_column("probability", justify="right")
     table.add_column("set")
-    for code, p in sorted(one.p.items(), key=lambda entry: -entry[1]):
-        table.add_row(Text(code), Text(full_name(code)), f"{p:.3f}", "in the set" if code in one.set else "")
+    for code, share in sorted(p.items(), key=lambda entry: -entry[1]):
+        inside = "in the set" if code in (one.set or ()) else ""
+        table.add_row(Text(code), Text(full_name(code)), f"{share:.3f}", inside)
     return table
 
 
 def _said_of(one: Answer) -> Iterator[str]:
     if one.withheld:
         yield f"The model abstains: {one.reason}."
-        yield "It does not look like dermoscopy, so no probabilities are shown."
+        yield "No probabilities are given for such a picture."
         return
     if one.level is not None:
         yield f"The set is meant to hold the class of {100 * one.level:g} % of images like its training's."
-    yield f"The decision rule names {full_name(one.diagnosis)} ({one.diagnosis})."
+    yield f"The decision rule names {one.name} ({one.diagnosis})."
     yield f"The model abstains: {one.reason}." if one.abstain else "The model does not abstain."
 
 
@@ -81,9 +83,9 @@ def _in_rows(answers: Mapping[str, Answer]) -> Table:
     for image_id, one in answers.items():
         table.add_row(
             Text(image_id),
-            Text("–" if one.withheld else one.name),
-            "–" if one.withheld else f"{one.p[one.diagnosis]:.3f}",
-            Text("–" if one.withheld else " ".join(one.set)),
+            Text(one.name or WITHHELD),
+            WITHHELD if one.p is None or one.diagnosis is None else f"{one.p[one.diagnosis]:.3f}",
+            Text(WITHHELD if one.set is None else " ".join(one.set)),
             Text(one.reason if one.abstain else "no"),
         )
     return table

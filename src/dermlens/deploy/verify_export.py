@@ -204,7 +204,7 @@ def _held_out(source: Path, data: Path | None, root: Path | None, precision: Pre
     Raises:
         UserError: images were named and are not the run's, or int8 is to be judged and there are none.
     """
-    table = _table(source, data, needed=data is not None or precision == "int8")
+    table = held_out_table(source, data, needed=data is not None or precision == "int8")
     if table is not None:
         if precision == "fp32" and len(table) > SHOWN:
             rows_N = np.linspace(0, len(table) - 1, SHOWN).astype(int)
@@ -216,7 +216,12 @@ def _held_out(source: Path, data: Path | None, root: Path | None, precision: Pre
         yield Shown(drawn, "drawn lesions", Path(scratch))
 
 
-def _table(source: Path, data: Path | None, *, needed: bool) -> pd.DataFrame | None:
+def held_out_table(source: Path, data: Path | None, *, needed: bool) -> pd.DataFrame | None:
+    """The selection and calibration images of a run; none where it has none, or they are not at hand.
+
+    Raises:
+        UserError: they are needed, and are not there or not the run's.
+    """
     run = Run(source)
     if not (run.record_file.is_file() and run.split_file.is_file()):
         if needed:

@@ -13,14 +13,15 @@ from dermlens.labels import full_name
 
 
 def answer_json(one: Answer) -> dict[str, Any]:
-    """An answer as a person is to read it: no probabilities for a picture that seems to be no dermoscopy."""
+    """An answer; `diagnosis`, `name`, `p` and `set` are null where it is withheld."""
     return {
-        "diagnosis": None if one.withheld else one.diagnosis,
-        "name": None if one.withheld else one.name,
-        "p": None if one.withheld else one.p,
-        "set": None if one.withheld else list(one.set),
+        "diagnosis": one.diagnosis,
+        "name": one.name,
+        "p": one.p,
+        "set": None if one.set is None else list(one.set),
         "level": one.level,
         "ood": one.ood,
+        "dermoscopy": one.dermoscopy,
         "abstain": one.abstain,
         "reason": one.reason,
         "quality": list(one.faults),
@@ -28,16 +29,17 @@ def answer_json(one: Answer) -> dict[str, Any]:
     }
 
 
-def answer_row(one: Answer) -> dict[str, Any]:
-    """An answer as a row for scoring: with every number, whatever the model would stand by.
+def answer_row(one: Answer, classes: Sequence[str]) -> dict[str, Any]:
+    """An answer as a row of a table.
 
     Columns: diagnosis, p_<class> for each class in the order of the logits, set (codes joined by `|`),
-    abstain (yes or no), reason: as `dermlens.decision.columns` has them.
+    abstain (yes or no), reason: as `dermlens.decision.columns` has them. The first ones are none where the
+    answer is withheld.
     """
     return {
         "diagnosis": one.diagnosis,
-        **{f"p_{code}": float(f"{p:.9g}") for code, p in one.p.items()},
-        "set": BETWEEN.join(one.set),
+        **{f"p_{code}": None if one.p is None else float(f"{one.p[code]:.9g}") for code in classes},
+        "set": None if one.set is None else BETWEEN.join(one.set),
         "abstain": "yes" if one.abstain else "no",
         "reason": one.reason,
     }

@@ -19,7 +19,7 @@ RECIPE = "recipe.yaml"
 COPIED = ("split.csv", "metrics.json", "model_card.md")
 DECIDED = ("decision/*/*.csv", "told.csv")
 """What a card reads beside them, where it is there, and what another decision makes stale."""
-BESIDE = (*DECIDED, "*_ood*.csv")
+BESIDE = (*DECIDED, "*_ood*.csv", "dermoscopy.csv")
 """All that a card reads beside them."""
 _PATH = re.compile(r"(?<![\w.:/~)])/(?:[^\s,;:'\"(){}\[\]/]+/)+([^\s,;:'\"(){}\[\]/]+)")
 """An absolute path of two parts or more within a text, and its last part."""

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dermlens.data.views import average_views
-from dermlens.decision.answer import STRANGE
-from dermlens.decision.quality import UNCOLOURED
+from dermlens.deploy.answers import doubts
 from dermlens.deploy.pictures import Picture
 from dermlens.deploy.requests import Patient
 from dermlens.errors import UserError, nearest
@@ -97,15 +96,13 @@ def explain_image(
     image_SSC = square(saved.size)
     told = picture.told(patient)
     meta_M = saved.encoder.encode([told.age], [told.sex], [told.site])[0]
-    found = decide(
-        saved,
-        *average_views(
-            saved.views,
-            saved.size,
-            lambda size: square(size)[None],
-            lambda x_BSSC: outputs(saved, x_BSSC, meta_M),
-        ),
+    logits_1C, features_1D = average_views(
+        saved.views,
+        saved.size,
+        lambda size: square(size)[None],
+        lambda x_BSSC: outputs(saved, x_BSSC, meta_M),
     )
+    found = decide(saved, logits_1C, features_1D)
     named = int(found.diagnosis_N[0])
     target = named if class_code is None else saved.classes.index(class_code)
     notes: list[str] = []
@@ -126,8 +123,9 @@ def explain_image(
         cases = nearest_cases(embedded, features_D, EACH)
         if image.stem in embedded.image_id:
             notes.append(f"The model was trained on an image named {image.stem}.")
-    faults = picture.faults()
-    reasons = [found.reason_N[0], f"image quality: {', '.join(faults)}" if faults else ""]
+    looks = saved.dermoscopy
+    dermoscopy = None if looks is None else float(looks.scores(features_1D)[0])
+    withheld, reason = doubts(found.reason_N[0], dermoscopy, picture.faults())
     return Explained(
         image_id=image.stem,
         image_SSC=image_SSC,
@@ -135,8 +133,8 @@ def explain_image(
         p_C=np.asarray(found.p_NC[0]),
         named=named,
         target=target,
-        reason="; ".join(reason for reason in reasons if reason),
-        withheld=STRANGE in found.reason_N[0] or UNCOLOURED in faults,
+        reason=reason,
+        withheld=withheld,
         heats=heats,
         cases=cases,
         paths=paths,

@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, mode
 from dermlens.data.colour_constancy import ColourConstancy
 from dermlens.data.metadata import encoder_from_json
 from dermlens.data.views import ViewsConfig
+from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.decision.document import DecisionDocument
 from dermlens.errors import UserError
 from dermlens.models.config import ModelConfig
@@ -50,6 +51,8 @@ class ModelDocument(Section):
         meta_width: length of the metadata vector.
         colour_constancy: how the light of a picture is taken out of it.
         decision: from logits to an answer; none for softmax and its highest class.
+        dermoscopy: what tells a picture that is none; without it, whatever the decision finds strange counts
+            as none.
         views: what is averaged at prediction.
         sha256: of the weights in model.safetensors.
         onnx: what model.onnx is, where there is one.
@@ -65,6 +68,7 @@ class ModelDocument(Section):
     meta_width: Annotated[int, Field(ge=0)]
     colour_constancy: ColourConstancy = "none"
     decision: DecisionDocument | None = None
+    dermoscopy: Dermoscopy | None = None
     views: ViewsConfig = ViewsConfig()
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     onnx: OnnxFile | None = None

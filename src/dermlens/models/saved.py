@@ -16,6 +16,7 @@ from dermlens.atomic import atomic_path, write_json
 from dermlens.data.colour_constancy import ColourConstancy
 from dermlens.data.metadata import MetadataEncoder, encoder_from_json
 from dermlens.data.views import ViewsConfig
+from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.decision.document import DecisionDocument
 from dermlens.decision.ood import Arrays
 from dermlens.decision.sidecar import DECISION_FILE, read_arrays, write_arrays
@@ -43,6 +44,7 @@ class SavedModel:
         arrays: of the decision's out-of-distribution score.
         views: what is averaged at prediction.
         colour_constancy: how the light of a picture is taken out of it.
+        dermoscopy: what tells a picture that is none, where the model has that.
     """
 
     model: LesionClassifier
@@ -55,6 +57,7 @@ class SavedModel:
     arrays: Arrays = field(default_factory=dict)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     colour_constancy: ColourConstancy = "none"
+    dermoscopy: Dermoscopy | None = None
 
 
 def save_model(
@@ -123,6 +126,12 @@ def save_decision(folder: Path, decision: DecisionDocument, arrays: Arrays) -> N
     write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
 
 
+def save_dermoscopy(folder: Path, found: Dermoscopy) -> None:
+    """Give a saved model what tells a picture that is no dermoscopy. Raises: UserError without a model."""
+    document = read_document(folder / DOCUMENT_FILE).model_copy(update={"dermoscopy": found})
+    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+
+
 def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
     """Read a model that `save_model` wrote, every entry accounted for.
 
@@ -165,4 +174,5 @@ def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
         read_arrays(folder, document.decision) if decision else {},
         document.views,
         document.colour_constancy,
+        document.dermoscopy,
     )

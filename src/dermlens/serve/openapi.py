@@ -45,6 +45,7 @@ ANSWER = {
     "set": ["mel", "nv"],
     "level": 0.9,
     "ood": -3.1,
+    "dermoscopy": 6.2,
     "abstain": False,
     "reason": "",
     "quality": [],
@@ -74,6 +75,8 @@ _ANSWER = {
         "set": _nullable({"type": "array", "items": _TEXT}),
         "level": _nullable(_NUMBER),
         "ood": _nullable(_NUMBER),
+        "dermoscopy": _nullable(_NUMBER)
+        | {"description": "Below 0 where it does not look like dermoscopy; null where that is not told."},
         "abstain": {"type": "boolean"},
         "reason": _TEXT,
         "quality": {"type": "array", "items": _TEXT},

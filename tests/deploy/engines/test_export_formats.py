@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from deploy.conftest import save_tiny, sha256
 
 from dermlens.data.views import ViewsConfig
+from dermlens.deploy import export_formats as export_module
 from dermlens.deploy import quantise, verify_export
 from dermlens.deploy.export_formats import export_formats
 from dermlens.deploy.predictor import Predictor
@@ -36,6 +38,14 @@ def test_every_format_is_verified_and_onnx_always(source, fake, tmp_path):
     assert said["onnx"]["sha256"] == {"model.onnx": sha256(tmp_path / "out" / "model.onnx")}
     assert written.refused == ""
     Predictor.open(tmp_path / "out")
+
+
+@pytest.mark.parametrize("settings", [{"data": Path("/nowhere")}, {"formats": ["onnx-int8"]}])
+def test_images_that_are_not_there_are_said_before_a_file_is_made(source, tmp_path, monkeypatch, settings):
+    monkeypatch.setattr(export_module, "export_folder", lambda *words, **options: pytest.fail("too late"))
+    with pytest.raises(UserError, match="no split that says which images were held out"):
+        export_formats(source, tmp_path / "out", **({"formats": ["onnx"]} | settings))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("older", [False, True], ids=["new", "there"])

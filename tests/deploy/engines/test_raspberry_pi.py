@@ -11,12 +11,15 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from deploy.conftest import draw
 
 from dermlens.decision.answer import REASONS
 from dermlens.deploy.engines.table import ENGINES
+from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor
+from dermlens.deploy.requests import Patient
 from dermlens.models.saved import load_model
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "raspberry_pi.py"
@@ -97,7 +100,33 @@ def test_it_abstains_as_dermlens_does(model, tmp_path, section, limits):
     for line, one in zip(lines, Predictor.open(folder).predict(files), strict=False):
         reasons = one.reason.partition("image quality")[0].strip("; ").split("; ")
         assert [word for word in REASONS if word in line] == [word for word in reasons if word]
-        assert ("named" in line) != one.strange
+        assert ("named" in line) != one.withheld
+
+
+def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
+    """By a feature, so that some of the pictures are and some are not; strangers are answered then."""
+    files = [draw(tmp_path / f"{seed}.png", seed, (90, 70)) for seed in range(6)]
+    folder = shutil.copytree(model, tmp_path / "model")
+    predictor = Predictor.open(folder)
+    pictures = [Picture(file) for file in files]
+    features_ND = predictor.outputs(pictures, predictor.encode([Patient()] * len(files)))[1]
+    weights = [0.0] * features_ND.shape[1]
+    feature = int(features_ND.std(axis=0).argmax())
+    weights[feature] = 10.0
+    document = json.loads((folder / "model.json").read_text())
+    document["decision"]["ood"]["threshold"] = -1000.0
+    document["dermoscopy"] = {
+        "weights": weights, "bias": -10 * float(np.median(features_ND[:, feature])), "kept": 0.98,
+        "dermoscopic": {"own": 9}, "other": {"telephone": 9},
+    }  # fmt: skip
+    (folder / "model.json").write_text(json.dumps(document))
+    lines = said(folder, *files).stdout.splitlines()
+    answers = Predictor.open(folder).predict(files)
+    assert {one.withheld for one in answers} == {False, True}
+    for line, one in zip(lines, answers, strict=False):
+        assert ("named" in line) != one.withheld
+        assert ("it does not look like dermoscopy" in line) == one.withheld
+        assert "unlike the images" in line
 
 
 def test_rubbish_gets_a_sentence(model, tmp_path):

@@ -12,6 +12,7 @@ import pandas as pd
 
 from dermlens.decision.document import DecisionDocument
 from dermlens.errors import UserError
+from dermlens.evaluation.dermoscopy import DERMOSCOPY
 from dermlens.evaluation.told import MEASURES
 from dermlens.models.document import read_document
 from dermlens.runs import Run
@@ -63,6 +64,14 @@ def read_strangers(run: Run) -> dict[str, pd.DataFrame]:
     numbers = ("images", "auroc", "low", "high", "flagged", "familiar_flagged")
     paths = sorted(run.path.glob(STRANGERS))
     return {path.name: _read(path, words=("set", "score"), numbers=numbers) for path in paths}
+
+
+def read_dermoscopy(run: Run) -> pd.DataFrame | None:
+    """What `learn-dermoscopy` measured; none where the model cannot tell. Raises: UserError."""
+    path, document = run.path / DERMOSCOPY, run.path / "model.json"
+    if not path.is_file() or not document.is_file() or read_document(document).dermoscopy is None:
+        return None
+    return _read(path, words=("set", "dermoscopy"), numbers=("images", "taken", "taken_unseen"))
 
 
 def read_told(run: Run) -> pd.DataFrame | None:

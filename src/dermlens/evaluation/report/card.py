@@ -104,6 +104,7 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
             if table
         ],
         "told": outside.told_table(beside.read_told(run)),
+        "dermoscopy": outside.dermoscopy_table(beside.read_dermoscopy(run)),
         "strangers": outside.strangers_table(beside.read_strangers(run), ood),
         "other_sets": outside.other_sets_table(beside.read_other_sets(run)),
         "protocol_words": words.protocol_words(

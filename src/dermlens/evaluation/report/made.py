@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from dermlens.evaluation.dermoscopy import DERMOSCOPY
 from dermlens.evaluation.publish import without_paths
 from dermlens.evaluation.report.beside import DECISION_REPORTS, TOLD, read_told
 from dermlens.recipe import Recipe
@@ -48,6 +49,10 @@ def commands(
     said = [*_teaching(run), *_training(run, record)]
     if decided:
         said.append("dermlens calibrate RUN" + (f" --ood {ood}" if ood else ""))
+    if (run.path / DERMOSCOPY).is_file():
+        said.append(
+            "dermlens learn-dermoscopy RUN --dermoscopic NAME=FOLDER --other NAME=FOLDER --photographs FOLDER"
+        )
     said.append("dermlens evaluate RUN" + (" --open-test" if "test" in roles else ""))
     said += [
         f"dermlens decision-report RUN --role {role} --out RUN/{DECISION_REPORTS}/{role}"

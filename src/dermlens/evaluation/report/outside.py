@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dermlens.evaluation.report.numbers import estimate, percent
+from dermlens.evaluation.report.numbers import NONE, estimate, percent
 from dermlens.evaluation.report.tables import Table
 
 if TYPE_CHECKING:
@@ -38,6 +39,33 @@ def strangers_table(found: Mapping[str, pd.DataFrame], kind: str | None) -> Tabl
         else "Familiar: new images of the known kind."
     )
     return Table("Strangers", columns, rows, note, words=(0, 1, 6)) if rows else None
+
+
+def dermoscopy_table(found: pd.DataFrame | None) -> Table | None:
+    """What is taken for dermoscopy, set by set; none where the model cannot tell.
+
+    Args:
+        found: as `read_dermoscopy` gives it.
+    """
+    if found is None:
+        return None
+    rows = [
+        (
+            str(row["set"]),
+            str(row["dermoscopy"]),
+            str(int(row["images"])),
+            percent(row["taken"]),
+            NONE if math.isnan(row["taken_unseen"]) else percent(row["taken_unseen"]),
+        )
+        for row in found.to_dict("records")
+    ]
+    columns = ("set", "is dermoscopy", "images", "taken for it", "had the set not been shown")
+    note = (
+        "What is not taken for dermoscopy gets no probabilities. Each picture is judged by a boundary that"
+        " was fitted without its lesion; in the last column without the whole set, as pictures are whose"
+        " origin is new to the model. `own`: roles selection and calibration. File: `dermoscopy.csv`."
+    )
+    return Table("What is taken for dermoscopy", columns, rows, note, words=(0, 1))
 
 
 def told_table(found: pd.DataFrame | None) -> Table | None:

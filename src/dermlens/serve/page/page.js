@@ -97,7 +97,7 @@ function show(file, said, index) {
   const untold = without.metadata;
   if (answer.p === null) {
     find(".decision").textContent = "The model abstains, and no probabilities are shown.";
-    find(".abstains").textContent = `Why: ${answer.reason}. It does not look like the dermoscopic pictures that the model knows.`;
+    find(".abstains").textContent = `Why: ${answer.reason}. Nothing was measured for such pictures.`;
     for (const none of [".numbers", ".set", ".without", ".overlay"]) find(none).hidden = true;
   } else {
     find(".decision").textContent = `The model's rule names: ${answer.name}.`;

@@ -1,0 +1,155 @@
+"""Fit what tells dermoscopy from other pictures, and measure it on pictures that it has not seen.
+
+Shapes: N images, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dermlens.decision.dermoscopy import Dermoscopy
+from dermlens.decision.labelled import lesion_folds
+from dermlens.metrics import Bools, Floats, Ints
+
+FOLDS = 5
+PENALTY = 0.02
+"""λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one."""
+DIGITS = 6
+"""Of a weight in model.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The pictures of a set.
+
+    Attributes:
+        features_ND: what the network sees in each, the metadata's part left out.
+        lesion_N: any names of lesions, or of whatever pictures have in common.
+    """
+
+    features_ND: NDArray[np.floating]
+    lesion_N: NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Sets of pictures in one row, each set weighing as much as any other on its side, the sides alike."""
+
+    x_ND: NDArray[np.floating]
+    is_dermoscopy_N: Bools
+    set_N: Ints
+    lesion_N: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, dermoscopic: Mapping[str, Seen], other: Mapping[str, Seen]) -> Sets:
+        """Join them: dermoscopic ones first, each side in its order."""
+        sets = [*dermoscopic.values(), *other.values()]
+        counts = [len(one.lesion_N) for one in sets]
+        return cls(
+            np.concatenate([one.features_ND for one in sets]),
+            np.repeat(np.arange(len(sets)) < len(dermoscopic), counts),
+            np.repeat(np.arange(len(sets)), counts),
+            np.concatenate([one.lesion_N for one in sets]).astype(str),
+        )
+
+    def part(self, rows: Ints | Bools) -> Sets:
+        """Some of the pictures."""
+        return Sets(self.x_ND[rows], self.is_dermoscopy_N[rows], self.set_N[rows], self.lesion_N[rows])
+
+    def weights(self) -> Floats:
+        """Of each picture, (N,), of mean 1."""
+        count = np.bincount(self.set_N)[self.set_N]
+        sides = np.array([len(np.unique(self.set_N[self.is_dermoscopy_N == side])) for side in (False, True)])
+        weight_N = 1 / (count * sides[self.is_dermoscopy_N.astype(np.int64)])
+        return np.asarray(weight_N / weight_N.mean())
+
+
+def fit_dermoscopy(
+    dermoscopic: Mapping[str, Seen],
+    other: Mapping[str, Seen],
+    *,
+    kept: float = 0.98,
+    penalty: float = PENALTY,
+) -> tuple[Dermoscopy, pd.DataFrame]:
+    """Fit a boundary, and judge each picture by one that was fitted without its lesion.
+
+    Args:
+        dermoscopic: pictures by the name of their set, of lesions that the network was not trained on.
+        other: likewise, pictures that are no dermoscopy.
+        kept: share of dermoscopic pictures that shall be taken for such, each set counting alike.
+        penalty: as `PENALTY`.
+
+    Returns:
+        What goes into model.json; and a row a set: `set`, `dermoscopy` (yes or no), `images`, `taken`, the
+        share that is taken for dermoscopy by a boundary that was fitted without the picture's lesion, and
+        `taken_unseen`, by one that was fitted without the whole set; NaN where it is alone on its side.
+
+    Raises:
+        ValueError: a side has no set.
+    """
+    if not dermoscopic or not other:
+        raise ValueError("a boundary has two sides")
+    joined = Sets.of(dermoscopic, other)
+    weight_D, bias, score_N = _placed(joined, kept, penalty)
+    rows = []
+    for index, (name, seen) in enumerate({**dermoscopic, **other}.items()):
+        of_set_N = joined.set_N == index
+        side = index < len(dermoscopic)
+        unseen = np.nan
+        if len(dermoscopic if side else other) > 1:
+            rest_D, rest_bias, _ = _placed(joined.part(~of_set_N), kept, penalty)
+            unseen = float((seen.features_ND @ rest_D + rest_bias >= 0).mean())
+        rows.append(
+            {
+                "set": name,
+                "dermoscopy": "yes" if side else "no",
+                "images": len(seen.lesion_N),
+                "taken": float((score_N[of_set_N] >= 0).mean()),
+                "taken_unseen": unseen,
+            }
+        )
+    found = Dermoscopy(
+        weights=tuple(float(f"{weight:.{DIGITS}g}") for weight in weight_D),
+        bias=float(f"{bias:.{DIGITS}g}"),
+        kept=kept,
+        dermoscopic={name: len(seen.lesion_N) for name, seen in dermoscopic.items()},
+        other={name: len(seen.lesion_N) for name, seen in other.items()},
+    )
+    return found, pd.DataFrame(rows)
+
+
+def _placed(joined: Sets, kept: float, penalty: float) -> tuple[Floats, float, Floats]:
+    """A boundary with the share of dermoscopic pictures above it, and their scores without their lesions."""
+    score_N = np.empty(len(joined.lesion_N))
+    for fitted_on, judged in lesion_folds(joined.set_N, joined.lesion_N, folds=FOLDS, seed=0):
+        weight_D, bias = _boundary(joined.part(fitted_on), penalty)
+        score_N[judged] = joined.x_ND[judged] @ weight_D + bias
+    is_dermoscopy_N = joined.is_dermoscopy_N
+    least = _quantile(score_N[is_dermoscopy_N], joined.weights()[is_dermoscopy_N], 1 - kept)
+    weight_D, bias = _boundary(joined, penalty)
+    return weight_D, bias - least, score_N - least
+
+
+def _boundary(joined: Sets, penalty: float) -> tuple[Floats, float]:
+    """Weights and bias for features as they are."""
+    scale = StandardScaler()
+    fit = LogisticRegression(C=1 / (penalty * len(joined.lesion_N)), max_iter=1000)
+    model = make_pipeline(scale, fit)
+    model.fit(joined.x_ND, joined.is_dermoscopy_N, logisticregression__sample_weight=joined.weights())
+    weight_D = fit.coef_[0] / scale.scale_
+    return weight_D, float(fit.intercept_[0] - weight_D @ scale.mean_)
+
+
+def _quantile(value_N: Floats, weight_N: Floats, share: float) -> float:
+    """The largest value that leaves no more than a share of the weight below it."""
+    order_N = np.argsort(value_N)
+    below_N = np.concatenate([[0.0], np.cumsum(weight_N[order_N])[:-1]])
+    return float(value_N[order_N][np.flatnonzero(below_N <= share * weight_N.sum())[-1]])
