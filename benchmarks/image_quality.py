@@ -28,7 +28,7 @@ from dermlens.data.images import read_image
 from dermlens.data.split import load_manifest
 from dermlens.data.table import read_table
 from dermlens.decision.dermoscopy import Dermoscopy
-from dermlens.decision.quality import LIMITS, SIDE, faults, measures
+from dermlens.decision.quality import LIMITS, SIDE, faults, measured_square, measures
 from dermlens.deploy.answers import NOT_DERMOSCOPY
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.requests import find_images
@@ -102,7 +102,7 @@ def main() -> None:
     split = load_manifest("grouped-v1", table)
     paths = {image_id: Path(path) for image_id, path in zip(table["image_id"], table["path"], strict=True)}
     train = look([paths[image_id] for image_id in split.ids("train")])
-    found = [measures(picture) for picture in train]
+    found = [measures(measured_square(picture)) for picture in train]
     lines = [
         *heading(
             "Image quality: limits and whom they turn away",

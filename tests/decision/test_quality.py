@@ -18,6 +18,7 @@ from dermlens.decision.quality import (
     SMALL,
     UNCOLOURED,
     faults,
+    measured_square,
     measures,
 )
 
@@ -67,7 +68,7 @@ def test_what_is_wrong_is_said(spoil, said):
 @given(st.integers(40, 400), st.integers(40, 400), st.integers(0, 2**32 - 1))
 def test_any_picture_is_measured(height, width, seed):
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    assert all(np.isfinite(value) for value in measures(picture).values())
+    assert all(np.isfinite(value) for value in measures(measured_square(picture)).values())
     assert len(set(faults(picture))) == len(faults(picture))
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.crops import read_square
 from dermlens.data.images import ImageError
 from dermlens.data.metadata import make_encoder
+from dermlens.decision import quality
 from dermlens.deploy.answers import Answer, doubts
 from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor, shipped_folder
@@ -291,6 +293,17 @@ def test_a_picture_at_fault_is_abstained_from(predictor, lesions):
     assert uncoloured.withheld
     assert (uncoloured.p, uncoloured.diagnosis, uncoloured.name, uncoloured.set) == (None,) * 4
     assert "not in the colours of skin" in uncoloured.reason
+
+
+@pytest.mark.parametrize(("size", "crop"), [(192, "center"), (192, "squash"), (64, "center")])
+@pytest.mark.parametrize("colours", ["none", "shades_of_gray"])
+def test_faults_do_not_depend_on_what_the_network_was_shown(lesions, monkeypatch, size, crop, colours):
+    """The square that is measured is the network's where that is the same, and no other."""
+    monkeypatch.setattr(quality, "LIMITS", tuple(replace(one, value=0.5) for one in quality.LIMITS))
+    for name in ("a.jpg", "b.png"):
+        shown = Picture(lesions / name)
+        shown.square(size, crop, colours)
+        assert shown.faults() == Picture(lesions / name).faults() != ()
 
 
 def telling(exported, folder, weight: float, bias: float):

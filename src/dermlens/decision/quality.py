@@ -59,17 +59,22 @@ LIMITS = (
 """The extremes of HAM10000's training pictures, rounded away from its middle."""
 
 
-def measures(image_HWC: np.ndarray) -> dict[str, float]:
-    """What is measured on the centred square of a picture, at `SIDE` pixels.
+def measured_square(image_HWC: np.ndarray) -> np.ndarray:
+    """The centred square of a picture at `SIDE` pixels, uint8 (S, S, 3)."""
+    return crop_resize(image_HWC, SIDE, "center")
+
+
+def measures(square_SSC: np.ndarray) -> dict[str, float]:
+    """What is measured of a picture.
 
     Args:
-        image_HWC: uint8 RGB.
+        square_SSC: as `measured_square` gives it.
 
     Returns:
         `brightness`, mean luma of 0 to 1; `contrast`, standard deviation of luma; `sharpness`, log10 of the
         variance of its Laplacian (Pech-Pacheco and others 2000); `redness`, mean of red less green, −1 to 1.
     """
-    x_SSC = crop_resize(image_HWC, SIDE, "center").astype(np.float32) / 255
+    x_SSC = square_SSC.astype(np.float32) / 255
     luma_SS = x_SSC @ np.array(LUMA, dtype=np.float32)
     middle_SS = luma_SS[1:-1, 1:-1]
     around_SS = luma_SS[:-2, 1:-1] + luma_SS[2:, 1:-1] + luma_SS[1:-1, :-2] + luma_SS[1:-1, 2:]
@@ -81,13 +86,14 @@ def measures(image_HWC: np.ndarray) -> dict[str, float]:
     }
 
 
-def faults(image_HWC: np.ndarray) -> tuple[str, ...]:
+def faults(image_HWC: np.ndarray, square_SSC: np.ndarray | None = None) -> tuple[str, ...]:
     """What is wrong with a picture, in words; empty for nothing.
 
     Args:
         image_HWC: uint8 RGB, of any size.
+        square_SSC: as `measured_square` gives it, where that is at hand.
     """
-    found = measures(image_HWC)
+    found = measures(measured_square(image_HWC) if square_SSC is None else square_SSC)
     said = [one.said for one in LIMITS if one.is_passed_by(found[one.measure])]
     if min(image_HWC.shape[:2]) < SMALLEST:
         said.insert(0, SMALL)

@@ -47,6 +47,7 @@ class Picture:
         self._max_pixels = max_pixels
         self._decoded: dict[int, np.ndarray] = {}
         self._squares: dict[int, np.ndarray] = {}
+        self._measured: np.ndarray | None = None
         self._faults: tuple[str, ...] | None = None
         self._header: tuple[float | None, str | None] | None = None
 
@@ -64,13 +65,15 @@ class Picture:
         """uint8 (S, S, 3), as `dermlens.data.crops.read_square` makes it. Raises: ImageError."""
         if size not in self._squares:
             square = crop_resize(self.pixels(size), size, crop)
+            if (size, crop) == (SIDE, "center"):
+                self._measured = square
             self._squares[size] = constant_colours(square, colour_constancy)
         return self._squares[size]
 
     def faults(self) -> tuple[str, ...]:
         """What is wrong with it, in words. Raises: ImageError."""
         if self._faults is None:
-            self._faults = faults(self.pixels(SIDE))
+            self._faults = faults(self.pixels(SIDE), self._measured)
         return self._faults
 
     def told(self, patient: Patient) -> Patient:
@@ -103,7 +106,7 @@ class Picture:
             self.square(size, document.crop, document.colour_constancy)
         self.faults()
         self.told(Patient())
-        self._source = None
+        self._source = self._measured = None
         self._decoded.clear()
 
     def _read_header(self) -> tuple[float | None, str | None]:

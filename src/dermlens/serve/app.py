@@ -62,7 +62,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
     app.add_exception_handler(405, _not_so)
 
     @app.post("/v1/predict", **openapi.PREDICT)
-    async def predict(request: Request) -> dict[str, Any]:
+    async def predict(request: Request) -> JSONResponse:
         asked = await read_request(request, config)
         with engine.room(len(asked.images)):
             decoded = await engine.decode(asked.images)
@@ -81,10 +81,10 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
             outcome = "withheld" if answer.withheld else "abstained" if answer.abstain else "answered"
             metrics.answers.labels(outcome).inc()
             answers.append(answer_json(answer))
-        return heading_json(predictor, None) | {"answers": answers}
+        return JSONResponse(heading_json(predictor, None) | {"answers": answers})
 
     @app.post("/v1/explain", **openapi.EXPLAIN)
-    async def explain(request: Request) -> dict[str, Any]:
+    async def explain(request: Request) -> JSONResponse:
         asked = await read_request(request, config)
         if len(asked.images) != 1:
             raise Problem(422, f"{len(asked.images)} images; an explanation is of one")
@@ -93,7 +93,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
             if isinstance(picture, str):
                 raise Problem(422, picture)
             found = await engine.aside(explained, predictor, picture, asked.patient)
-        return heading_json(predictor, None) | found
+        return JSONResponse(heading_json(predictor, None) | found)
 
     @app.get("/v1/model", **openapi.MODEL)
     async def model() -> dict[str, Any]:
