@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.evaluation.report.licence import licence_text
 from dermlens.models.config import ModelConfig
 
@@ -36,6 +37,14 @@ def test_terms_and_credit():
     assert "doi:10.1038/sdata.2018.161" in said
     assert "ImageNet" not in said
     assert "on their terms" not in said
+
+
+def test_who_taught_it_what_dermoscopy_is_is_credited():
+    sides = {"dermoscopic": {"own": 2004, "isic2017": 2744}, "other": {"pad_ufes_20": 745}}
+    boundary = Dermoscopy(weights=(1.0,), bias=0.0, kept=0.98, **sides)
+    said = " ".join(licence_text(ModelConfig(), {}, boundary).split())
+    assert "the owners of isic2017 (2,744 pictures), pad_ufes_20 (745 pictures), which taught it" in said
+    assert "2,004" not in said
 
 
 def test_other_training_images_are_credited():

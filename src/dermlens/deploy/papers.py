@@ -17,6 +17,8 @@ from dermlens.evaluation.report.exported import Exported
 from dermlens.evaluation.report.licence import licence_text
 from dermlens.evaluation.report.numbers import in_role_order
 from dermlens.evaluation.report.words import provenance
+from dermlens.models.document import read_document
+from dermlens.models.saved import DOCUMENT_FILE
 from dermlens.runs import Run
 
 CARD, LICENCE = "MODEL_CARD.md", "LICENSE"
@@ -55,7 +57,9 @@ def write_papers(source: Path, folder: Path) -> list[Path]:
             write_text(folder / CARD, re.sub(r"^## Files\n.*?(?=^## )", "", text, flags=re.M | re.S))
         written += _take_along(source, folder, MEASURED_FILE)
     if _is_of_ham10000(run, record):
-        write_text(folder / LICENCE, licence_text(run.recipe().model, record))
+        document = folder / DOCUMENT_FILE
+        boundary = read_document(document).dermoscopy if document.is_file() else None
+        write_text(folder / LICENCE, licence_text(run.recipe().model, record, boundary))
         written.append(folder / LICENCE)
     else:
         written += _take_along(source, folder, LICENCE)

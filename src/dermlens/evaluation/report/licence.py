@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from dermlens.data.sources import HAM10000
+from dermlens.decision.dermoscopy import Dermoscopy
+from dermlens.evaluation.dermoscopy import OWN
 from dermlens.models.config import ModelConfig
 from dermlens.models.pretrained.registry import HUB, PACKAGES
 
 LEGAL_CODE = "legalcode"
 
 
-def licence_text(model: ModelConfig, record: dict[str, Any]) -> str:
+def licence_text(model: ModelConfig, record: dict[str, Any], boundary: Dermoscopy | None = None) -> str:
     """The terms of the weights, whom to credit, and where training began.
 
     Args:
         model: of the recipe.
         record: run.json, which says what else was trained on.
+        boundary: what tells dermoscopy, where the model has that.
     """
     licence = HAM10000.licence
     images = (
@@ -40,7 +43,8 @@ def licence_text(model: ModelConfig, record: dict[str, Any]) -> str:
         _filled("the dermlens developers, for the model;", indent="    ")
         + "\n"
         + _filled(images, indent="    ")
-        + _also(record),
+        + _also(record)
+        + _shown(boundary),
         _start(model),
         "The model comes without any warranty. It is research software and not a medical device.",
     ]
@@ -55,6 +59,17 @@ def _also(record: dict[str, Any]) -> str:
     return "\n" + _filled(
         f"the owners of {names}, whose {also['images']:,} images it was trained on as well, on their terms.",
         indent="    ",
+    )
+
+
+def _shown(boundary: Dermoscopy | None) -> str:
+    """Whose pictures taught the model what dermoscopy is, but for the run's own."""
+    if boundary is None:
+        return ""
+    sets = {name: count for name, count in (boundary.dermoscopic | boundary.other).items() if name != OWN}
+    names = ", ".join(f"{name} ({count:,} pictures)" for name, count in sets.items())
+    return "\n" + _filled(
+        f"the owners of {names}, which taught it what dermoscopy is, on their terms.", indent="    "
     )
 
 

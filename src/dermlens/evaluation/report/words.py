@@ -131,9 +131,9 @@ def data_limits(source: str, classes: Sequence[str], acral: tuple[int, int] | No
     """
     known = len(classes)
     closed = (
-        f"The model knows {known} classes and names one of them for whatever it takes for dermoscopy. Healthy "
-        "skin, inflamed skin, any other disease, and photographs without a dermatoscope where it does not "
-        "tell them, get one of the same names, often with confidence."
+        f"The model knows {known} classes and names one of them for whatever it takes for dermoscopy."
+        " Healthy skin, inflamed skin, any other disease, and photographs without a dermatoscope where it"
+        " does not tell them, get one of the same names, often with confidence."
     )
     if source == "synthetic":
         return [
