@@ -18,6 +18,8 @@ from dermlens.explain.explained import explain_image
 from dermlens.explain.methods import METHODS
 from dermlens.models.saved import load_model
 
+EXAMPLE = Path(str(files("dermlens.serve.page"))) / "examples" / "a.jpg"
+
 
 @pytest.fixture
 def verb(dermlens, monkeypatch, tmp_path):
@@ -60,11 +62,10 @@ def test_the_help_names_every_method():
 def test_the_shipped_model_answers_as_it_predicts():
     """What is named and how sure the model is agree with `dermlens predict`, views and all."""
     folder = shipped_folder()
-    photo = Path(str(files("dermlens.serve.page"))) / "examples" / "a.jpg"
     found = explain_image(
-        load_model(folder), folder, photo, Patient(60.0, "male", "back"), methods=["evidence"]
+        load_model(folder), folder, EXAMPLE, Patient(60.0, "male", "back"), methods=["evidence"]
     )
-    [answer] = Predictor.open().predict(photo, 60.0, "male", "back")
+    [answer] = Predictor.open().predict(EXAMPLE, 60.0, "male", "back")
     assert found.classes[found.named] == answer.diagnosis
     np.testing.assert_allclose(found.p_C, list(answer.p.values()), atol=1e-3)
     assert bool(found.reason) == answer.abstain
@@ -72,10 +73,23 @@ def test_the_shipped_model_answers_as_it_predicts():
     assert any("No nearest training cases" in note for note in found.notes)
 
 
-def test_without_a_run_the_shipped_model_is_explained(verb, photo, tmp_path):
-    code, _, err = verb(photo, "--method", "evidence")
+def test_without_a_run_the_shipped_model_is_explained(verb, tmp_path):
+    code, _, err = verb(EXAMPLE, "--method", "evidence")
     assert (code, err) == (0, [])
-    assert (tmp_path / "lesion_explained.png").is_file()
+    assert (tmp_path / "a_explained.png").is_file()
+
+
+def test_what_is_no_dermoscopy_is_explained_for_a_class_that_was_asked_for_alone(verb, tmp_path):
+    flower = Path(str(files("sklearn.datasets"))) / "images" / "flower.jpg"
+    code, out, (line,) = verb(flower, "--method", "evidence")
+    assert (code, out) == (2, "")
+    assert "nothing is named, and so nothing explained: it does not look like dermoscopy" in line
+    assert not list(tmp_path.glob("*.png"))
+    code, out, err = verb(flower, "--method", "evidence", "--class", "nv")
+    assert (code, err) == (0, [])
+    assert "explained: nv" in out
+    assert "names" not in out
+    assert "probability" not in out
 
 
 @pytest.mark.parametrize(

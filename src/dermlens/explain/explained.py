@@ -86,7 +86,7 @@ def explain_image(
 
     Raises:
         UserError: a class or method is not known, a method does not fit, a package is missing, the image or
-            the data cannot be read.
+            the data cannot be read, or the answer is withheld and no class was named.
     """
     chosen = choose(saved, methods)
     if class_code is not None and class_code not in saved.classes:
@@ -103,6 +103,14 @@ def explain_image(
         lambda x_BSSC: outputs(saved, x_BSSC, meta_M),
     )
     found = decide(saved, logits_1C, features_1D)
+    looks = saved.dermoscopy
+    dermoscopy = None if looks is None else float(looks.scores(features_1D)[0])
+    withheld, reason = doubts(found.reason_N[0], dermoscopy, picture.faults())
+    if withheld and class_code is None:
+        raise UserError(
+            f"{image}: nothing is named, and so nothing explained: {reason}; --class CODE shows what would"
+            " speak for a class"
+        )
     named = int(found.diagnosis_N[0])
     target = named if class_code is None else saved.classes.index(class_code)
     notes: list[str] = []
@@ -123,9 +131,6 @@ def explain_image(
         cases = nearest_cases(embedded, features_D, EACH)
         if image.stem in embedded.image_id:
             notes.append(f"The model was trained on an image named {image.stem}.")
-    looks = saved.dermoscopy
-    dermoscopy = None if looks is None else float(looks.scores(features_1D)[0])
-    withheld, reason = doubts(found.reason_N[0], dermoscopy, picture.faults())
     return Explained(
         image_id=image.stem,
         image_SSC=image_SSC,
