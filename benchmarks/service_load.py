@@ -168,7 +168,7 @@ def alike(p: dict[str, float] | None, expected: dict[str, float] | None) -> bool
     return max(abs(p[code] - expected[code]) for code in expected) < NEAR
 
 
-def beside_the_bare_runtime(address: str, predictor: Predictor, rounds: int = 40) -> dict[str, float]:
+def beside_the_bare_runtime(address: str, predictor: Predictor, rounds: int = 200) -> dict[str, float]:
     """Medians, in ms: the service, decoding plus the bare runtime on the same views, and their difference."""
     import http.client
 
