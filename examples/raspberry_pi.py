@@ -6,9 +6,9 @@
 The folder is what `dermlens export` wrote: model.json, and model.onnx or model.tflite. Research software, not
 a medical device: it says what a model makes of an image, and diagnoses nobody.
 
-It answers and abstains as `dermlens predict` does, but for checks of image quality, which are left out, as
-colour profiles are. `--one-view` looks at the image once instead of at the model's mirrored and turned views:
-several times as fast, and not the answer whose scores are published.
+It answers and abstains as `dermlens predict` does, but for checks of image quality other than the colours of
+skin, which are left out, as colour profiles are. `--one-view` looks at the image once instead of at the
+model's mirrored and turned views: several times as fast, and not the answer whose scores are published.
 
 Shapes: S side of the square, C classes, D features, M metadata width, V views.
 """
@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+REDNESS = 0.007, 0.456
+"""Least and largest mean of red less green in pictures of skin, as dermlens has them."""
 Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -66,6 +68,10 @@ def main() -> None:
         seconds = time.perf_counter() - before
         features_D = seen[0][1][0]  # of the image as it is
         p_C, named, withheld, doubts = decide(logits_C, features_D, document)
+        redness = float((x_SSC[..., 0].astype(float) - x_SSC[..., 1]).mean()) / 255
+        if not REDNESS[0] <= redness <= REDNESS[1]:
+            withheld = True
+            doubts.append("not in the colours of skin")
         told = ", ".join(f"{code} {p:.4f}" for code, p in zip(document["classes"], p_C, strict=True))
         said = [] if withheld else [f"named {named}", told]
         if doubts:
@@ -166,6 +172,8 @@ def decide(
         the image is no dermoscopy, so that neither counts; and why the model abstains.
     """
     boundary = document.get("dermoscopy")
+    if boundary and len(boundary["weights"]) != len(features_D):
+        sys.exit("model.json and the network beside it are not of one model")
     score = boundary and float(features_D @ np.array(boundary["weights"])) + boundary["bias"]
     alien = boundary is not None and not score >= 0
     doubts = ["it does not look like dermoscopy"] if alien else []

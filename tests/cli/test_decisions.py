@@ -18,6 +18,7 @@ from dermlens.errors import UserError
         (("learn-dermoscopy", "/nowhere", "--other", "pad=/nowhere/at/all"), "/nowhere/at/all"),
         (("learn-dermoscopy", "/nowhere", "--other", "pad"), "--other pad: write it as --other a=b"),
         (("learn-dermoscopy", "/nowhere"), "is not a run"),
+        (("learn-dermoscopy", "x", "--other", "a=b", "--other", "a=c"), "--other names a twice"),
         (("near-ood", "nosuch", "--data", ".", "--out", "x"), "neither a file nor one of ours"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.decision.fit_dermoscopy import PENALTY, Seen, fit_dermoscopy
+from dermlens.errors import UserError
 
 ASIDE = np.array([1.0, 0.0, 0.0, 0.0])
 ELSEWHERE = np.array([0.0, 0.0, 4.0, 0.0])
@@ -72,6 +73,41 @@ def test_large_sets_count_no_more_than_small_ones():
     np.testing.assert_allclose(with_small.weights, with_large.weights, atol=0.04)
 
 
+def test_the_sides_count_alike_however_many_sets_they_have():
+    """Three sets against one give the boundary that one against one gives."""
+    dermoscopic = {name: draw(600, seed, ASIDE * 0) for seed, name in enumerate("abc")}
+    found, table = fit_dermoscopy(dermoscopic, {"telephone": draw(600, 7, 2 * ASIDE)}, kept=0.5)
+    alone, _ = fit_dermoscopy({"a": dermoscopic["a"]}, {"telephone": draw(600, 7, 2 * ASIDE)}, kept=0.5)
+    np.testing.assert_allclose(found.weights, alone.weights, atol=0.12)
+    assert table.set_index("set").loc["telephone", "taken"] < 0.1
+
+
+def test_what_is_kept_is_of_the_sets_and_not_of_the_pictures():
+    """A small set that lies nearer to the other side: what is kept is the average of the two shares."""
+    dermoscopic = {"large": draw(3000, 0, -ASIDE), "small": draw(200, 1, ASIDE)}
+    table = fit_dermoscopy(dermoscopic, {"telephone": draw(600, 2, 3 * ASIDE)}, kept=0.9)[1]
+    taken = table.set_index("set")["taken"]
+    assert taken[["large", "small"]].mean() == pytest.approx(0.9, abs=0.01)
+    assert taken["small"] < 0.85 < taken["large"]
+
+
+def test_an_interval_is_over_lesions():
+    """Ten pictures of one lesion say as much as one of them, nearly."""
+    rng = np.random.default_rng(3)
+    place_LD = rng.normal(size=(20, 4)) + 1.5 * ASIDE
+    few = Seen(
+        np.repeat(place_LD, 10, axis=0) + 0.01 * rng.normal(size=(200, 4)),
+        np.repeat(np.arange(20), 10).astype(str),
+    )
+    many = draw(200, 5, 1.5 * ASIDE, each=1)
+    table = fit_dermoscopy({"own": draw(400, 0, ASIDE * 0)}, {"few": few, "many": many}, kept=0.8)[1]
+    rows = table.set_index("set")
+    assert rows.loc["few", "lesions"] == 20
+    width = rows["high"] - rows["low"]
+    assert width["few"] > 2 * width["many"]
+    assert ((rows["low"] <= rows["taken"]) & (rows["taken"] <= rows["high"])).all()
+
+
 def test_a_boundary_has_two_sides():
     with pytest.raises(ValueError, match="two sides"):
         fit_dermoscopy({"own": draw(20, 0, ASIDE)}, {})
@@ -81,7 +117,7 @@ def test_scores_are_of_the_features_that_they_were_fitted_on():
     settings = {"kept": 0.98, "dermoscopic": {"own": 5}, "other": {"street": 5}}
     found = Dermoscopy(weights=(1.0, -2.0), bias=0.5, **settings)
     np.testing.assert_allclose(found.scores(np.array([[1, 1], [4, 0]], np.float32)), [-0.5, 4.5])
-    with pytest.raises(ValueError, match="3 features and 2 weights"):
+    with pytest.raises(UserError, match="has 2 weights, and the network 3 features"):
         found.scores(np.zeros((1, 3)))
     with pytest.raises(ValidationError):
         Dermoscopy(weights=(), bias=0.5, **settings)

@@ -175,7 +175,7 @@ def other_encoder(folder):
         (lambda d: edit(d, dermoscopy={"weights": [1.0]}), r"dermoscopy\.bias: Field required"),
         (
             lambda d: edit(d, dermoscopy=OTHER_BOUNDARY),
-            "tells dermoscopy by 2 features, and model.onnx beside it gives ",
+            "what tells dermoscopy in model.json has 2 weights, and the network ",
         ),
     ],
     ids=[
@@ -358,7 +358,8 @@ def test_dermoscopy_that_is_unlike_the_training_is_answered_where_the_model_can_
 
 
 def test_a_score_that_is_no_number_is_no_dermoscopy():
-    assert doubts("", float("nan"), ())[0]
+    for score in ("nan", "inf", "-inf"):
+        assert doubts("", float(score), ())[0]
     assert doubts("no diagnosis stands out", 0.0, ("too dark",)) == (
         False, "no diagnosis stands out; image quality: too dark",
     )  # fmt: skip

@@ -14,6 +14,7 @@ from dermlens.errors import UserError
 from dermlens.evaluation.calibrate import calibrate_run
 from dermlens.evaluation.dermoscopy import DERMOSCOPY, learn_dermoscopy
 from dermlens.evaluation.report.beside import read_dermoscopy
+from dermlens.evaluation.report.made import commands
 from dermlens.evaluation.report.outside import dermoscopy_table
 from dermlens.evaluation.strangers import write_photographs
 from dermlens.explain.network import look
@@ -58,9 +59,11 @@ def clinic(tmp_path_factory) -> pd.DataFrame:
 
 
 def test_a_model_learns_it_and_the_run_tells_of_it(run, photographs, clinic, cache):
+    (run.path / "model_card.md").write_text("of the boundary before")
     rows = learn_dermoscopy(
         run, {"clinic": clinic}, {"photographs": photographs}, kept=0.9, device="cpu", cache=cache
     )
+    assert not (run.path / "model_card.md").exists()
     found = read_document(run.path / "model.json").dermoscopy
     assert found.kept == 0.9
     assert found.other == {"photographs": len(photographs)}
@@ -77,7 +80,11 @@ def test_a_model_learns_it_and_the_run_tells_of_it(run, photographs, clinic, cac
     pd.testing.assert_frame_equal(read_dermoscopy(run), rows, check_exact=False, rtol=1e-5)
     shown = dermoscopy_table(read_dermoscopy(run))
     assert [row[0] for row in shown.rows] == ["own", "clinic", "photographs"]
-    assert shown.rows[2][4] == "–", "no other set is on its side"
+    assert shown.rows[2][5] == "–", "no other set is on its side"
+    (command,) = [
+        line for line in commands(run, {}, [], ood=None, decided=False, int8=False) if "learn" in line
+    ]
+    assert command.endswith("--dermoscopic clinic=FOLDER --photographs FOLDER --kept 0.9")
 
 
 def saved_square(saved, path):
@@ -96,9 +103,30 @@ def test_what_was_learnt_outlasts_another_decision(run, photographs, cache):
 
 
 def test_a_table_beside_a_model_that_cannot_tell_is_not_shown(run):
-    (run.path / DERMOSCOPY).write_text("set,dermoscopy,images,taken,taken_unseen\nown,yes,5,1,\n")
+    (run.path / DERMOSCOPY).write_text(
+        "set,dermoscopy,images,lesions,taken,low,high,taken_unseen\nown,yes,5,5,1,1,1,\n"
+    )
     assert read_dermoscopy(run) is None
     assert dermoscopy_table(None) is None
+
+
+def test_a_boundary_of_no_use_is_not_written(run, clinic, cache):
+    """The same drawings on both sides: nothing can tell them apart."""
+    (run.path / "model_card.md").write_text("of the boundary before")
+    before = (run.path / "model.json").read_bytes()
+    with pytest.raises(
+        UserError, match=r"nothing was learnt: \d+ % of set same would be taken for dermoscopy"
+    ):
+        learn_dermoscopy(run, {}, {"same": clinic}, kept=0.98, device="cpu", cache=cache)
+    assert (run.path / "model.json").read_bytes() == before
+    assert not (run.path / DERMOSCOPY).exists()
+    assert (run.path / "model_card.md").exists()
+
+
+def test_images_of_the_run_are_not_someone_elses(run, cache):
+    own = read_table(Path(run.read_record()["data"]))
+    with pytest.raises(UserError, match=f"set elsewhere holds {len(own)} images of the run's own split, SYN"):
+        learn_dermoscopy(run, {}, {"elsewhere": own}, kept=0.9, device="cpu", cache=cache)
 
 
 @pytest.mark.parametrize(

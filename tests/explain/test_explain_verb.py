@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from dermlens.cli.explain import explain
+from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.deploy.predictor import Predictor, shipped_folder
 from dermlens.deploy.requests import Patient
 from dermlens.explain.explained import explain_image
 from dermlens.explain.methods import METHODS
-from dermlens.models.saved import load_model
+from dermlens.explain.network import outputs
+from dermlens.models.saved import load_model, save_dermoscopy
 
 EXAMPLE = Path(str(files("dermlens.serve.page"))) / "examples" / "a.jpg"
 
@@ -90,6 +92,27 @@ def test_what_is_no_dermoscopy_is_explained_for_a_class_that_was_asked_for_alone
     assert "explained: nv" in out
     assert "names" not in out
     assert "probability" not in out
+
+
+def test_the_boundary_alone_withholds(verb, folders, photo):
+    """A lesion that is neither strange nor uncoloured, of a model that takes nothing for dermoscopy."""
+    folder = folders("gap")
+    saved = load_model(folder)
+    width = outputs(saved, np.zeros((1, saved.size, saved.size, 3), np.uint8), saved.encoder.missing)[
+        1
+    ].shape[1]
+    assert verb(folder, photo, "--method", "evidence")[0] == 0
+    boundary = {"weights": (0.0,) * width, "bias": -1.0, "kept": 0.98, "dermoscopic": {"own": 9}}
+    save_dermoscopy(folder, Dermoscopy(**boundary, other={"street": 9}))
+    code, _, (line,) = verb(folder, photo, "--method", "evidence")
+    assert (
+        code,
+        line.endswith("it does not look like dermoscopy; --class CODE shows what would speak for a class"),
+    ) == (2, True)
+    save_dermoscopy(folder, Dermoscopy(**boundary | {"weights": (0.0,)}, other={"street": 9}))
+    code, _, (line,) = verb(folder, photo, "--method", "evidence")
+    assert code == 2
+    assert f"has 1 weights, and the network {width} features" in line
 
 
 @pytest.mark.parametrize(

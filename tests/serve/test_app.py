@@ -8,9 +8,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from dermlens.deploy.pictures import Picture
+from dermlens.deploy.predictor import Predictor
+from dermlens.deploy.requests import Patient
 from dermlens.deploy.words import answer_json
 from dermlens.serve.app import create_app
 from dermlens.serve.config import ServeConfig
+from dermlens.serve.explained import explained
 
 from .conftest import EXAMPLES, LESION, STRANGE
 
@@ -56,6 +60,18 @@ def test_what_seems_no_dermoscopy_gets_no_probabilities(client):
     assert one["dermoscopy"] < 0
     said = client.post("/v1/explain", **upload(STRANGE.read_bytes())).json()
     assert (said["answer"]["p"], said["evidence"]) == (None, None)
+
+
+def test_a_withheld_answer_comes_without_those_for_less_metadata(shipped):
+    """A model without a boundary goes by strangeness, which moves with what is known of the patient."""
+    found = Predictor(
+        shipped.document.model_copy(update={"dermoscopy": None}), shipped._network, shipped._arrays
+    )
+    picture = Picture(STRANGE)
+    picture.settle(found.document)
+    said = explained(found, picture, Patient(85, "female", "genital"))
+    assert said["answer"]["p"] is None
+    assert said["without"] == {}
 
 
 def test_an_explanation(client, shipped):

@@ -104,12 +104,14 @@ def _stop(sentence: str, code: int) -> NoReturn:
 
 
 def pairs(words: list[str] | None, option: str) -> dict[str, str]:
-    """`a=b` words as a mapping. Raises: UserError when one is not of that form."""
+    """`a=b` words as a mapping. Raises: UserError when one is not of that form, or a name comes twice."""
     found: dict[str, str] = {}
     for word in words or []:
         key, equals, value = word.partition("=")
         if not (equals and key and value):
             raise UserError(f"{option} {word}: write it as {option} a=b")
+        if key in found:
+            raise UserError(f"{option} names {key} twice")
         found[key] = value
     return found
 

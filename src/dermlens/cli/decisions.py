@@ -150,6 +150,8 @@ def learn_dermoscopy(
         for given, option in ((dermoscopic, "--dermoscopic"), (other, "--other"))
     ]
     if photographs is not None:
+        if "photographs" in sides[1]:
+            raise UserError("--photographs makes a set of that name: give yours another")
         sides[1]["photographs"] = write_photographs(photographs)
     opened = Run.open(run)
     table = learn(opened, *sides, kept=kept, data=data, device=device, cache=cache)

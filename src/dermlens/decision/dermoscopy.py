@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
+from dermlens.errors import UserError
 from dermlens.metrics import Floats
 from dermlens.section import Section
 
@@ -43,8 +44,16 @@ class Dermoscopy(Section):
         """How far on the side of dermoscopy, (N,); log odds but for the bias.
 
         Raises:
-            ValueError: the features are of another network.
+            UserError: the features are of another network.
         """
-        if features_ND.shape[1] != len(self.weights):
-            raise ValueError(f"{features_ND.shape[1]} features and {len(self.weights)} weights")
-        return np.asarray(features_ND.astype(np.float64) @ np.array(self.weights) + self.bias)
+        self.check(features_ND.shape[1])
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is no dermoscopy
+            return np.asarray(features_ND.astype(np.float64) @ np.array(self.weights) + self.bias)
+
+    def check(self, features: int) -> None:
+        """Make sure that it is of a network with so many features. Raises: UserError."""
+        if features != len(self.weights):
+            raise UserError(
+                f"what tells dermoscopy in model.json has {len(self.weights)} weights, and the network"
+                f" {features} features"
+            )

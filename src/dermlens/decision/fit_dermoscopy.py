@@ -22,6 +22,7 @@ from dermlens.metrics import Bools, Floats, Ints
 FOLDS = 5
 PENALTY = 0.02
 """λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one."""
+REPLICATES = 1000
 DIGITS = 6
 """Of a weight in model.json."""
 
@@ -88,9 +89,11 @@ def fit_dermoscopy(
         penalty: as `PENALTY`.
 
     Returns:
-        What goes into model.json; and a row a set: `set`, `dermoscopy` (yes or no), `images`, `taken`, the
-        share that is taken for dermoscopy by a boundary that was fitted without the picture's lesion, and
-        `taken_unseen`, by one that was fitted without the whole set; NaN where it is alone on its side.
+        What goes into model.json; and a row a set: `set`, `dermoscopy` (yes or no), `images`, `lesions`,
+        `taken`, the share that is taken for dermoscopy by a boundary that was fitted without the picture's
+        lesion, `low` and `high`, its 95 % interval over lesions, and `taken_unseen`, the share by a boundary
+        that was fitted without the whole set; NaN where it is alone on its side. Where the boundary stands
+        is chosen by the same scores: of dermoscopy `kept` is taken on the average of the sets.
 
     Raises:
         ValueError: a side has no set.
@@ -112,7 +115,8 @@ def fit_dermoscopy(
                 "set": name,
                 "dermoscopy": "yes" if side else "no",
                 "images": len(seen.lesion_N),
-                "taken": float((score_N[of_set_N] >= 0).mean()),
+                "lesions": len(np.unique(seen.lesion_N)),
+                **_share(score_N[of_set_N] >= 0, seen.lesion_N),
                 "taken_unseen": unseen,
             }
         )
@@ -124,6 +128,15 @@ def fit_dermoscopy(
         other={name: len(seen.lesion_N) for name, seen in other.items()},
     )
     return found, pd.DataFrame(rows)
+
+
+def _share(taken_N: Bools, lesion_N: NDArray[np.str_]) -> dict[str, float]:
+    """The share that is taken, and its interval over lesions by the bootstrap."""
+    _, index_N = np.unique(lesion_N, return_inverse=True)
+    images_L, taken_L = np.bincount(index_N), np.bincount(index_N, weights=taken_N)
+    drawn_RL = np.random.default_rng(0).integers(0, len(images_L), (REPLICATES, len(images_L)))
+    low, high = np.quantile(taken_L[drawn_RL].sum(axis=1) / images_L[drawn_RL].sum(axis=1), [0.025, 0.975])
+    return {"taken": float(taken_N.mean()), "low": float(low), "high": float(high)}
 
 
 def _placed(joined: Sets, kept: float, penalty: float) -> tuple[Floats, float, Floats]:

@@ -5,6 +5,7 @@ Shapes: C classes, K heads, H × W positions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -80,7 +81,7 @@ def doubts(reason: str, dermoscopy: float | None, faults: Sequence[str]) -> tupl
         Whether the answer is withheld, and the reasons joined by `; `, empty for none.
     """
     # a score that is no number is none of dermoscopy
-    alien = STRANGE in reason if dermoscopy is None else not dermoscopy >= 0
+    alien = STRANGE in reason if dermoscopy is None else not 0 <= dermoscopy < math.inf
     told = NOT_DERMOSCOPY if alien and dermoscopy is not None else ""
     reasons = (told, reason, f"image quality: {', '.join(faults)}" if faults else "")
     return alien or UNCOLOURED in faults, "; ".join(one for one in reasons if one)

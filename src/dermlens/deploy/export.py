@@ -251,6 +251,8 @@ def _free_size(proto: Any) -> None:
 def _compare(network: ExportedNetwork, exported: OnnxNetwork, images: Sequence[Path]) -> float:
     """The largest difference of a logit over random and real images, at every size of the views."""
     saved = network.saved
+    if saved.dermoscopy is not None:
+        saved.dermoscopy.check(exported.features)
     largest = 0.0
     for size in sorted({saved.size, *saved.views.sizes}):
         squares = [read_square(image, size, saved.crop, saved.colour_constancy)[None] for image in images]
@@ -283,8 +285,8 @@ def _compare(network: ExportedNetwork, exported: OnnxNetwork, images: Sequence[P
 
 
 def _compare_maps(expected: Mapping[str, Numbers], found: Mapping[str, Numbers]) -> None:
-    """What explains an answer must be the network's too. Raises: RuntimeError when it is not."""
-    for name in (PROBABILITIES, EVIDENCE, ATTENTION):
+    """What explains an answer, and what tells dermoscopy, must be the network's too. Raises: RuntimeError."""
+    for name in (PROBABILITIES, FEATURES, EVIDENCE, ATTENTION):
         if name in expected:
             scale = max(1.0, float(np.abs(expected[name]).max()))
             off = float(np.abs(found[name] - expected[name]).max())

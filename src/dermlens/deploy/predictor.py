@@ -84,11 +84,11 @@ class Predictor:
                 f"{path} has metadata of {document.meta_width} numbers, and {ONNX_FILE} beside it takes"
                 f" {network.meta_width}"
             )
-        if document.dermoscopy is not None and network.features != len(document.dermoscopy.weights):
-            raise UserError(
-                f"{path} tells dermoscopy by {len(document.dermoscopy.weights)} features, and {ONNX_FILE}"
-                f" beside it gives {network.features}"
-            )
+        if document.dermoscopy is not None:
+            try:
+                document.dermoscopy.check(network.features)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
         return cls(document, network, read_arrays(folder, document.decision), folder)
 
     @property
@@ -279,7 +279,7 @@ class Predictor:
             set=None if withheld else tuple(code for code, is_in in inside if is_in),
             level=self.level,
             ood=None if np.isnan(score) else score,
-            dermoscopy=None if dermoscopy is None or np.isnan(dermoscopy) else dermoscopy,
+            dermoscopy=dermoscopy if dermoscopy is not None and np.isfinite(dermoscopy) else None,
             abstain=bool(reason),
             reason=reason,
             faults=faults,

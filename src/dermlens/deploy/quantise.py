@@ -96,20 +96,22 @@ def quantise(
     before, saved = path.read_bytes(), load_model(folder)
     drawn = _stratified(ranges, SEEN)
     after = _int8(before, document, drawn, cache_root)
-    named = [
+    (named, alien_N), (named_after, alien_after_N) = [
         answers_of(saved, OnnxNetwork(content, str(path)), judged, cache_root) for content in (before, after)
     ]
     verdict = compare(
         np.array([document.classes.index(code) for code in judged["dx"]], dtype=np.int64),
         judged["lesion_id"].to_numpy(),
-        named[0].diagnosis_N,
-        named[1].diagnosis_N,
+        named.diagnosis_N,
+        named_after.diagnosis_N,
         document.classes,
     )
     verdict |= {
-        "largest_difference": float(np.abs(named[0].p_NC - named[1].p_NC).max()),
-        "abstained_before": float(named[0].abstain_N.mean()),
-        "abstained_after": float(named[1].abstain_N.mean()),
+        "largest_difference": float(np.abs(named.p_NC - named_after.p_NC).max()),
+        "abstained_before": float(named.abstain_N.mean()),
+        "abstained_after": float(named_after.abstain_N.mean()),
+        "no_dermoscopy_before": float(alien_N.mean()),
+        "no_dermoscopy_after": float(alien_after_N.mean()),
         "bytes_before": len(before),
         "bytes_after": len(after),
     }

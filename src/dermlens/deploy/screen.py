@@ -38,7 +38,7 @@ def render_answers(
     if len(answers) == 1:
         ((image_id, one),) = answers.items()
         parts = [] if one.p is None else [_in_full(image_id, one, one.p)]
-        parts += map(Text, _said_of(one))
+        parts += map(Text, _said_of(image_id, one))
     return Group(*parts, *map(Text, notes(predictor, prior)))
 
 
@@ -65,9 +65,9 @@ def _in_full(image_id: str, one: Answer, p: Mapping[str, float]) -> Table:
     return table
 
 
-def _said_of(one: Answer) -> Iterator[str]:
+def _said_of(image_id: str, one: Answer) -> Iterator[str]:
     if one.withheld:
-        yield f"The model abstains: {one.reason}."
+        yield f"{image_id}: the model abstains: {one.reason}."
         yield "No probabilities are given for such a picture."
         return
     if one.level is not None:

@@ -15,12 +15,15 @@ from dermlens.data.views import Numbers, Pixels, average_views
 from dermlens.decision.answer import Answers, answer
 from dermlens.decision.document import plain_decision
 from dermlens.deploy.engines.network import Network
+from dermlens.metrics import Bools
 from dermlens.models.saved import SavedModel
 
 BATCH = 16
 
 
-def answers_of(saved: SavedModel, network: Network, table: pd.DataFrame, root: Path | None) -> Answers:
+def answers_of(
+    saved: SavedModel, network: Network, table: pd.DataFrame, root: Path | None
+) -> tuple[Answers, Bools]:
     """Answers of a network by the views and the decision of a model.
 
     Args:
@@ -28,6 +31,9 @@ def answers_of(saved: SavedModel, network: Network, table: pd.DataFrame, root: P
         network: its own, or a file made from it.
         table: a LesionTable.
         root: folder of the pixel caches; none for the default place.
+
+    Returns:
+        The answers, and which images do not look like dermoscopy, none of them where the model cannot tell.
     """
     caches = {
         size: open_cache(
@@ -48,4 +54,7 @@ def answers_of(saved: SavedModel, network: Network, table: pd.DataFrame, root: P
 
         outputs.append(average_views(saved.views, saved.size, pixels, forward))
     logits_NC, features_ND = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-    return answer(logits_NC, features_ND, saved.decision or plain_decision(saved.classes), saved.arrays)
+    looks = saved.dermoscopy
+    alien_N = np.zeros(len(table), dtype=bool) if looks is None else ~(looks.scores(features_ND) >= 0)
+    decision = saved.decision or plain_decision(saved.classes)
+    return answer(logits_NC, features_ND, decision, saved.arrays), alien_N

@@ -151,7 +151,7 @@ def verify(
     Raises:
         UserError: it is beyond the limits.
     """
-    expected, found = (
+    (expected, before_N), (found, after_N) = (
         answers_of(saved, run, shown.table, shown.root) for run in (as_network(saved), network)
     )
     differences_N = np.abs(found.p_NC - expected.p_NC).max(axis=1)
@@ -161,6 +161,7 @@ def verify(
         "median_difference": float(np.median(differences_N)),
         "agreement": float(np.mean(found.diagnosis_N == expected.diagnosis_N)),
         "abstention_agreement": float(np.mean(found.abstain_N == expected.abstain_N)),
+        "dermoscopy_agreement": float(np.mean(before_N == after_N)),
     }
     limits: dict[str, Any]
     if precision == "int8":
@@ -189,6 +190,11 @@ def _too_far(numbers: dict[str, Any]) -> str:
     said = []
     if not numbers["largest_difference"] <= LARGEST:
         said.append(f"a probability differs by {numbers['largest_difference']:.2g}, more than {LARGEST:g}")
+    if not numbers["dermoscopy_agreement"] >= AGREE:
+        said.append(
+            f"{100 * (1 - numbers['dermoscopy_agreement']):.1f} % of {numbers['images']} images are taken for"
+            f" dermoscopy by one of the two alone, more than {100 * (1 - AGREE):.1f} %"
+        )
     if not numbers["agreement"] >= AGREE:
         said.append(
             f"{100 * (1 - numbers['agreement']):.1f} % of {numbers['images']} images get another diagnosis,"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dermlens.data.split import load_manifest
 from dermlens.data.views import ViewsConfig
 from dermlens.decision.fit_dermoscopy import FOLDS, Seen, fit_dermoscopy
 from dermlens.errors import UserError
@@ -22,6 +23,10 @@ OWN = "own"
 ROLES = ("selection", "calibration")
 DERMOSCOPY = "dermoscopy.csv"
 """What is measured, where cards look for it."""
+MOST = 0.5
+"""The largest share of a set of other pictures that a boundary of any use takes for dermoscopy."""
+STALE = ("model_card.md", "report.html")
+"""What tells of the boundary before."""
 
 
 def learn_dermoscopy(
@@ -52,8 +57,9 @@ def learn_dermoscopy(
         The rows of `fit_dermoscopy`.
 
     Raises:
-        UserError: no set of other pictures, one with too few, two of one name, the split lacks a role, or
-            images are not there.
+        UserError: no set of other pictures, one with too few, two of one name, one that holds images of the
+            run's split, the split lacks a role, images are not there, or the boundary would be of no use; the
+            run is as it was then.
     """
     if not other:
         raise UserError(
@@ -65,6 +71,12 @@ def learn_dermoscopy(
     for name, table in {**dermoscopic, **other}.items():
         if table["lesion_id"].nunique() < FOLDS:
             raise UserError(f"set {name} has {table['lesion_id'].nunique()} lesions; {FOLDS} are the fewest")
+    split = set(load_manifest(str(run.split_file)).roles["image_id"])
+    for name, table in {**dermoscopic, **other}.items():
+        if len(shared := sorted(split & {*table["image_id"]})):
+            raise UserError(
+                f"set {name} holds {len(shared)} images of the run's own split, {shared[0]} first"
+            )
     saved = replace(load_model(run.path), views=ViewsConfig())  # features are of the image as it is
     roles = run_outputs(run, saved, ROLES, data=data, device=device, cache=cache).values()
     own = Seen(
@@ -78,6 +90,15 @@ def learn_dermoscopy(
 
     known = {OWN: own} | {name: seen(table) for name, table in dermoscopic.items()}
     found, rows = fit_dermoscopy(known, {name: seen(table) for name, table in other.items()}, kept=kept)
-    save_dermoscopy(run.path, found)
+    worst = rows[rows["dermoscopy"] == "no"].sort_values("taken").iloc[-1]
+    if worst["taken"] > MOST:
+        raise UserError(
+            f"nothing was learnt: {100 * worst['taken']:.0f} % of set {worst['set']} would be taken for"
+            " dermoscopy. Is it none, and are there enough of such pictures? Or let less dermoscopy be"
+            f" kept than {100 * kept:g} %"
+        )
+    for name in STALE:
+        (run.path / name).unlink(missing_ok=True)
     write_table(run.path / DERMOSCOPY, rows)
+    save_dermoscopy(run.path, found)
     return rows

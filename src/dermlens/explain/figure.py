@@ -112,7 +112,7 @@ def _heads(part: SubFigure, image_SSC: Pixels, heat: Heat) -> None:
 def _bars(part: SubFigure, explained: Explained) -> None:
     left, right = part.subplots(1, 2)
     if explained.withheld:
-        _words(left, "Probabilities are withheld:\nit does not look like dermoscopy")
+        _words(left, "Probabilities are withheld:\nit seems to be no dermoscopy")
     else:
         place_C = np.arange(len(explained.classes))
         colours = [BLUE if place == explained.target else GREY for place in place_C]

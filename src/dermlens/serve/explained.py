@@ -22,15 +22,16 @@ def explained(predictor: Predictor, picture: Picture, patient: Patient) -> dict[
         `answer`; `evidence`, rows of numbers by class, what each position of the network's last map adds to
         the class's score, and `attention`, summed over heads, both over the part of the picture that `crop`
         names (none where the network has none, or the answer is withheld); `without`, the answer with age,
-        sex, site or all of them (`metadata`) withheld, for what is known.
+        sex, site or all of them (`metadata`) left out, for what is known; empty where the answer is withheld.
     """
     patient = picture.told(patient)
     known = [field for field in FIELDS if getattr(patient, field) != getattr(UNKNOWN, field)]
+    answer = _of(predictor, picture, patient)
     fewer = {field: replace(patient, **{field: getattr(UNKNOWN, field)}) for field in known}
     if known:
         fewer["metadata"] = UNKNOWN
-    patients = [patient, *fewer.values()]
-    answer, *others = (_of(predictor, picture, one) for one in patients)
+    if answer.withheld:
+        fewer = {}
     maps: dict[str, Any] = {"evidence": None, "attention": None}
     found = None if answer.withheld else predictor.evidence(picture, patient)
     if found is not None:
@@ -44,7 +45,7 @@ def explained(predictor: Predictor, picture: Picture, patient: Patient) -> dict[
         "answer": answer_json(answer),
         "crop": predictor.document.crop,
         **maps,
-        "without": {name: answer_json(other) for name, other in zip(fewer, others, strict=True)},
+        "without": {name: answer_json(_of(predictor, picture, one)) for name, one in fewer.items()},
     }
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deploy.conftest import draw
+from PIL import Image
 
 from dermlens.decision.answer import REASONS
+from dermlens.decision.quality import LIMITS
 from dermlens.deploy.engines.table import ENGINES
 from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor
@@ -127,6 +129,17 @@ def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
         assert ("named" in line) != one.withheld
         assert ("it does not look like dermoscopy" in line) == one.withheld
         assert "unlike the images" in line
+
+
+def test_what_is_not_in_the_colours_of_skin_gets_no_numbers(model, tmp_path):
+    with Image.open(draw(tmp_path / "a.png", 3)) as picture:
+        picture.convert("L").save(tmp_path / "grey.png")
+    (line,) = [line for line in said(model, tmp_path / "grey.png").stdout.splitlines() if "grey" in line]
+    assert "not in the colours of skin" in line
+    assert "named" not in line
+    assert "mel" not in line
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert f"REDNESS = {', '.join(str(one.value) for one in LIMITS if one.measure == 'redness')}\n" in text
 
 
 def test_rubbish_gets_a_sentence(model, tmp_path):

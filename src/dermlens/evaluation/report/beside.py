@@ -71,7 +71,11 @@ def read_dermoscopy(run: Run) -> pd.DataFrame | None:
     path, document = run.path / DERMOSCOPY, run.path / "model.json"
     if not path.is_file() or not document.is_file() or read_document(document).dermoscopy is None:
         return None
-    return _read(path, words=("set", "dermoscopy"), numbers=("images", "taken", "taken_unseen"))
+    return _read(
+        path,
+        words=("set", "dermoscopy"),
+        numbers=("images", "lesions", "taken", "low", "high", "taken_unseen"),
+    )
 
 
 def read_told(run: Run) -> pd.DataFrame | None:

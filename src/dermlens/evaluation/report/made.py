@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from dermlens.evaluation.dermoscopy import DERMOSCOPY
+from dermlens.evaluation.dermoscopy import OWN
 from dermlens.evaluation.publish import without_paths
 from dermlens.evaluation.report.beside import DECISION_REPORTS, TOLD, read_told
+from dermlens.models.document import read_document
 from dermlens.recipe import Recipe
 from dermlens.runs import MEMBERS, Run
 
@@ -49,10 +50,7 @@ def commands(
     said = [*_teaching(run), *_training(run, record)]
     if decided:
         said.append("dermlens calibrate RUN" + (f" --ood {ood}" if ood else ""))
-    if (run.path / DERMOSCOPY).is_file():
-        said.append(
-            "dermlens learn-dermoscopy RUN --dermoscopic NAME=FOLDER --other NAME=FOLDER --photographs FOLDER"
-        )
+    said += _dermoscopy(run)
     said.append("dermlens evaluate RUN" + (" --open-test" if "test" in roles else ""))
     said += [
         f"dermlens decision-report RUN --role {role} --out RUN/{DECISION_REPORTS}/{role}"
@@ -69,6 +67,19 @@ def commands(
 def differences(first: Recipe, other: Recipe) -> list[str]:
     """`section.key=value` for every setting but the name in which another recipe differs, as --set has it."""
     return list(_changed(_settings(first), _settings(other), ()))
+
+
+def _dermoscopy(run: Run) -> list[str]:
+    """The command that taught the model what dermoscopy is; how folders were read, it does not know."""
+    document = run.path / "model.json"
+    found = read_document(document).dermoscopy if document.is_file() else None
+    if found is None:
+        return []
+    words = [f"--dermoscopic {name}=FOLDER" for name in found.dermoscopic if name != OWN]
+    words += [
+        "--photographs FOLDER" if name == "photographs" else f"--other {name}=FOLDER" for name in found.other
+    ]
+    return [f"dermlens learn-dermoscopy RUN {' '.join(words)} --kept {found.kept:g}"]
 
 
 def _members(run: Run) -> list[Run]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dermlens.evaluation.report.numbers import NONE, estimate, percent
+from dermlens.evaluation.report.numbers import estimate, number, percent
 from dermlens.evaluation.report.tables import Table
 
 if TYPE_CHECKING:
@@ -54,16 +53,19 @@ def dermoscopy_table(found: pd.DataFrame | None) -> Table | None:
             str(row["set"]),
             str(row["dermoscopy"]),
             str(int(row["images"])),
-            percent(row["taken"]),
-            NONE if math.isnan(row["taken_unseen"]) else percent(row["taken_unseen"]),
+            str(int(row["lesions"])),
+            estimate({"value": row["taken"], "low": row["low"], "high": row["high"]}, 3),
+            number(row["taken_unseen"], 3),
         )
         for row in found.to_dict("records")
     ]
-    columns = ("set", "is dermoscopy", "images", "taken for it", "had the set not been shown")
+    columns = ("set", "is dermoscopy", "images", "lesions", "taken for it", "had the set not been shown")
     note = (
-        "What is not taken for dermoscopy gets no probabilities. Each picture is judged by a boundary that"
-        " was fitted without its lesion; in the last column without the whole set, as pictures are whose"
-        " origin is new to the model. `own`: roles selection and calibration. File: `dermoscopy.csv`."
+        "What is not taken for dermoscopy gets no probabilities; the scores above are of all images. Shares"
+        " by a boundary that was fitted without the picture's lesion, intervals over lesions; the last column"
+        " by one that was fitted without any picture of the set, as for a source that is new to the model."
+        " Where it stands is chosen on the same dermoscopy. `own`: roles selection and calibration. File:"
+        " `dermoscopy.csv`."
     )
     return Table("What is taken for dermoscopy", columns, rows, note, words=(0, 1))
 
