@@ -18,7 +18,7 @@ from dermlens.data.table import read_table
 from dermlens.data.views import ViewsConfig
 from dermlens.decision.probabilities import scaled
 from dermlens.deploy import export
-from dermlens.deploy.export import REAL_IMAGES, TOLERANCE, export_folder, export_onnx
+from dermlens.deploy.export import REAL_IMAGES, TOLERANCE, _compare_maps, export_folder, export_onnx
 from dermlens.deploy.network import OnnxNetwork
 from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor
@@ -78,6 +78,17 @@ def test_it_is_the_network(exported, size, count):
     np.testing.assert_allclose(logits_BC, expected_BC.numpy(), rtol=0, atol=promised)
     np.testing.assert_allclose(features_BD, found["features_BD"].numpy(), rtol=1e-4, atol=1e-3)
     assert np.abs(logits_BC).max() > 0.1
+
+
+MADE_OF = ("probabilities", "features", "evidence", "attention")
+
+
+@pytest.mark.parametrize("name", MADE_OF)
+def test_whatever_an_answer_is_made_of_is_compared(name):
+    expected = {one: np.ones((2, 3), np.float32) for one in MADE_OF}
+    _compare_maps(expected, expected)
+    with pytest.raises(RuntimeError, match=f"network's {name} are off by"):
+        _compare_maps(expected, expected | {name: expected[name] + 1e-3})
 
 
 def test_it_gives_probabilities_and_maps_too(exported):

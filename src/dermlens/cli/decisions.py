@@ -26,6 +26,9 @@ from dermlens.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+Photographs = Annotated[
+    Path | None, typer.Option(help="Also ordinary photographs: where to write the pieces.")
+]
 Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.")]
 
 
@@ -72,9 +75,7 @@ def far_ood(
     strangers: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=DIR", help="A labelled folder of strangers.")
     ] = None,
-    photographs: Annotated[
-        Path | None, typer.Option(help="Also ordinary photographs: where to write the pieces.")
-    ] = None,
+    photographs: Photographs = None,
     columns: Columns = None,
     labels: Labels = None,
     metadata: Annotated[
@@ -114,9 +115,7 @@ def learn_dermoscopy(
         list[str] | None,
         typer.Option("--other", metavar="NAME=DIR", help="A labelled folder of pictures that are none."),
     ] = None,
-    photographs: Annotated[
-        Path | None, typer.Option(help="Also ordinary photographs: where to write the pieces.")
-    ] = None,
+    photographs: Photographs = None,
     columns: Columns = None,
     labels: Labels = None,
     kept: Annotated[

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from dermlens.errors import UserError
-from dermlens.metrics import Floats
+from dermlens.metrics import Bools, Floats
 from dermlens.section import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -57,3 +57,8 @@ class Dermoscopy(Section):
                 f"what tells dermoscopy in model.json has {len(self.weights)} weights, and the network"
                 f" {features} features"
             )
+
+
+def is_dermoscopy(score_N: Floats) -> Bools:
+    """Which scores are of what looks like dermoscopy; what is no number, or is without end, is not."""
+    return np.asarray((score_N >= 0) & np.isfinite(score_N))

@@ -5,12 +5,14 @@ Shapes: C classes, K heads, H × W positions.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from dermlens.data.views import Numbers
 from dermlens.decision.answer import STRANGE
+from dermlens.decision.dermoscopy import is_dermoscopy
 from dermlens.decision.quality import UNCOLOURED
 from dermlens.labels import full_name
 
@@ -80,8 +82,7 @@ def doubts(reason: str, dermoscopy: float | None, faults: Sequence[str]) -> tupl
     Returns:
         Whether the answer is withheld, and the reasons joined by `; `, empty for none.
     """
-    # a score that is no number is none of dermoscopy
-    alien = STRANGE in reason if dermoscopy is None else not 0 <= dermoscopy < math.inf
+    alien = STRANGE in reason if dermoscopy is None else not is_dermoscopy(np.array(dermoscopy))
     told = NOT_DERMOSCOPY if alien and dermoscopy is not None else ""
     reasons = (told, reason, f"image quality: {', '.join(faults)}" if faults else "")
     return alien or UNCOLOURED in faults, "; ".join(one for one in reasons if one)

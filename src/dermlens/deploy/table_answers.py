@@ -13,6 +13,7 @@ import pandas as pd
 from dermlens.data.cache import open_cache
 from dermlens.data.views import Numbers, Pixels, average_views
 from dermlens.decision.answer import Answers, answer
+from dermlens.decision.dermoscopy import is_dermoscopy
 from dermlens.decision.document import plain_decision
 from dermlens.deploy.engines.network import Network
 from dermlens.metrics import Bools
@@ -55,6 +56,6 @@ def answers_of(
         outputs.append(average_views(saved.views, saved.size, pixels, forward))
     logits_NC, features_ND = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
     looks = saved.dermoscopy
-    alien_N = np.zeros(len(table), dtype=bool) if looks is None else ~(looks.scores(features_ND) >= 0)
+    alien_N = np.zeros(len(table), dtype=bool) if looks is None else ~is_dermoscopy(looks.scores(features_ND))
     decision = saved.decision or plain_decision(saved.classes)
     return answer(logits_NC, features_ND, decision, saved.arrays), alien_N

@@ -35,8 +35,8 @@ def run(tmp_path_factory) -> Run:
 
 @pytest.fixture
 def fake(monkeypatch, run):
-    """An engine whose file is the network's name, and whose logits can be made to differ."""
-    changes = {"by": lambda logits_BC: logits_BC}
+    """An engine whose file is the network's name, and whose logits and features can be made to differ."""
+    changes = {"by": lambda logits_BC: logits_BC, "features": lambda features_BD: features_BD}
     network = as_network(load_model(run.path))
 
     def write(saved, folder):
@@ -46,7 +46,7 @@ def fake(monkeypatch, run):
     def load(path):
         def opened(x_BSSC, meta_BM):
             logits_BC, features_BD = network(x_BSSC, meta_BM)
-            return changes["by"](logits_BC.copy()), features_BD
+            return changes["by"](logits_BC.copy()), changes["features"](features_BD.copy())
 
         return opened
 

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from deploy.conftest import sha256
 
+from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.deploy import verify_export
 from dermlens.deploy.engines.table import ENGINES
+from dermlens.deploy.engines.wrapped import as_network
 from dermlens.deploy.verify_export import export_verified
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.models.document import OnnxFile, read_document
+from dermlens.models.saved import load_model, save_dermoscopy
 
 MEL = CLASSES.index("mel")
 
@@ -58,6 +61,21 @@ def test_an_export_that_differs_leaves_nothing(run, fake, tmp_path, change, said
     with pytest.raises(UserError, match=f"fake file is not written.*{said}"):
         export_verified(run.path, tmp_path / "out", "fake", cache_root=tmp_path / "cache")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_export_must_agree_on_what_is_dermoscopy(run, fake, tmp_path):
+    """Features that differ change no logit, and still who gets an answer."""
+    source = shutil.copytree(run.path, tmp_path / "run")
+    saved = load_model(source)
+    meta_1M = saved.encoder.encode([float("nan")], ["unknown"], ["unknown"])
+    width = as_network(saved)(np.zeros((1, 64, 64, 3), np.uint8), meta_1M)[1].shape[1]
+    sides = {"dermoscopic": {"own": 9}, "other": {"street": 9}}
+    save_dermoscopy(source, Dermoscopy(weights=(1.0,) * width, bias=1e5, kept=0.98, **sides))
+    found = export_verified(source, tmp_path / "out", "fake", cache_root=tmp_path / "cache")
+    assert found["numbers"]["dermoscopy_agreement"] == 1
+    fake["features"] = lambda features_BD: features_BD - 1e6
+    with pytest.raises(UserError, match="are taken for dermoscopy by one of the two alone"):
+        export_verified(source, tmp_path / "out", "fake", cache_root=tmp_path / "cache")
 
 
 def test_an_older_file_is_left_alone_when_the_new_one_is_refused(run, fake, tmp_path):
