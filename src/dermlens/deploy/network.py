@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from dermlens.data.views import Numbers, Pixels
+from dermlens.deploy.onnx_runtime import onnx_runtime
 from dermlens.errors import UserError
 
 ONNX_FILE = "model.onnx"
@@ -42,6 +42,7 @@ class OnnxNetwork:
 
     def __init__(self, content: bytes, name: str) -> None:
         self.name = name
+        onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = SERIOUS
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

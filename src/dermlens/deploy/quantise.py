@@ -26,6 +26,7 @@ from dermlens.data.metadata import encoder_from_json
 from dermlens.data.split import load_manifest
 from dermlens.data.table import read_configured
 from dermlens.deploy.gate import compare
+from dermlens.deploy.onnx_runtime import onnx_runtime
 from dermlens.deploy.network import IMAGE, META, ONNX_FILE, OnnxNetwork
 from dermlens.deploy.papers import write_papers
 from dermlens.deploy.table_answers import answers_of
@@ -134,8 +135,8 @@ def _stratified(table: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def _int8(content: bytes, document: ModelDocument, table: pd.DataFrame, root: Path | None) -> bytes:
     """The quantised file."""
-    tools = importlib.import_module("onnxruntime.quantization")
-    preparation = importlib.import_module("onnxruntime.quantization.shape_inference")
+    tools = onnx_runtime("quantization")
+    preparation = onnx_runtime("quantization.shape_inference")
     cache = _cache(document, table, document.size, root)
     with tempfile.TemporaryDirectory() as scratch:
         given, prepared, made = (Path(scratch) / f"{name}.onnx" for name in ("given", "prepared", "made"))
