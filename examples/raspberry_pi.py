@@ -97,7 +97,7 @@ def open_file(path: Path, threads: int) -> Network:
 
         return run
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it reports to its makers
-    import onnxruntime
+    import onnxruntime  # noqa: TID251  # without dermlens
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads

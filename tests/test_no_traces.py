@@ -26,7 +26,9 @@ import dermlens
 PICTURE = Path(str(files("dermlens.serve.page"))) / "examples" / "a.jpg"
 WRITES = re.compile(r'open(?:at)?\(.*?"([^"]*)".*(?:O_WRONLY|O_RDWR|O_CREAT)')
 STRACE = shutil.which("strace")
-CALLS = "trace=socket,connect,bind,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat"
+CALLS = (
+    "trace=socket,connect,bind,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat"
+)
 
 
 @pytest.fixture

@@ -72,6 +72,18 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
+def lock_opened(handle: int) -> bool:
+    """Lock an open file or folder until it is closed, however its process ends; nobody waits.
+
+    Returns:
+        Whether it is ours.
+
+    Raises:
+        OSError: its file system has no locks.
+    """
+    return lock_descriptor(handle, blocking=False)
+
+
 def is_claimed(file: Path) -> bool:
     """Whether a process holds a lock file now; asking makes no file and waits for nobody.
 
@@ -85,7 +97,7 @@ def is_claimed(file: Path) -> bool:
     for left in reversed(range(ATTEMPTS)):
         try:
             with file.open("rb") as asked:
-                if lock_descriptor(asked.fileno(), blocking=False):
+                if lock_opened(asked.fileno()):
                     return False
         except OSError:
             return False

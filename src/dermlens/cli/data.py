@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Classes, Columns, Data, Labels, app, console, names, source_maps
+from dermlens.cli.app import (
+    Classes,
+    Columns,
+    Data,
+    Labels,
+    app,
+    console,
+    names,
+    source_maps,
+    to_file,
+    to_folder,
+)
 from dermlens.errors import UserError
 
 
@@ -36,7 +47,9 @@ def verify(
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="ham10000, isic2018-test, …")],
-    destination: Annotated[Path | None, typer.Option("--to", help="Folder; else data/NAME.")] = None,
+    destination: Annotated[
+        Path | None, typer.Option("--to", help="Folder; else data/NAME.", callback=to_folder)
+    ] = None,
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="You accept the shown licence.")
     ] = False,
@@ -52,7 +65,7 @@ def fetch(
 
 @app.command()
 def synthesize(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", callback=to_folder)],
     lesions: Annotated[int, typer.Option(min=56, help="How many lesions; some have several images.")] = 400,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     width: Annotated[int, typer.Option(min=64, max=2048)] = 600,
@@ -67,9 +80,9 @@ def synthesize(
 @app.command()
 def split(
     data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The manifest to write.")] = Path(
-        "split.csv"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The manifest to write.", callback=to_file)
+    ] = Path("split.csv"),
     protocol: Annotated[Literal["paper", "grouped", "singletons"], typer.Option()] = "grouped",
     holdout: Annotated[float, typer.Option(help="Share held out under paper and singletons.")] = 0.10,
     selection: Annotated[float, typer.Option(help="Share of lesions, under grouped.")] = 0.10,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Age, Sex, Site, app, console
+from dermlens.cli.app import Age, Sex, Site, app, console, to_file
 from dermlens.errors import UserError
 
 
@@ -32,7 +32,9 @@ def predict(
     ] = "natural",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet.", callback=to_file
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="An object instead of a table.")] = False,
 ) -> None:

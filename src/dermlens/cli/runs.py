@@ -19,6 +19,8 @@ from dermlens.cli.app import (
     app,
     console,
     source_maps,
+    to_file,
+    to_folder,
 )
 from dermlens.errors import UserError
 
@@ -31,7 +33,9 @@ def train(
     data: Annotated[
         Path | None, typer.Option("--data", "-d", help="Folder with the images and labels.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run directory to make.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The run directory to make.", callback=to_folder)
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
     ] = None,
@@ -69,7 +73,7 @@ def evaluate(
     open_test: Annotated[
         bool, typer.Option("--open-test", help="Score the test role, and enter it in the ledger.")
     ] = False,
-    ledger: Annotated[Path, typer.Option(help="Where an opened test is entered.")] = Path(
+    ledger: Annotated[Path, typer.Option(help="Where an opened test is entered.", callback=to_file)] = Path(
         "docs/results/test_ledger.csv"
     ),
     column: Columns = None,
@@ -128,7 +132,7 @@ def calibrate(
 @app.command()
 def publish(
     run: RunFolder,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.", callback=to_folder)],
 ) -> None:
     """Copy what can be published of a run or a cross-fit: no weights, no pictures, predictions compressed."""
     from dermlens.evaluation.publish import publish_run
@@ -149,7 +153,8 @@ def compare(
         list[Path], typer.Argument(metavar="RUN RUN…", help="The first is what the others are compared with.")
     ],
     figure: Annotated[
-        Path | None, typer.Option(help="Also draw recall and F1 per class to this SVG or PNG.")
+        Path | None,
+        typer.Option(help="Also draw recall and F1 per class to this SVG or PNG.", callback=to_file),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:

@@ -7,10 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Cache, Data, Device, OptionalData, app, console, names
+from dermlens.cli.app import Cache, Data, Device, OptionalData, app, console, names, to_file, to_folder
 from dermlens.errors import UserError
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make; one that is there goes on.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", "-o", help="The folder to make; one that is there goes on.", callback=to_folder),
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
 ]
@@ -57,11 +60,13 @@ def ablate(
     data: Annotated[
         Path | None, typer.Option("--data", "-d", help="Folder with the images and labels.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder to make or go on with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder to make or go on with.", callback=to_folder)
+    ] = None,
     overrides: Overrides = None,
     only: Annotated[str | None, typer.Option(help="Arms to train now, comma-separated.")] = None,
     publish: Annotated[
-        Path | None, typer.Option(help="Also copy what may be published to this folder.")
+        Path | None, typer.Option(help="Also copy what may be published to this folder.", callback=to_folder)
     ] = None,
     rescore: Annotated[
         Path | None, typer.Option(help="Train nothing; score this folder's predictions again.")
@@ -134,9 +139,9 @@ def soup(
 @app.command(name="soft-labels")
 def soft_labels(
     members: Members,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.")] = Path(
-        "soft_labels.csv"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The CSV to write.", callback=to_file)
+    ] = Path("soft_labels.csv"),
     mean: Mean = "probabilities",
 ) -> None:
     """Write soft labels for distillation from the out-of-fold predictions of cross-fits."""

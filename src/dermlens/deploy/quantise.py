@@ -26,8 +26,8 @@ from dermlens.data.metadata import encoder_from_json
 from dermlens.data.split import load_manifest
 from dermlens.data.table import read_configured
 from dermlens.deploy.gate import compare
-from dermlens.deploy.onnx_runtime import onnx_runtime
 from dermlens.deploy.network import IMAGE, META, ONNX_FILE, OnnxNetwork
+from dermlens.deploy.onnx_runtime import onnx_runtime
 from dermlens.deploy.papers import write_papers
 from dermlens.deploy.table_answers import answers_of
 from dermlens.errors import UserError, require

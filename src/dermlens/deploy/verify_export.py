@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import copy_file, scratch_folder, write_json
 from dermlens.data.split import load_manifest
 from dermlens.data.synthetic import write_synthetic
 from dermlens.data.table import read_table
@@ -98,12 +98,10 @@ def export_verified(
     row = ENGINES[engine]
     saved = load_model(source)
     precision = _precision(folder) if row.reads_onnx else "fp32"
-    folder.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as scratch,
+        scratch_folder(folder, "export") as made,
         _held_out(source, data, cache_root, precision) as shown,
     ):
-        made = Path(scratch)
         if row.reads_onnx and (folder / ONNX_FILE).is_file():
             shutil.copyfile(folder / ONNX_FILE, made / ONNX_FILE)
         network = row.load(row.write(saved, made))
@@ -114,8 +112,7 @@ def export_verified(
             **verify(saved, network, shown, precision=precision, name=f"the {engine} file"),
         }
         for name in reversed(row.files):  # the one to open comes last
-            with atomic_path(folder / name) as part:
-                shutil.copyfile(made / name, part)
+            copy_file(made / name, folder / name)
     write_json(folder / EXPORT_FILE, read_entries(folder) | {engine: found})
     return found
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dermlens.atomic import write_json, write_text
+from dermlens.atomic import copy_file, write_json, write_text
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.runs import MEMBERS, Run
@@ -52,21 +51,21 @@ def publish_run(run: Run, folder: Path) -> Run:
             raise UserError(f"run {run.path} has no {name}: evaluate and report it first")
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
-        shutil.copyfile(run.path / name, folder / name)
+        copy_file(run.path / name, folder / name)
     publish_recipe(run, folder)
     if run.history_file.is_file():
-        shutil.copyfile(run.history_file, folder / HISTORY)
+        copy_file(run.history_file, folder / HISTORY)
     for member in sorted((run.path / MEMBERS).glob("*")):
         (folder / MEMBERS / member.name).mkdir(parents=True, exist_ok=True)
         write_json(folder / MEMBERS / member.name / "run.json", without_paths(Run(member).read_record()))
         publish_recipe(Run(member), folder / MEMBERS / member.name)
-        shutil.copyfile(member / HISTORY, folder / MEMBERS / member.name / HISTORY)
+        copy_file(member / HISTORY, folder / MEMBERS / member.name / HISTORY)
     for stale in [file for pattern in DECIDED for file in folder.glob(pattern)]:
         stale.unlink()
     for file in [file for pattern in BESIDE for file in sorted(run.path.glob(pattern))]:
         copy = folder / file.relative_to(run.path)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
+        copy_file(file, copy)
     document = run.path / "model.json"
     if document.is_file():  # the decision: the weights that it is of stay behind
         write_json(folder / "model.json", without_paths(json.loads(document.read_text(encoding="utf-8"))))

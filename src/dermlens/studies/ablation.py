@@ -15,7 +15,6 @@ differences.png    the differences as a picture
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from dermlens.atomic import read_json, write_json, write_text
+from dermlens.atomic import copy_file, read_json, write_json, write_text
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import write_csv
@@ -187,7 +186,7 @@ def publish(out: Path, folder: Path) -> None:
     record["arms"] = {name: record["arms"][name] for name in names if name in record["arms"]}
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     for name in (IMAGES, *(f"predictions/{arm}.csv.gz" for arm in ours)):
-        shutil.copyfile(out / name, folder / name)
+        copy_file(out / name, folder / name)
     write_csv(folder / HISTORIES, epochs.sort_values(list(EPOCH)), digits=6)
     write_json(folder / RECORD, record)
     rescore(folder)

@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dermlens.atomic import write_json
+from dermlens.atomic import copy_file, write_json
 from dermlens.data.split import load_manifest
 from dermlens.errors import UserError
 from dermlens.evaluation.calibrate import own_table
@@ -95,7 +95,7 @@ def soup(
         folder.mkdir(parents=True)
         for name in TOLD:
             if (run.path / name).is_file():
-                shutil.copyfile(run.path / name, folder / name)
+                copy_file(run.path / name, folder / name)
     save_model(
         made.path,
         model,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-from dermlens.atomic import write_json
+from dermlens.atomic import copy_file, write_json
 from dermlens.data.table import read_configured
 from dermlens.evaluation.predictions import read_predictions, write_csv, write_predictions
 from dermlens.evaluation.publish import publish_recipe, without_paths
@@ -51,7 +50,7 @@ def publish(study: Study, data: Path, out: Path, results: Path) -> None:
 def _publish_reading(folder: Path, copy: Path) -> None:
     copy.mkdir(parents=True, exist_ok=True)
     for table in sorted(folder.glob("*.csv.gz")):
-        shutil.copyfile(table, copy / table.name)
+        copy_file(table, copy / table.name)
     facts = json.loads((folder / READING).read_text(encoding="utf-8"))
     write_json(copy / READING, without_paths(facts))
 
@@ -60,7 +59,7 @@ def _publish_training(run: Run, folder: Path) -> None:
     """A run without weights, and of its predictions those that are scored."""
     folder.mkdir(parents=True, exist_ok=True)
     publish_recipe(run, folder)
-    shutil.copyfile(run.history_file, folder / "history.csv")
+    copy_file(run.history_file, folder / "history.csv")
     predictions = read_predictions(run.predictions_file)
     scored = predictions[predictions["role"] == SCORED].reset_index(drop=True)
     write_predictions(folder / "predictions.csv.gz", scored)
