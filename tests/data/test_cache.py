@@ -270,6 +270,58 @@ def test_progress_counts_to_the_end(table, root, monkeypatch):
     np.testing.assert_array_equal(chunked.pixels, at_once.pixels)
 
 
+# --- bits that change on the disk ---------------------------------------------------------------------------
+
+
+def flipped(path: Path, row: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - (12 - row) * 32 * 32 * 3 + 77)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 4]))
+
+
+def zeroed(path: Path, row: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - (12 - row) * 32 * 32 * 3)
+        file.write(bytes(512))
+
+
+@pytest.mark.parametrize("damage", [flipped, zeroed])
+@pytest.mark.parametrize("row", [0, 5, 11])
+def test_pixels_that_changed_on_the_disk_are_refused_and_built_anew(table, root, damage, row):
+    cache = open_cache(table, size=32, crop="center", root=root)
+    right = cache.take(np.arange(12))
+    damage(cache.path, row)
+    cache = open_cache(table, size=32, crop="center", root=root)
+    others = np.delete(np.arange(12), row)
+    np.testing.assert_array_equal(cache.take(others), right[others])
+    with pytest.raises(UserError, match=rf"image-32.*\.npy: the pixels of image ISIC_{row} have changed"):
+        cache.take(np.arange(12))
+    again = open_cache(table, size=32, crop="center", root=root)
+    np.testing.assert_array_equal(again.take(np.arange(12)), right)
+
+
+def test_what_changes_while_it_is_open_is_seen_too(table, root):
+    cache = open_cache(table, size=32, crop="center", root=root)
+    cache.take(np.arange(12))
+    flipped(cache.path, 3)
+    with pytest.raises(UserError, match="ISIC_3"):
+        cache.take(np.array([3]))
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"crc32": []}', "[1]"])
+def test_a_cache_without_its_check_sums_is_built_anew(table, root, text):
+    """As an earlier version of dermlens left it, too."""
+    cache = open_cache(table, size=32, crop="center", root=root)
+    right = cache.take(np.arange(12))
+    flipped(cache.path, 3)
+    cache.path.with_suffix(".json").write_text(text)
+    np.testing.assert_array_equal(
+        open_cache(table, size=32, crop="center", root=root).take(np.arange(12)), right
+    )
+
+
 # --- several processes -------------------------------------------------------------------------------------
 
 

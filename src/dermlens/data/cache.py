@@ -4,7 +4,8 @@ Shapes: N images of the table, B images asked for, S side of the square, C chann
 
 One file holds one table at one size, crop and colour constancy. Its name is a hash of everything that decides
 the pixels, so a changed file or setting makes a new cache, and a file that is there under its name is whole:
-it was renamed from a temporary name after its last byte.
+it was renamed from a temporary name after its last byte. A JSON file beside it holds the check sum of every
+image, which is compared each time the image is read: a disk that returns other bits trains no other model.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import json
 import mmap
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
 import torch
 
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import atomic_path, read_json, write_json
 from dermlens.data.colour_constancy import ColourConstancy, constant_colours
 from dermlens.data.crops import Crop, crop_window
 from dermlens.data.images import read_image
@@ -33,6 +36,7 @@ from dermlens.errors import UserError
 from dermlens.lock import exclusive
 
 VERSION = 1  # of the pixels: raise it when the same file would give others
+SUMS = "crc32"  # of every row, in the JSON file
 CHUNK = 32 * 2**20  # bytes of pixels in memory while building
 
 What = Literal["image", "mask"]
@@ -55,9 +59,11 @@ class PixelCache:
     index: dict[str, int]
     present: np.ndarray
     pixels: np.ndarray = field(init=False, repr=False, compare=False)
+    _sums: list[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", _mapped(self.path))
+        object.__setattr__(self, "_sums", _sums_beside(self.path))
 
     def take(self, rows_B: np.ndarray) -> np.ndarray:
         """Copy rows out, without letting the process grow by what it has read.
@@ -67,14 +73,29 @@ class PixelCache:
 
         Returns:
             uint8 (B, S, S, C), writable.
+
+        Raises:
+            UserError: an image's bytes are not those that were written.
         """
         taken = np.asarray(self.pixels[rows_B])
+        for row, pixels_SSC in zip(np.asarray(rows_B).tolist(), taken, strict=True):
+            if zlib.crc32(pixels_SSC) != self._sums[row]:
+                self._refuse(row)
         # Pages that were touched count as the process's own memory until they are let go: after an epoch,
         # the whole file. They stay in the system's cache.
         mapping: object = self.pixels.base
         if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED)
         return taken
+
+    def _refuse(self, row: int) -> NoReturn:
+        image_id = next(name for name, one in self.index.items() if one == row % len(self.index))
+        with suppress(OSError):  # without its check sums the next command takes it for none
+            self.path.with_suffix(".json").unlink()
+        raise UserError(
+            f"{self.path}: the pixels of image {image_id} have changed on the disk since they were written; the"
+            " same command builds this cache anew, and what was trained from it since is not to be trusted"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Other processes map the file again; an array of its pixels would be pickled whole."""
@@ -128,8 +149,8 @@ def open_cache(
             with exclusive(path):
                 if not _is_whole(path, shape):
                     fill = partial(_fill, crop=crop, colour_constancy=colour_constancy)
-                    _build(path, shape, files, fill, progress)
-                    write_json(path.with_suffix(".json"), about)
+                    sums = _build(path, shape, files, fill, progress)
+                    write_json(path.with_suffix(".json"), about | {SUMS: sums})
         except OSError as error:
             raise UserError(
                 f"{root}: the pixel cache cannot be written there ({error.strerror}); it needs "
@@ -172,17 +193,31 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether the file is there with all its bytes; a copy that was cut short is built anew."""
+    """Whether the file is there with all its bytes and check sums; one that was cut short is built anew."""
     try:
-        return _mapped(path).shape == shape
-    except (OSError, ValueError):
+        return _mapped(path).shape == shape and len(_sums_beside(path)) == shape[0]
+    except (OSError, ValueError, UserError):
         return False
+
+
+def _sums_beside(path: Path) -> list[int]:
+    """The CRC-32 of each row. Raises: UserError where there are none; OSError."""
+    sums = read_json(path.with_suffix(".json")).get(SUMS)
+    if not isinstance(sums, list):
+        raise UserError(f"{path.with_suffix('.json')} has no check sums: delete {path} to build it anew")
+    return sums
 
 
 def _build(
     path: Path, shape: tuple[int, ...], files: list[Path | None], fill: Fill, progress: Progress | None
-) -> None:
-    """Decode on all cores, a chunk at a time, and append: memory does not grow with the table."""
+) -> list[int]:
+    """Decode on all cores, a chunk at a time, and append: memory does not grow with the table.
+
+    Returns:
+        The CRC-32 of each row.
+    """
+    path.unlink(missing_ok=True)  # what is there is none of use, and takes room
+    sums: list[int] = []
     needed, free = _megabytes(shape), shutil.disk_usage(path.parent).free // 10**6
     if free < needed:
         raise UserError(
@@ -199,8 +234,10 @@ def _build(
             # The list waits for every row and raises the first error.
             list(pool.map(fill, rows, files[start:stop]))
             file.write(rows.data)
+            sums += map(zlib.crc32, rows)
             if progress is not None:
                 progress(stop, len(files))
+    return sums
 
 
 def _cores() -> int:
