@@ -17,8 +17,11 @@ from __future__ import annotations
 
 import platform
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -158,6 +161,25 @@ class Run:
         if not self.metrics_file.is_file():
             raise UserError(f"run {self.path} has no metrics yet: `dermlens evaluate {self.path}`")
         return read_json(self.metrics_file)
+
+
+@contextmanager
+def taken_back(folder: Path, has_begun: Callable[[], bool]) -> Iterator[None]:
+    """Take a new folder away again where the user's mistake ends the block before its work has begun.
+
+    A command that was refused shall not block the corrected one, which names the same folder.
+
+    Args:
+        folder: what it held before the block stays, and then all of it does.
+        has_begun: whether there is something in it to keep.
+    """
+    fresh = not folder.exists() or not any(folder.iterdir())
+    try:
+        yield
+    except UserError:
+        if fresh and not has_begun():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def environment() -> dict[str, Any]:

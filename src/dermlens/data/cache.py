@@ -88,13 +88,17 @@ class PixelCache:
             mapping.madvise(mmap.MADV_DONTNEED)
         return taken
 
+    def sha256(self) -> str:
+        """SHA-256 of all images' check sums, in the order of the table: other pixels have another one."""
+        return hashlib.sha256(json.dumps(self._sums).encode()).hexdigest()
+
     def _refuse(self, row: int) -> NoReturn:
         image_id = next(name for name, one in self.index.items() if one == row % len(self.index))
         with suppress(OSError):  # without its check sums the next command takes it for none
             self.path.with_suffix(".json").unlink()
         raise UserError(
-            f"{self.path}: the pixels of image {image_id} have changed on the disk since they were written; the"
-            " same command builds this cache anew, and what was trained from it since is not to be trusted"
+            f"{self.path}: the pixels of image {image_id} have changed on the disk since they were written;"
+            " the same command builds this cache anew; do not trust what was trained from it meanwhile"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

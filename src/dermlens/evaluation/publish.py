@@ -13,6 +13,7 @@ from dermlens.atomic import copy_file, write_json, write_text
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.runs import MEMBERS, Run
+from dermlens.yaml_text import load_yaml
 
 RECIPE = "recipe.yaml"
 COPIED = ("split.csv", "metrics.json", "model_card.md")
@@ -92,5 +93,5 @@ def without_paths(value: Any) -> Any:
 
 def publish_recipe(run: Run, folder: Path) -> None:
     """Write a run's recipe as it was resolved then, without the paths of its machine."""
-    recipe = yaml.safe_load(run.recipe_file.read_text(encoding="utf-8"))
+    recipe, _ = load_yaml(run.recipe_file.read_text(encoding="utf-8"), str(run.recipe_file))
     write_text(folder / RECIPE, yaml.safe_dump(without_paths(recipe), sort_keys=False, allow_unicode=True))

@@ -28,7 +28,7 @@ from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import write_csv
 from dermlens.evaluation.publish import without_paths
 from dermlens.recipe import Recipe
-from dermlens.runs import Run, environment
+from dermlens.runs import Run, environment, taken_back
 from dermlens.studies.ablation_page import render_page
 from dermlens.studies.arm_files import IMAGES, read_images, read_tables, write_arm, write_images
 from dermlens.studies.arms import compare_arms
@@ -89,9 +89,10 @@ def ablate(
         raise UserError(
             f"arm {strange[0]} is none of the matrix {matrix.name}{nearest(strange[0], matrix.arms)}"
         )
-    plans = begin(matrix, data, out)
-    for name in matrix.names if only is None else [name for name in matrix.names if name in only]:
-        train_arm(matrix, plans[name], name, data, out, device=device, cache=cache)
+    with taken_back(out, lambda: any(out.glob("arms/*/fold-*/run.json"))):
+        plans = begin(matrix, data, out)
+        for name in matrix.names if only is None else [name for name in matrix.names if name in only]:
+            train_arm(matrix, plans[name], name, data, out, device=device, cache=cache)
     return collect(matrix, plans, out)
 
 

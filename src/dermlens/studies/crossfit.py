@@ -22,7 +22,7 @@ from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.publish import publish_recipe, without_paths
 from dermlens.recipe import Recipe, load_recipe
-from dermlens.runs import Run, environment
+from dermlens.runs import Run, environment, taken_back
 from dermlens.studies.folds import check_fold, draw, fold_recipes, held_out, train_fold
 from dermlens.studies.out_of_fold import merge, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
@@ -83,15 +83,16 @@ def train_folds(
         raise UserError(f"fold {strange[0]} is none of {folds}: folds count from 0 to {folds - 1}")
     recipes = fold_recipes(recipe, folds, peeks=peeks)
     table, splits = draw(recipes, data)
-    _begin(out, recipe)
     runs = [Run(out / f"fold-{fold}") for fold in range(folds)]
-    facts = _facts(recipe, table, splits)
-    for run, own in zip(runs, recipes, strict=True):
-        check_fold(run, own, facts["table_sha256"])
-    write_json(out / RECORD, facts | _state(runs))
-    for fold in range(folds) if only is None else sorted(set(only)):
-        train_fold(recipes[fold], data, runs[fold].path, device=device, cache=cache)
+    with taken_back(out, lambda: any(run.record_file.is_file() for run in runs)):
+        _begin(out, recipe)
+        facts = _facts(recipe, table, splits)
+        for run, own in zip(runs, recipes, strict=True):
+            check_fold(run, own, facts["table_sha256"])
         write_json(out / RECORD, facts | _state(runs))
+        for fold in range(folds) if only is None else sorted(set(only)):
+            train_fold(recipes[fold], data, runs[fold].path, device=device, cache=cache)
+            write_json(out / RECORD, facts | _state(runs))
     state = _state(runs)
     if state["status"] == "completed":
         parts = {

@@ -32,6 +32,8 @@ from dermlens.recipe import Recipe
 from dermlens.runs import Run
 from dermlens.training import processes
 from dermlens.training.batches import EpochBatches
+from dermlens.training.begun import KEY as BEGAN_WITH
+from dermlens.training.begun import begun_with, check_unchanged
 from dermlens.training.checkpoint import NAME as CHECKPOINT
 from dermlens.training.checkpoint import AtomicCheckpoints, SaveEpoch
 from dermlens.training.device import Device
@@ -74,12 +76,16 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         Facts for run.json.
 
     Raises:
-        UserError: the run has diverged, or a checkpoint cannot be written or read.
+        UserError: the run has diverged, a checkpoint cannot be written or read, or is of another recipe,
+            split or data.
         KeyboardInterrupt: Ctrl-C or a polite kill.
     """
     keep_memory()
     weight_C = class_weights_of(recipe, inputs)
     if processes.is_first():
+        began_with = begun_with(recipe, inputs)
+        if (run.checkpoints / CHECKPOINT).is_file():
+            check_unchanged(run, began_with)
         inputs.split.save(run.split_file)
         run.record(**_facts_before(recipe, inputs, hardware, weight_C))
     task = make_task(recipe, inputs, weight_C)
@@ -100,8 +106,11 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         TQDMProgressBar(leave=False) if sys.stdout.isatty() else None,
         SaveEpoch(run.checkpoints),
     ]
+    trainer = _trainer(run, recipe, hardware, [one for one in callbacks if one is not None], logger)
+    if processes.is_first():
+        run.record(**{BEGAN_WITH: began_with})
     _loop(
-        _trainer(run, recipe, hardware, [one for one in callbacks if one is not None], logger),
+        trainer,
         task,
         EpochBatches(inputs, recipe, world=hardware.devices),
         run,
