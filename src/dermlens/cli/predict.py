@@ -69,7 +69,15 @@ def predict(
     with ExitStack() as stack:
         journal = None
         if output is not None:
-            journal = Journal(output, predictor, shares, everyone, patients, found.images)
+            journal = Journal(
+                output,
+                predictor,
+                shares,
+                everyone,
+                patients,
+                found.images,
+                [one for one in images if one.is_dir()],
+            )
             stack.enter_context(journal)
             if journal.done:
                 _say(f"going on where {journal.path} ends: {len(journal.done)} images are done")

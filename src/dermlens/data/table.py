@@ -19,6 +19,7 @@ from dermlens.data.readers.diagnoses import classes_of, code_of
 from dermlens.data.readers.source import read_source
 from dermlens.data.readers.survey import Survey
 from dermlens.errors import UserError
+from dermlens.formulas import is_formula
 
 IDENTITY = ("image_id", "lesion_id", "dx", "age", "sex", "site")
 """The columns that say which data these are: a table's hash is over them."""
@@ -152,6 +153,11 @@ def _refuse_unfit(image_ids: list[str], lesion_ids: list[str], where: list[str])
         for what, said in (("image", image_id), ("lesion", lesion_id)):
             if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in said):
                 raise UserError(f"{row}: {what} id {said!r} holds a control character or a line break")
+            if is_formula(said):
+                raise UserError(
+                    f"{row}: {what} id '{said}' begins as a formula does, which a spreadsheet would run in"
+                    " tables of answers; begin it with a letter or a digit"
+                )
         if "/" in image_id or "\\" in image_id or ".." in image_id:
             raise UserError(f"{row}: image id '{image_id}' is a path; it is a file's name, without '..'")
 

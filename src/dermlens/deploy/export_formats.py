@@ -21,8 +21,9 @@ from dermlens.deploy.verify_export import (
     held_out_table,
     read_entries,
 )
-from dermlens.models.document import ModelDocument, read_document
-from dermlens.models.saved import DOCUMENT_FILE, WEIGHTS_FILE
+from dermlens.models.document import ModelDocument, read_document, write_document
+from dermlens.models.manifest import DOCUMENT_FILE
+from dermlens.models.saved import WEIGHTS_FILE
 from dermlens.runs import Run
 from dermlens.targets import file_target
 
@@ -98,6 +99,7 @@ def _take_place(made: Path, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for name in names:
         (made / name).replace(file_target(folder / name))
+    write_document(folder, read_document(folder / DOCUMENT_FILE))
 
 
 def _files(engines: Collection[str]) -> list[str]:
@@ -108,4 +110,4 @@ def _model(folder: Path) -> ModelDocument | None:
     """What a folder's files are of, whichever engine they are for; none where that is not known."""
     if not (folder / DOCUMENT_FILE).is_file():
         return None
-    return read_document(folder / DOCUMENT_FILE).model_copy(update={"onnx": None})
+    return read_document(folder / DOCUMENT_FILE).model_copy(update={"onnx": None, "manifest": None})

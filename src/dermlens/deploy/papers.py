@@ -17,7 +17,7 @@ from dermlens.evaluation.report.licence import licence_text
 from dermlens.evaluation.report.numbers import in_role_order
 from dermlens.evaluation.report.words import provenance
 from dermlens.models.document import read_document
-from dermlens.models.saved import DOCUMENT_FILE
+from dermlens.models.manifest import DOCUMENT_FILE
 from dermlens.runs import Run
 
 CARD, LICENCE = "MODEL_CARD.md", "LICENSE"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import atomic_path
 from dermlens.data.cache import PixelCache, open_cache
 from dermlens.data.metadata import encoder_from_json
 from dermlens.data.split import load_manifest
@@ -31,8 +31,9 @@ from dermlens.deploy.onnx_runtime import onnx_runtime
 from dermlens.deploy.papers import write_papers
 from dermlens.deploy.table_answers import answers_of
 from dermlens.errors import UserError, require
-from dermlens.models.document import ModelDocument, read_document
-from dermlens.models.saved import DOCUMENT_FILE, load_model
+from dermlens.models.document import ModelDocument, read_document, write_document
+from dermlens.models.manifest import DOCUMENT_FILE
+from dermlens.models.saved import load_model
 from dermlens.runs import Run
 
 SEEN = 256
@@ -122,7 +123,7 @@ def quantise(
             part.write_bytes(after)
         said |= {"precision": "int8", "sha256": hashlib.sha256(after).hexdigest()}
     document = document.model_copy(update={"onnx": document.onnx.model_copy(update=said)})
-    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+    write_document(folder, document)
     return document
 
 

@@ -37,8 +37,9 @@ from dermlens.deploy.network import ONNX_FILE
 from dermlens.deploy.table_answers import answers_of
 from dermlens.errors import UserError, nearest, require
 from dermlens.evaluation.calibrate import own_table
-from dermlens.models.document import read_document
-from dermlens.models.saved import DOCUMENT_FILE, SavedModel, load_model
+from dermlens.models.document import read_document, write_document
+from dermlens.models.manifest import DOCUMENT_FILE
+from dermlens.models.saved import SavedModel, load_model
 from dermlens.runs import Run
 
 Precision = Literal["fp32", "int8"]
@@ -114,6 +115,8 @@ def export_verified(
         for name in reversed(row.files):  # the one to open comes last
             copy_file(made / name, folder / name)
     write_json(folder / EXPORT_FILE, read_entries(folder) | {engine: found})
+    if (folder / DOCUMENT_FILE).is_file():
+        write_document(folder, read_document(folder / DOCUMENT_FILE))
     return found
 
 

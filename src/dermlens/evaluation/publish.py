@@ -69,7 +69,8 @@ def publish_run(run: Run, folder: Path) -> Run:
         copy_file(file, copy)
     document = run.path / "model.json"
     if document.is_file():  # the decision: the weights that it is of stay behind
-        write_json(folder / "model.json", without_paths(json.loads(document.read_text(encoding="utf-8"))))
+        content = json.loads(document.read_text(encoding="utf-8"))
+        write_json(folder / "model.json", without_paths(content | {"manifest": None}))
     write_predictions(folder / "predictions.csv.gz", read_predictions(run.predictions_file))
     write_json(folder / "run.json", without_paths(run.read_record()))
     return Run(folder)

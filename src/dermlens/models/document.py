@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, model_validator
 
+from dermlens.atomic import write_json
 from dermlens.data.colour_constancy import ColourConstancy
 from dermlens.data.metadata import encoder_from_json
 from dermlens.data.views import ViewsConfig
@@ -15,6 +16,7 @@ from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.decision.document import DecisionDocument
 from dermlens.errors import UserError
 from dermlens.models.config import ModelConfig
+from dermlens.models.manifest import DOCUMENT_FILE, check_content, sealed
 from dermlens.section import Section
 
 
@@ -56,6 +58,8 @@ class ModelDocument(Section):
         views: what is averaged at prediction.
         sha256: of the weights in model.safetensors.
         onnx: what model.onnx is, where there is one.
+        manifest: SHA-256 of each file of the folder, model.json's own of all the rest of it; none in what
+            0.1.0 wrote.
     """
 
     format: Literal["dermlens model 1"] = "dermlens model 1"
@@ -72,6 +76,7 @@ class ModelDocument(Section):
     views: ViewsConfig = ViewsConfig()
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     onnx: OnnxFile | None = None
+    manifest: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -111,14 +116,16 @@ def read_document(path: Path) -> ModelDocument:
     """Read model.json.
 
     Raises:
-        UserError: it is absent, not JSON, or not a description of a model of ours.
+        UserError: it is absent, not JSON, not a description of a model of ours, or was changed since it was
+            written.
     """
     if not path.is_file():
         raise UserError(
             f"{path} does not exist; a saved model is a folder with model.json and model.safetensors"
         )
     try:
-        return ModelDocument.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        document = ModelDocument.model_validate(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     except ValidationError as error:
@@ -126,3 +133,14 @@ def read_document(path: Path) -> ModelDocument:
         key = ".".join(map(str, first["loc"])) or "the whole"
         said = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{path} does not describe a dermlens model: {key}: {said}") from error
+    check_content(path, content)
+    return document
+
+
+def write_document(folder: Path, document: ModelDocument) -> None:
+    """Write model.json, with the manifest of the files that are in the folder; so it comes last.
+
+    Raises:
+        OSError: as the writing raised it.
+    """
+    write_json(folder / DOCUMENT_FILE, sealed(folder, document.model_dump(mode="json")))

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from dermlens import __version__
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import atomic_path
 from dermlens.data.colour_constancy import ColourConstancy
 from dermlens.data.metadata import MetadataEncoder, encoder_from_json
 from dermlens.data.views import ViewsConfig
@@ -23,10 +23,11 @@ from dermlens.decision.sidecar import DECISION_FILE, read_arrays, write_arrays
 from dermlens.errors import UserError
 from dermlens.models.classifier import LesionClassifier, build_classifier
 from dermlens.models.config import ModelConfig
-from dermlens.models.document import ModelDocument, read_document
+from dermlens.models.document import ModelDocument, read_document, write_document
+from dermlens.models.manifest import DOCUMENT_FILE
 from dermlens.models.weights import read_tensors
 
-WEIGHTS_FILE, DOCUMENT_FILE = "model.safetensors", "model.json"
+WEIGHTS_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,8 @@ def save_model(
     )
     with atomic_path(folder / WEIGHTS_FILE) as part:
         part.write_bytes(weights)
-    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
     (folder / DECISION_FILE).unlink(missing_ok=True)
+    write_document(folder, document)
 
 
 def save_decision(folder: Path, decision: DecisionDocument, arrays: Arrays) -> None:
@@ -123,13 +124,13 @@ def save_decision(folder: Path, decision: DecisionDocument, arrays: Arrays) -> N
     before = read_document(folder / DOCUMENT_FILE).model_dump(mode="json")
     document = ModelDocument.model_validate(before | {"decision": decision.model_dump(mode="json")})
     write_arrays(folder, arrays)
-    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+    write_document(folder, document)
 
 
 def save_dermoscopy(folder: Path, found: Dermoscopy) -> None:
     """Give a saved model what tells a picture that is no dermoscopy. Raises: UserError without a model."""
     document = read_document(folder / DOCUMENT_FILE).model_copy(update={"dermoscopy": found})
-    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+    write_document(folder, document)
 
 
 def load_model(folder: Path, *, decision: bool = True) -> SavedModel:

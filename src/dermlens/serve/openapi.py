@@ -49,7 +49,7 @@ ANSWER = {
     "abstain": False,
     "reason": "",
     "quality": [],
-    "model": "mobilenet_v2-192-ba9ce7ca5ed1",
+    "model": "mobilenet_v2-192-8298c6f25f7a",
 }
 _HEADING = {
     "model": ANSWER["model"],
