@@ -49,6 +49,15 @@ def said(folder: Path) -> str:
     return written.getvalue()
 
 
+def test_links_that_lead_out_are_named(folder, tmp_path_factory):
+    far = tmp_path_factory.mktemp("far") / "I2.jpg"
+    image(folder, 2).rename(far)
+    image(folder, 2).symlink_to(far)
+    seen = verify(folder)
+    assert seen.ok
+    assert f"1 links lead out of {folder} and are followed: {image(folder, 2)}" in seen.notes
+
+
 def test_a_sound_folder_has_no_problems(folder):
     seen = verify(folder)
     assert seen.ok

@@ -316,7 +316,7 @@ def test_a_folder_that_was_moved_goes_on(journal, predictor, lesions, tmp_path):
         assert second.done == {"a"}
     (second_folder / "a.jpg").write_bytes((second_folder / "visit" / "a.jpg").read_bytes())
     elsewhere = images(second_folder) | {"images": {"a": second_folder / "a.jpg"}}
-    with pytest.raises(UserError, match="it answers for visit/a.jpg, which is none of these"):
+    with pytest.raises(UserError, match=r"it answers for visit/a\.jpg, which is none of these"):
         journal(**elsewhere)
 
 
@@ -347,7 +347,7 @@ def test_flipped_bits_are_never_an_answer(journal, predictor, lesions, line):
         damaged = bytearray(lines[line])
         damaged[place] ^= 1
         first.path.write_bytes(b"".join([*lines[:line], bytes(damaged), *lines[line + 1 :]]))
-        with pytest.raises(UserError, match="delete the file|is no journal"):
+        with pytest.raises(UserError, match=r"delete the file|is no journal"):
             journal()
 
 

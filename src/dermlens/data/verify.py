@@ -15,6 +15,7 @@ from rich.text import Text
 
 from dermlens.data.duplicates import DECODE, Fingerprint, exact_groups, fingerprint, near_pairs
 from dermlens.data.images import ImageError, read_image
+from dermlens.data.readers.survey import survey
 from dermlens.data.table import read_table
 
 SHOWN = 5
@@ -110,6 +111,8 @@ def verify(
         equal = {pair for group in groups for pair in _pairs(group)}
         _tell_near(readable, [pair for pair in near_pairs(marks, paths) if pair not in equal], seen)
     _tell_table(table, seen)
+    if outside := survey(seen.folder if seen.folder.is_dir() else seen.folder.parent).outside:
+        seen.notes.append(f"{len(outside)} links lead out of {folder} and are followed: {_some(outside)}")
     return seen
 
 

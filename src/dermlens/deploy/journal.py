@@ -54,8 +54,8 @@ class Journal:
 
     Raises:
         UserError: another suffix, an id that a spreadsheet would run in a CSV file, a place that takes no
-            file, a file there that is no journal or a damaged one, or a journal of another job or that another
-            process is writing.
+            file, a file there that is no journal or a damaged one, or a journal of another job or that
+            another process is writing.
     """
 
     def __init__(
@@ -186,8 +186,8 @@ class Journal:
             whole += len(text)
         if answered_else and not self.done:
             raise UserError(
-                f"{self.path} belongs to another job: it answers for {answered_else}, which is none of these images"
-                " as they are now; finish that one, or delete the file"
+                f"{self.path} belongs to another job: it answers for {answered_else}, which is none of these"
+                " images as they are now; finish that one, or delete the file"
             )
         self._file.truncate(whole)
 

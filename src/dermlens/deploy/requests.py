@@ -78,11 +78,16 @@ def find_images(named: Sequence[Path]) -> Found:
 
 
 def _below(folder: Path, doubts: list[str]) -> list[Path]:
-    listed = survey(folder, depth=None)
+    listed = survey(folder, depth=None, follow_out=False)
     images = [Path(file) for files in listed.images.values() for file in files]
     images += filter(_begins_as_dicom, map(Path, listed.others))
     masks = list(listed.masks.values())
     said = f"lesion masks ({MASK_ENDING} ends the name, or the folder is {' or '.join(MASK_FOLDERS)})"
+    if listed.outside:
+        doubts.append(
+            f"left out: {len(listed.outside)} links that lead out of {folder}, {listed.outside[0]} first;"
+            " name what they lead to, if it is meant"
+        )
     if not images:
         but = f", only {said}" if masks else ""
         raise UserError(f"folder {folder} holds no images (JPEG, PNG, TIFF, BMP or DICOM){but}")
