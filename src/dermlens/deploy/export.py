@@ -90,8 +90,7 @@ def export_folder(
                 copy_file(source / name, folder / name)
     write_document(folder, document)
     write_papers(source, folder)
-    write_document(folder, document)  # with the sums of the papers, whose card reads the document
-    return document
+    return write_document(folder, document)  # with the sums of the papers, whose card reads the document
 
 
 def _training_images(source: Path, data: Path | None) -> list[Path]:

@@ -123,8 +123,7 @@ def quantise(
             part.write_bytes(after)
         said |= {"precision": "int8", "sha256": hashlib.sha256(after).hexdigest()}
     document = document.model_copy(update={"onnx": document.onnx.model_copy(update=said)})
-    write_document(folder, document)
-    return document
+    return write_document(folder, document)
 
 
 def _stratified(table: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.decision.document import DecisionDocument
 from dermlens.errors import UserError
 from dermlens.models.config import ModelConfig
-from dermlens.models.manifest import DOCUMENT_FILE, check_content, sealed
+from dermlens.models.manifest import DOCUMENT_FILE, KEY, check_content, sealed
 from dermlens.section import Section
 
 
@@ -137,10 +137,15 @@ def read_document(path: Path) -> ModelDocument:
     return document
 
 
-def write_document(folder: Path, document: ModelDocument) -> None:
+def write_document(folder: Path, document: ModelDocument) -> ModelDocument:
     """Write model.json, with the manifest of the files that are in the folder; so it comes last.
+
+    Returns:
+        The document, with its manifest.
 
     Raises:
         OSError: as the writing raised it.
     """
-    write_json(folder / DOCUMENT_FILE, sealed(folder, document.model_dump(mode="json")))
+    content = sealed(folder, document.model_dump(mode="json"))
+    write_json(folder / DOCUMENT_FILE, content)
+    return document.model_copy(update={KEY: content[KEY]})
