@@ -5,12 +5,13 @@ import pytest
 
 from dermlens.data.manifest import Split, load_manifest
 from dermlens.errors import UserError
-from dermlens.studies.folds import SEALED, check_sealed, fold_recipes
+from dermlens.data.manifest import HOME
+from dermlens.studies.folds import check_sealed, fold_recipes
 
 
 @pytest.fixture(scope="module")
 def manifest():
-    return load_manifest(SEALED)
+    return load_manifest(HOME)
 
 
 def as_table(split, dx="nv"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dermlens.data.manifest import HOME
 from dermlens.data.split import Split, load_manifest, resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
@@ -15,8 +16,6 @@ from dermlens.evaluation.predictions import read_predictions
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.training.fit import fit, resume_fit
-
-SEALED = "grouped-v1"
 
 
 def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Recipe]:
@@ -74,14 +73,14 @@ def check_sealed(table: pd.DataFrame, split: Split) -> None:
     Raises:
         UserError: one of them is in a fold; or the table is HAM10000, and its test role is another.
     """
-    sealed = load_manifest(SEALED)
+    sealed = load_manifest(HOME)
     theirs, ours = set(sealed.ids("test")), set(split.ids("test"))
     opened = theirs & (set(split.roles["image_id"]) - ours)
     same_table = sealed.header["table-sha256"] == table_sha256(table)
     if opened or (same_table and ours != theirs):
         raise UserError(
-            f"the split's test role is not that of {SEALED}, whose test images no study may look at"
-            f" ({len(opened)} of {len(theirs)} would be in folds): set split.manifest={SEALED}, or"
+            f"the split's test role is not that of {HOME}, whose test images no study may look at"
+            f" ({len(opened)} of {len(theirs)} would be in folds): set split.manifest={HOME}, or"
             " protocol grouped with its seed and share of test"
         )
 
