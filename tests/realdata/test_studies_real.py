@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from dermlens.data.manifest import HOME
 from dermlens.data.split import load_manifest
 from dermlens.errors import UserError
 from dermlens.recipe import parse_recipe
-from dermlens.data.manifest import HOME
 from dermlens.studies.folds import draw, fold_recipes
 
 pytestmark = pytest.mark.realdata

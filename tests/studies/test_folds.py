@@ -3,9 +3,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.manifest import HOME, Split, load_manifest
 from dermlens.errors import UserError
-from dermlens.data.manifest import HOME
 from dermlens.studies.folds import check_sealed, fold_recipes
 
 

@@ -19,16 +19,29 @@ from dermlens.training.fit import fit, resume_fit
 
 
 def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Recipe]:
-    """A recipe for each fold, which chooses nothing on the images that it is scored on.
+    """A recipe for each fold, as `unit_recipe` makes it.
 
     Args:
         recipe: any recipe of a grouped split.
         folds: how many.
+        peeks: as for `unit_recipe`.
+    """
+    return [
+        unit_recipe(recipe, f"split.folds={folds}", f"split.fold={fold}", peeks=peeks)
+        for fold in range(folds)
+    ]
+
+
+def unit_recipe(recipe: Recipe, *held: str, peeks: bool = False) -> Recipe:
+    """A recipe of one part of a cross-fit, which chooses nothing on the images that it is scored on.
+
+    Args:
+        recipe: any recipe of a split by lesion.
+        held: overrides that say which images are scored.
         peeks: choose the epoch by accuracy on the very images that are scored, to show what that is worth.
 
     Returns:
-        The recipes, in the order of the folds; each keeps its last epoch and monitors no role, unless it
-        peeks.
+        The recipe; it keeps its last epoch and monitors no role, unless it peeks.
 
     Raises:
         UserError: the recipe watches held-out images to stop or to lower its rate.
@@ -44,11 +57,8 @@ def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Rec
                 " nothing: leave it out (--set train.early_stopping=null, train.schedule.kind=cosine)"
             )
     keep, monitored = ("val_accuracy", "selection") if peeks else ("last", "none")
-    settled = (f"train.keep={keep}", f"train.monitor_role={monitored}", f"split.folds={folds}")
-    return [
-        parse_recipe(recipe.dump(), f"recipe {recipe.name}", (*settled, f"split.fold={fold}"))
-        for fold in range(folds)
-    ]
+    settled = (f"train.keep={keep}", f"train.monitor_role={monitored}", *held)
+    return parse_recipe(recipe.dump(), f"recipe {recipe.name}", settled)
 
 
 def draw(recipes: Sequence[Recipe], data: Path) -> tuple[pd.DataFrame, list[Split]]:
