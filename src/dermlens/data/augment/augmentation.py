@@ -28,6 +28,8 @@ class Drawn(NamedTuple):
     strength_BT: Tensor
     centre_BK2: Tensor
     gamma_B: Tensor
+    share_B: Tensor
+    quality_B: Tensor
 
     def of(self, rows: slice | Tensor) -> Drawn:
         """What is to be done to some of the images."""
@@ -64,12 +66,7 @@ class Augmentation:
             float32 in 0 … 255, same shape and memory format.
         """
         drawn = Drawn(*(tensor.to(x_BCHW.device) for tensor in self._draw(len(x_BCHW), generator)))
-        if self.config.camera is not None:
-            shots = draw_shots(self.config.camera, len(x_BCHW), generator)
-            if mask_B is not None:
-                shots = shots.of_none_but(mask_B)
-            x_BCHW = photographed(x_BCHW, shots)
-        if not (self.moves or self.recolours or self.config.cutout is not None):
+        if not (self.moves or self.recolours or self.config.cutout or self.config.camera):
             return x_BCHW.float()
         if mask_B is not None and not mask_B.all():
             out_BCHW = x_BCHW.to(torch.float32, copy=True)
@@ -92,9 +89,12 @@ class Augmentation:
             strength_BT,
             centre_BK2,
             draw_gamma(c.colour, batch, generator),
+            *draw_shots(c.camera, batch, generator),
         )
 
     def _apply(self, x_BCHW: Tensor, drawn: Drawn) -> Tensor:
+        if self.config.camera is not None:
+            x_BCHW = photographed(x_BCHW, drawn.share_B, drawn.quality_B)
         out_BCHW = torch.empty_like(x_BCHW, dtype=torch.float32)
         # A few images at a time stay in a CPU's cache, which halves the time; a GPU takes them all at once.
         step = 4 if x_BCHW.device.type == "cpu" else len(x_BCHW)

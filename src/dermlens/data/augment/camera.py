@@ -8,8 +8,6 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import simplejpeg
 import torch
@@ -19,55 +17,46 @@ from torch.nn.functional import interpolate
 from dermlens.data.config import CameraConfig
 
 
-class Shots(NamedTuple):
-    """What becomes of each image.
-
-    Attributes:
-        share_B: side that it is scaled down to, as a share of its own; 1 for none.
-        quality_B: int64, of its JPEG file; 0 for none.
-    """
-
-    share_B: Tensor
-    quality_B: Tensor
-
-    def of_none_but(self, mask_B: Tensor) -> Shots:
-        """The same for the images of a mask, and nothing for the others."""
-        here_B = mask_B.to(self.share_B.device)
-        return Shots(torch.where(here_B, self.share_B, 1.0), torch.where(here_B, self.quality_B, 0))
-
-
-def draw_shots(config: CameraConfig, batch: int, generator: torch.Generator | None = None) -> Shots:
+def draw_shots(
+    config: CameraConfig | None, batch: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """Random resolutions, whose logarithms are uniform, and qualities, uniform.
 
     Args:
-        config: `augment.camera` of a recipe.
+        config: `augment.camera` of a recipe; none draws nothing.
         batch: how many images.
         generator: none takes torch's own, of the CPU.
+
+    Returns:
+        share_B, the side that an image is scaled down to as a share of its own, 1 for none; and quality_B,
+        int64, of its JPEG file, 0 for none.
     """
     device = torch.device("cpu") if generator is None else generator.device
+    if config is None:
+        return torch.ones(batch, device=device), torch.zeros(batch, dtype=torch.int64, device=device)
     uniform_B4 = torch.rand(batch, 4, generator=generator, device=device)
     share_B = config.resample ** uniform_B4[:, 0]
     share_B = torch.where(uniform_B4[:, 1] < config.probability, share_B, 1.0)
     low, high = config.quality or (0, 0)
     quality_B = low + ((high - low + 1) * uniform_B4[:, 2]).long().clamp(max=high - low)
-    return Shots(share_B, torch.where(uniform_B4[:, 3] < config.probability, quality_B, 0))
+    return share_B, torch.where(uniform_B4[:, 3] < config.probability, quality_B, 0)
 
 
-def photographed(x_BCHW: Tensor, shots: Shots) -> Tensor:
+def photographed(x_BCHW: Tensor, share_B: Tensor, quality_B: Tensor) -> Tensor:
     """Take each image with its camera, one after the other: they differ in size on the way.
 
     Args:
         x_BCHW: uint8, or float in 0 … 255, which is rounded; any memory format. A lesion mask in a fourth
             channel stays as it is.
-        shots: as `draw_shots` gives them.
+        share_B: as `draw_shots` gives it.
+        quality_B: likewise.
 
     Returns:
         uint8, of the same shape, in channels-last memory.
     """
     out_BCHW = x_BCHW.round().to(torch.uint8) if x_BCHW.is_floating_point() else x_BCHW
     out_BCHW = out_BCHW.clone(memory_format=torch.channels_last)
-    pairs = zip(shots.share_B.tolist(), shots.quality_B.tolist(), strict=True)
-    for row, (share, quality) in enumerate(pairs):
+    for row, (share, quality) in enumerate(zip(share_B.tolist(), quality_B.tolist(), strict=True)):
         x_13HW = out_BCHW[row : row + 1, :3]
         if share < 1:
             x_13HW[:] = _resampled(x_13HW, share)
