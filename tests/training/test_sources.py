@@ -19,7 +19,7 @@ SETTINGS = (
     "train.epochs=3",
     "imbalance.weights=none",
     "imbalance.loss={kind: balanced_softmax, prior: source}",
-    "imbalance.sampler={kind: lesions, caps: {nv: 5}, repeats: {mel: 2}, by_source: {south: {repeats: {bkl: 3}}}}",
+    "imbalance.sampler={kind: lesions, caps: {nv: 5}, by_source: {south: {repeats: {bkl: 3}}}}",
 )
 
 
