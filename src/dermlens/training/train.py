@@ -173,8 +173,10 @@ def _facts_before(
     return {
         "table_sha256": table_sha256(inputs.table.iloc[: inputs.own]),
         "also_train": {"images": len(inputs.table) - inputs.own, "folders": list(recipe.data.also_train)},
+        "folders": list(recipe.data.folders),
         "split": inputs.split.header,
         "counts": _counts(recipe, inputs),
+        "sources": _trained_sources(inputs),
         "class_weights": dict(zip(recipe.data.classes, weight_C.tolist(), strict=True)),
         "warnings": inputs.warnings,
         "seeds": {"run": recipe.seed, "split": inputs.split.header.get("seed")},
@@ -192,6 +194,12 @@ def _counts(recipe: Recipe, inputs: Inputs) -> dict[str, dict[str, int]]:
         counts_C = np.bincount(inputs.target_N[inputs.rows(role)], minlength=len(classes))
         counts[role] = dict(zip(classes, counts_C.tolist(), strict=True))
     return counts
+
+
+def _trained_sources(inputs: Inputs) -> dict[str, int]:
+    """Images of the training role by source."""
+    counts_S = np.bincount(inputs.source_N[inputs.rows("train")], minlength=len(inputs.sources))
+    return {name: int(count) for name, count in zip(inputs.sources, counts_S, strict=True) if count}
 
 
 def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64]) -> LesionTask:
