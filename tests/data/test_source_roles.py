@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dermlens.data import lesion_groups as groups_module
 from dermlens.data.leak import check_disjoint
 from dermlens.data.manifest import Split, make_roles
-from dermlens.data.source_roles import draw_sources, without_source
+from dermlens.data.source_roles import draw_source_folds, draw_sources, without_source
 from dermlens.errors import UserError
 
 SOURCES, CLASSES = ("home", "north", "south"), ("mel", "nv", "vasc")
@@ -113,9 +113,8 @@ def test_a_lesion_that_home_has_too_follows_it_and_has_no_role_where_that_is_tes
 
 def test_two_sources_that_share_a_lesion_have_it_in_one_role(joined):
     """A chain through three ids of two sources; over seeds every role comes."""
-    table = make_table(
-        [("north", "nv", 1), ("south", "nv", 2), ("south", "nv", 1), *[("north", "nv", 1)] * 20]
-    )
+    others = [(source, "nv", 1) for source in ("north", "south")] * 20
+    table = make_table([("north", "nv", 1), ("south", "nv", 2), ("south", "nv", 1), *others])
     joined({"north-0000", "south-0001"}, {"south-0001", "south-0002"})
     roles = []
     for seed in range(40):
@@ -166,3 +165,18 @@ def test_nothing_to_train_on_or_to_score_is_refused():
         without_source(split, table, "home")
     with pytest.raises(UserError, match="no image outside of north has a role other than test"):
         without_source(split, table, "north")
+
+
+def test_folds_have_their_share_of_every_class_of_every_source_and_keep_lesions_together(joined):
+    table = many()
+    shared = {source: table.loc[table["source"] == source, "lesion_id"].iloc[0] for source in SOURCES}
+    joined(set(shared.values()))
+    rows = table.assign(fold=table["image_id"].map(draw_source_folds(table, 5, 0)))
+    assert rows.groupby("lesion_id")["fold"].agg(set).map(len).max() == 1
+    assert len(set(rows.loc[rows["lesion_id"].isin(shared.values()), "fold"])) == 1
+    lesions = rows.drop_duplicates("lesion_id")
+    lesions = lesions[~lesions["lesion_id"].isin(shared.values())]
+    for _, part in lesions.groupby(["source", "dx"]):
+        counts = part["fold"].value_counts().reindex([f"fold-{n}" for n in range(5)], fill_value=0)
+        assert counts.max() - counts.min() <= 2
+    assert lesions["fold"].value_counts().pipe(lambda n: n.max() - n.min()) <= 4

@@ -262,5 +262,7 @@ def test_a_manifest_with_folds_keeps_its_own(tmp_path) -> None:
 def test_a_leaking_manifest_is_not_cut_into_folds(tmp_path) -> None:
     table = many()
     make_split(table, SplitConfig(protocol="paper")).save(tmp_path / "paper.csv")
-    with pytest.raises(UserError, match=r"is of protocol paper; only a grouped split can be cut into folds"):
+    with pytest.raises(
+        UserError, match=r"is of protocol paper; only a split by lesion can be cut into folds"
+    ):
         resolve_split(table, SplitConfig(manifest=str(tmp_path / "paper.csv"), folds=3))

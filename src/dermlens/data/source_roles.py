@@ -12,7 +12,7 @@ import pandas as pd
 
 from dermlens.data.lesion_groups import lesion_groups
 from dermlens.data.manifest import Split
-from dermlens.data.protocols import draw_grouped
+from dermlens.data.protocols import draw_folds, draw_grouped
 from dermlens.errors import UserError, nearest
 
 HELD_OUT_FIRST = ("test", "calibration", "selection", "train")
@@ -38,18 +38,34 @@ def draw_sources(
     home_roles: dict[str, set[str]] = {}
     for image, role in drawn.items():
         home_roles.setdefault(group_of[image], set()).add(role)
-    rest = table[~table["image_id"].isin(list(drawn))]
-    rest = rest.assign(lesion_id=rest["image_id"].map(group_of))
-    for image, group in zip(rest["image_id"], rest["lesion_id"], strict=True):
-        if group in home_roles:
+    free = []
+    for image, group in group_of.items():
+        if image not in home and group in home_roles:
             role = next(role for role in HELD_OUT_FIRST if role in home_roles[group])
             drawn |= {} if role == "test" else {image: role}
-    free = rest[~rest["lesion_id"].isin(list(home_roles))]
-    source_of_group = free.groupby("lesion_id")["source"].min()
-    for source in sorted(set(source_of_group)):
-        own = free[free["lesion_id"].map(source_of_group) == source]
-        drawn |= draw_grouped(own, {**shares, "test": 0.0}, seed)
-    return drawn
+        elif image not in home:
+            free.append(image)
+    rest = table[table["image_id"].isin(free)]
+    return drawn | draw_grouped(_by_source(rest), {**shares, "test": 0.0}, seed)
+
+
+def draw_source_folds(table: pd.DataFrame, folds: int, seed: int) -> dict[str, str]:
+    """Folds by lesion, each with its share of every class of every source.
+
+    Args:
+        table: a LesionTable, the images of the test role taken out.
+        folds: how many.
+        seed: of the draw.
+
+    Returns:
+        `fold-<n>` by image id.
+    """
+    return draw_folds(_by_source(table), 0.0, folds, seed)
+
+
+def _by_source(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with classes of each source's own, so that a draw that is stratified by class is by both."""
+    return table.assign(dx=table["dx"] + "/" + table["source"])
 
 
 def without_source(split: Split, table: pd.DataFrame, source: str) -> Split:

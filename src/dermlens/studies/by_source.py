@@ -22,8 +22,8 @@ from dermlens.evaluation.publish import HISTORY, publish_recipe, without_paths
 from dermlens.evaluation.transfer import Difference, mean_over_sources, score_source
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
-from dermlens.studies.crossfit import RECIPE, state, train_units
-from dermlens.studies.folds import unit_recipe
+from dermlens.studies.crossfit import RECIPE, train_units
+from dermlens.studies.folds import held_out, unit_recipe
 
 RECORD = "by_source.json"
 LEFT_OUT = ("rosendahl", "isic2017", "milk10k")
@@ -65,10 +65,19 @@ def crossfit_by_source(
         raise UserError(f"source {strange[0]} is none of those left out: {', '.join(sources)}")
     units = {_unit(source): unit_recipe(recipe, f"split.left_out={source}") for source in sources}
     wanted = None if only is None else [_unit(source) for source in only]
-    facts, _ = train_units(
+    facts, splits = train_units(
         recipe, units, data, out, record=out / RECORD, only=wanted, device=device, cache=cache
     )
-    facts |= _scores(out, sources, recipe)
+    there = [source for source in sources if _unit(source) not in facts["missing"]]
+    scored = {
+        source: score_source(held_out(Run(out / _unit(source)), splits[_unit(source)]), recipe.evaluation)
+        for source in there
+    }
+    facts["sources"] = scored
+    if len(there) == len(sources):
+        losses = [Difference(one["log_loss"]["value"], one["log_loss"]["error"]) for one in scored.values()]
+        mean = mean_over_sources(losses)
+        facts["log_loss"] = {"value": mean.value, "error": mean.error}
     write_json(out / RECORD, facts)
     return facts
 
@@ -116,16 +125,3 @@ def _unit(source: str) -> str:
 def _left_out(folder: Path, source: str) -> pd.DataFrame:
     predictions = read_predictions(Run(folder / _unit(source)).predictions_file)
     return predictions[predictions["role"] == "selection"].reset_index(drop=True)
-
-
-def _scores(out: Path, sources: Sequence[str], recipe: Recipe) -> dict[str, Any]:
-    """Scores of what is trained, and the mean once all is."""
-    done = state([Run(out / _unit(source)) for source in sources])
-    there = [source for source in sources if _unit(source) not in done["missing"]]
-    scored = {source: score_source(_left_out(out, source), recipe.evaluation) for source in there}
-    found: dict[str, Any] = {"sources": scored}
-    if len(there) == len(sources):
-        losses = [Difference(one["log_loss"]["value"], one["log_loss"]["error"]) for one in scored.values()]
-        mean = mean_over_sources(losses)
-        found["log_loss"] = {"value": mean.value, "error": mean.error}
-    return found

@@ -129,11 +129,11 @@ def train_units(
     facts = _facts(recipe, table, drawn)
     for name, own in units.items():
         check_fold(runs[name], own, facts["table_sha256"])
-    write_json(record, facts | state(list(runs.values())))
+    write_json(record, facts | _state(list(runs.values())))
     for name in units if only is None else only:
         train_fold(units[name], data, runs[name].path, device=device, cache=cache)
-        write_json(record, facts | state(list(runs.values())))
-    return facts | state(list(runs.values())), splits
+        write_json(record, facts | _state(list(runs.values())))
+    return facts | _state(list(runs.values())), splits
 
 
 def publish_crossfit(out: Path, folder: Path) -> None:
@@ -193,7 +193,7 @@ def _warnings(recipe: Recipe) -> list[str]:
     return said
 
 
-def state(runs: Sequence[Run]) -> dict[str, Any]:
+def _state(runs: Sequence[Run]) -> dict[str, Any]:
     """How far each fold is, and how long it took."""
     folds = {run.path.name: _fold_facts(run) for run in runs if run.record_file.is_file()}
     done = [name for name, found in folds.items() if found["status"] == "completed"]
