@@ -114,6 +114,8 @@ def test_two_of_them_are_compared_by_the_loss(done, dermlens, tmp_path):
     said = dermlens("compare", done, tmp_path / "copy")
     assert said.code == 0
     assert "+0.0000 ± 0.0000" in said.out
+    found = json.loads(dermlens("compare", done, tmp_path / "copy", "--json").out)
+    assert found[str(tmp_path / "copy")]["mean"] == {"value": 0.0, "error": 0.0}
 
 
 def test_a_source_that_is_not_left_out_and_one_that_is_not_there(of_two, clinics, tmp_path, cache):

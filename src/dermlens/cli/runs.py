@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -170,9 +171,12 @@ def compare(
 
     if all((path / BY_SOURCE).is_file() for path in runs) and len(runs) > 1:
         baseline = left_out_predictions(runs[0])
-        for path in runs[1:]:
-            decision = decide(left_out_predictions(path), baseline)
-            console.print(render_decision((path.resolve().name, runs[0].resolve().name), decision))
+        decisions = {path: decide(left_out_predictions(path), baseline) for path in runs[1:]}
+        if as_json:
+            print(json.dumps({str(path): asdict(one) for path, one in decisions.items()}, indent=2))
+            return
+        for path, one in decisions.items():
+            console.print(render_decision((path.resolve().name, runs[0].resolve().name), one))
         return
 
     compared = compare_runs([Run.open(path) for path in runs])

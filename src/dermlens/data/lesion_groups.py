@@ -65,7 +65,7 @@ def contents(paths: Iterable[str]) -> dict[str, str]:
     }
 
 
-GROUP_LISTS = ("same_lesion_other_id.csv",)
+GROUP_LISTS = ("same_lesion_other_id.csv", "shared_lesions.csv")
 """Shipped lists of lesions with several ids: `lesion_group`, `image_id`, `lesion_id`. A group's name is its
 list's own."""
 
