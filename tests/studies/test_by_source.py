@@ -96,6 +96,10 @@ def test_one_source_alone_has_scores_and_no_mean(of_two, clinics, cache, tmp_pat
         of_two, clinics, tmp_path / "part", sources=CLINICS[:2], only=["south"], device="cpu", cache=cache
     )
     assert facts["status"] == "partial"
+    assert list(left_out_predictions(tmp_path / "part")) == ["south"]
+    publish_by_source(tmp_path / "part", tmp_path / "published")  # as far as it is there
+    published = json.loads((tmp_path / "published" / RECORD).read_text())
+    assert published["sources"] == facts["sources"]
     assert list(facts["sources"]) == ["south"]
     assert "log_loss" not in facts
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from dermlens.errors import UserError
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.evaluation.publish import HISTORY, publish_recipe, without_paths
 from dermlens.evaluation.transfer import Difference, mean_over_sources, score_source
-from dermlens.recipe import Recipe
+from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run
 from dermlens.studies.crossfit import RECIPE, train_units
 from dermlens.studies.folds import held_out, unit_recipe
 
 RECORD = "by_source.json"
+UNIT = "without-"
 LEFT_OUT = ("rosendahl", "isic2017", "milk10k")
 """What is left out for a decision: another continent, other clinics, other skin. HAM10000 as a whole is not,
 as what is left has 15 dermatofibromas."""
@@ -68,22 +69,16 @@ def crossfit_by_source(
     facts, splits = train_units(
         recipe, units, data, out, record=out / RECORD, only=wanted, device=device, cache=cache
     )
-    there = [source for source in sources if _unit(source) not in facts["missing"]]
-    scored = {
-        source: score_source(held_out(Run(out / _unit(source)), splits[_unit(source)]), recipe.evaluation)
-        for source in there
-    }
-    facts["sources"] = scored
-    if len(there) == len(sources):
-        losses = [Difference(one["log_loss"]["value"], one["log_loss"]["error"]) for one in scored.values()]
-        mean = mean_over_sources(losses)
-        facts["log_loss"] = {"value": mean.value, "error": mean.error}
+    for unit in units:
+        if unit not in facts["missing"]:
+            held_out(Run(out / unit), splits[unit])
+    facts |= _scores(left_out_predictions(out), recipe, complete=facts["status"] == "completed")
     write_json(out / RECORD, facts)
     return facts
 
 
 def left_out_predictions(folder: Path) -> dict[str, pd.DataFrame]:
-    """Predictions of the left-out sources, by source, as far as they are there.
+    """Predictions of the left-out sources, by source, as far as they are there, also while others train.
 
     Args:
         folder: of a cross-fit by source, or what was published of one.
@@ -93,8 +88,10 @@ def left_out_predictions(folder: Path) -> dict[str, pd.DataFrame]:
     """
     if not (folder / RECORD).is_file():
         raise UserError(f"{folder} is no cross-fit by source: it has no {RECORD}")
-    facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    return {source: _left_out(folder, source) for source in facts["sources"]}
+    runs = [Run(path) for path in sorted(folder.glob(f"{UNIT}*"))]
+    return {
+        run.path.name.removeprefix(UNIT): _left_out(run) for run in runs if run.predictions_file.is_file()
+    }
 
 
 def publish_by_source(out: Path, folder: Path) -> None:
@@ -105,10 +102,12 @@ def publish_by_source(out: Path, folder: Path) -> None:
         folder: to write to; files of the same names are replaced.
     """
     facts = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    for source in facts["sources"]:
+    predictions = left_out_predictions(out)
+    facts |= _scores(predictions, load_recipe(str(out / RECIPE)), complete=facts["status"] == "completed")
+    for source, table in predictions.items():
         run, copy = Run(out / _unit(source)), folder / _unit(source)
         copy.mkdir(parents=True, exist_ok=True)
-        write_predictions(copy / "predictions.csv.gz", _left_out(out, source))
+        write_predictions(copy / "predictions.csv.gz", table)
         shutil.copyfile(run.history_file, copy / HISTORY)
         write_json(copy / "run.json", without_paths(run.read_record()))
         publish_recipe(run, copy)
@@ -119,9 +118,20 @@ def publish_by_source(out: Path, folder: Path) -> None:
 
 def _unit(source: str) -> str:
     """The folder of a training."""
-    return f"without-{source}"
+    return f"{UNIT}{source}"
 
 
-def _left_out(folder: Path, source: str) -> pd.DataFrame:
-    predictions = read_predictions(Run(folder / _unit(source)).predictions_file)
+def _left_out(run: Run) -> pd.DataFrame:
+    predictions = read_predictions(run.predictions_file)
     return predictions[predictions["role"] == "selection"].reset_index(drop=True)
+
+
+def _scores(predictions: Mapping[str, pd.DataFrame], recipe: Recipe, *, complete: bool) -> dict[str, Any]:
+    """Scores by source, and the mean of the losses where every source is there."""
+    scored = {source: score_source(table, recipe.evaluation) for source, table in predictions.items()}
+    found: dict[str, Any] = {"sources": scored}
+    if complete:
+        losses = [Difference(one["log_loss"]["value"], one["log_loss"]["error"]) for one in scored.values()]
+        mean = mean_over_sources(losses)
+        found["log_loss"] = {"value": mean.value, "error": mean.error}
+    return found
