@@ -23,6 +23,7 @@ from dermlens.data import cache as module
 from dermlens.data.cache import open_cache
 from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.crops import crop_resize, read_square
+from dermlens.data.images import read_image
 from dermlens.errors import UserError
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -421,3 +422,17 @@ def test_reading_an_epoch_does_not_grow_the_process(tmp_path, root):
         cache.take(np.arange(first, first + 32))
     assert cache.pixels.nbytes > 100e6
     assert resident() - before < 30e6
+
+
+def test_squashed_files_are_set_right_and_have_a_cache_of_their_own(table, root):
+    """Of a 90 × 60 file of a scene of 3 : 1 the middle third of the columns is the square."""
+    plain = open_cache(table, size=32, crop="center", root=root)
+    told = open_cache(table.assign(aspect=np.nan), size=32, crop="center", root=root)
+    assert told.path == plain.path
+    some = table.assign(aspect=[3.0 if i == 0 else np.nan for i in range(12)])
+    right = open_cache(some, size=32, crop="center", root=root)
+    assert right.path != plain.path
+    np.testing.assert_array_equal(right.pixels[1:], plain.pixels[1:])
+    pixels = read_image(Path(table["path"][0]))[:, 30:60]
+    theirs = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(right.pixels[0] - theirs).max() <= 2

@@ -83,13 +83,19 @@ def split(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The manifest to write.", callback=to_file)
     ] = Path("split.csv"),
-    protocol: Annotated[Literal["paper", "grouped", "singletons"], typer.Option()] = "grouped",
+    protocol: Annotated[Literal["paper", "grouped", "singletons", "sources"], typer.Option()] = "grouped",
     holdout: Annotated[float, typer.Option(help="Share held out under paper and singletons.")] = 0.10,
     selection: Annotated[float, typer.Option(help="Share of lesions, under grouped.")] = 0.10,
     calibration: Annotated[float, typer.Option(help="Share of lesions, under grouped.")] = 0.10,
     test: Annotated[float, typer.Option(help="Share of lesions, under grouped.")] = 0.15,
     folds: Annotated[int | None, typer.Option(min=2, help="Folds of all but the test lesions.")] = None,
     seed: int = 0,
+    folder: Annotated[
+        list[str] | None, typer.Option(help="A data folder within DATA; several make one table.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="A diagnosis whose images are left out, such as other.")
+    ] = None,
     column: Columns = None,
     label: Labels = None,
     classes: Classes = None,
@@ -98,10 +104,10 @@ def split(
     from pydantic import ValidationError
 
     from dermlens.console import frame_table
-    from dermlens.data.config import SplitConfig
+    from dermlens.data.config import DataConfig, SplitConfig
     from dermlens.data.leak import leak
     from dermlens.data.split import make_split
-    from dermlens.data.table import read_table
+    from dermlens.data.table import read_configured, read_table
 
     shares = {"holdout": holdout, "selection": selection, "calibration": calibration, "test": test}
     settings = {"protocol": protocol, "folds": folds, "seed": seed, **shares}
@@ -111,12 +117,13 @@ def split(
         first = error.errors()[0]
         option = f"--{first['loc'][0]} {first['input']}" if first["loc"] else "split"
         raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from error
-    table = read_table(
-        data,
-        classes=names(classes),
-        check_files=False,
-        **source_maps(column, label),
-    )
+    maps, skipped = source_maps(column, label), tuple(skip or ())
+    if folder:
+        own = {} if classes is None else {"classes": names(classes)}
+        together = DataConfig.model_validate({"folders": tuple(folder), "skip": skipped, **maps, **own})
+        table = read_configured(data, together, check_files=False)
+    else:
+        table = read_table(data, classes=names(classes), skip=skipped, check_files=False, **maps)
     made = make_split(table, config)
     made.save(output)
     console.print(frame_table(made.summary(table), f"{made.protocol}: images and lesions by role"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -137,7 +138,14 @@ def publish(
     """Copy what can be published of a run or a cross-fit: no weights, no pictures, predictions compressed."""
     from dermlens.evaluation.publish import publish_run
     from dermlens.runs import Run
+    from dermlens.studies.by_source import RECORD as BY_SOURCE
+    from dermlens.studies.by_source import publish_by_source
     from dermlens.studies.crossfit import RECORD, publish_crossfit
+
+    if (run / BY_SOURCE).is_file():
+        publish_by_source(run, folder)
+        console.print(f"published: {folder}")
+        return
 
     if (run / RECORD).is_file():
         publish_crossfit(run, folder)
@@ -158,9 +166,23 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Put runs side by side, with paired intervals for the differences."""
+    """Put runs side by side, with paired intervals for the differences; or cross-fits by source, by loss."""
     from dermlens.evaluation.comparison import compare_runs
+    from dermlens.evaluation.transfer import decide
     from dermlens.runs import Run
+    from dermlens.studies.by_source import RECORD as BY_SOURCE
+    from dermlens.studies.by_source import left_out_predictions
+    from dermlens.studies.tables import render_decision
+
+    if all((path / BY_SOURCE).is_file() for path in runs) and len(runs) > 1:
+        baseline = left_out_predictions(runs[0])
+        decisions = {path: decide(left_out_predictions(path), baseline) for path in runs[1:]}
+        if as_json:
+            print(json.dumps({str(path): asdict(one) for path, one in decisions.items()}, indent=2))
+            return
+        for path, one in decisions.items():
+            console.print(render_decision((path.resolve().name, runs[0].resolve().name), one))
+        return
 
     compared = compare_runs([Run.open(path) for path in runs])
     if as_json:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import shutil
@@ -22,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,19 @@ CHUNK = 32 * 2**20  # bytes of pixels in memory while building
 
 What = Literal["image", "mask"]
 Progress = Callable[[int, int], None]
-Fill = Callable[[np.ndarray, Path | None], None]
+Fill = Callable[[np.ndarray, "File | None"], None]
+
+
+class File(NamedTuple):
+    """A file of pixels.
+
+    Attributes:
+        path: where it is.
+        aspect: width over height of the scene, where the file is squashed; none where it is in proportion.
+    """
+
+    path: Path
+    aspect: float | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +135,8 @@ def open_cache(
     stopped while it builds leaves nothing that could be taken for whole.
 
     Args:
-        table: a LesionTable; `path`, and for masks `mask`, name the files.
+        table: a LesionTable; `path`, and for masks `mask`, name the files, and `aspect` says which are
+            squashed.
         size: side of the square in pixels.
         crop: `center` or `squash`.
         colour_constancy: `none` or `shades_of_gray`; masks have no colours, and no use for it.
@@ -138,7 +152,7 @@ def open_cache(
             disk is full.
     """
     root = cache_root() if root is None else root
-    files = [None if pd.isna(file) else Path(file) for file in table["path" if what == "image" else "mask"]]
+    files = _files(table, what)
     ids = [str(image_id) for image_id in table["image_id"]]
     if not ids:
         raise ValueError("a table without rows has no pixels to cache")
@@ -164,6 +178,15 @@ def open_cache(
     return PixelCache(path, {image_id: row for row, image_id in enumerate(ids)}, present)
 
 
+def _files(table: pd.DataFrame, what: What) -> list[File | None]:
+    paths = table["path" if what == "image" else "mask"]
+    aspects = table["aspect"] if "aspect" in table else [math.nan] * len(table)
+    return [
+        None if pd.isna(path) else File(Path(path), None if math.isnan(aspect) else float(aspect))
+        for path, aspect in zip(paths, aspects, strict=True)
+    ]
+
+
 def cache_root() -> Path:
     """Where caches are unless a command says otherwise: `$DERMLENS_CACHE`, or `~/.cache/dermlens`."""
     named = os.environ.get("DERMLENS_CACHE")
@@ -174,19 +197,21 @@ def _megabytes(shape: tuple[int, ...]) -> int:
     return -(-int(np.prod(shape)) // 10**6)
 
 
-def _key(about: dict[str, Any], ids: list[str], files: list[Path | None]) -> str:
+def _key(about: dict[str, Any], ids: list[str], files: list[File | None]) -> str:
     """Hash of what decides the pixels; a file counts as the same by its name, length and time of change."""
     digest = hashlib.sha256(json.dumps(about).encode())
     for image_id, file in zip(ids, files, strict=True):
         entry: list[Any] = [image_id]
         if file is not None:
             try:
-                stat = file.stat()
+                stat = file.path.stat()
             except OSError as error:
                 raise UserError(
-                    f"{file}: the file of {image_id} cannot be read ({error.strerror})"
+                    f"{file.path}: the file of {image_id} cannot be read ({error.strerror})"
                 ) from error
-            entry += [file.name, stat.st_size, stat.st_mtime_ns]
+            entry += [file.path.name, stat.st_size, stat.st_mtime_ns]
+            if file.aspect is not None:  # a cache that says nothing of it has files in proportion
+                entry.append(file.aspect)
         digest.update(json.dumps(entry).encode())
     return digest.hexdigest()[:16]
 
@@ -213,7 +238,7 @@ def _sums_beside(path: Path) -> list[int]:
 
 
 def _build(
-    path: Path, shape: tuple[int, ...], files: list[Path | None], fill: Fill, progress: Progress | None
+    path: Path, shape: tuple[int, ...], files: list[File | None], fill: Fill, progress: Progress | None
 ) -> list[int]:
     """Decode on all cores, a chunk at a time, and append: memory does not grow with the table.
 
@@ -252,7 +277,7 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _fill(row_SSC: np.ndarray, source: Path | None, *, crop: Crop, colour_constancy: ColourConstancy) -> None:
+def _fill(row_SSC: np.ndarray, source: File | None, *, crop: Crop, colour_constancy: ColourConstancy) -> None:
     """Decode one file into its row; zeros where there is none.
 
     The resize is torch's, five times as fast as Pillow's on a CPU with AVX2. The two agree to two of 255
@@ -262,12 +287,12 @@ def _fill(row_SSC: np.ndarray, source: Path | None, *, crop: Crop, colour_consta
         row_SSC[:] = 0
         return
     size, _, channels = row_SSC.shape
-    image_HWC = read_image(source, min_side=size)
+    image_HWC = read_image(source.path, min_side=size)
     if channels == 1:
         # Masks come as 0 and 255, or 0 and 1, some with the noise of a JPEG.
         lesion_HW = image_HWC[..., :1] > image_HWC.max() // 2
         image_HWC = lesion_HW.astype(np.uint8) * 255
-    window = np.ascontiguousarray(crop_window(image_HWC, crop))
+    window = np.ascontiguousarray(crop_window(image_HWC, crop, source.aspect))
     x_1CHW = torch.from_numpy(window).permute(2, 0, 1)[None]
     out_1CSS = torch.from_numpy(row_SSC).permute(2, 0, 1)[None]
     # `interpolate` under its inner name, which can write into memory that is there: that halves the time.

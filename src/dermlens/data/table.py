@@ -16,6 +16,7 @@ from dermlens.data.config import DataConfig
 from dermlens.data.metadata import OLDEST
 from dermlens.data.patients import age_of, or_unknown, sex_of
 from dermlens.data.readers.diagnoses import classes_of, code_of
+from dermlens.data.readers.origin import or_folder
 from dermlens.data.readers.source import read_source
 from dermlens.data.readers.survey import Survey
 from dermlens.errors import UserError
@@ -38,8 +39,9 @@ def schema(classes: Sequence[str]) -> pa.DataFrameSchema:
             "site": pa.Column(str, text),
             "path": pa.Column(str, text),
             "dx_type": pa.Column(str, text),
-            "dataset": pa.Column(str, text),
+            "source": pa.Column(str, text),
             "mask": pa.Column(object, nullable=True),
+            "aspect": pa.Column(float, pa.Check.in_range(0.25, 4), nullable=True),
         },
         index=pa.Index(int),
         strict=True,
@@ -53,6 +55,8 @@ def read_table(
     columns: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
+    squashed: Mapping[str, tuple[float, float]] | None = None,
     check_files: bool = True,
 ) -> pd.DataFrame:
     """Read a labelled data set into a LesionTable, its form found out from what lies there.
@@ -61,9 +65,9 @@ def read_table(
     ISIC 2018 task 3 and ISIC 2019 (one-hot columns, lesion groupings and metadata if they are there); a table
     with the ISIC archive's columns; any CSV with a column map; a folder per class.
 
-    `dx_type` (how a diagnosis was confirmed) and `dataset` are kept for audit and for stratified draws. They
-    must never be inputs of a model: lesions that look malignant are the ones that are biopsied, so they give
-    the diagnosis away.
+    `dx_type` (how a diagnosis was confirmed) and `source` are kept for splits and audit. They must never be
+    inputs of a model: lesions that look malignant are the ones that are biopsied, and clinics differ in what
+    they see, so both give the diagnosis away.
 
     Args:
         folder: the data folder, or the table itself where a folder holds several.
@@ -72,20 +76,25 @@ def read_table(
         labels: our class by the source's diagnosis, where it has codes of its own: `{"NEV": "nv"}`.
         classes: the valid classes; none takes the seven of HAM10000 or, where `labels` leads outside them,
             the classes it leads to.
+        skip: diagnoses, in the source's own words, whose images are left out, such as `other`.
+        squashed: for sources whose files are out of proportion, width and height of the scene that they show:
+            `{"isic2017": (4, 3)}`.
         check_files: whether every listed image must be there.
 
     Returns:
         A frame with index 0 … N−1 in the source's order: `image_id` (unique), `lesion_id` (the image id where
         the source has none), `dx` (one of the classes), `age` (float years, 0 to 120, NaN where missing),
         `sex` (female, male, unknown), `site` (the source's own words, `unknown` where missing), `path`
-        (absolute), `dx_type`, `dataset` (`unknown` where missing), `mask` (absolute path of the lesion mask,
-        or None).
+        (absolute), `dx_type` (`unknown` where missing), `source` (the data set or clinic; the folder's name
+        where the data do not say), `mask` (absolute path of the lesion mask, or None), `aspect` (width
+        over height of what a squashed file shows, NaN where a file is in proportion).
 
     Raises:
         UserError: what is wrong, in one sentence with file and row.
     """
     classes = classes_of(classes, labels)
     rows, found = read_source(Path(folder), columns=columns, known={*classes, *(labels or {})})
+    rows = rows[~rows["dx"].isin(list(skip))].reset_index(drop=True)
     where = rows["where"].tolist()
     _refuse_twice(rows["image_id"].tolist(), where)
     _refuse_unfit(rows["image_id"].tolist(), rows["lesion_id"].tolist(), where)
@@ -93,6 +102,8 @@ def read_table(
         code_of(said, row, classes=classes, labels=labels)
         for said, row in zip(rows["dx"], where, strict=True)
     ]
+    source = or_folder(rows["source"], Path(folder))
+    aspect = {name: width / height for name, (width, height) in (squashed or {}).items()}
     table = pd.DataFrame(
         {
             "image_id": rows["image_id"],
@@ -103,8 +114,9 @@ def read_table(
             "site": [or_unknown(said) for said in rows["site"]],
             "path": _paths(rows["image_id"].tolist(), where, found, check_files=check_files),
             "dx_type": [or_unknown(said) for said in rows["dx_type"]],
-            "dataset": [or_unknown(said) for said in rows["dataset"]],
+            "source": source,
             "mask": pd.Series([found.masks.get(name) for name in rows["image_id"]], dtype=object),
+            "aspect": [aspect.get(name, math.nan) for name in source],
         }
     )
     validated: pd.DataFrame = schema(classes).validate(table)
@@ -115,15 +127,31 @@ def read_configured(data: Path, config: DataConfig, *, check_files: bool = True)
     """Read a data set as a recipe's `data` section maps its columns and labels.
 
     Args:
-        data: the data folder, or the table itself.
+        data: the data folder, or the table itself; where the recipe names `folders`, the folder that holds
+            them.
         config: the section.
         check_files: whether every listed image must be there.
 
+    Returns:
+        One table. Equal lesion ids in two folders are one lesion.
+
     Raises:
-        UserError: as `read_table`.
+        UserError: as `read_table`, a folder is not there, or an image id is in two folders.
     """
-    maps: dict[str, Any] = {"columns": config.columns, "labels": config.labels, "classes": config.classes}
-    return read_table(data, **maps, check_files=check_files)
+    options: dict[str, Any] = config.model_dump(include={"columns", "labels", "classes", "skip", "squashed"})
+    if not config.folders:
+        return read_table(data, **options, check_files=check_files)
+    if data.is_file():
+        raise UserError(f"{data} is a file; data.folders needs the folder that holds {config.folders[0]}")
+    tables = [read_table(data / folder, **options, check_files=check_files) for folder in config.folders]
+    table = pd.concat(tables, ignore_index=True)
+    if (twice := table["image_id"].duplicated()).any():
+        image_id = table.loc[twice, "image_id"].iloc[0]
+        folders = [
+            name for name, one in zip(config.folders, tables, strict=True) if image_id in set(one["image_id"])
+        ]
+        raise UserError(f"image {image_id} is in {' and '.join(folders)} of {data}; it can have one row")
+    return table
 
 
 def table_sha256(table: pd.DataFrame) -> str:

@@ -29,7 +29,7 @@ class Verification:
     Attributes:
         folder: what was looked at.
         images, lesions: how many the table lists.
-        counts: images by `dx`, `sex`, `site`, `age` (decade), and `dx_type` and `dataset` where known.
+        counts: images by `dx`, `sex`, `site`, `age` (decade), and `dx_type` and `source` where known.
         masks: images that have a lesion mask.
         sizes: images by (width, height), the commonest first.
         exact: groups of image ids with equal pixels.
@@ -131,7 +131,7 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     counts["age"] = {f"{decade}–{decade + 9}": decades[decade] for decade in sorted(decades)}
     if unknown := int(table["age"].isna().sum()):
         counts["age"]["unknown"] = unknown
-    for name in ("dx_type", "dataset"):
+    for name in ("dx_type", "source"):
         if (table[name] != "unknown").any():
             counts[name] = dict(Counter(table[name]).most_common())
     return counts

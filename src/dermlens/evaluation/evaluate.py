@@ -256,7 +256,14 @@ def _evaluate_other(
     labels: Mapping[str, str] | None,
 ) -> dict[str, Any]:
     recipe = run.recipe()
-    table = read_table(data, columns=columns, labels=labels, classes=recipe.data.classes)
+    table = read_table(
+        data,
+        columns=columns,
+        labels=labels,
+        classes=recipe.data.classes,
+        skip=recipe.data.skip,
+        squashed=recipe.data.squashed,
+    )
     kept, warnings = without_own(run, data, table)
     external = _predict(run, kept, role="external", device=device, cache=cache)
     own = read_predictions(run.predictions_file)
@@ -280,6 +287,7 @@ def _evaluate_other(
             "images": len(table),
             "columns": dict(columns or {}),
             "labels": dict(labels or {}),
+            "skip": list(recipe.data.skip),
         },
     }
     write_predictions(folder / "predictions.csv", external)

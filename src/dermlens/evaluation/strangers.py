@@ -98,7 +98,14 @@ def write_photographs(folder: Path, *, pieces: int = 8, seed: int = 0) -> pd.Dat
                 Image.fromarray(picture[top : top + side, left : left + side]).save(part, "PNG")
             rows.append({"image_id": image_id, "lesion_id": name, "path": str(path.resolve())})
     return pd.DataFrame(rows).assign(
-        dx="none", age=np.nan, sex="unknown", site="unknown", dx_type="unknown", dataset="unknown", mask=None
+        dx="none",
+        age=np.nan,
+        sex="unknown",
+        site="unknown",
+        dx_type="unknown",
+        source="photographs",
+        mask=None,
+        aspect=np.nan,
     )
 
 

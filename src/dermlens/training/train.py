@@ -148,11 +148,31 @@ def class_weights_of(recipe: Recipe, inputs: Inputs) -> npt.NDArray[np.float64]:
 
 def _sampled_prior(recipe: Recipe, inputs: Inputs) -> torch.Tensor:
     """prior_C: each class's share of what an epoch draws; one that is never drawn counts as one image."""
-    drawn = inputs.target_N[inputs.sampled(recipe, epoch=0)]
-    if recipe.augment is not None and recipe.augment.offline_plan:
-        drawn = drawn[planned_epoch(drawn, np.random.default_rng(0))[0]]
+    drawn = inputs.target_N[_drawn(recipe, inputs, epoch=0)]
     counts_C = np.maximum(np.bincount(drawn, minlength=len(recipe.data.classes)), 1)
     return torch.from_numpy(counts_C / counts_C.sum()).float()
+
+
+def sampled_prior_of_sources(recipe: Recipe, inputs: Inputs) -> torch.Tensor:
+    """prior_SC: each class's share of what all epochs together draw of a source.
+
+    A class that is never drawn of a source has share 0 there; a source of which nothing is drawn has equal
+    shares, which nothing reads.
+    """
+    counts_SC = np.zeros((len(inputs.sources), len(recipe.data.classes)))
+    for epoch in range(recipe.train.epochs):
+        rows = _drawn(recipe, inputs, epoch)
+        np.add.at(counts_SC, (inputs.source_N[rows], inputs.target_N[rows]), 1)
+    counts_SC[counts_SC.sum(1) == 0] = 1
+    return torch.from_numpy(counts_SC / counts_SC.sum(1, keepdims=True)).float()
+
+
+def _drawn(recipe: Recipe, inputs: Inputs, epoch: int) -> npt.NDArray[np.int64]:
+    """The rows that an epoch sees; the offline plan repeats some, as many of each class every time."""
+    rows = inputs.sampled(recipe, epoch)
+    if recipe.augment is not None and recipe.augment.offline_plan:
+        rows = rows[planned_epoch(inputs.target_N[rows], np.random.default_rng(0))[0]]
+    return rows
 
 
 def _facts_before(
@@ -162,8 +182,10 @@ def _facts_before(
     return {
         "table_sha256": table_sha256(inputs.table.iloc[: inputs.own]),
         "also_train": {"images": len(inputs.table) - inputs.own, "folders": list(recipe.data.also_train)},
+        "folders": list(recipe.data.folders),
         "split": inputs.split.header,
         "counts": _counts(recipe, inputs),
+        "sources": _trained_sources(inputs),
         "class_weights": dict(zip(recipe.data.classes, weight_C.tolist(), strict=True)),
         "warnings": inputs.warnings,
         "seeds": {"run": recipe.seed, "split": inputs.split.header.get("seed")},
@@ -183,6 +205,12 @@ def _counts(recipe: Recipe, inputs: Inputs) -> dict[str, dict[str, int]]:
     return counts
 
 
+def _trained_sources(inputs: Inputs) -> dict[str, int]:
+    """Images of the training role by source."""
+    counts_S = np.bincount(inputs.source_N[inputs.rows("train")], minlength=len(inputs.sources))
+    return {name: int(count) for name, count in zip(inputs.sources, counts_S, strict=True) if count}
+
+
 def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64]) -> LesionTask:
     """Network and losses, the random weights fixed by the recipe's seed."""
     torch.manual_seed(recipe.seed)
@@ -193,10 +221,11 @@ def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64])
         size=inputs.size,
     )
     weights, prior = torch.from_numpy(weight_C).float(), _sampled_prior(recipe, inputs)
+    by_source = sampled_prior_of_sources(recipe, inputs)
     return LesionTask(
         model,
-        loss=make_loss(recipe.imbalance.loss, weights, prior),
-        plain_loss=make_loss(recipe.imbalance.loss, torch.ones_like(weights), prior),
+        loss=make_loss(recipe.imbalance.loss, weights, prior, by_source),
+        plain_loss=make_loss(recipe.imbalance.loss, torch.ones_like(weights), prior, by_source),
         optimizer=recipe.train.optimizer,
         seed=recipe.seed,
         deferred_epochs=recipe.imbalance.deferred_epochs,

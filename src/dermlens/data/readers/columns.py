@@ -19,7 +19,7 @@ NAMES = {
     "sex": ("sex",),
     "site": ("localization", "site", "anatom_site_general"),
     "dx_type": ("dx_type", "diagnosis_confirm_type"),
-    "dataset": ("dataset",),
+    "source": ("source", "dataset"),
 }
 NEEDED = ("image_id", "dx")
 JOINT = "+"

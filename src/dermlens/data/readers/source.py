@@ -11,6 +11,7 @@ import pandas as pd
 from dermlens.data.readers.class_folders import class_names, read_class_folders
 from dermlens.data.readers.columns import is_table, read_columns
 from dermlens.data.readers.onehot import is_companion, is_onehot, read_onehot
+from dermlens.data.readers.origin import companion_sources, refuse_audited_inputs
 from dermlens.data.readers.sheet import read_header, read_sheet
 from dermlens.data.readers.survey import Survey, is_table_name, survey
 from dermlens.errors import UserError
@@ -32,6 +33,7 @@ def read_source(
     Raises:
         UserError: there is no table and there are no class folders, or there are several tables.
     """
+    refuse_audited_inputs(columns)
     columns = columns or None  # the command line and recipes say "no map" with an empty one
     if not source.exists():
         raise UserError(f"folder {source} does not exist; name the one that holds the images and their table")
@@ -63,7 +65,11 @@ def _read(table: Path, found: Survey, columns: Mapping[str, str] | None) -> pd.D
     if columns is None and is_onehot(read_header(table)):
         others = [read_sheet(other) for other in found.tables if is_companion(read_header(other))]
         return read_onehot(read_sheet(table), others)
-    return read_columns(read_sheet(table), columns)
+    rows = read_columns(read_sheet(table), columns)
+    if not rows["source"].any():
+        sources = companion_sources(table)
+        rows["source"] = [sources.get(image_id, "") for image_id in rows["image_id"]]
+    return rows
 
 
 def _above(folder: Path) -> list[Path]:

@@ -181,6 +181,8 @@ def _protocol(protocol: str) -> str:
     words = {
         "grouped": "The split is by lesion (protocol “grouped”): all images of one lesion have the same "
         "role, so no lesion is both trained on and scored.",
+        "sources": "The split is by lesion within each source (protocol “sources”): all images of one lesion "
+        "have the same role, whatever source shows it, so no lesion is both trained on and scored.",
         "paper": "The split follows the paper (protocol “paper”): single images, not lesions, were drawn at "
         "random, so images of one lesion can lie on both sides.",
         "singletons": "The split follows reference [14] of the paper (protocol “singletons”): only lesions "
