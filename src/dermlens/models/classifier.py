@@ -104,7 +104,13 @@ def build_classifier(
         UserError: the weights cannot be had, the images are too small, or the network wants metadata that the
             encoder does not give.
     """
-    backbone = build_backbone(config.backbone, config.cut, form=config.resolved_form, weights=config.weights)
+    backbone = build_backbone(
+        config.backbone,
+        config.cut,
+        form=config.resolved_form,
+        conventions=config.resolved_conventions,
+        weights=config.weights,
+    )
     return assemble(config, backbone, num_classes=num_classes, meta_width=meta_width, size=size)
 
 
@@ -142,6 +148,8 @@ def assemble(
             # the authors' VGG16 is cut in its middle and goes on behind the attention
             tail=row.tail if config.cut == "paper" else None,
         )
+    if config.resolved_conventions == "keras":
+        head.start_as_keras()
     own = row.input_normalization(config.resolved_form)
     pixels = HALF if config.normalization == "half" else own
     return LesionClassifier(
