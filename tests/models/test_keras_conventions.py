@@ -1,10 +1,11 @@
-"""How Keras trains a network: batch norm and dropout against keras.applications, initialisers against Keras's."""
+"""How Keras trains a network: batch norm and dropout of keras.applications, initialisers of Keras."""
 
 from __future__ import annotations
 
 import math
 import os
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -77,7 +78,7 @@ SHAPES = {  # Keras's shape of a kernel → ours
     ("theirs", "ours"), [("glorot_uniform", glorot_uniform_), ("he_normal", he_normal_)], ids=str
 )
 def test_initialisers_draw_as_keras_does(shape, theirs, ours):
-    """By deviation and largest value, of enough draws for both."""
+    """By deviation and tail, of enough draws; Keras's truncation lets one in some 200,000 through."""
     torch.manual_seed(0)
     draw = keras.initializers.get(theirs)
     draw.seed = keras.random.SeedGenerator(0)
@@ -85,7 +86,8 @@ def test_initialisers_draw_as_keras_does(shape, theirs, ours):
     want = torch.stack([draw(shape).detach().cpu() for _ in range(times)])
     have = torch.stack([ours(torch.empty(SHAPES[shape])) for _ in range(times)])
     assert float(have.std()) == pytest.approx(float(want.std()), rel=0.03)
-    assert float(have.abs().max()) == pytest.approx(float(want.abs().max()), rel=0.02)
+    tails = [float(np.quantile(drawn.abs().numpy(), 0.999)) for drawn in (have, want)]
+    assert tails[0] == pytest.approx(tails[1], rel=0.02)
 
 
 def test_fans_are_those_of_keras():
@@ -150,4 +152,5 @@ def test_a_random_backbone_starts_as_in_keras(name):
             want = math.sqrt(2 / inputs) if normal else math.sqrt(2 / (inputs + outputs))
             assert float(module.weight.std()) == pytest.approx(want, rel=0.04), module_name
         elif isinstance(module, nn.BatchNorm2d):
-            assert bool((module.weight == 1).all()) and not module.bias.any()
+            assert bool((module.weight == 1).all())
+            assert not module.bias.any()

@@ -1,8 +1,9 @@
 """From a library's network to the one of keras.applications: same parameters, slightly different function.
 
 And how Keras trains it: what a step leaves of the moving statistics, and the dropout before the last layer.
-The moving variance is of the unbiased variance of a batch, as PyTorch has it: the fused kernel by which Keras 2
-runs batch norm on images (TensorFlow's `FusedBatchNormV3`) does the same. Keras 3 averages the biased one.
+The moving variance is of the unbiased variance of a batch, as PyTorch has it: the fused kernel by which
+Keras 2 runs batch norm on images (TensorFlow's `FusedBatchNormV3`) does the same. Keras 3 averages the biased
+one.
 """
 
 from __future__ import annotations
