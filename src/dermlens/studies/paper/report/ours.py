@@ -124,11 +124,11 @@ class Measured:
         if system not in self.systems:
             return ""
         probe = self.probes.get(system)
-        short = self.systems[system].short is not None
+        here = self.systems[system].without_gpu is not None
         if probe is None or math.isnan(probe["hours"]):
-            return "not run, not timed" if short else "not run: needs a GPU (not timed)"
+            return "not run, not timed" if here else "not run: needs a GPU (not timed)"
         hours = f"{probe['hours']:,.0f} h on one thread here"
-        return f"not run: {hours}" if short else f"not run: needs a GPU ({hours})"
+        return f"not run: {hours}" if here else f"not run: needs a GPU ({hours})"
 
     def _scored(self, system: str, metric: str) -> Ours | None:
         found = [(one, _place(one.scores, metric)) for one in self.trainings.get(system, ())]
