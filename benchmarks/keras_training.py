@@ -7,7 +7,8 @@ Where our losses lie outside what Keras finds from the same start, our training 
 inside and differ from the authors' logs, the start does it. Keras's layers, loss, class weights, Adam,
 dropout, shuffling and `fit` are its own, fed with arrays as in the notebooks; the pixels, the encoded
 metadata and the random numbers of the start are those of our recipe and seed. Every epoch is written at once
-to docs/results/paper/control/<backbone>/seed-<k>.csv; a run that was interrupted goes on from its last epoch.
+to docs/results/paper/control/<backbone>/keras-seed-<k>.csv; a run that was interrupted goes on from its last
+epoch.
 
 Keras 3 runs on PyTorch here (KERAS_BACKEND=torch). The loss is taken of the logits, as TensorFlow 2 does
 behind a softmax: the authors' validation losses of 28,974 and more are of no rounded probabilities.
@@ -36,7 +37,7 @@ from dermlens.training.inputs import Inputs, read_inputs, read_sorted
 from dermlens.training.train import class_weights_of, make_task
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "paper" / "control"
-COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds", "made_by")
 
 
 def arrays(inputs: Inputs, role: str) -> tuple[list[np.ndarray], np.ndarray]:
@@ -50,19 +51,17 @@ def arrays(inputs: Inputs, role: str) -> tuple[list[np.ndarray], np.ndarray]:
     return [pixels, inputs.meta_NM[rows]], np.eye(classes, dtype=np.float32)[inputs.target_N[rows]]
 
 
-def read_epochs(path: Path) -> list[dict[str, str]]:
+def read_epochs(path: Path) -> list[dict[str, object]]:
     """The epochs that are there, none where no run has begun."""
     if not path.is_file():
         return []
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return list(csv.DictReader(lines))
+    return [dict(row) for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
 
 
 def write_epochs(path: Path, epochs: list[dict[str, object]]) -> None:
     """All epochs so far."""
-    head = f"# keras {version('keras')} on torch {version('torch')}\n{','.join(COLUMNS)}\n"
     rows = (",".join(str(epoch[name]) for name in COLUMNS) for epoch in epochs)
-    write_text(path, head + "".join(f"{row}\n" for row in rows))
+    write_text(path, "".join(f"{row}\n" for row in (",".join(COLUMNS), *rows)))
 
 
 def main() -> None:
@@ -95,9 +94,10 @@ def main() -> None:
     )
     x, y = arrays(inputs, "train")
     held_out = arrays(inputs, recipe.train.monitor_role)
-    path = given.results / given.backbone / f"seed-{given.seed}.csv"
+    path = given.results / given.backbone / f"keras-seed-{given.seed}.csv"
     kept = given.kept / f"{given.backbone}-seed-{given.seed}.keras"
-    epochs: list[dict[str, object]] = [dict(epoch) for epoch in read_epochs(path)]
+    made_by = f"keras {version('keras')} on torch {version('torch')}"
+    epochs = read_epochs(path)
     if epochs:
         twin = keras.models.load_model(kept)
     while len(epochs) < given.epochs:
@@ -119,7 +119,7 @@ def main() -> None:
         }
         numbers = {ours: f"{found[theirs][0]:.6g}" for ours, theirs in names.items()}
         seconds = f"{time.monotonic() - began:.1f}"
-        epochs.append({"epoch": len(epochs), **numbers, "seconds": seconds})
+        epochs.append({"epoch": len(epochs), **numbers, "seconds": seconds, "made_by": made_by})
         given.kept.mkdir(parents=True, exist_ok=True)
         twin.save(kept)
         write_epochs(path, epochs)

@@ -71,6 +71,7 @@ class Training:
         predictions: of the same.
         history: an epoch a row.
         form: `whole` or `short`.
+        start: what the file of its first weights says of itself, or empty.
     """
 
     seed: int
@@ -78,6 +79,7 @@ class Training:
     predictions: pd.DataFrame
     history: pd.DataFrame
     form: str
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def _training(run: Run) -> Training:
         predictions=predictions,
         history=pd.read_csv(run.history_file),
         form=run.read_record()[FORM],
+        start=run.read_record().get("start", ""),
     )
 
 
