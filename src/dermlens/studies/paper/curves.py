@@ -158,9 +158,7 @@ def _loss_of_authors(backbone: str, curves: Curves) -> Judgement:
 
 
 def _accuracy_of_authors(backbone: str, curves: Curves) -> Judgement:
-    asks = (
-        f"training accuracy at epoch 6, median of the seeds, within {ACCURACY_MARGIN:.2f} of the authors'"
-    )
+    asks = f"training accuracy at epoch 6, median of the seeds, within {ACCURACY_MARGIN:.2f} of the authors'"
     theirs = _accuracy(curves.authors)
     ours = [_accuracy(history) for history in curves.ours.values()]
     if len(ours) < 3:

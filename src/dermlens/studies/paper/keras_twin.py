@@ -148,7 +148,9 @@ def _flattened_as_keras(weight: Tensor, model: LesionClassifier) -> Tensor:
     assert isinstance(model.head, MapHead)
     assert model.head.branch is not None
     channels, height, width = model.feature_shape
-    image, rest = weight.split([weight.shape[1] - model.head.branch.width, model.head.branch.width], dim=1)
+    image, rest = torch.split(
+        weight, [weight.shape[1] - model.head.branch.width, model.head.branch.width], dim=1
+    )
     shape = (len(weight), 2 * channels, -(-height // 2), -(-width // 2))
     return torch.cat([image.reshape(shape).permute(0, 2, 3, 1).flatten(1), rest], dim=1)
 

@@ -71,7 +71,8 @@ def results(images, tmp_path_factory) -> Path:
             run / "predictions.csv.gz", table(ids, seed=20 + seed, skill=2).drop(columns="fold")
         )
         recipe_of(short, short=True, seed=seed).save(run / "recipe.yaml")
-        pd.DataFrame({"epoch": range(6)}).to_csv(run / "history.csv", index=False)
+        history = {"epoch": range(6), "train_loss": 1.0, "train_accuracy": 0.5}
+        pd.DataFrame(history).to_csv(run / "history.csv", index=False)
         (run / "run.json").write_text(json.dumps({"status": "completed", "form": "short"}))
     return folder
 
