@@ -149,7 +149,13 @@ def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
     if hashlib.sha256(weights_path.read_bytes()).hexdigest() != document.sha256:
         raise UserError(f"{weights_path} is not the file that {document_path} was written for")
     # the weights are all in the file: none are fetched, and none are drawn
-    config = document.model.model_copy(update={"weights": "none", "form": document.model.resolved_form})
+    config = document.model.model_copy(
+        update={
+            "weights": "none",
+            "form": document.model.resolved_form,
+            "conventions": document.model.resolved_conventions,
+        }
+    )
     with torch.device("meta"):
         model = build_classifier(
             config,

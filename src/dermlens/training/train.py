@@ -27,6 +27,7 @@ from dermlens.errors import UserError
 from dermlens.imbalance.registry import make_loss
 from dermlens.imbalance.weights import class_weights
 from dermlens.models.classifier import LesionClassifier, build_classifier
+from dermlens.models.pretrained.folded import start_note
 from dermlens.models.saved import SavedModel, save_model
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
@@ -188,6 +189,7 @@ def _facts_before(
         "sources": _trained_sources(inputs),
         "class_weights": dict(zip(recipe.data.classes, weight_C.tolist(), strict=True)),
         "warnings": inputs.warnings,
+        "start": start_note(recipe.model.weights),
         "seeds": {"run": recipe.seed, "split": inputs.split.header.get("seed")},
         "device": hardware.device,
         "devices": hardware.devices,

@@ -12,6 +12,7 @@ from dermlens.evaluation.publish import publish_recipe, without_paths
 from dermlens.recipe import load_recipe
 from dermlens.runs import Run
 from dermlens.studies import ablation
+from dermlens.studies.paper.curves import publish_first_epochs
 from dermlens.studies.paper.plan import PROBES, READING, form_of, reading_folder
 from dermlens.studies.paper.probe import measure_uncut, read_probes, write_probe
 from dermlens.studies.paper.study import Study
@@ -41,6 +42,7 @@ def publish(study: Study, data: Path, out: Path, results: Path) -> None:
             _publish_reading(reading_folder(out, job), reading_folder(results, job))
         elif job.kind == "system" and form_of(out / job.id) is not None:
             _publish_training(Run(out / job.id), results / job.id)
+    publish_first_epochs(out / "systems", results)
     for row in read_probes(out / PROBES).values():
         write_probe(results / PROBES, row)
     _count(study, data, results)
