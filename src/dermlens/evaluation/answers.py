@@ -15,6 +15,8 @@ from dermlens.decision.answer import REASONS
 from dermlens.decision.columns import sets_of
 from dermlens.evaluation.intervals import Place, Resamples, estimate, nest
 from dermlens.evaluation.predictions import arrays, diagnoses
+from dermlens.evaluation.proportions import share
+from dermlens.evaluation.recall_intervals import mean_recall
 from dermlens.metrics import Bools, Floats, Ints
 
 
@@ -43,7 +45,19 @@ def answer_section(
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
         return answer_numbers(target_N, diagnosis_N, set_NC, abstain_N, classes, weights)
 
-    section = nest(estimate(numbers, resamples, level=level))
+    estimates = estimate(numbers, resamples, level=level)
+    if len(resamples.counts):
+        covered_N = set_NC[np.arange(len(target_N)), target_N]
+        for index, code in enumerate(classes):
+            of_class = target_N == index
+            shares = {"coverage": (of_class, covered_N), "abstained": (of_class, abstain_N)}
+            shares["recall_answered"] = (of_class & ~abstain_N, diagnosis_N == index)
+            for name, (rows, yes_N) in shares.items():
+                estimates["per_class", code, name] = share(yes_N[rows], resamples.lesion[rows], level=level)
+        estimates["mean_recall_answered",] = mean_recall(
+            target_N, diagnosis_N, len(classes), resamples, level=level, inside_N=~abstain_N
+        )
+    section = nest(estimates)
     said = [set(cell.split("; ")) for cell in predictions["reason"]]
     section["reasons"] = {word: sum(word in words for words in said) for word in REASONS}
     if "mel" in classes:

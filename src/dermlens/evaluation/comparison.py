@@ -22,7 +22,7 @@ from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.evaluate import seals_test
 from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
 from dermlens.evaluation.predictions import arrays, classes_of, diagnoses, read_predictions
-from dermlens.evaluation.score import ROLE_ORDER, core_numbers
+from dermlens.evaluation.score import ROLE_ORDER, core_numbers, recall_estimates
 from dermlens.metrics import Floats
 from dermlens.runs import Run
 
@@ -204,6 +204,9 @@ def _compare_role(
 
     resamples = draw_lesions(lesion_N, scored[names[0]][0], replicates=config.bootstrap, seed=config.seed)
     estimates = estimate(numbers, resamples, level=config.level)
+    for name in names:  # the values as `evaluate` gives them; differences keep their percentiles
+        own = recall_estimates(*scored[name], classes, resamples, named[name], level=config.level)
+        estimates |= {(name, "values", *place): found for place, found in own.items()}
 
     def part(name: str, kind: str) -> dict[Place, Estimate]:
         return {place[2:]: found for place, found in estimates.items() if place[:2] == (name, kind)}

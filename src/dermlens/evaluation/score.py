@@ -19,15 +19,20 @@ from dermlens import metrics
 from dermlens.evaluation import operating_points, subgroups
 from dermlens.evaluation.answers import answer_section
 from dermlens.evaluation.calibration import ece, reliability
+from dermlens.evaluation.calibration_line import ece_by_chance, line
 from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
+from dermlens.evaluation.intervals import Estimate, Place, Resamples, draw_lesions, estimate, nest
 from dermlens.evaluation.predictions import arrays, diagnoses, is_answered
+from dermlens.evaluation.recall_intervals import mean_recall, recall
 from dermlens.metrics import Floats, Ints
 
 SCHEMA = 1
 PARTIAL_AUC_SENSITIVITY = 0.8
 HISTOLOGY = ("histo", "histopathology")
 """What HAM10000 and the ISIC archive call a diagnosis that was confirmed by histology."""
+
+INTERVALS = {"recall": "korn_graubard", "mean_recall": "bca", "other": "percentile"}
+"""What `low` and `high` are: of a class's recall, of the mean over classes, of everything else."""
 
 ROLE_ORDER = ("train", "selection", "calibration", "test", "external")
 
@@ -64,7 +69,7 @@ def score(
             "seed": config.seed,
             "unit": "lesion",
             "strata": "class",
-            "interval": "percentile",
+            "interval": dict(INTERVALS),
         },
         "roles": {role: _score_role(role, by_role, codes, config) for role in wanted},
     }
@@ -125,6 +130,35 @@ def core_numbers(
     return numbers
 
 
+def recall_estimates(
+    target_N: Ints,
+    p_NC: Floats,
+    classes: Sequence[str],
+    resamples: Resamples,
+    diagnosis_N: Ints | None,
+    *,
+    level: float,
+) -> dict[Place, Estimate]:
+    """Recall and its means again, by place, with intervals that hold for classes of a dozen lesions.
+
+    Args:
+        target_N, p_NC, classes, diagnosis_N: as for `core_numbers`, whose places and values these are.
+        resamples: draws of the lesions.
+        level: of the intervals.
+    """
+    named_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    strict_N = metrics.decided_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    found: dict[Place, Estimate] = {
+        ("per_class", code, "recall"): recall(target_N, named_N, index, resamples, level=level)
+        for index, code in enumerate(classes)
+    }
+    places = {("overall", "balanced_accuracy_isic"): strict_N, ("averages", "macro", "recall"): named_N}
+    return found | {
+        place: mean_recall(target_N, of_N, len(classes), resamples, level=level)
+        for place, of_N in places.items()
+    }
+
+
 def _micro_auc(target_N: Ints, p_NC: Floats, weights: Floats | None) -> Floats:
     """AUC of all N·C probabilities against whether each is of the true class."""
     truth_NC = target_N[:, None] == np.arange(p_NC.shape[1])
@@ -142,9 +176,14 @@ def _score_role(
     groups = subgroups.find_subgroups(predictions)
     histology_N = _melanoma_or_histology_nevus(predictions) if {"mel", "nv"} <= set(classes) else None
 
+    right_N = metrics.predicted_classes(p_NC) == target_N
+
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
         found = core_numbers(target_N, p_NC, classes, weights, diagnosis_N)
         found |= detection.numbers(target_N, p_NC, weights)
+        found["calibration", "slope"], found["calibration", "intercept"] = line(
+            right_N, p_NC.max(axis=1), weights
+        )
         found |= subgroups.subgroup_numbers(target_N, p_NC, classes, groups, weights, diagnosis_N)
         if histology_N is not None and histology_N.any():
             mel = classes.index("mel")
@@ -156,7 +195,12 @@ def _score_role(
     resamples = draw_lesions(
         predictions["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
     )
-    tree = nest(estimate(numbers, resamples, level=config.level))
+    estimates = estimate(numbers, resamples, level=config.level)
+    estimates |= recall_estimates(target_N, p_NC, classes, resamples, diagnosis_N, level=config.level)
+    estimates |= subgroups.recall_estimates(
+        target_N, p_NC, classes, groups, resamples, diagnosis_N, level=config.level
+    )
+    tree = nest(estimates)
     predicted_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
     counts = metrics.one_vs_rest(target_N, predicted_N, len(classes))
     scored = {
@@ -178,6 +222,12 @@ def _score_role(
         },
         "confusion": metrics.confusion_matrix(target_N, predicted_N, len(classes)).tolist(),
         "reliability": reliability(target_N, p_NC),
+        "calibration": {
+            "ece_by_chance": ece_by_chance(
+                p_NC, draws=config.bootstrap, seed=config.seed, level=config.level
+            ),
+            **tree["calibration"],
+        },
         "detection": detection.section(target_N, p_NC, tree.get("detection", {})),
     }
     if histology_N is not None and histology_N.any():
@@ -237,6 +287,9 @@ class _Detection:
         for name, codes in self.groups.items():
             positive_N, score_N = operating_points.group_scores(target_N, p_NC, self.classes, codes)
             found["detection", name, "auc"] = metrics.ranking(positive_N, score_N, weights).auc
+            found["detection", name, "slope"], found["detection", name, "intercept"] = line(
+                positive_N, score_N, weights
+            )
             for aim in operating_points.SENSITIVITIES:
                 threshold = self.thresholds[name, aim]
                 rates = (
@@ -261,6 +314,8 @@ class _Detection:
                 "classes": list(codes),
                 "positives": int(positive_N.sum()),
                 "auc": tree[name]["auc"],
+                "slope": tree[name]["slope"],
+                "intercept": tree[name]["intercept"],
                 "operating_points": [
                     {
                         "sensitivity_aim": aim,
