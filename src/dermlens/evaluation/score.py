@@ -142,8 +142,11 @@ def recall_estimates(
     """Recall and its means again, by place, with intervals that hold for classes of a dozen lesions.
 
     Args:
-        target_N, p_NC, classes, diagnosis_N: as for `core_numbers`, whose places and values these are.
+        target_N: class indices.
+        p_NC: probabilities.
+        classes: codes, in the order of the columns.
         resamples: draws of the lesions.
+        diagnosis_N: as for `core_numbers`, whose places and values these are.
         level: of the intervals.
     """
     named_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
