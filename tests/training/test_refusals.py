@@ -10,7 +10,7 @@ import pytest
 from dermlens.data.synthetic import write_synthetic
 from dermlens.errors import UserError
 from dermlens.runs import Run
-from dermlens.training import lock
+from dermlens.training import processes
 from dermlens.training.fit import resume_fit
 from dermlens.training.stopping import KeepBest
 
@@ -35,8 +35,8 @@ def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, cache):
     run.record(status="running")
     program = (
         "import sys; from pathlib import Path\n"
-        "from dermlens.runs import Run; from dermlens.training import lock\n"
-        "with lock.held(Run(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
+        "from dermlens.runs import Run; from dermlens.training import processes\n"
+        "with processes.held(Run(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(run.path)]
     before = run.record_file.read_bytes()
@@ -50,11 +50,11 @@ def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, cache):
 
 
 def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
-    """What `fit` does while it trains: `flock` sees two openings of one file as two holders."""
+    """What `fit` does while it trains: the system sees two openings of one file as two holders."""
     refused = []
 
     def training(run, *args):
-        with pytest.raises(UserError, match="is being trained"), lock.held(run):
+        with pytest.raises(UserError, match="is being trained"), processes.held(run):
             pass
         refused.append(run.path)
         raise UserError("enough")
@@ -63,7 +63,7 @@ def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="enough"):
         train(tiny_recipe())
     assert refused == [tmp_path / "run"]
-    with lock.held(Run(tmp_path / "run")):
+    with processes.held(Run(tmp_path / "run")):
         pass
 
 

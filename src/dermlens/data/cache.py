@@ -14,9 +14,8 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,11 +30,7 @@ from dermlens.data.colour_constancy import ColourConstancy, constant_colours
 from dermlens.data.crops import Crop, crop_window
 from dermlens.data.images import read_image
 from dermlens.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from dermlens.lock import exclusive
 
 VERSION = 1  # of the pixels: raise it when the same file would give others
 CHUNK = 32 * 2**20  # bytes of pixels in memory while building
@@ -129,7 +124,9 @@ def open_cache(
     path = root / f"{what}-{size}-{crop}-{key}.npy"
     if not _is_whole(path, shape):
         try:
-            with _one_builder(path):
+            with exclusive(path):
+                for left in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
+                    left.unlink(missing_ok=True)
                 if not _is_whole(path, shape):
                     fill = partial(_fill, crop=crop, colour_constancy=colour_constancy)
                     _build(path, shape, files, fill, progress)
@@ -181,26 +178,6 @@ def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
         return _mapped(path).shape == shape
     except (OSError, ValueError):
         return False
-
-
-@contextmanager
-def _one_builder(path: Path) -> Iterator[None]:
-    """Let one process build while others wait, and clear what a killed one left.
-
-    The lock, which the system lets go of however a process ends, only saves work: where there are no such
-    locks each process builds its own copy, and the last rename wins.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("wb") as lock:
-        locked = False
-        if fcntl is not None:
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                locked = True
-        if locked:
-            for left in path.parent.glob(f".{path.name}.*.part"):
-                left.unlink(missing_ok=True)
-        yield
 
 
 def _build(

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.requests import Patient
 from dermlens.deploy.words import answer_json, answer_row, heading_json
 from dermlens.errors import UserError, require
-from dermlens.lock import lock
+from dermlens.lock import claimed
 
 CHUNK = 10_000
 """Rows of a parquet file that are in memory at once."""
@@ -82,11 +82,12 @@ class Journal:
             "prior": self._heading["prior"],
             "patients": _sha256(told),
         }
-        self._file = self._claimed()
+        self._held = ExitStack()
         try:
+            self._file = self._claimed()
             self._resume((json.dumps(job) + "\n").encode())
         except UserError:
-            self._file.close()
+            self._held.close()
             raise
         except OSError:
             self.abandon()
@@ -96,7 +97,7 @@ class Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        self._held.close()
 
     def add(self, image_id: str, found: Answer | str) -> None:
         """Write an answer, or why there is none, to the journal."""
@@ -128,13 +129,10 @@ class Journal:
         self._remove()
 
     def _remove(self) -> None:
-        try:
-            self.path.unlink(missing_ok=True)  # while it is locked: no other process goes on with it
-        except PermissionError:  # Windows, where there are no locks, removes no open file
-            self._file.close()
+        with self._held:  # no other process goes on with it meanwhile
+            with suppress(OSError):  # of what a full disk could not take
+                self._file.close()  # Windows removes no open file
             self.path.unlink(missing_ok=True)
-        with suppress(OSError):  # of what a full disk could not take
-            self._file.close()
 
     def _write(self, text: bytes) -> None:
         self._file.write(text)
@@ -146,19 +144,13 @@ class Journal:
 
     def _claimed(self) -> IO[bytes]:
         """The journal, open and ours alone."""
-        while True:
-            if self.path.exists() and not self.path.is_file():
-                raise UserError(f"{self.path} is in the way: answers are kept there as they come; move it")
-            file = self.path.open("a+b")
-            if not lock(file):
-                file.close()
-                raise UserError(
-                    f"{self.path} is being written by another process: wait for it, or name another --output"
-                )
-            with suppress(FileNotFoundError):  # its last process may have finished before the lock was ours
-                if os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
-                    return file
-            file.close()
+        if self.path.exists() and not self.path.is_file():
+            raise UserError(f"{self.path} is in the way: answers are kept there as they come; move it")
+        if not self._held.enter_context(claimed(self.path.with_name(f".{self.path.name}.lock"))):
+            raise UserError(
+                f"{self.path} is being written by another process: wait for it, or name another --output"
+            )
+        return self._held.enter_context(self.path.open("a+b"))
 
     def _resume(self, heading: bytes) -> None:
         """Read what an earlier part of the job has written; a last line that was cut short is taken away.

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 from dermlens.atomic import write_text
 from dermlens.errors import UserError
+from dermlens.lock import exclusive
 
 COLUMNS = (
     "date",
@@ -30,12 +29,6 @@ COLUMNS = (
     "mean_recall_high",
     "melanoma_recall",
 )
-
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 def append_entry(ledger: Path, entry: Mapping[str, object]) -> None:
@@ -56,31 +49,10 @@ def append_entry(ledger: Path, entry: Mapping[str, object]) -> None:
     csv.writer(line, lineterminator="\n").writerow(
         ["" if entry[name] is None else entry[name] for name in COLUMNS]
     )
-    ledger.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(ledger.parent):
+    with exclusive(ledger):
         old = ledger.read_text(encoding="utf-8") if ledger.is_file() else header
         if not old.startswith(header):
             raise UserError(
                 f"{ledger} is not a ledger of opened tests: its first line must be {header.strip()}"
             )
         write_text(ledger, old + ("" if old.endswith("\n") else "\n") + line.getvalue())
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from entering a line between our reading and our writing.
-
-    The folder itself is locked, so that no file stays. Where there are no such locks nothing is held.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _wait_for(handle)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _wait_for(handle: int) -> None:
-    if fcntl is not None:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)

@@ -17,7 +17,6 @@ from dermlens.training import processes
 from dermlens.training.checkpoint import NAME as CHECKPOINT
 from dermlens.training.device import check_count, check_precision, resolve_device
 from dermlens.training.inputs import Sorted, read_inputs, read_sorted
-from dermlens.training.lock import held
 from dermlens.training.tracking import check_tracker
 from dermlens.training.train import Hardware, train
 
@@ -61,7 +60,7 @@ def fit(
             run.record(data=str(Path(data).resolve()))
     else:
         run = Run(processes.shared_folder(out))
-    with _said_when_full(run), held(run):
+    with _said_when_full(run), processes.held(run):
         return _run(run, recipe, images, hardware, cache, logger)
 
 
@@ -102,7 +101,7 @@ def resume_fit(
     recipe = run.recipe()
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
-    with _said_when_full(run), held(run):
+    with _said_when_full(run), processes.held(run):
         manifest = run.split_file if run.split_file.is_file() else None
         images = read_sorted(recipe, data or Path(record["data"]), manifest=manifest)
         if processes.is_first():
