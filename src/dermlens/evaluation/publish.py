@@ -12,6 +12,7 @@ import yaml
 
 from dermlens.atomic import write_json, write_text
 from dermlens.errors import UserError
+from dermlens.evaluation.ledger import LEDGER_FILE
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.runs import MEMBERS, Run
 
@@ -54,6 +55,8 @@ def publish_run(run: Run, folder: Path) -> Run:
     for name in COPIED:
         shutil.copyfile(run.path / name, folder / name)
     publish_recipe(run, folder)
+    if (run.path / LEDGER_FILE).is_file():
+        shutil.copyfile(run.path / LEDGER_FILE, folder / LEDGER_FILE)
     if run.history_file.is_file():
         shutil.copyfile(run.history_file, folder / HISTORY)
     for member in sorted((run.path / MEMBERS).glob("*")):

@@ -29,6 +29,7 @@ from dermlens.atomic import write_json
 from dermlens.data.split import load_manifest
 from dermlens.errors import UserError
 from dermlens.evaluation.calibrate import own_table
+from dermlens.evaluation.openings import carry_over
 from dermlens.evaluation.predictions import write_predictions
 from dermlens.models.saved import SavedModel, load_model, save_model
 from dermlens.runs import MEMBERS, Run
@@ -115,6 +116,7 @@ def soup(
         frames.append(frame.assign(role=role))
     if frames:
         write_predictions(made.predictions_file, pd.concat(frames, ignore_index=True))
+    carry_over(runs, made)
     made.end("completed", predicted_roles=roles)
     return made
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dermlens.atomic import write_text
 from dermlens.decision.document import DecisionDocument
+from dermlens.evaluation.openings import run_openings
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.publish import without_paths
 from dermlens.evaluation.report import beside, decided, failures, made, outside, tables
@@ -108,7 +109,7 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         "strangers": outside.strangers_table(beside.read_strangers(run), ood),
         "other_sets": outside.other_sets_table(beside.read_other_sets(run)),
         "protocol_words": words.protocol_words(
-            record, run.recipes(), metrics, roles, measure_leak(run, predictions, roles[0])
+            record, run.recipes(), metrics, roles, measure_leak(run, predictions, roles[0]), run_openings(run)
         ),
         "also_train": _also_train(record),
         "people": _people(found, classes),

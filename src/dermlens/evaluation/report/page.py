@@ -14,6 +14,7 @@ from dermlens.atomic import write_text
 from dermlens.errors import UserError
 from dermlens.evaluation.figures.curves import kept_epoch
 from dermlens.evaluation.figures.gallery import worst_errors
+from dermlens.evaluation.openings import run_openings
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.report import detection as detection
 from dermlens.evaluation.report import figures as pictures
@@ -37,6 +38,7 @@ FILES = {
     "recipe.yaml": "the resolved recipe",
     "run.json": "status, versions, machine, data hash, times",
     "split.csv": "which image plays which role",
+    "test_ledger.csv": "every look at the test role",
     "history.csv": "one row an epoch",
     "model.safetensors": "the weights",
     "model.json": "everything else that rebuilds the model",
@@ -95,7 +97,7 @@ def what_the_numbers_mean(run: Run) -> list[str]:
     metrics = run.read_metrics()
     roles = in_role_order(metrics["roles"])
     leak = measure_leak(run, read_predictions(run.predictions_file), roles[0])
-    return words.protocol_words(run.read_record(), run.recipes(), metrics, roles, leak)
+    return words.protocol_words(run.read_record(), run.recipes(), metrics, roles, leak, run_openings(run))
 
 
 def _context(
@@ -146,7 +148,7 @@ def _context(
             else None
         ),
         "protocol_words": words.protocol_words(
-            record, run.recipes(), metrics, roles, measure_leak(run, predictions, role)
+            record, run.recipes(), metrics, roles, measure_leak(run, predictions, role), run_openings(run)
         ),
         "detection": [
             table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dermlens.evaluation.ledger import Openings
 from dermlens.evaluation.report.numbers import ROLE_ORDER, percent
 from dermlens.evaluation.teaching import epoch_roles, taught
 from dermlens.labels import full_name
@@ -36,6 +37,7 @@ def protocol_words(
     metrics: Mapping[str, Any],
     roles: Sequence[str],
     leak: Mapping[str, Any] | None,
+    looks: Openings | None = None,
 ) -> list[str]:
     """The protocol, its leak and what each scored role had to do with training.
 
@@ -45,6 +47,7 @@ def protocol_words(
         metrics: metrics.json.
         roles: the scored ones, the headline role first.
         leak: of the headline role, as `measure_leak` gives it; none where it could not be measured.
+        looks: at the run's test role; none where nobody asked.
 
     Returns:
         Sentences, a paragraph each.
@@ -66,9 +69,16 @@ def protocol_words(
     said += [_role(role, recipes, protocol, decided=decided) for role in roles]
     if taught(recipes) and any(role in ("selection", "calibration") for role in roles):
         said.append(_taught(recipes))
-    if "test" not in roles and (record.get("counts") or {}).get("test"):
-        held = sum(record["counts"]["test"].values())
-        said.append(f"The test role ({held} images) has not been opened: nothing here was measured on it.")
+    held = sum(((record.get("counts") or {}).get("test") or {}).values())
+    opened = looks is not None and looks.opened
+    if looks is not None and looks.opened:
+        said.append(looks.sentence())
+    if "test" not in roles and held:
+        said.append(
+            f"No number here is of the {held} images of the test role."
+            if opened
+            else f"The test role ({held} images) has not been opened: nothing here was measured on it."
+        )
     boot = metrics.get("bootstrap") or {}
     if boot.get("replicates"):
         said.append(
@@ -231,7 +241,7 @@ def _role(role: str, recipes: Sequence[Recipe], protocol: str | None, *, decided
             f"on it in this run{clean}."
         )
     if role == "test":
-        return "Role test: held out from training and from every choice, and opened for this evaluation."
+        return "Role test: held out from training and from every choice that this run knows of."
     if role == "selection" and decided:
         return (
             "Role selection: held out from training; the diagnosis rule was fitted on it, so its recall and "
