@@ -98,7 +98,8 @@ def _evaluate_own(
             "`dermlens train` predicts them, and --open-test the test role"
         )
     _check_complete(run, split, scored, roles)
-    metrics = score(scored, classes, run.recipe().evaluation)
+    recipe = run.recipe()
+    metrics = score(scored, classes, recipe.evaluation, described=recipe.data.facts)
     metrics["warnings"] = _own_warnings(run, metrics) + _rare(scored)
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
         enter_opening(run, metrics["roles"]["test"], project=ledger)
@@ -236,6 +237,7 @@ def _evaluate_other(
         classes_of(external),
         recipe.evaluation,
         only=["external"],
+        described=recipe.data.facts,
     )
     sha256 = table_sha256(table)
     name = f"{data.resolve().stem}-{sha256[:8]}"

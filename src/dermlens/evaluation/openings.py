@@ -11,6 +11,7 @@ from typing import Any
 from dermlens.atomic import read_json
 from dermlens.data.manifest import Split, load_manifest
 from dermlens.evaluation.ledger import LEDGER_FILE, Openings, append_entry, openings, read_entries
+from dermlens.evaluation.operating_points import sought_recall
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.runs import Run, environment
 
@@ -58,7 +59,7 @@ def enter_opening(run: Run, scored: Mapping[str, Any], *, project: Path | None =
         mean_recall=_rounded(mean_recall["value"]),
         mean_recall_low=_rounded(mean_recall["low"]),
         mean_recall_high=_rounded(mean_recall["high"]),
-        melanoma_recall=_rounded(scored["per_class"].get("mel", {}).get("recall", {}).get("value")),
+        melanoma_recall=_rounded(sought_recall(scored).get("value")),
     )
 
 

@@ -11,7 +11,7 @@ from dermlens.data.split import load_manifest
 from dermlens.data.table import read_configured, read_table
 from dermlens.errors import UserError
 from dermlens.evaluation.openings import enter_copies
-from dermlens.evaluation.role_copies import find_copies
+from dermlens.evaluation.role_copies import find_copies, shipped_fingerprints
 from dermlens.runs import Run
 
 NO_FILES = pd.DataFrame({"image_id": pd.Series(dtype=str), "path": pd.Series(dtype=str)})
@@ -52,8 +52,12 @@ def without_own(
     test_ids = roles.loc[roles["role"] == "test", "image_id"].tolist()
     of_test = own.loc[own["image_id"].isin(test_ids)]
     same_N = copied_N & table["path"].map(digests).isin({digests.get(path) for path in of_test["path"]})
-    alike = find_copies(test_ids, of_test, table.loc[~named_N & ~copied_N, "path"].tolist())
-    of_test_N = same_N | table["path"].isin(alike.paths)
+    alike = find_copies(
+        test_ids,
+        of_test.set_index("image_id")["path"].to_dict(),
+        table.loc[~named_N & ~copied_N, "path"].tolist(),
+    )
+    of_test_N = same_N | table["path"].isin(alike)
     copied_N |= of_test_N
     if of_test_N.any():
         enter_copies(run, int(of_test_N.sum()), data.resolve().name, project=ledger)
@@ -71,19 +75,15 @@ def without_own(
             )
     if of_test_N.any():
         warnings.append(
-            f"external: {int(of_test_N.sum())} of them are images of the test role; the ledger has it as a look"
-        )
-    if alike.unchecked:
-        warnings.append(
-            f"external: how {alike.unchecked} images of the test role look is not known here, so it could not be"
-            " checked whether the set holds copies of them that were saved anew"
+            f"external: {int(of_test_N.sum())} of them are images of the test role, which the ledger has"
+            " as a look"
         )
     if gone:
         warnings.append(
             f"external: the run also trained on {', '.join(gone)}, which is not there, so it could not be"
             " checked whether the set holds images that were trained on"
         )
-    unchecked = len(roles) - len(own)
+    unchecked = len({*roles["image_id"]} - {*own["image_id"]} - ({*test_ids} & {*shipped_fingerprints()}))
     if unchecked:
         warnings.append(
             f"external: {unchecked} of the {len(roles)} images of the run's own split are not where the run "

@@ -102,6 +102,7 @@ def soup(
         model,
         config=saved[0].config,
         classes=saved[0].classes,
+        described=saved[0].described,
         size=saved[0].size,
         crop=saved[0].crop,
         encoder_json=saved[0].encoder.to_json(),

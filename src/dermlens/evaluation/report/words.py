@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dermlens.evaluation.ledger import Openings
 from dermlens.evaluation.report.numbers import ROLE_ORDER, percent
 from dermlens.evaluation.teaching import epoch_roles, taught
-from dermlens.labels import full_name
+from dermlens.labels import Vocabulary
 from dermlens.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def protocol_words(
             f"Brackets are {percent(boot.get('level'))} intervals from {boot['replicates']} resamples of "
             f"{boot.get('unit', 'image')}s. They say how far a number could move with other "
             f"{boot.get('unit', 'image')}s from the same source; not with another training seed, and not "
-            "with another clinic."
+            "with another clinic. Those of a class's recall are Clopper and Pearson's, of the effective "
+            "number of images; those of the mean over classes are corrected for bias and skewness (BCa)."
         )
     else:
         said.append("No intervals were asked for, so small differences cannot be told from chance.")
@@ -110,18 +111,22 @@ def role_marks(roles: Sequence[str], recipes: Sequence[Recipe], *, decided: bool
     return {role: known.get(role, "from outside the split") for role in roles}
 
 
-def melanoma_words(scores: Mapping[str, Any], classes: Sequence[str]) -> str | None:
-    """What became of the melanomas, counted; none where the data have none."""
-    if "mel" not in classes:
-        return None
-    counts = dict(zip(classes, scores["confusion"][list(classes).index("mel")], strict=True))
-    total = sum(counts.values())
-    if not total:
-        return "No melanoma is among the scored images."
-    wrong = sorted(((n, code) for code, n in counts.items() if code != "mel" and n), reverse=True)
-    others = ", ".join(f"{n} {full_name(code)}" for n, code in wrong)
-    rest = f"; the others were named {others}" if others else ""
-    return f"Of {total} images of melanoma, the model named {counts['mel']} melanoma{rest}."
+def sought_words(scores: Mapping[str, Any], vocabulary: Vocabulary) -> str | None:
+    """What became of the melanomas, or of each malignant own class, counted; none where there are none."""
+    classes = vocabulary.classes
+    said = []
+    for code in vocabulary.sought:
+        name = vocabulary.name(code)
+        counts = dict(zip(classes, scores["confusion"][classes.index(code)], strict=True))
+        total = sum(counts.values())
+        if not total:
+            said.append(f"No {name} is among the scored images.")
+            continue
+        wrong = sorted(((n, other) for other, n in counts.items() if other != code and n), reverse=True)
+        others = ", ".join(f"{n} {vocabulary.name(other)}" for n, other in wrong)
+        rest = f"; the others were named {others}" if others else ""
+        said.append(f"Of {total} images of {name}, the model named {counts[code]} {name}{rest}.")
+    return " ".join(said) or None
 
 
 def provenance(predictions: pd.DataFrame) -> str:
