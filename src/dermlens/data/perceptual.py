@@ -1,12 +1,12 @@
-"""A picture's fingerprint: equal or close for copies that were saved, scaled, cropped a little or turned anew.
+"""A picture's fingerprint: close for copies that were saved, scaled, cropped a little or turned anew.
 
 Shapes: N and M pictures; S side of the grid that a picture is averaged to; K frequencies along each side.
 
-Brightness is freed of its local mean and scaled by its local contrast, so that a dark rim, a ruler or a light
-spot that many pictures share counts no more than the same area of skin. The fingerprint is the sign of
-its K × K lowest cosine coefficients (as in pHash; Zauner 2010, section 3.2.1). A mirrored picture has the same
-coefficients, those of odd frequencies negated, and a transposed picture has them transposed: the eight ways to
-turn a picture are compared without the picture.
+The local mean of the brightness is taken away and the rest is divided by the local contrast, so that a dark
+rim, a ruler or a light spot that many pictures share counts no more than the same area of skin. The
+fingerprint is the sign of the K × K lowest cosine coefficients (as in pHash; Zauner 2010, section 3.2.1). A
+mirrored picture has the same coefficients, those of odd frequencies negated, and a transposed picture has
+them transposed: the eight ways to turn a picture are compared without the picture.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EVEN = 0.5
 BYTES = FREQUENCIES * FREQUENCIES // 8
 """Length of a fingerprint."""
 THRESHOLD = 170
-"""Bits of 567 that two copies of one picture may differ in. docs/results/perceptual_hash.md has the figures."""
+"""Bits of 567 that two copies of one picture may differ in; see docs/results/perceptual_hash.md."""
 BLOCK = 1024
 """Fingerprints that are compared with as many others at a time."""
 
@@ -38,11 +38,12 @@ _PLACE_S = (np.arange(SIDE) + 0.5) / SIDE
 _COSINES_KS = np.cos(np.pi * np.arange(FREQUENCIES)[:, None] * _PLACE_S)
 _MEAN_SS = np.exp(-0.5 * ((_PLACE_S[:, None] - _PLACE_S) * SIDE / WINDOW) ** 2)
 _MEAN_SS /= _MEAN_SS.sum(axis=1, keepdims=True)
-_HIGH_KK = np.maximum.outer(np.arange(FREQUENCIES), np.arange(FREQUENCIES)) > 2
+_HIGHER_K = np.maximum(np.arange(FREQUENCIES) - 2, 0)
+_HIGH_KK = np.maximum.outer(_HIGHER_K, _HIGHER_K).astype(bool)
 """The coefficients that count: local means took the others away."""
 _ODD_K = np.arange(FREQUENCIES) % 2 == 1
 _PARITIES = [
-    (_HIGH_KK & (_ODD_K[:, None] == down) & (_ODD_K == right)).ravel()
+    (_HIGH_KK & (_ODD_K[:, None] == down) & (right == _ODD_K)).ravel()
     for down in (False, True)
     for right in (False, True)
 ]
@@ -85,7 +86,8 @@ def distances(queries: Sequence[bytes], among: Sequence[bytes]) -> np.ndarray:
         even, right, down, both = (ours_ND[:, part] @ other_MD[:, part].T for part in _PARITIES)
         np.maximum(agreement_NM, even + both + np.abs(right + down), out=agreement_NM)
         np.maximum(agreement_NM, even - both + np.abs(right - down), out=agreement_NM)
-    return ((_HIGH_KK.sum() - agreement_NM) / 2).astype(np.int16)
+    bits_NM: np.ndarray = ((_HIGH_KK.sum() - agreement_NM) / 2).astype(np.int16)
+    return bits_NM
 
 
 def same_picture(one: bytes, other: bytes) -> bool:
