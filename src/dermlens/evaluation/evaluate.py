@@ -214,6 +214,30 @@ def _rare(scored: pd.DataFrame) -> list[str]:
     return warnings
 
 
+def score_other(run: Run, external: pd.DataFrame) -> dict[str, Any]:
+    """Score a run's predictions of another set, with the thresholds of its own roles.
+
+    Args:
+        run: with its split and the predictions of its own roles.
+        external: predictions of the role `external`.
+
+    Returns:
+        metrics.json but for `warnings` and `data`.
+    """
+    recipe = run.recipe()
+    own = read_predictions(run.predictions_file)
+    thresholds = own[own["role"].isin(["selection", "calibration"])]
+    split = load_manifest(str(run.split_file))
+    _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
+    return score(
+        _joined(run, thresholds, external),
+        classes_of(external),
+        recipe.evaluation,
+        only=["external"],
+        described=recipe.data.facts,
+    )
+
+
 def _evaluate_other(
     run: Run,
     data: Path,
@@ -228,17 +252,7 @@ def _evaluate_other(
     table = read_table(data, columns=columns, labels=labels, classes=recipe.data.classes)
     kept, warnings = without_own(run, data, table, ledger=ledger)
     external = _predict(run, kept, role="external", device=device, cache=cache)
-    own = read_predictions(run.predictions_file)
-    thresholds = own[own["role"].isin(["selection", "calibration"])]
-    split = load_manifest(str(run.split_file))
-    _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
-    metrics = score(
-        _joined(run, thresholds, external),
-        classes_of(external),
-        recipe.evaluation,
-        only=["external"],
-        described=recipe.data.facts,
-    )
+    metrics = score_other(run, external)
     sha256 = table_sha256(table)
     name = f"{data.resolve().stem}-{sha256[:8]}"
     folder = run.path / "evaluations" / name
