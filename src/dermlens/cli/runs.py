@@ -72,11 +72,15 @@ def evaluate(
     run: RunFolder,
     data: OptionalData = None,
     open_test: Annotated[
-        bool, typer.Option("--open-test", help="Score the test role, and enter it in the ledger.")
+        bool, typer.Option("--open-test", help="Score the test role, and enter it in the run's ledger.")
     ] = False,
-    ledger: Annotated[Path, typer.Option(help="Where an opened test is entered.", callback=to_file)] = Path(
-        "docs/results/test_ledger.csv"
-    ),
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            help="A ledger of several runs to enter an opened test in, besides the run's own.",
+            callback=to_file,
+        ),
+    ] = None,
     column: Columns = None,
     label: Labels = None,
     device: Device = "auto",
@@ -84,11 +88,16 @@ def evaluate(
 ) -> None:
     """Score a run on its own roles, or on any labelled set."""
     from dermlens.evaluation.evaluate import evaluate_run
+    from dermlens.evaluation.openings import run_openings
     from dermlens.evaluation.tables import render_metrics
     from dermlens.runs import Run
 
+    opened = Run.open(run)
+    before = run_openings(opened)
+    if open_test and before.opened:
+        console.print(f"{before.sentence()} This is another look, and is entered as one.")
     metrics = evaluate_run(
-        Run.open(run),
+        opened,
         data=data,
         open_test=open_test,
         ledger=ledger,
@@ -97,6 +106,8 @@ def evaluate(
         **source_maps(column, label),
     )
     console.print(render_metrics(metrics))
+    if (looks := run_openings(opened)).opened:
+        console.print(looks.sentence())
 
 
 @app.command()

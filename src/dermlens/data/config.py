@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
@@ -13,6 +13,27 @@ from dermlens.section import Section
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[float, Field(gt=0, le=4)]
 Role = Literal["train", "selection", "calibration", "test"]
+
+
+class ClassFacts(Section):
+    """What a class of one's own is.
+
+    Attributes:
+        name: in full; none for the code itself.
+        malignant: whether it counts as malignant.
+    """
+
+    name: Annotated[str, Field(min_length=1)] | None = None
+    malignant: bool = False
+
+
+def parted_classes(data: dict[str, Any]) -> dict[str, Any]:
+    """The section `data` of a recipe, a mapping of classes taken apart: codes, and what is said of them."""
+    classes = data.get("classes")
+    if not isinstance(classes, dict):
+        return data
+    said = {str(code): facts for code, facts in classes.items() if facts is not None}
+    return data | {"classes": [str(code) for code in classes], "described": said}
 
 
 class DataConfig(Section):
@@ -26,7 +47,9 @@ class DataConfig(Section):
         metadata: `paper` is the published 21-vector, `default` the encoder that drops no patient.
         metadata_shuffled: a placebo: every lesion gets the age, sex and site of another, in training and
             where the run's own images are predicted.
-        classes: the labels, in the order of the logits.
+        classes: the labels, in the order of the logits: a list, or a mapping that says what they are,
+            `{Melanom: {malignant: true, name: melanoma}, Naevus: {}}`.
+        described: what a mapping said of its classes; it travels with the model.
         columns: for someone's own CSV: our column name → theirs, such as `image_id: img_id`.
         labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; it travels with the model.
         skip: diagnoses, in the data's own words, whose images are left out, such as `other`.
@@ -43,6 +66,7 @@ class DataConfig(Section):
     metadata: Literal["none", "paper", "default"] = "default"
     metadata_shuffled: bool = False
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = CLASSES
+    described: dict[str, ClassFacts] = Field(default_factory=dict)
     columns: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     skip: tuple[str, ...] = ()
@@ -65,6 +89,17 @@ class DataConfig(Section):
         if len(set(folders)) < len(folders):
             raise ValueError("a folder is named twice; each is read once")
         return folders
+
+    @model_validator(mode="after")
+    def _what_is_described_is_a_class(self) -> Self:
+        if strange := [code for code in self.described if code not in self.classes]:
+            raise ValueError(f"described names {strange[0]}, which is no class")
+        return self
+
+    @property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """`described` as it stands in documents."""
+        return {code: said.model_dump(mode="json") for code, said in self.described.items()}
 
     @model_validator(mode="after")
     def _there_is_something_to_shuffle(self) -> Self:

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dermlens.data.duplicates import DECODE, Fingerprint, exact_groups, fingerprint, near_pairs
+from dermlens.data.duplicates import DECODE, Mark, exact_groups, mark, near_pairs
 from dermlens.data.images import ImageError, read_image
 from dermlens.data.readers.survey import survey
 from dermlens.data.table import read_table
@@ -102,14 +102,14 @@ def verify(
         counts=_counts(table),
         masks=int(table["mask"].notna().sum()),
     )
-    prints = _decode(table, seen)
-    readable = table.loc[list(prints)].reset_index(drop=True)
-    marks, paths = list(prints.values()), readable["path"].tolist()
-    groups = exact_groups(marks, paths)
+    mark_of_row = _decode(table, seen)
+    readable = table.loc[list(mark_of_row)].reset_index(drop=True)
+    marks = list(mark_of_row.values())
+    groups = exact_groups(marks, readable["path"].tolist())
     _judge_exact(readable, groups, seen)
     if near_duplicates:
         equal = {pair for group in groups for pair in _pairs(group)}
-        _tell_near(readable, [pair for pair in near_pairs(marks, paths) if pair not in equal], seen)
+        _tell_near(readable, [pair for pair in near_pairs(marks) if pair not in equal], seen)
     _tell_table(table, seen)
     if outside := survey(seen.folder if seen.folder.is_dir() else seen.folder.parent).outside:
         seen.notes.append(f"{len(outside)} links lead out of {folder} and are followed: {_some(outside)}")
@@ -137,13 +137,13 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Fingerprint]:
+def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     """Decode every image, scaled down: the whole file is read all the same, and shows its damage.
 
     Returns:
-        Fingerprints of the readable ones, by row of the table.
+        Marks of the readable ones, by row of the table.
     """
-    prints: dict[int, Fingerprint] = {}
+    marks: dict[int, Mark] = {}
     missing: list[str] = []
     damaged: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
@@ -158,12 +158,12 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Fingerprint]:
             continue
         with Image.open(path) as image:
             sizes[image.size] += 1
-        prints[row] = fingerprint(pixels_HW3)
+        marks[row] = mark(pixels_HW3)
     if missing:
         seen.problems.append(f"missing images: {len(missing)} of {len(table)} ({_some(missing)})")
     seen.problems += damaged
     seen.sizes = dict(sizes.most_common())
-    return prints
+    return marks
 
 
 def _pairs(group: list[int]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from typing import Any
 from dermlens.atomic import copy_file, write_text
 from dermlens.data.split import load_manifest
 from dermlens.deploy.measured import MEASURED_FILE, write_measured
+from dermlens.evaluation.openings import run_openings
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.report.card import limits_of, write_card
 from dermlens.evaluation.report.exported import Exported
@@ -48,7 +49,9 @@ def write_papers(source: Path, folder: Path) -> list[Path]:
         written.append(write_card(run, exported=Exported.read(folder)))
         metrics = run.read_metrics()
         role = in_role_order(metrics["roles"])[0]
-        written.append(write_measured(metrics, role, limits_of(run), folder))
+        written.append(
+            write_measured(metrics, role, limits_of(run), folder, looks=run_openings(run).to_json())
+        )
     else:
         written += _take_along(source, folder, CARD)
         if (folder / CARD).is_file():

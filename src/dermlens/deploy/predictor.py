@@ -31,6 +31,7 @@ from dermlens.deploy.prior import Prior, read_prior
 from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
 from dermlens.deploy.stream import answer_stream
 from dermlens.errors import UserError
+from dermlens.labels import Vocabulary
 from dermlens.models.document import ModelDocument, OnnxFile, read_document
 from dermlens.models.manifest import check_file
 
@@ -98,6 +99,11 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """Labels, in the order of the logits."""
         return self.document.classes
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes, with their names and which are malignant."""
+        return self.document.vocabulary
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -288,6 +294,7 @@ class Predictor:
             faults=faults,
             model=self.id,
             image_id=picture.image_id,
+            called="" if withheld else self.vocabulary.name(self.classes[found.diagnosis_N[row]]),
         )
 
 

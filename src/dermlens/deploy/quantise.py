@@ -106,7 +106,7 @@ def quantise(
         judged["lesion_id"].to_numpy(),
         named.diagnosis_N,
         named_after.diagnosis_N,
-        document.classes,
+        document.vocabulary,
     )
     verdict |= {
         "largest_difference": float(np.abs(named.p_NC - named_after.p_NC).max()),

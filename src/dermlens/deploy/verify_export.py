@@ -167,7 +167,7 @@ def verify(
     if precision == "int8":
         target_N = np.array([saved.classes.index(code) for code in shown.table["dx"]], dtype=np.int64)
         lesion_N = shown.table["lesion_id"].to_numpy()
-        verdict = compare(target_N, lesion_N, expected.diagnosis_N, found.diagnosis_N, saved.classes)
+        verdict = compare(target_N, lesion_N, expected.diagnosis_N, found.diagnosis_N, saved.vocabulary)
         limits, why = {"may_lose": dict(MAY_LOSE)}, "" if verdict["accepted"] else verdict["why"]
         numbers["loss"] = verdict
     else:

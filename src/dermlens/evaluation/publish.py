@@ -9,13 +9,16 @@ from typing import Any
 
 import yaml
 
-from dermlens.atomic import copy_file, write_json, write_text
+from dermlens.atomic import copy_file, read_json, write_json, write_text
 from dermlens.errors import UserError
+from dermlens.evaluation.ledger import LEDGER_FILE
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.runs import MEMBERS, Run
 from dermlens.yaml_text import load_yaml
 
 RECIPE = "recipe.yaml"
+OTHER_SETS = "evaluations"
+"""The folder of the sets that a run was scored on besides its own."""
 COPIED = ("split.csv", "metrics.json", "model_card.md")
 DECIDED = ("decision/*/*.csv", "told.csv")
 """What a card reads beside them, where it is there, and what another decision makes stale."""
@@ -54,6 +57,8 @@ def publish_run(run: Run, folder: Path) -> Run:
     for name in COPIED:
         copy_file(run.path / name, folder / name)
     publish_recipe(run, folder)
+    if (run.path / LEDGER_FILE).is_file():
+        copy_file(run.path / LEDGER_FILE, folder / LEDGER_FILE)
     if run.history_file.is_file():
         copy_file(run.history_file, folder / HISTORY)
     for member in sorted((run.path / MEMBERS).glob("*")):
@@ -61,6 +66,7 @@ def publish_run(run: Run, folder: Path) -> Run:
         write_json(folder / MEMBERS / member.name / "run.json", without_paths(Run(member).read_record()))
         publish_recipe(Run(member), folder / MEMBERS / member.name)
         copy_file(member / HISTORY, folder / MEMBERS / member.name / HISTORY)
+    _publish_other_sets(run, folder)
     for stale in [file for pattern in DECIDED for file in folder.glob(pattern)]:
         stale.unlink()
     for file in [file for pattern in BESIDE for file in sorted(run.path.glob(pattern))]:
@@ -74,6 +80,18 @@ def publish_run(run: Run, folder: Path) -> Run:
     write_predictions(folder / "predictions.csv.gz", read_predictions(run.predictions_file))
     write_json(folder / "run.json", without_paths(run.read_record()))
     return Run(folder)
+
+
+def _publish_other_sets(run: Run, folder: Path) -> None:
+    """Scores and predictions of the other sets that a run was scored on; older ones are taken away."""
+    for old in (folder / OTHER_SETS).glob("*"):
+        shutil.rmtree(old)
+    for metrics in sorted((run.path / OTHER_SETS).glob("*/metrics.json")):
+        copy = folder / OTHER_SETS / metrics.parent.name
+        copy.mkdir(parents=True)
+        write_json(copy / "metrics.json", without_paths(read_json(metrics)))
+        predictions = read_predictions(Run(metrics.parent).predictions_file)
+        write_predictions(copy / "predictions.csv.gz", predictions)
 
 
 def without_paths(value: Any) -> Any:

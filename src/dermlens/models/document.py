@@ -10,11 +10,13 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, mode
 
 from dermlens.atomic import write_json
 from dermlens.data.colour_constancy import ColourConstancy
+from dermlens.data.config import ClassFacts
 from dermlens.data.metadata import encoder_from_json
 from dermlens.data.views import ViewsConfig
 from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.decision.document import DecisionDocument
 from dermlens.errors import UserError
+from dermlens.labels import Vocabulary
 from dermlens.models.config import ModelConfig
 from dermlens.models.manifest import DOCUMENT_FILE, KEY, check_content, sealed
 from dermlens.section import Section
@@ -47,6 +49,7 @@ class ModelDocument(Section):
         dermlens: version that wrote it.
         model: the network.
         classes: labels, in the order of the logits.
+        described: of classes that are not ours, what they are called and whether they are malignant.
         size: side of the square input in pixels.
         crop: how an image becomes square.
         encoder: the fitted metadata encoder.
@@ -66,6 +69,7 @@ class ModelDocument(Section):
     dermlens: str
     model: ModelConfig
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    described: dict[str, ClassFacts] = Field(default_factory=dict)
     size: PositiveInt
     crop: Literal["center", "squash"]
     encoder: dict[str, Any]
@@ -93,6 +97,11 @@ class ModelDocument(Section):
         offsets = [0.0] * len(classes)
         scaling = {"temperature": temperature}
         return rest | {"decision": {"classes": classes, "scaling": scaling, "rule": {"offsets": offsets}}}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes, with their names and which are malignant."""
+        return Vocabulary(self.classes, {code: facts.model_dump() for code, facts in self.described.items()})
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -54,6 +54,7 @@ ANSWER = {
 _HEADING = {
     "model": ANSWER["model"],
     "classes": {"mel": "melanoma", "nv": "melanocytic nevus"},
+    "malignant": ["mel"],
     "limits": ["Research software, not a medical device: …"],
     "prior": {"mel": 0.11, "nv": 0.67},
 }

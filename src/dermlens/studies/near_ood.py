@@ -173,6 +173,7 @@ def _recipe_text(code: str, recipe: Recipe, manifest: Path) -> str:
     content["name"] = f"{recipe.name}-without-{code}"
     content["data"] |= {
         "classes": [other for other in recipe.data.classes if other != code],
+        "described": {other: facts for other, facts in recipe.data.facts.items() if other != code},
         "columns": {},
         "labels": {},
     }

@@ -31,6 +31,14 @@ def render_study(facts: Mapping[str, Any]) -> RenderableType:
         table.add_section()
         for name, words in OVERALL.items():
             table.add_row(words, *(estimate(one[name]) for one in found))
+        if over := scored.get("folds"):
+            table.add_section()
+            folds = [over[decision] for decision in scored["decisions"]]
+            for name, words in OVERALL.items():
+                table.add_row(f"{words}, mean of the folds", *(_of_folds(one[name]) for one in folds))
+            for code in scored["support"]:
+                cells = (_of_folds(one["recall"][code]) for one in folds)
+                table.add_row(f"recall {code}, mean of the folds", *cells)
         parts.append(table)
     return Group(*parts)
 
@@ -73,6 +81,11 @@ def render_decision(names: tuple[str, str], decision: Decision) -> RenderableTyp
 
 def _with_error(found: Mapping[str, float]) -> str:
     return f"{found['value']:.3f} ± {found['error']:.3f}"
+
+
+def _of_folds(found: Mapping[str, Any]) -> str:
+    """The mean over folds with Student's interval."""
+    return estimate({"value": found["mean"], "low": found["low"], "high": found["high"]})
 
 
 def render_ablation(rows: pd.DataFrame) -> RenderableType:
