@@ -1,4 +1,4 @@
-"""The list of lesions that sources share: its form, and that the pictures are those of the sets."""
+"""The lists of lesions with several ids: their form, and that the pictures are those of the sets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from importlib.resources import files
 
 import pytest
 
+from dermlens.data.split import load_manifest
+
 FOLDERS = {
     "ham": "ham10000",
     "isic2017": "isic2017",
@@ -16,10 +18,17 @@ FOLDERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def listed() -> list[dict[str, str]]:
-    text = (files("dermlens.data") / "manifests" / "shared_lesions.csv").read_text(encoding="utf-8")
+LISTS = ("shared_lesions.csv", "same_lesion_found_later.csv")
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    text = (files("dermlens.data") / "manifests" / name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
+
+
+@pytest.fixture(scope="module", params=LISTS)
+def listed(request) -> list[dict[str, str]]:
+    return rows(request.param)
 
 
 def test_every_group_joins_several_lesion_ids_and_bears_the_least(listed):
@@ -39,6 +48,21 @@ def test_a_picture_and_a_lesion_are_in_one_group(listed):
     assert all(len(groups) == 1 for groups in groups_of.values())
     images = [row["image_id"] for row in listed]
     assert len(images) == len(set(images))
+
+
+def test_the_lists_share_no_pair():
+    """Across and within the other sets, or within HAM10000: each join stands in one list."""
+    sets = {name: {row["set"] for row in rows(name)} for name in LISTS}
+    assert sets["same_lesion_found_later.csv"] == {"ham"}
+
+
+def test_what_data_sets_share_crosses_no_role_of_the_split_that_was_there_before():
+    """Else `grouped-v1` would be refused as soon as the list is read."""
+    role = load_manifest("grouped-v1").roles.set_index("lesion_id")["role"].to_dict()
+    roles_of: dict[str, set[str]] = defaultdict(set)
+    for row in rows("shared_lesions.csv"):
+        roles_of[row["lesion_group"]] |= {role[row["lesion_id"]]} if row["lesion_id"] in role else set()
+    assert max(len(roles) for roles in roles_of.values()) == 1
 
 
 def test_the_rows_are_in_order_and_complete(listed):
