@@ -36,8 +36,8 @@ AVERAGES = {
 }
 PROBED = {"trainable_parameters": "trainable_parameters"}
 TIMED = ("seconds_per_epoch", "latency_ms")
-"""Printed times, beside which nothing of ours stands: three steps beside other work were up to five times as slow
-as the epochs were."""
+"""Printed times, beside which nothing of ours stands: three steps beside other work were up to five times as
+slow as the epochs were."""
 
 
 @dataclass(frozen=True, slots=True)
