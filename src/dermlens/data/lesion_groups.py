@@ -83,6 +83,23 @@ def same_lesion_list() -> tuple[tuple[str, str, str], ...]:
     return tuple(rows)
 
 
+def of_shared_lesions(image_ids: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Which images show a lesion that another data set has a picture of, by the shipped list.
+
+    The list holds lesions that HAM10000, ISIC 2017 and MILK10k share, or have under two ids; each pair was
+    looked at. It is a lower bound.
+
+    Args:
+        image_ids: of one set.
+        others: of the other.
+    """
+    text = (files("dermlens.data") / "manifests" / "shared_lesions.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    theirs = set(others)
+    groups = {row["lesion_group"] for row in rows if row["image_id"] in theirs}
+    return {row["image_id"] for row in rows if row["lesion_group"] in groups} & set(image_ids)
+
+
 def _known_joins(lesion_of_image: dict[str, str]) -> list[set[str]]:
     """Lesion ids of each listed group, both as listed and as this table names the listed images."""
     joins: dict[str, set[str]] = {}

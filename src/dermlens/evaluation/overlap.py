@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermlens.data.lesion_groups import contents, lesion_groups
+from dermlens.data.lesion_groups import contents, lesion_groups, of_shared_lesions
 from dermlens.data.split import load_manifest
 from dermlens.data.table import read_configured, read_table
 from dermlens.errors import UserError
@@ -92,10 +92,12 @@ def without_own(
     kept = table[~(named_N | copied_N)].reset_index(drop=True)
     ids = ["image_id", "lesion_id"]
     group_N = lesion_groups(pd.concat([roles[ids], kept[ids]], ignore_index=True))
-    shared = int(group_N[len(roles) :].isin(group_N[: len(roles)]).sum())
+    listed = of_shared_lesions(kept["image_id"], roles["image_id"])
+    shared_N = group_N[len(roles) :].isin(group_N[: len(roles)]).to_numpy() | kept["image_id"].isin(listed)
+    shared = int(shared_N.sum())
     if shared:
         warnings.append(
-            f"external: {shared} images show, by their lesion ids or the list of lesions with several ids, "
+            f"external: {shared} images show, by their lesion ids or the lists of lesions with several ids, "
             "a lesion of the run's own split; if that is so, the scores flatter the model"
         )
     return kept, warnings

@@ -43,7 +43,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Two arms that differ in one thing, chosen before either was trained.
+    """Two arms that differ in one thing.
 
     Attributes:
         question: that it belongs to.
