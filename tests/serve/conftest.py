@@ -26,7 +26,7 @@ def shipped() -> Predictor:
 
 @pytest.fixture(scope="session")
 def client(shipped: Predictor) -> Iterator[TestClient]:
-    with TestClient(create_app(shipped)) as asking:
+    with TestClient(create_app(shipped), base_url="http://localhost") as asking:
         yield asking
 
 

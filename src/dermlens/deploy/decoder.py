@@ -129,11 +129,19 @@ def _pictures(needs: Needs) -> dict[str, Handler]:
     return {"picture": picture}
 
 
-def main() -> None:
-    """Decode files by their paths."""
-    # what is imported when it is first needed would count as the memory of a picture
+def prepare() -> None:
+    """Load what is loaded at its first use elsewhere: it would count as the memory of a picture."""
     from PIL import BmpImagePlugin, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
 
     del BmpImagePlugin, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
+    with contextlib.suppress(ImportError):
+        import pydicom.encaps
+        import pydicom.filereader
+        import pydicom.pixels  # noqa: F401
     np.ones((2, 2), np.float32) @ np.ones((2, 2), np.float32)
+
+
+def main() -> None:
+    """Decode files by their paths."""
+    prepare()
     run(_pictures)

@@ -5,7 +5,6 @@ Shapes: B batch, S side of the square, C classes, M metadata width, D features.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from dermlens.data.views import Numbers, Pixels
+from dermlens.deploy.cores import usable_cores
 from dermlens.errors import UserError
 
 ONNX_FILE = "model.onnx"
@@ -35,18 +35,19 @@ class OnnxNetwork:
     Args:
         content: of the file; a file's bytes cannot point at other files, as its path could.
         name: of the file, for errors.
+        threads: that one call uses; none for as many as the process has cores, by its container's quota too.
 
     Raises:
         UserError: it is no ONNX network of ours.
     """
 
-    def __init__(self, content: bytes, name: str) -> None:
+    def __init__(self, content: bytes, name: str, threads: int | None = None) -> None:
         self.name = name
         options = onnxruntime.SessionOptions()
         options.log_severity_level = SERIOUS
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         # set, not left at 0: the runtime would pin threads to cores, which a container may forbid
-        options.intra_op_num_threads = _cores()
+        options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
@@ -92,10 +93,6 @@ class OnnxNetwork:
             raise UserError(
                 f"{self.name} does not take images of {size} pixels: {_first_line(error)}"
             ) from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first_line(error: Exception) -> str:

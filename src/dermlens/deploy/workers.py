@@ -212,10 +212,14 @@ class Pool:
 
     Args:
         workers: by the lanes that they serve, the first one first.
+
+    Attributes:
+        failing: whether the last process that was needed did not begin.
     """
 
     def __init__(self, workers: Sequence[tuple[Worker, Sequence[Lane]]]) -> None:
         self._waiting: dict[Lane, list[_Task]] = {"quick": [], "large": []}
+        self.failing = False
         self._changed, self._ended, self._count = threading.Condition(), False, itertools.count()
         self._workers = [worker for worker, _ in workers]
         self._threads = [
@@ -254,8 +258,11 @@ class Pool:
             if not task.reply.set_running_or_notify_cancel():
                 continue
             try:
-                task.reply.set_result(worker.ask(task.header, task.blob, task.seconds))
+                reply = worker.ask(task.header, task.blob, task.seconds)
+                self.failing = False
+                task.reply.set_result(reply)
             except Exception as error:  # whoever asked gets it, and the thread goes on
+                self.failing = True
                 task.reply.set_exception(error)
             del task
 
