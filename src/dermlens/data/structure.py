@@ -33,8 +33,8 @@ LEAST_TILE = 2**22
 """Pixels: a tile of a TIFF may have so many, however small the picture is."""
 MOST_PIECES = 2**18
 """Strips or tiles of a TIFF."""
-RUN_COST, SCANS = 16, 10
-"""A run-length coded pixel costs so many plain ones; a progressive JPEG has so many scans."""
+RUN_COST, SCAN_COST, JPEG_COST = 16, 0.1, 0.25
+"""In plain pixels: a run-length coded one; one in each scan of a JPEG, and once at a fraction of its size."""
 
 MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 """Not a byte of the pixels that is stuffed, nor a restart between them."""
@@ -111,7 +111,7 @@ def _jpeg(data: bytes) -> Announced:
         scans += code == START_OF_SCAN
         if code not in BARE:
             at += int.from_bytes(data[at : at + 2])
-    return Announced(width, height, max(1.0, scans / SCANS))
+    return Announced(width, height, JPEG_COST + SCAN_COST * scans)
 
 
 def _png(data: bytes) -> Announced:

@@ -27,10 +27,8 @@ from dermlens.errors import UserError
 LENGTHS = struct.Struct(">II")
 Message = tuple[dict[str, Any], bytes]
 Handler = Callable[[dict[str, Any], bytes], Iterator[Message]]
-GRACE = 5
-"""Seconds after its time that a task is ended from inside, should whoever asked be gone."""
-NICENESS = 5
-"""Whoever asked goes first: it answers others meanwhile."""
+PATIENCE = 3
+"""A task may take its seconds of a core, and so many times as long on a machine that does much else."""
 
 
 def send(pipe: BinaryIO, header: dict[str, Any], blob: bytes | bytearray | memoryview = b"") -> None:
@@ -88,7 +86,7 @@ def run(handlers: Callable[[Needs], dict[str, Handler]]) -> None:
         send(answers, {"ready": True})
         while (asked := receive(tasks)) is not None:
             header, blob = asked
-            _end_by_itself(header["seconds"] + GRACE)
+            _end_by_itself(header["seconds"])
             del asked
             try:
                 for message in known[header.pop("task")](header, blob):
@@ -102,8 +100,13 @@ def run(handlers: Callable[[Needs], dict[str, Handler]]) -> None:
 
 
 def _end_by_itself(seconds: float) -> None:
+    """Be ended by the kernel after so many seconds of a core, or of waiting should whoever asked be gone; 0 for never.
+
+    Their signals are not handled: no code of this process has to run for them.
+    """
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, 2 * PATIENCE * seconds)
 
 
 def _limit(memory: int) -> None:
@@ -112,7 +115,6 @@ def _limit(memory: int) -> None:
         import resource
     except ImportError:  # not on Windows
         return
-    os.nice(NICENESS)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

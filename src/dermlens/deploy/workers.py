@@ -11,6 +11,7 @@ import heapq
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from dermlens.deploy.decoder import Message, receive, send
+from dermlens.deploy.decoder import PATIENCE, Message, receive, send
 from dermlens.deploy.pictures import Needs, Picture
 
 PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import main; main()"
@@ -38,6 +39,8 @@ ONE_THREAD = {
 PICTURE_SECONDS, PICTURE_MEMORY = 60.0, 1536 * 2**20
 """A picture of a folder; the largest that are decoded at all take 0.5 GB and some seconds."""
 
+TIME_IS_OVER = getattr(signal, "SIGPROF", 0)
+"""The signal that ends a process after its seconds of a core."""
 Ended = Literal["done", "late", "memory", "died"]
 
 
@@ -104,7 +107,8 @@ class Worker:
         Args:
             header: `task` and what its handler takes.
             blob: likewise.
-            seconds: that it may take; then the process is ended, and another one begins.
+            seconds: of a core that it may take, and `PATIENCE` times as many by the clock; then the process is
+                ended, and another one begins.
 
         Raises:
             RuntimeError: no process begins.
@@ -112,14 +116,14 @@ class Worker:
         self.wait()
         messages: list[Message] = []
         ended: Ended = "died"
-        with self._clock(seconds) as clock, contextlib.suppress(OSError):
+        with self._clock(PATIENCE * seconds) as clock, contextlib.suppress(OSError):
             send(self._to, header | {"seconds": seconds}, blob)
             while (message := receive(self._from)) is not None:
                 if not message[0] or "leaving" in message[0]:
                     ended = message[0].get("leaving", "done")
                     break
                 messages.append(message)
-        if clock.is_set() and ended == "died":
+        if ended == "died" and (clock.is_set() or self._process.wait() == -TIME_IS_OVER):
             ended = "late"
         if clock.is_set() or ended != "done":
             self._replace()

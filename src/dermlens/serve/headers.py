@@ -23,9 +23,9 @@ HEADERS = {
     "x-frame-options": "DENY",
 }
 FAILED = Problem(500, "the service has failed at this; its log says where")
-LINGER_SECONDS, LINGERING = 1.0, 4
+LINGER_SECONDS, LINGERING = 1.0, 64
 """A client that is refused and goes on sending is read and forgotten so long, and so many at once: closing before
-would take the answer from it."""
+would take the answer from it, and let it come again at once."""
 log = logging.getLogger(__name__)
 
 

@@ -7,6 +7,7 @@ form than this service.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -49,12 +50,14 @@ class Hosts:
                     raise Problem(403, "a page of another host may not ask; --origin names those that may")
 
 
+ADDRESS = re.compile(r"\[([0-9a-f:.%]+)\](?::\d*)?|([0-9a-f:.]*:[0-9a-f.]*:[0-9a-f:.]*)|([^:\[\]]*)(?::\d*)?", re.ASCII)
+"""An IPv6 address in brackets, one without (and without a port), or anything else; the first with the last a port."""
+
+
 def bare(host: str) -> str:
-    """A name or an address as `Host` has it, without its port, brackets and last dot, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return (host if host.count(":") > 1 else host.partition(":")[0]).removesuffix(".")
+    """A name or an address as `Host` has it, without its port, brackets and last dot, in lower case; empty for none."""
+    found = ADDRESS.fullmatch(host.strip().lower())
+    return next((one for one in found.groups() if one), "").removesuffix(".") if found else ""
 
 
 def is_same(origin: str, host: str) -> bool:

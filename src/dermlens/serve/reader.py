@@ -14,19 +14,17 @@ from dermlens.serve.problems import Problem
 
 QUICK_WORK = 12_000_000
 """Pixels, plain ones, up to which a picture goes before larger ones."""
-JPEG_COST = 0.25
-"""A pixel of a JPEG that is decoded at a fraction of its size costs so much of a plain one."""
 RUN_LENGTHS = b"1.2.840.10008.1.2.5"
 RUN_COST = 64
 """Pixels that a byte of run lengths may become."""
 
 
-def work(data: bytes | bytearray) -> float:
+def work(data: bytes) -> float:
     """About how many plain pixels a decoder will touch, by what the file announces."""
     if data[128:132] == b"DICM":
         return len(data) * (RUN_COST if RUN_LENGTHS in data[:1024] else 1)
     try:
-        return check_structure(data).work * (JPEG_COST if data[:2] == b"\xff\xd8" else 1)
+        return check_structure(data).work
     except ValueError:  # which costs nothing: it is refused
         return 0
 
@@ -47,11 +45,11 @@ def _bodies(needs: Needs) -> dict[str, Handler]:
         yield {"images": count, "words": content.words}, b""
         wanted = range(count) if header["only"] is None else header["only"]
         for place in wanted:
-            data = content.images[place]
+            data = bytes(content.images[place])
             if header["quick"] and work(data) > QUICK_WORK:
                 yield {"large": True}, b""
             else:
-                yield picture_message(needs, bytes(data), min(MAX_PIXELS, header["pixels"]))
+                yield picture_message(needs, data, min(MAX_PIXELS, header["pixels"]))
 
     return {"body": body}
 

@@ -21,21 +21,24 @@ LEAST_PIECE, MOST_PIECE = 256, 65_536
 """Bytes that are parsed at a time, before other connections have their turn."""
 SHORT, LONG = 0.0005, 0.002
 """Seconds: pieces grow while one takes less, and shrink when one takes more."""
+REST = 64
+"""A connection whose smallest pieces are dear rests so many times as long as each of them took."""
 
 
 class Paced(asyncio.Protocol):
     """Hands what arrives to uvicorn's protocol in pieces, so that no client keeps the loop for long.
 
     Some bytes cost a thousand times what others do: a body in chunks of one byte above all. Between two pieces the loop
-    serves everyone else, and while pieces wait the socket is not read.
+    serves everyone else, whoever sends such bytes waits longer, and while pieces wait the socket is not read.
     """
 
     def __init__(self, **given: Any) -> None:
         self._inner = H11Protocol(**given)
         self._loop = asyncio.get_running_loop()
         self._waiting = bytearray()
-        self._piece = 4 * LEAST_PIECE
-        self._next: asyncio.Handle | None = None
+        self._piece = 2 * LEAST_PIECE
+        self._next: asyncio.TimerHandle | None = None
+        self._rest = 0.0
         self.held = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,6 +68,7 @@ class Paced(asyncio.Protocol):
             began = time.thread_time()
             self._inner.data_received(piece)
             spent = time.thread_time() - began
+            self._rest = REST * spent if self._piece == LEAST_PIECE and spent > SHORT else 0.0
             if spent > LONG:
                 self._piece = max(LEAST_PIECE, self._piece // 4)
             elif spent < SHORT:
@@ -72,7 +76,7 @@ class Paced(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if self._waiting and not self.held:
-            self._next = self._loop.call_soon(self._feed)
+            self._next = self._loop.call_later(self._rest, self._feed)
         if self._waiting or self.held:
             self._transport.pause_reading()
         else:
