@@ -21,8 +21,9 @@ LEAST_PIECE, MOST_PIECE = 256, 65_536
 """Bytes that are parsed at a time, before other connections have their turn."""
 SHORT, LONG = 0.0005, 0.002
 """Seconds: pieces grow while one takes less, and shrink when one takes more."""
-REST = 64
-"""A connection whose smallest pieces are dear rests so many times as long as each of them took."""
+REST, MOST_REST = 16, 1.0
+"""A connection whose smallest pieces are dear rests so many times as long as one took, twice that after the next, and
+so on; in seconds at most."""
 
 
 class Paced(asyncio.Protocol):
@@ -68,7 +69,10 @@ class Paced(asyncio.Protocol):
             began = time.thread_time()
             self._inner.data_received(piece)
             spent = time.thread_time() - began
-            self._rest = REST * spent if self._piece == LEAST_PIECE and spent > SHORT else 0.0
+            if self._piece == LEAST_PIECE and spent > SHORT:
+                self._rest = min(MOST_REST, max(2 * self._rest, REST * spent))
+            else:
+                self._rest = 0.0
             if spent > LONG:
                 self._piece = max(LEAST_PIECE, self._piece // 4)
             elif spent < SHORT:
