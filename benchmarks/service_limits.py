@@ -1,9 +1,10 @@
-"""The service against requests made to exhaust it: memory of all its processes, and how long others wait beside.
+"""The service against requests made to exhaust it: memory of all its processes, and how long others wait.
 
     python benchmarks/service_limits.py --write
 
-starts `dermlens serve` anew for each attack, sends it from another process, and meanwhile asks /health and one small
-picture again and again. Bars: 1 GB, 250 ms for /health, 2 s for the picture. Writes docs/results/service_limits.md.
+starts `dermlens serve` anew for each attack, sends it from another process, and meanwhile asks /health and
+one small picture again and again. Bars: 1 GB, 250 ms for /health, 2 s for the picture. Writes
+docs/results/service_limits.md.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ MOST_SECONDS = 60.0
 @contextmanager
 def service(*options: str) -> Iterator[tuple[psutil.Process, int]]:
     """A process and its port, once it answers."""
-    running = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    running = subprocess.Popen(
+        [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert running.stdout is not None
     try:
         found = next(found for line in running.stdout if (found := re.search(r"http://.+:(\d+)", line)))
@@ -128,16 +131,19 @@ def flood(port: int, piece: bytes) -> tuple[str, float]:
     return "flood", time.perf_counter() - began
 
 
+def sent_one(port: int, body: Body | bytes) -> tuple[str, float]:
+    return flood(port, body) if isinstance(body, bytes) else ask(port, body)
+
+
 def send_all(port: int, name: str, results: Any) -> None:
     """What the attacking process does."""
     sent = dict(attacks())[name]
     bodies = sent() if callable(sent) else sent
     said: list[tuple[str, float]] = []
     threads = [
-        threading.Thread(target=lambda one: said.append(flood(port, one) if isinstance(one, bytes) else ask(port, one)),
-                         args=(body,), daemon=True)
+        threading.Thread(target=lambda one: said.append(sent_one(port, one)), args=(body,), daemon=True)
         for body in bodies
-    ]  # fmt: skip
+    ]
     results.put("sending")
     for thread in threads:
         thread.start()
@@ -163,15 +169,23 @@ def attacks() -> Iterator[tuple[str, Callable[[], list[Any]]]]:
     yield "16 TIFFs of 178 bytes, a tile of 26752 × 26752", lambda: [form(hostile.tiff_tile())] * 16
     yield "16 RLE8 BMPs of 39,999,999 × 1", lambda: [form(hostile.bmp_runs(39_999_999, 1))] * 16
     yield "16 RLE8 BMPs of 2000 × 2000", lambda: [form(hostile.bmp_runs(2000, 2000, 8000))] * 16
-    yield "4 DICOM RLE of 31 MB, 15 overlapping segments", lambda: [form(hostile.dicom_overlapping(LARGE))] * 4
-    yield "4 DICOM RLE of 31 MB, codes of nothing", lambda: [form(hostile.dicom_nothing(LARGE, 3200, 3200))] * 4
+    yield (
+        "4 DICOM RLE of 31 MB, 15 overlapping segments",
+        lambda: [form(hostile.dicom_overlapping(LARGE))] * 4,
+    )
+    yield (
+        "4 DICOM RLE of 31 MB, codes of nothing",
+        lambda: [form(hostile.dicom_nothing(LARGE, 3200, 3200))] * 4,
+    )
     yield "4 DICOM RLE of 18 MB, a code a pixel", lambda: [form(run_lengths(1700))] * 4
-    yield "2 PNGs of 39,999,999 × 1 and 2 of 1 × 39,999,999", lambda: [
-        form(one) for one in [hostile.png(39_999_999, 1), hostile.png(1, 39_999_999, mode="L")] * 2
-    ]
-    yield "2 PNGs of 65,535 × 610 and 2 of 610 × 65,535", lambda: [
-        form(one) for one in [hostile.png(65_535, 610), hostile.png(610, 65_535)] * 2
-    ]
+    yield (
+        "2 PNGs of 39,999,999 × 1 and 2 of 1 × 39,999,999",
+        lambda: [form(one) for one in [hostile.png(39_999_999, 1), hostile.png(1, 39_999_999, mode="L")] * 2],
+    )
+    yield (
+        "2 PNGs of 65,535 × 610 and 2 of 610 × 65,535",
+        lambda: [form(one) for one in [hostile.png(65_535, 610), hostile.png(610, 65_535)] * 2],
+    )
     yield "4 PNGs of 2.6 million chunks", lambda: [form(hostile.png_chunks(2_600_000))] * 4
     yield "4 JPEGs of 31 MB of rubbish between segments", lambda: [form(hostile.jpeg_junk(LARGE))] * 4
     yield "2 JPEGs of 40 megapixels, 100 scans", lambda: [form(hostile.jpeg_scans(SIDE, 100))] * 2
@@ -184,7 +198,10 @@ def attacks() -> Iterator[tuple[str, Callable[[], list[Any]]]]:
     yield "4 forms of 600,000 fields", lambda: [hostile.form_parts(600_000)] * 4
     yield "4 forms of 31 MB of begun boundaries", lambda: [hostile.form_almost(LARGE)] * 4
     yield "16 floods of chunks of 1 byte", lambda: [b"1\r\nx\r\n"] * CLIENTS
-    yield "16 floods of chunks of 1 byte with extensions", lambda: [b"1;" + b"a" * 60 + b"\r\nx\r\n"] * CLIENTS
+    yield (
+        "16 floods of chunks of 1 byte with extensions",
+        lambda: [b"1;" + b"a" * 60 + b"\r\nx\r\n"] * CLIENTS,
+    )
     yield "8 forms of 31 MB of noise", lambda: [form(os.urandom(LARGE))] * 8
     yield "8 JSONs of 31 MB of noise", lambda: [in_json(os.urandom(LARGE * 3 // 4))] * 8
     yield "one request of 16 PNGs of 40 megapixels", lambda: [form(*[flat("PNG")] * 16)]
@@ -245,12 +262,14 @@ def main() -> None:
     load = os.getloadavg()[0]
     lines = heading("The service against requests made to exhaust it", "service_limits.py", "")
     lines += [
-        "Memory is of the service and all its processes, every shared page counted for each. `/health` and one small"
-        f" picture are asked again and again beside. Bars: {MEGABYTES} MB, {1000 * HEALTH:.0f} ms, {PICTURE:g} s. The"
-        f" attacking process uses the same cores; the load of the machine before the first attack was {load:.1f}.",
+        "Memory is of the service and all its processes, shared pages counted for each. `/health` and one"
+        " small picture are asked again and again beside."
+        f" Bars: {MEGABYTES} MB, {1000 * HEALTH:.0f} ms, {PICTURE:g} s."
+        " The attacking process uses the same cores. So may others: the load of the machine was"
+        f" {load:.1f} before the first attack.",
         "",
-        "| sent at once | answers | slowest, s | MB before | MB at most | /health at most, ms | pictures beside |"
-        " slowest of them, s | within the bars |",
+        "| sent at once | answers | slowest, s | MB before | MB at most | /health at most, ms"
+        " | pictures beside | slowest of them, s | within the bars |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in (name for name, _ in attacks() if options.only in name):

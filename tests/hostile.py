@@ -1,6 +1,6 @@
 """Files and bodies made to make a reader allocate, loop or hang; a few bytes each unless asked for more.
 
-The service's tests and benchmarks/service_limits.py send them; nothing else does, and only to a service of their own.
+Tests and benchmarks/service_limits.py send them, to services of their own alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def tiff_tile(side: int = 26752) -> bytes:
     """A small TIFF of 16 × 16 pixels whose one tile is a little larger."""
     return tiff(
         {256: (SHORT, 1, 16), 257: (SHORT, 1, 16), 258: (SHORT, 1, 8), 259: (SHORT, 1, 8), 262: (SHORT, 1, 1),
-         277: (SHORT, 1, 1), 322: (LONG, 1, side), 323: (LONG, 1, side), 324: (LONG, 1, 8), 325: (LONG, 1, 16)},
+         277: (SHORT, 1, 1), 322: (LONG, 1, side), 323: (LONG, 1, side),
+         324: (LONG, 1, 8), 325: (LONG, 1, 16)},
         bytes(40),
     )  # fmt: skip
 
@@ -47,14 +48,26 @@ def tiff_strips(height: int = 65_000) -> bytes:
 
 def tiff_directory(count: int, size: int) -> bytes:
     """A TIFF of entries that all point to the same bytes."""
-    own = {256: (SHORT, 1, 16), 257: (SHORT, 1, 16), 258: (SHORT, 1, 8), 262: (SHORT, 1, 1), 273: (LONG, 1, 8)}
+    own = {
+        256: (SHORT, 1, 16),
+        257: (SHORT, 1, 16),
+        258: (SHORT, 1, 8),
+        262: (SHORT, 1, 1),
+        273: (LONG, 1, 8),
+    }
     many = {40_000 + n: (1, size, 8) for n in range(count)}
     return tiff(own | many, bytes(size))
 
 
 def tiff_offsets(count: int) -> bytes:
     """A TIFF with a list of strips longer than the picture has lines."""
-    own = {256: (SHORT, 1, 16), 257: (SHORT, 1, 16), 258: (SHORT, 1, 8), 259: (SHORT, 1, 8), 262: (SHORT, 1, 1)}
+    own = {
+        256: (SHORT, 1, 16),
+        257: (SHORT, 1, 16),
+        258: (SHORT, 1, 8),
+        259: (SHORT, 1, 8),
+        262: (SHORT, 1, 1),
+    }
     return tiff(own | {273: (LONG, count, 100), 279: (LONG, 1, 16)}, bytes(4 * count))
 
 
@@ -63,7 +76,9 @@ def bmp_runs(width: int, height: int, size: int = 1024, bits: int = 8) -> bytes:
     palette = bytes(4 * 2**bits)
     offset = 54 + len(palette)
     head = struct.pack("<IHHI", offset + size, 0, 0, offset)
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 2 if bits == 4 else 1, size, 0, 0, 2**bits, 0)
+    info = struct.pack(
+        "<IiiHHIIiiII", 40, width, height, 1, bits, 2 if bits == 4 else 1, size, 0, 0, 2**bits, 0
+    )
     return b"BM" + head + info + palette + b"\x01\x05\0\0" * (size // 4)
 
 

@@ -70,7 +70,10 @@ def test_the_container_s_command_is_one_that_starts(words, dermlens, monkeypatch
         line = next(one for one in (ROOT / words).read_text().splitlines() if one.startswith("CMD "))
         command = json.loads(line.removeprefix("CMD "))
     else:
-        command = [word.replace("${DERMLENS_HOST:-localhost}", "localhost") for word in services()["dermlens"]["command"]]
+        command = [
+            word.replace("${DERMLENS_HOST:-localhost}", "localhost")
+            for word in services()["dermlens"]["command"]
+        ]
     started = []
     monkeypatch.setattr("dermlens.deploy.predictor.Predictor.open", lambda *words: None)
     monkeypatch.setattr("dermlens.serve.app.create_app", lambda predictor, config: config)
@@ -90,7 +93,11 @@ def test_the_proxy_s_file_is_one_that_nginx_reads():
 
 
 def test_the_proxy_s_limits_are_the_service_s():
-    http = next(one for one in crossplane.parse(str(ROOT / "nginx.conf"))["config"][0]["parsed"] if one["directive"] == "http")
+    http = next(
+        one
+        for one in crossplane.parse(str(ROOT / "nginx.conf"))["config"][0]["parsed"]
+        if one["directive"] == "http"
+    )
     directives = {one["directive"]: one["args"] for one in http["block"]}
     assert directives["client_max_body_size"] == [f"{ServeConfig().max_bytes // 2**20}m"]
     assert directives["proxy_request_buffering"] == ["on"]

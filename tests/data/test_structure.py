@@ -20,7 +20,7 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3)
 WRITTEN = {
     "jpeg": ("JPEG", "RGB", {}),
     "progressive": ("JPEG", "RGB", {"progressive": True}),
-    "with segments": ("JPEG", "RGB", {"comment": b"x" * 60_000, "icc_profile": bytes(200_000), "exif": b"Exif\0\0MM\0*" + bytes(50)}),
+    "with segments": ("JPEG", "RGB", {"comment": b"x" * 60_000, "icc_profile": bytes(200_000)}),
     "png": ("PNG", "RGB", {}),
     "png with an alpha": ("PNG", "RGBA", {}),
     "palette": ("PNG", "P", {}),
@@ -81,13 +81,18 @@ def test_run_lengths_of_an_ordinary_size_are_read(bits):
     assert read_image(hostile.bmp_runs(40, 30, 200, bits)).shape == (30, 40, 3)
 
 
-@given(st.sampled_from(sorted(WRITTEN)), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6), st.integers(0, 400))
-def test_damaged_headers_end_in_an_answer_or_a_sentence(name, changes, cut):
+CHANGES = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6)
+
+
+@given(st.sampled_from(sorted(WRITTEN)), CHANGES, st.integers(0, 400))
+def test_damaged_headers_end_in_a_size_or_a_sentence(name, changes, cut):
     content = bytearray(written(name))
     for at, value in changes:
         content[at % len(content)] = value
     for one in (bytes(content), bytes(content[: len(content) - cut])):
+        sentence = "a size instead"
         try:
             check_structure(one)
         except ValueError as error:
-            assert 10 < len(str(error)) < 300
+            sentence = str(error)
+        assert 10 < len(sentence) < 300

@@ -96,7 +96,9 @@ def test_few_bodies_arrive_at_once_without_saying_how_long_they_are():
     asyncio.run(ask())
 
 
-@pytest.mark.parametrize(("body", "kind"), [hostile.form(IMAGE, b"abc"), (JSON, hostile.JSON)], ids=["form", "json"])
+@pytest.mark.parametrize(
+    ("body", "kind"), [hostile.form(IMAGE, b"abc"), (JSON, hostile.JSON)], ids=["form", "json"]
+)
 def test_images_come_out_as_they_went_in(body, kind):
     assert bytes(read_body(body, kind, 16).images[0]) == IMAGE
 
@@ -114,7 +116,9 @@ def test_a_body_of_many_parts_is_refused_before_they_are_made(name):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("make", [hostile.json_lists, hostile.json_objects, hostile.json_keys, hostile.json_strings])
+@pytest.mark.parametrize(
+    "make", [hostile.json_lists, hostile.json_objects, hostile.json_keys, hostile.json_strings]
+)
 def test_the_work_for_json_does_not_grow_with_its_parts(make):
     spent = []
     for size in (10_000, 3_000_000):

@@ -13,7 +13,9 @@ from .conftest import LESION, asking_of
 FORM = {"files": {"file": ("x.jpg", LESION.read_bytes(), "image/jpeg")}}
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "[::1]"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "[::1]"]
+)
 def test_this_machine_s_names_are_answered(client, host):
     assert client.get("/health", headers={"Host": host}).status_code == 200
 
@@ -37,7 +39,10 @@ def test_a_host_that_is_named_is_answered(shipped):
     assert asking.get("/health", headers={"Host": "localhost"}).status_code == 400
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:9999", "http://localhost.evil.example", "file://"])
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "http://localhost:9999", "http://localhost.evil.example", "file://"],
+)
 @pytest.mark.parametrize("address", ["/v1/predict", "/v1/explain"])
 def test_a_form_of_another_page_is_refused(client, origin, address):
     said = client.post(address, **FORM, headers={"Host": "localhost:8000", "Origin": origin})
@@ -64,7 +69,13 @@ def test_nothing_is_redirected(client, address, method):
 
 @pytest.mark.parametrize(
     ("given", "host"),
-    [("A.Example.", "a.example"), ("a.example:80", "a.example"), ("[FE80::1]:80", "fe80::1"), ("::1", "::1"), (" a ", "a")],
+    [
+        ("A.Example.", "a.example"),
+        ("a.example:80", "a.example"),
+        ("[FE80::1]:80", "fe80::1"),
+        ("::1", "::1"),
+        (" a ", "a"),
+    ],
 )
 def test_a_host_without_its_port(given, host):
     assert bare(given) == host
@@ -99,7 +110,20 @@ def test_the_names_that_are_given_are_those_that_are_answered(dermlens, monkeypa
     monkeypatch.setattr("dermlens.deploy.predictor.Predictor.open", lambda *words: shipped)
     monkeypatch.setattr("dermlens.serve.app.create_app", create)
     monkeypatch.setattr("dermlens.serve.server.make_server", lambda *words: Server())
-    assert dermlens("serve", "--host", "0.0.0.0", "--port", 0, "--allow-host", "Clinic.Example", "--allow-host", "[::2]").code == 0
+    assert (
+        dermlens(
+            "serve",
+            "--host",
+            "0.0.0.0",
+            "--port",
+            0,
+            "--allow-host",
+            "Clinic.Example",
+            "--allow-host",
+            "[::2]",
+        ).code
+        == 0
+    )
     assert dermlens("serve", "--host", "127.0.0.2", "--port", 0).code == 0
     assert found[0] == ("localhost", "127.0.0.1", "::1", "clinic.example", "::2")
     assert found[1] == ("localhost", "127.0.0.1", "::1", "127.0.0.2")

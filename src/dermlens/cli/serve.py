@@ -33,7 +33,9 @@ def serve(
     max_megabytes: Annotated[float, typer.Option(help="Of a request.")] = 32.0,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A host name or address that requests may be made to, beside this machine's."),
+        typer.Option(
+            metavar="NAME", help="A host name or address that requests may be made to, beside this machine's."
+        ),
     ] = None,
     threads: Threads = None,
     origin: Annotated[

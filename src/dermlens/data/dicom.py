@@ -190,8 +190,12 @@ def _first_frame(content: bytes, frames: int) -> bytes:
 
 
 def _check_run_lengths(frame: bytes, plane: int) -> None:
-    """Raises: ValueError when the segments of a frame are not three, one after the other, or a colour has more codes
-    or unrolls to more pixels than it has, and a byte of padding (PS3.5 G)."""
+    """Check the segments of a frame (PS3.5 G).
+
+    Raises:
+        ValueError: they are not three, one after the other, or a colour has more codes, or unrolls to more,
+            than its pixels and a byte of padding.
+    """
     count, *begins = struct.unpack("<16I", frame[:64])
     edges = [*begins[:3], len(frame)]
     if count != 3 or begins[0] < 64 or any(begin >= end for begin, end in itertools.pairwise(edges)):

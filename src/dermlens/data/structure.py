@@ -1,8 +1,8 @@
 """Every size that a picture's file announces, checked before a decoder allocates or loops for it.
 
-The size of the picture is one of many: a TIFF of 178 bytes may have a tile of 700 million pixels, a BMP of one
-kilobyte a run-length code of 40 million, a JPEG a million segments. The checks walk headers alone, in steps whose
-number is bounded, and refuse what no camera and no program writes.
+The size of the picture is one of many: a TIFF of 178 bytes may have a tile of 700 million pixels, a BMP of
+one kilobyte a run-length code of 40 million, a JPEG a million segments. The checks walk headers alone, in
+steps whose number is bounded, and refuse what no camera and no program writes.
 
 Sources: ITU T.81 B (JPEG), W3C PNG 5, TIFF 6.0 section 2, BITMAPINFOHEADER (BMP).
 """
@@ -43,7 +43,9 @@ BARE = (0xD8, 0x01)
 """Markers without a length."""
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+SIZES = {
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
+}  # fmt: skip
 """Bytes of a TIFF's types."""
 
 

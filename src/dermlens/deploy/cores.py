@@ -1,7 +1,8 @@
 """How many cores this process may use: those it is bound to, as far as a container's quota goes.
 
-Python counts the cores of the machine, or those that the process may run on; a quota of CPU time, which is how
-containers are limited, it does not see. As many threads as the machine has cores then wait for each other.
+Python counts the cores of the machine, or those that the process may run on; a quota of CPU time, which is
+how containers are limited, it does not see. As many threads as the machine has cores then wait for each
+other.
 
 Source: Linux, Documentation/admin-guide/cgroup-v2 (cpu.max) and scheduler/sched-bwc (version 1).
 """
@@ -24,7 +25,7 @@ def usable_cores() -> int:
 
 
 def cpu_quota(root: Path = CGROUPS, own: Path = OWN) -> float | None:
-    """Cores' worth of CPU time that the control groups of this process may use together; none without a limit.
+    """Cores' worth of CPU time that this process's control groups may use together; none without a limit.
 
     Args:
         root: where the control groups are mounted.

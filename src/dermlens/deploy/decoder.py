@@ -1,7 +1,7 @@
-"""The process that decodes pictures for another one: a loop of tasks between two pipes, behind the kernel's limits.
+"""The process that decodes pictures for another one: a loop of tasks, behind the kernel's limits.
 
-A file that makes a decoder take too much memory, hang or crash ends this process and nothing else. Messages are
-JSON and plain bytes, so that what a hostile file might make of this process cannot run anything in the other.
+A file that makes a decoder take too much memory, hang or crash ends this process and nothing else. Messages
+are JSON and plain bytes, so that what a hostile file might make of this process runs nothing in the other.
 
 Frames: the lengths of a JSON object and of the bytes behind it (two big-endian uint32), then both.
 """
@@ -52,7 +52,7 @@ def receive(pipe: BinaryIO) -> Message | None:
 
 
 def picture_message(needs: Needs, source: Path | bytes, max_pixels: int | None) -> Message:
-    """What a model needs of a picture, as `Picture.from_message` reads it, or the sentence why there is none."""
+    """What a model needs of a picture, as `Picture.from_message` reads it, or why there is none."""
     try:
         picture = Picture(source, max_pixels=max_pixels)
         return picture.settled(needs)
@@ -65,14 +65,15 @@ def picture_message(needs: Needs, source: Path | bytes, max_pixels: int | None) 
 def run(handlers: Callable[[Needs], dict[str, Handler]]) -> None:
     """Do what comes, task after task, until whoever asks is gone.
 
-    The first frame says `needs`, what a model needs of a picture, and `memory`, how many bytes may be allocated
-    beyond what this process has then. Each further one has `task`, a name, and `seconds`. A task is answered by
-    the messages that its handler yields and an empty one.
+    The first frame says `needs`, what a model needs of a picture, and `memory`, how many bytes may be
+    allocated beyond what this process has then. Each further one has `task`, a name, and `seconds`. A task is
+    answered by the messages that its handler yields and an empty one.
 
     Args:
         handlers: by name, for such needs.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches every process; the other ends this
+    # Ctrl-C in a terminal reaches every process; whoever asks ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     tasks = sys.stdin.buffer
     answers = os.fdopen(os.dup(1), "wb")
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -100,7 +101,7 @@ def run(handlers: Callable[[Needs], dict[str, Handler]]) -> None:
 
 
 def _end_by_itself(seconds: float) -> None:
-    """Be ended by the kernel after so many seconds of a core, or of waiting should whoever asked be gone; 0 for never.
+    """Be ended by the kernel after so many seconds of a core, or of waiting for nobody; 0 for never.
 
     Their signals are not handled: no code of this process has to run for them.
     """

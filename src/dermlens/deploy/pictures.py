@@ -137,7 +137,7 @@ class Picture:
         self.settled(Needs.of(document))
 
     def settled(self, needs: Needs) -> tuple[dict[str, Any], bytes]:
-        """As `settle`, and what is kept, for another process: an object of JSON, and the squares one by one."""
+        """As `settle`; gives what is kept, for another process: an object of JSON, and the squares."""
         for size in needs.sizes:
             self.square(size, needs.crop, needs.colour_constancy)
         faults = self.faults()

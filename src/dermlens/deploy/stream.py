@@ -1,7 +1,7 @@
 """Many images, one after the other: every readable one is answered, the others are named.
 
-They are decoded in a process of their own, so that a file which makes the decoder hang, crash or take too much memory
-costs its own answer and no other.
+They are decoded in a process of their own, so that a file which makes the decoder hang, crash or take too
+much memory costs its own answer and no other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Processes that decode pictures for this one, each behind a memory and a time limit, ended and replaced at need.
+"""Processes that decode pictures for this one, behind limits of memory and time, ended and replaced at need.
 
-A process pool of another library did not fit: those start their processes by importing the caller's script anew or
-by forking a process with threads, and none limits memory or lets small tasks pass large ones.
+A process pool of another library did not fit: those start their processes by importing the caller's script
+anew or by forking a process with threads, and none limits memory or lets small tasks pass large ones.
 """
 
 from __future__ import annotations
@@ -100,15 +100,18 @@ class Worker:
         raise RuntimeError("the process that decodes pictures does not begin")
 
     def ask(
-        self, header: dict[str, Any], blob: bytes | bytearray | memoryview = b"", seconds: float = PICTURE_SECONDS
+        self,
+        header: dict[str, Any],
+        blob: bytes | bytearray | memoryview = b"",
+        seconds: float = PICTURE_SECONDS,
     ) -> Reply:
         """Have a task done.
 
         Args:
             header: `task` and what its handler takes.
             blob: likewise.
-            seconds: of a core that it may take, and `PATIENCE` times as many by the clock; then the process is
-                ended, and another one begins.
+            seconds: of a core that it may take, and `PATIENCE` times as many by the clock; then the process
+                is ended, and another one begins.
 
         Raises:
             RuntimeError: no process begins.
@@ -157,7 +160,8 @@ class Worker:
     @contextlib.contextmanager
     def _clock(self, seconds: float) -> Iterator[threading.Event]:
         """An event that is set when the time is over, and the process ended with it."""
-        rung, over, one_at_a_time, process = threading.Event(), threading.Event(), threading.Lock(), self._process
+        rung, over = threading.Event(), threading.Event()
+        one_at_a_time, process = threading.Lock(), self._process
 
         def ring() -> None:
             with one_at_a_time:
@@ -240,7 +244,7 @@ class Pool:
     def submit(
         self, lane: Lane, header: dict[str, Any], blob: bytes | bytearray | memoryview, seconds: float
     ) -> Future[Reply]:
-        """Have a task done when its turn comes, the smallest of its lane first; a cancelled one is left out."""
+        """Have a task done in its turn, the smallest of its lane first; a cancelled one is left out."""
         task = _Task(len(blob), next(self._count), header, blob, seconds, Future())
         with self._changed:
             heapq.heappush(self._waiting[lane], task)

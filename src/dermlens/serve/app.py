@@ -15,11 +15,11 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 
 from dermlens import __version__
-from dermlens.errors import UserError
 from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.requests import Patient, one_patient
 from dermlens.deploy.words import answer_json, heading_json
+from dermlens.errors import UserError
 from dermlens.serve import openapi
 from dermlens.serve.bodies import Bodies
 from dermlens.serve.config import ServeConfig

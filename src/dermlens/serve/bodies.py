@@ -29,8 +29,8 @@ class Bodies:
         """The whole body of a request; it counts as held until the block ends.
 
         Raises:
-            Problem: 413 when it is too large, 408 when it takes too long, 503 when all bodies are together too large,
-                or too many of them do not say how long they are.
+            Problem: 413 when it is too large, 408 when it takes too long, 503 when all bodies are together
+                too large, or too many of them do not say how long they are.
         """
         body, most = bytearray(), self._config.max_bytes
         try:

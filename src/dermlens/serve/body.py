@@ -1,7 +1,7 @@
 """A request's body taken apart: multipart or JSON, in memory alone, with a budget for its parts.
 
-It runs in the process that decodes, as a body may be made to take long. File names and everything else that a client
-says of a file are left unread: what a file is, its bytes tell.
+It runs in the process that decodes, as a body may be made to take long. File names and everything else that a
+client says of a file are left unread: what a file is, its bytes tell.
 """
 
 from __future__ import annotations
@@ -56,11 +56,13 @@ def read_body(body: bytes, content_type: str, most_images: int) -> Content:
         most_images: that it may have.
 
     Raises:
-        Problem: 400 not what its type says; 413 too many images or other parts; 422 no image, an unknown field
-            or one that stands twice, or a word that nobody needs so long.
+        Problem: 400 not what its type says; 413 too many images or other parts; 422 no image, an unknown
+            field or one that stands twice, or a word that nobody needs so long.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    content = _form(body, content_type, most_images) if kind == "multipart/form-data" else _json(body, most_images)
+    content = (
+        _form(body, content_type, most_images) if kind == "multipart/form-data" else _json(body, most_images)
+    )
     if not content.images:
         raise Problem(422, "the request has no image: send one or several as `file`")
     if len(content.images) > most_images:
@@ -119,7 +121,9 @@ class _Form:
             raise Problem(413, f"the form has more than {MOST_FIELDS} fields")
         if name not in FIELDS:
             known = ", ".join(("file", *FIELDS))
-            raise Problem(422, f"the form has a field that is none of {known}, or a `file` without a file name")
+            raise Problem(
+                422, f"the form has a field that is none of {known}, or a `file` without a file name"
+            )
         if name in self.content.words:
             raise Problem(422, f"{name} stands in the form twice")
         self._field = name
@@ -155,7 +159,8 @@ def _form(body: bytes, content_type: str, most_images: int) -> Content:
         raise Problem(400, "the form cannot be read: its Content-Type names no boundary")
     form = _Form(most_images)
     try:
-        parser: Any = MultipartParser(boundary, {name: getattr(form, name) for name in CALLBACKS})
+        callbacks: Any = {name: getattr(form, name) for name in CALLBACKS}
+        parser = MultipartParser(boundary, callbacks)
         parser.write(body)
         parser.finalize()
     except Problem:

@@ -23,8 +23,8 @@ class ServeConfig(Section):
         batch: images that the network looks at together under load.
         seconds: for a request's body to arrive, and again for its answer.
         api_key: what `X-API-Key` must hold; none lets everyone in.
-        hosts: names and addresses, without a port, that requests may be made to; those of this machine alone by
-            default. A page of elsewhere whose name is made to mean this machine is not among them.
+        hosts: names and addresses, without a port, that requests may be made to; those of this machine alone
+            by default. A page of elsewhere whose name is made to mean this machine is not among them.
         origins: pages of other hosts that may ask (CORS); none by default.
     """
 

@@ -1,11 +1,12 @@
 """Between requests and the network: processes that decode, a bounded queue, one thread that looks.
 
-Bodies are taken apart and pictures decoded in two processes with a memory and a time limit, ended and replaced when a
-file passes them. Small pictures go first, and one process is for them alone; a picture that is large, or took too long
-among the small ones, waits for the other, and of one request they go one after the other.
+Bodies are taken apart and pictures decoded in two processes with a memory and a time limit, ended and
+replaced when a file passes them. Small pictures go first, and one process is for them alone; a picture that
+is large, or took too long among the small ones, waits for the other, and of one request they go one after the
+other.
 
-An idle network starts on the first picture that comes, without waiting for others; what arrives meanwhile goes together
-in the next batch. Only small squares wait.
+An idle network starts on the first picture that comes, without waiting for others; what arrives meanwhile
+goes together in the next batch. Only small squares wait.
 """
 
 from __future__ import annotations
@@ -129,8 +130,8 @@ class Engine:
             room: a place in the queue, which grows to one for each image.
 
         Raises:
-            Problem: as `dermlens.serve.body.read_body` has it; 422 when it cannot be taken apart in the time and
-                memory that a body may take; 503 when there is too little room, or it takes too long.
+            Problem: as `dermlens.serve.body.read_body` has it; 422 when it cannot be taken apart in the time
+                and memory that a body may take; 503 when there is too little room, or it takes too long.
         """
         return await self._in_time(self._read(body, content_type, most, room))
 

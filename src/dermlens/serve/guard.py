@@ -1,4 +1,4 @@
-"""What every request passes before its body is read: what it says of its size, its key. And what is counted."""
+"""What every request passes before its body is read: its key, the size that it announces. And the counts."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ HEADERS = {
 }
 FAILED = Problem(500, "the service has failed at this; its log says where")
 LINGER_SECONDS, LINGERING = 1.0, 64
-"""A client that is refused and goes on sending is read and forgotten so long, and so many at once: closing before
-would take the answer from it, and let it come again at once."""
+"""A client that is refused and goes on sending is read and forgotten so long, and so many at once: closing
+before would take the answer from it, and let it come again at once."""
 log = logging.getLogger(__name__)
 
 
@@ -60,7 +60,7 @@ class Headers:
                 if unread:
                     message["headers"].append((b"connection", b"close"))
             elif unread and not message.get("more_body", False):
-                await send(message | {"more_body": True})
+                await send({**message, "more_body": True})
                 await self._linger(reading)
                 message = {"type": "http.response.body", "body": b""}
             await send(message)

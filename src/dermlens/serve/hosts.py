@@ -1,8 +1,8 @@
 """Whom a request is made to, and by which page: what keeps other web pages from reading the answers.
 
-A page of elsewhere whose name is made to mean this machine (DNS rebinding) sends its own name as `Host`; a form of
-elsewhere sends its page as `Origin`. Starlette's TrustedHostMiddleware reads no IPv6 addresses and answers in another
-form than this service.
+A page of elsewhere whose name is made to mean this machine (DNS rebinding) sends its own name as `Host`; a
+form of elsewhere sends its page as `Origin`. Starlette's TrustedHostMiddleware reads no IPv6 addresses and
+answers in another form than this service.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Hosts:
     def _check(self, scope: Scope) -> None:
         hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1 or bare(hosts[0]) not in self._hosts:
-            raise Problem(400, "the service does not answer under this host name; --allow-host names further ones")
+            raise Problem(
+                400, "the service does not answer under this host name; --allow-host names further ones"
+            )
         for name, value in scope["headers"]:
             if name == b"origin":
                 origin = value.decode("latin-1").lower()
@@ -50,18 +52,20 @@ class Hosts:
                     raise Problem(403, "a page of another host may not ask; --origin names those that may")
 
 
-ADDRESS = re.compile(r"\[([0-9a-f:.%]+)\](?::\d*)?|([0-9a-f:.]*:[0-9a-f.]*:[0-9a-f:.]*)|([^:\[\]]*)(?::\d*)?", re.ASCII)
-"""An IPv6 address in brackets, one without (and without a port), or anything else; the first with the last a port."""
+ADDRESS = re.compile(
+    r"\[([0-9a-f:.%]+)\](?::\d*)?|([0-9a-f:.]*:[0-9a-f.]*:[0-9a-f:.]*)|([^:\[\]]*)(?::\d*)?", re.ASCII
+)
+"""An IPv6 address in brackets, one without them, which then has no port, or anything else."""
 
 
 def bare(host: str) -> str:
-    """A name or an address as `Host` has it, without its port, brackets and last dot, in lower case; empty for none."""
+    """The name or address of a `Host`, in lower case, without port, brackets and last dot; empty for none."""
     found = ADDRESS.fullmatch(host.strip().lower())
     return next((one for one in found.groups() if one), "").removesuffix(".") if found else ""
 
 
 def is_same(origin: str, host: str) -> bool:
-    """Whether a page's origin is the host that it asks; both in lower case. The scheme is a proxy's matter."""
+    """Whether a page's origin is the host that it asks, in lower case; the scheme is a proxy's matter."""
     try:
         place = urlsplit(origin).netloc
     except ValueError:

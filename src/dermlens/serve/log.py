@@ -1,7 +1,7 @@
 """The service's log: what went wrong and where, a line for each kind a minute at most.
 
-Whoever can make the service fail, or uvicorn complain, can do so a thousand times a second: the log says it once and
-counts the rest.
+Whoever can make the service fail, or uvicorn complain, can do so a thousand times a second: the log says it
+once and counts the rest.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Sparing(logging.Filter):
 
 
 class OneLine(logging.Formatter):
-    """A line of bounded length: of an error its kind and its place, and nothing that a client may have said."""
+    """A line of bounded length: of an error its kind, and nothing that a client may have said."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""

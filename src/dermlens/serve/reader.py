@@ -1,4 +1,4 @@
-"""The process that takes requests apart and decodes their pictures; `dermlens.deploy.decoder` has its loop."""
+"""The process that takes requests apart and decodes their pictures, in `dermlens.deploy.decoder`'s loop."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def work(data: bytes) -> float:
 
 def _bodies(needs: Needs) -> dict[str, Handler]:
     def body(header: dict[str, Any], blob: bytes) -> Iterator[Message]:
-        """First how many images there are and what is said of the patient, then each of them, or that it is large.
+        """First how many images there are and what is said of the patient, then each, or that it is large.
 
-        `only` has the places of those that are wanted; none for all. With `quick`, large ones are not decoded.
+        `only` has the places of those that are wanted; none for all. With `quick`, large ones are not
+        decoded.
         """
         try:
             content = read_body(blob, header["type"], header["most"])

@@ -1,4 +1,4 @@
-"""The socket and uvicorn around the service. What a connection may do before it is a request, a reverse proxy limits."""
+"""The socket and uvicorn around the service. Slow heads and many connections are a reverse proxy's work."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ LEAST_PIECE, MOST_PIECE = 256, 65_536
 """Bytes that are parsed at a time, before other connections have their turn."""
 SHORT, LONG = 0.0005, 0.002
 """Seconds: pieces grow while one takes less, and shrink when one takes more."""
-REST, MOST_REST = 16, 1.0
-"""A connection whose smallest pieces are dear rests so many times as long as one took, twice that after the next, and
-so on; in seconds at most."""
+DEAR = 3e-8
+"""Seconds a byte: chunks of one byte cost fifty times as much, those of a kilobyte a third. A head is as
+dear, so that one dear piece means nothing."""
+REST, MOST_REST = 64, 0.1
+"""A connection of dear pieces rests so many times as long as each took; in seconds at most."""
 
 
 class Paced(asyncio.Protocol):
     """Hands what arrives to uvicorn's protocol in pieces, so that no client keeps the loop for long.
 
-    Some bytes cost a thousand times what others do: a body in chunks of one byte above all. Between two pieces the loop
-    serves everyone else, whoever sends such bytes waits longer, and while pieces wait the socket is not read.
+    Some bytes cost a thousand times what others do: a body in chunks of one byte above all. Between two
+    pieces the loop serves everyone else, whoever sends such bytes waits longer, and while pieces wait the
+    socket is not read.
     """
 
     def __init__(self, **given: Any) -> None:
@@ -39,7 +42,7 @@ class Paced(asyncio.Protocol):
         self._waiting = bytearray()
         self._piece = 2 * LEAST_PIECE
         self._next: asyncio.TimerHandle | None = None
-        self._rest = 0.0
+        self._rest, self._dear = 0.0, False
         self.held = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,10 +72,9 @@ class Paced(asyncio.Protocol):
             began = time.thread_time()
             self._inner.data_received(piece)
             spent = time.thread_time() - began
-            if self._piece == LEAST_PIECE and spent > SHORT:
-                self._rest = min(MOST_REST, max(2 * self._rest, REST * spent))
-            else:
-                self._rest = 0.0
+            dear = spent > DEAR * len(piece)
+            self._rest = min(MOST_REST, REST * spent) if dear and self._dear else 0.0
+            self._dear = dear
             if spent > LONG:
                 self._piece = max(LEAST_PIECE, self._piece // 4)
             elif spent < SHORT:
