@@ -503,7 +503,10 @@ def test_dicom_files_without_a_suffix(predictor, lesions, tmp_path, monkeypatch)
     assert list(found) == ["b", "1.2.840.5", "IM0001"]
     assert isinstance(found["b"], Answer)
     assert "IM0001: " in found["IM0001"]
-    monkeypatch.setitem(sys.modules, "pydicom", None)
+    blocked = tmp_path.parent / "blocked"
+    blocked.mkdir()
+    (blocked / "pydicom.py").write_text("raise ModuleNotFoundError(name='pydicom')")
+    monkeypatch.syspath_prepend(blocked)  # which the process that decodes is given
     without = dict(predictor.predict_folder(tmp_path))
     assert without["IM0001"].startswith(f"{tmp_path / 'IM0001'}: this needs pydicom")
     assert without["b"] == found["b"]

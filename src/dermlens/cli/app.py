@@ -84,6 +84,12 @@ Labels = Annotated[
 Age = Annotated[str | None, typer.Option(help="Of the patient, in years.")]
 Sex = Annotated[str | None, typer.Option(help="female or male.")]
 Site = Annotated[str | None, typer.Option(help="Where on the body: back, face, lower extremity, …")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1024, help="Of the network; as many as there are cores, by a container's quota too."
+    ),
+]
 Classes = Annotated[str | None, typer.Option(help="Your own labels, comma-separated.")]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Age, Sex, Site, app, console, to_file
+from dermlens.cli.app import Age, Sex, Site, Threads, app, console, to_file
 from dermlens.errors import UserError
 
 
@@ -37,6 +37,7 @@ def predict(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="An object instead of a table.")] = False,
+    threads: Threads = None,
 ) -> None:
     """Say what a model makes of images. Research software, not a medical device.
 
@@ -62,7 +63,7 @@ def predict(
         doubts = [*doubts, *unsure, *strangers(found.images, patients, table)]
     for doubt in doubts:
         _say(doubt)
-    predictor = Predictor.open(model)
+    predictor = Predictor.open(model, threads)
     shares = parse_prior(prior, predictor.classes)
     answers: dict[str, Answer] = {}
     unreadable: dict[str, str] = {}

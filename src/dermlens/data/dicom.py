@@ -98,6 +98,8 @@ def dicom_pixels(
         return _unpacked(header)
     except ImageError as error:
         raise ImageError(str(error).replace("the image", name, 1)) from error
+    except MemoryError:
+        raise
     except Exception as error:
         raise ImageError(f"{name}: truncated or damaged, its DICOM pixels cannot be decoded") from error
 
@@ -166,23 +168,41 @@ def _read(name: str, data: bytes, *, pixels: bool) -> Any:
         return header
     except ImageError as error:
         raise ImageError(str(error).replace("the image", name, 1)) from error
+    except MemoryError:
+        raise
     except Exception as error:
         raise ImageError(f"{name}: truncated or damaged, its DICOM header cannot be read") from error
 
 
 def _first_frame(content: bytes, frames: int) -> bytes:
-    """The first of encapsulated frames. Raises: ValueError when their table has more than any picture."""
+    """The first of encapsulated frames. Raises: ValueError when they are in more pieces than any picture."""
     if int.from_bytes(content[4:8], "little") > 4 * MOST_FRAMES:
         raise ValueError("more frames than a picture has")
+    at = fragments = 0
+    while at + 8 <= len(content):
+        fragments += 1
+        if fragments > MOST_FRAMES:
+            raise ValueError("more fragments than a picture has")
+        at += 8 + int.from_bytes(content[at + 4 : at + 8], "little")
     encaps = require("pydicom.encaps", "dicom")
     frame: bytes = encaps.get_frame(content, 0, number_of_frames=frames)
     return frame
 
 
 def _check_run_lengths(frame: bytes, plane: int) -> None:
-    """Raises: ValueError when a colour unrolls to more than its pixels and a byte of padding (PS3.5 G)."""
+    """Check the segments of a frame (PS3.5 G).
+
+    Raises:
+        ValueError: they are not three, one after the other, or a colour has more codes, or unrolls to more,
+            than its pixels and a byte of padding.
+    """
     count, *begins = struct.unpack("<16I", frame[:64])
-    for at, end in itertools.pairwise([*begins[: min(count, 15)], len(frame)]):
+    edges = [*begins[:3], len(frame)]
+    if count != 3 or begins[0] < 64 or any(begin >= end for begin, end in itertools.pairwise(edges)):
+        raise ValueError("segments that are not three colours, one after the other")
+    for at, end in itertools.pairwise(edges):
+        if end - at > 2 * plane + 2:  # a code and a byte for every pixel, the worst that packs it
+            raise ValueError("more run lengths than the picture has pixels")
         size = 0
         while at < end:
             code = frame[at]

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from dermlens.data.scans import MOST_SCANS, has_too_many_scans
+from dermlens.data.structure import LONGEST_SIDE, check_structure
 from dermlens.errors import UserError
 
 try:
@@ -78,14 +79,19 @@ def read_image(
 
     Raises:
         ImageError: not there, no ordinary file, empty, not one of FORMATS by its content, over MAX_PIXELS or
-            MAX_BYTES, a JPEG of more scans than anyone needs, truncated, damaged, or with a colour mode or
-            profile that has no sure way to RGB.
+            MAX_BYTES, with headers that announce what no decoder should be asked for
+            (`dermlens.data.structure`), a JPEG of more scans than anyone needs, truncated, damaged, or with a
+            colour mode or profile that has no sure way to RGB.
     """
     name, data = _named_bytes(source)
     if data[128:132] == b"DICM":
         from dermlens.data.dicom import dicom_pixels
 
         return dicom_pixels(name, data, min_side, max_pixels)
+    try:
+        check_structure(data)
+    except ValueError as error:
+        raise ImageError(f"{name}: {error}") from error
     image = _open(name, data, min(MAX_PIXELS, max_pixels or MAX_PIXELS))
     if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
         raise ImageError(f"{name}: a JPEG of more than {MOST_SCANS} scans; save it as a plain one")
@@ -116,9 +122,11 @@ def from_pillow(image: Image.Image) -> np.ndarray:
         ImageError: over MAX_PIXELS, or with a colour mode or profile that has no sure way to RGB.
     """
     name = "the image"
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS or max(image.size) > LONGEST_SIDE:
         size = f"{image.width} × {image.height} pixels"
-        raise ImageError(f"{name}: {size}; the most allowed is {MAX_PIXELS // 10**6} million")
+        raise ImageError(
+            f"{name}: {size}; the most allowed is {MAX_PIXELS // 10**6} million, {LONGEST_SIDE} a side"
+        )
     return _upright(_rgb_pixels(name, image), image)
 
 

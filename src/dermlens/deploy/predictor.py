@@ -64,11 +64,12 @@ class Predictor:
         self.id = f"{document.model.backbone}-{document.size}-{file}"
 
     @classmethod
-    def open(cls, folder: Path | str | None = None) -> Self:
+    def open(cls, folder: Path | str | None = None, threads: int | None = None) -> Self:
         """Read a model that `dermlens export` wrote.
 
         Args:
             folder: with model.json and model.onnx; none or `shipped` for the one that comes with dermlens.
+            threads: of the network; none for as many as the process has cores.
 
         Raises:
             UserError: a file is absent, damaged, or does not belong to the others.
@@ -77,7 +78,7 @@ class Predictor:
         path = folder / "model.json"
         document = read_document(path)
         check_file(folder, MEASURED_FILE, document.manifest)
-        network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE))
+        network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE), threads)
         if network.classes != len(document.classes):
             raise UserError(
                 f"{path} names {len(document.classes)} classes, and {ONNX_FILE} beside it knows"

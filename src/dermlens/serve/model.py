@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
+from dermlens.data.images import FORMATS
 from dermlens.data.sites import known_words
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.words import heading_json
@@ -29,7 +31,7 @@ def describe(predictor: Predictor, config: ServeConfig) -> dict[str, Any]:
             "bytes": config.max_bytes,
             "images": config.most_images,
             "pixels": config.max_pixels,
-            "formats": ["JPEG", "PNG", "TIFF", "BMP", "DICOM"],
+            "formats": [*FORMATS, "DICOM"] if find_spec("pydicom") else list(FORMATS),
         },
         "card": card.read_text(encoding="utf-8") if card is not None and card.is_file() else None,
     }
