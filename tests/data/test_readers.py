@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dermlens.data.readers.diagnoses import classes_of, code_of
+from dermlens.data.account import Account
+from dermlens.data.problems import Problems
+from dermlens.data.readers.diagnoses import Diagnoses, classes_of
 from dermlens.data.readers.sheet import read_sheet
 from dermlens.data.readers.survey import image_id_of
 from dermlens.data.table import read_table
@@ -249,8 +251,12 @@ def test_the_classes_are_the_seven_unless_a_map_leads_outside_them(labels, class
 
 
 def test_a_label_map_wins_over_the_archives_names():
-    assert code_of("nevus", "row", classes=CLASSES, labels={"nevus": "mel"}) == "mel"
-    assert code_of("nevus", "row", classes=CLASSES, labels=None) == "nv"
+    def code_of(labels):
+        return Diagnoses(CLASSES, labels, Account(Path()), Problems()).code_of("nevus", (), "row")
+
+    assert code_of({"nevus": "mel"}) == "mel"
+    assert code_of({}) == "nv"
+    assert code_of({"nevus": ""}) is None
 
 
 def test_row_numbers_are_those_of_a_spreadsheet(tmp_path):

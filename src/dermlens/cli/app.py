@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn, TypedDict
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
 from dermlens import __version__
@@ -60,7 +61,16 @@ Columns = Annotated[
     list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="Name a column of your own CSV.")
 ]
 Labels = Annotated[
-    list[str] | None, typer.Option("--label", metavar="THEIRS=OURS", help="Map one of your labels to ours.")
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="THEIRS=OURS", help="Map one of your labels to ours; THEIRS= leaves its images out."
+    ),
+]
+ValueMaps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--value", metavar="FIELD.OURS=THEIRS", help="Map a word of age, sex or site: sex.male=h, site.unknown=x."
+    ),
 ]
 Age = Annotated[str | None, typer.Option(help="Of the patient, in years.")]
 Sex = Annotated[str | None, typer.Option(help="female or male.")]
@@ -98,17 +108,31 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def say(sentence: str) -> None:
+    """Print a sentence that may hold anything, a file's name with brackets too."""
+    console.print(Text(sentence))
+
+
 def _stop(sentence: str, code: int) -> NoReturn:
     print(f"dermlens: {sentence}", file=sys.stderr)
     sys.exit(code)
 
 
-def pairs(words: list[str] | None, option: str) -> dict[str, str]:
-    """`a=b` words as a mapping. Raises: UserError when one is not of that form, or a name comes twice."""
+def pairs(words: list[str] | None, option: str, *, empty: bool = False) -> dict[str, str]:
+    """`a=b` words as a mapping.
+
+    Args:
+        words: as they were given.
+        option: their option, for errors.
+        empty: whether `a=` is one too.
+
+    Raises:
+        UserError: one is not of that form, or a name comes twice.
+    """
     found: dict[str, str] = {}
     for word in words or []:
         key, equals, value = word.partition("=")
-        if not (equals and key and value):
+        if not (equals and key and (value or empty)):
             raise UserError(f"{option} {word}: write it as {option} a=b")
         if key in found:
             raise UserError(f"{option} names {key} twice")
@@ -121,11 +145,22 @@ class SourceMaps(TypedDict):
 
     columns: dict[str, str]
     labels: dict[str, str]
+    values: dict[str, list[str]]
 
 
-def source_maps(columns: list[str] | None, labels: list[str] | None) -> SourceMaps:
-    """`--column` and `--label` as `read_table` takes them. Raises: UserError, as `pairs`."""
-    return {"columns": pairs(columns, "--column"), "labels": pairs(labels, "--label")}
+def source_maps(
+    columns: list[str] | None, labels: list[str] | None, values: list[str] | None = None
+) -> SourceMaps:
+    """`--column`, `--label` and `--value` as `read_table` takes them. Raises: UserError, as `pairs`."""
+    theirs: dict[str, list[str]] = {}
+    for word in values or []:
+        for ours, said in pairs([word], "--value").items():
+            theirs.setdefault(ours, []).append(said)
+    return {
+        "columns": pairs(columns, "--column"),
+        "labels": pairs(labels, "--label", empty=True),
+        "values": theirs,
+    }
 
 
 def names(words: str | None) -> tuple[str, ...] | None:

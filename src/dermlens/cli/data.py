@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Classes, Columns, Data, Labels, app, console, names, source_maps
+from dermlens.cli.app import Classes, Columns, Data, Labels, ValueMaps, app, console, names, say, source_maps
 from dermlens.errors import UserError
 
 
@@ -16,6 +16,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder (or CSV) with images and labels.")],
     column: Columns = None,
     label: Labels = None,
+    value: ValueMaps = None,
     classes: Classes = None,
     near_duplicates: Annotated[bool, typer.Option(help="Also look for images that nearly agree.")] = True,
 ) -> None:
@@ -26,7 +27,7 @@ def verify(
         folder,
         classes=names(classes),
         near_duplicates=near_duplicates,
-        **source_maps(column, label),
+        **source_maps(column, label, value),
     )
     console.print(found.render())
     if found.problems:
@@ -66,11 +67,15 @@ def synthesize(
 
 @app.command()
 def split(
+    ctx: typer.Context,
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="The manifest to write.")] = Path(
         "split.csv"
     ),
-    protocol: Annotated[Literal["paper", "grouped", "singletons"], typer.Option()] = "grouped",
+    protocol: Annotated[
+        Literal["paper", "grouped", "singletons", "given"] | None,
+        typer.Option(help="By default the roles that the folders or a column give, else grouped."),
+    ] = None,
     holdout: Annotated[float, typer.Option(help="Share held out under paper and singletons.")] = 0.10,
     selection: Annotated[float, typer.Option(help="Share of lesions, under grouped.")] = 0.10,
     calibration: Annotated[float, typer.Option(help="Share of lesions, under grouped.")] = 0.10,
@@ -79,18 +84,25 @@ def split(
     seed: int = 0,
     column: Columns = None,
     label: Labels = None,
+    value: ValueMaps = None,
     classes: Classes = None,
 ) -> None:
     """Write a split manifest: which image plays which role, under a stated protocol."""
     from pydantic import ValidationError
 
     from dermlens.console import frame_table
+    from dermlens.data.absent import absent_classes
     from dermlens.data.config import SplitConfig
     from dermlens.data.leak import leak
     from dermlens.data.split import make_split
-    from dermlens.data.table import read_table
+    from dermlens.data.table import read_set
 
     shares = {"holdout": holdout, "selection": selection, "calibration": calibration, "test": test}
+    read = read_set(data, classes=names(classes), check_files=False, **source_maps(column, label, value))
+    table, roles = read.table, set(read.roles.values())
+    if protocol is None:  # whoever names shares, folds or a seed wants a draw
+        asked = any(ctx.get_parameter_source(name).name != "DEFAULT" for name in (*shares, "folds", "seed"))  # type: ignore[union-attr]
+        protocol = "given" if "train" in roles and len(roles) > 1 and not asked else "grouped"
     settings = {"protocol": protocol, "folds": folds, "seed": seed, **shares}
     try:
         config = SplitConfig.model_validate(settings)
@@ -98,14 +110,9 @@ def split(
         first = error.errors()[0]
         option = f"--{first['loc'][0]} {first['input']}" if first["loc"] else "split"
         raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from error
-    table = read_table(
-        data,
-        classes=names(classes),
-        check_files=False,
-        **source_maps(column, label),
-    )
-    made = make_split(table, config)
+    made = make_split(table, config, read.roles)
     made.save(output)
     console.print(frame_table(made.summary(table), f"{made.protocol}: images and lesions by role"))
-    console.print(leak(made, table).sentence())
+    for said in [*read.account.sentences(), *absent_classes(made.counts(table)), leak(made, table).sentence()]:
+        say(said)
     console.print(f"written: {output}")

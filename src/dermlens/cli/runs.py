@@ -18,6 +18,8 @@ from dermlens.cli.app import (
     RunFolder,
     app,
     console,
+    ValueMaps,
+    say,
     source_maps,
 )
 from dermlens.errors import UserError
@@ -52,13 +54,17 @@ def train(
             raise UserError(
                 "--resume goes on with the run's own recipe and folder: leave RECIPE, --set and --out out"
             )
-        run = resume_fit(resume, data=data, device=device, devices=devices, cache=cache, logger=logger)
+        run = resume_fit(
+            resume, data=data, device=device, devices=devices, cache=cache, logger=logger, say=say
+        )
     else:
         if recipe is None or data is None:
             raise UserError("name a recipe and its data: dermlens train RECIPE --data DIR (or --resume RUN)")
         loaded = load_recipe(recipe, overrides or ())
         folder = out or _fresh(Path("runs"), loaded.name)
-        run = fit(loaded, data, out=folder, device=device, devices=devices, cache=cache, logger=logger)
+        run = fit(
+            loaded, data, out=folder, device=device, devices=devices, cache=cache, logger=logger, say=say
+        )
     console.print(f"trained: {run.path}; next: dermlens evaluate {run.path}")
 
 
@@ -74,6 +80,7 @@ def evaluate(
     ),
     column: Columns = None,
     label: Labels = None,
+    value: ValueMaps = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
@@ -89,7 +96,8 @@ def evaluate(
         ledger=ledger,
         device=device,
         cache=cache,
-        **source_maps(column, label),
+        say=say,
+        **source_maps(column, label, value),
     )
     console.print(render_metrics(metrics))
 

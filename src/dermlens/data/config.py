@@ -27,7 +27,8 @@ class DataConfig(Section):
             where the run's own images are predicted.
         classes: the labels, in the order of the logits.
         columns: for someone's own CSV: our column name → theirs, such as `image_id: img_id`.
-        labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; it travels with the model.
+        labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; an empty one leaves images out.
+        values: for someone's own words of age, sex and site: ours → theirs, such as `sex.male: h`, or a list.
         also_train: folders of further labelled images to train on, of other patients; where a path is
             relative, beside the data folder. They play no other role.
     """
@@ -40,6 +41,7 @@ class DataConfig(Section):
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = CLASSES
     columns: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
+    values: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     also_train: tuple[str, ...] = ()
 
     @field_validator("classes")
@@ -63,7 +65,8 @@ class SplitConfig(Section):
 
     Attributes:
         protocol: `paper` splits images and leaks; `grouped` keeps every lesion on one side; `singletons`
-            tests on lesions with one image (reference [14] of the paper).
+            tests on lesions with one image (reference [14] of the paper); `given` takes the roles that the
+            source's folders or a column of its table give.
         manifest: a manifest that ships with dermlens, by name, or the path of one.
         holdout: share held out under `paper` (of images) and `singletons` (of single-image lesions).
         selection, calibration, test: shares of lesions under `grouped`; the rest trains.
@@ -74,7 +77,7 @@ class SplitConfig(Section):
         seed: of the draw.
     """
 
-    protocol: Literal["paper", "grouped", "singletons"] = "grouped"
+    protocol: Literal["paper", "grouped", "singletons", "given"] = "grouped"
     manifest: str | None = None
     holdout: Fraction = 0.10
     selection: Fraction = 0.10

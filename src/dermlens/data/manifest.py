@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,7 +22,7 @@ from dermlens.errors import UserError, nearest
 VERSION = "1"
 COLUMNS = ("image_id", "lesion_id", "role")
 ROLES: tuple[str, ...] = get_args(Role)
-PROTOCOLS = ("paper", "grouped", "singletons", "siblings")
+PROTOCOLS = ("paper", "grouped", "singletons", "given", "siblings")
 SHIPPED = ("grouped-v1",)
 """Manifests that come with dermlens: package data, `manifests/<name>.csv`."""
 REMEDY = (
@@ -85,6 +86,12 @@ class Split:
         both.columns.name = None
         return both.loc[[(role, unit) for role in self.role_names for unit in ("images", "lesions")]]
 
+    def counts(self, table: pd.DataFrame) -> dict[str, dict[str, int]]:
+        """Images by role and class, every class of the table with its number, 0 too."""
+        rows = self.roles.merge(table[["image_id", "dx"]], on="image_id", validate="one_to_one")
+        found = pd.crosstab(rows["role"], rows["dx"])
+        return {role: {str(dx): int(n) for dx, n in found.loc[role].items()} for role in self.role_names}
+
     def text(self) -> str:
         """The manifest as it stands in a file; the same split gives the same text."""
         buffer = io.StringIO()
@@ -146,6 +153,7 @@ def _read(path: str) -> str:
 
 
 def _parse(name: str, text: str) -> Split:
+    text = unicodedata.normalize("NFC", text)  # as tables have their ids
     # Not splitlines(), which parts at U+2028 and others that may stand in an id.
     lines = list(io.StringIO(text, newline=""))
     body = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))

@@ -44,8 +44,9 @@ def answer_stream(
     waiting: deque[tuple[str, Future[Picture | str]]] = deque()
     coming = iter(images.items())
 
-    def decoded(path: Path) -> Picture | str:
+    def decoded(image_id: str, path: Path) -> Picture | str:
         picture = Picture(path)
+        picture.image_id = image_id
         try:
             picture.settle(predictor.document)
         except ImageError as error:
@@ -58,7 +59,7 @@ def answer_stream(
         try:
             while True:
                 while len(waiting) < AHEAD and (entry := next(coming, None)) is not None:
-                    waiting.append((entry[0], pool.submit(decoded, entry[1])))
+                    waiting.append((entry[0], pool.submit(decoded, *entry)))
                 if not waiting:
                     return
                 image_id, settled = waiting.popleft()
