@@ -15,23 +15,33 @@ from typer.core import TyperGroup
 
 from dermlens import __version__
 from dermlens.errors import UserError, missing_extra
+from dermlens.streams import discard_output
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No room: on the disk, for this user, for a file of this size. Writing says so without a file's name."""
+
+PIPE_CLOSED = 141
+"""Exit code where the reader of the output has gone, as a shell gives it: 128 and the number of SIGPIPE."""
 
 
 class StoppedError(Exception):
     """Ctrl-C, with what there is to say of it; Typer itself would end without a word."""
 
 
+class ReaderGoneError(Exception):
+    """The reader of the output has gone; click itself would end with 1."""
+
+
 class Verbs(TyperGroup):
-    """The verbs, any of which may be interrupted."""
+    """The verbs, any of which may be interrupted, or lose the reader of what they print."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise StoppedError(str(error) or "interrupted") from error
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
 
 
 app = typer.Typer(
@@ -44,7 +54,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
+
+
+class Output(Console):
+    """A console that leaves it to `main` what to do when its reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console = Output(
+    width=None if sys.stdout is not None and sys.stdout.isatty() else 160, markup=False, highlight=False
+)
 
 Data = Annotated[Path, typer.Option("--data", "-d", help="Folder (or CSV) with the images and their labels.")]
 OptionalData = Annotated[
@@ -82,6 +103,8 @@ def main() -> None:
     """Run the command line; turn errors into one sentence and an exit code."""
     try:
         code = app(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UserError as error:
         _stop(str(error), 2)
     except ModuleNotFoundError as error:
@@ -90,6 +113,9 @@ def main() -> None:
         _stop(sentence, 2)
     except StoppedError as error:
         _stop(str(error), 130)
+    except (BrokenPipeError, ReaderGoneError):  # `dermlens … | head`
+        discard_output()
+        sys.exit(PIPE_CLOSED)
     except OSError as error:
         if error.errno in FULL:
             _stop(f"the disk is full ({error.strerror}): make room, and run this again", 2)

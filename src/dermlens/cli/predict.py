@@ -12,6 +12,7 @@ import typer
 
 from dermlens.cli.app import Age, Sex, Site, app, console
 from dermlens.errors import UserError
+from dermlens.streams import fits
 
 
 @app.command()
@@ -98,6 +99,8 @@ def predict(
     if as_json:
         said = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
         text = json.dumps(said, indent=2, ensure_ascii=False)
+        if not fits(text):
+            text = json.dumps(said, indent=2)
         print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
     elif journal is not None and journal.done:
         console.print(

@@ -66,16 +66,20 @@ class Account:
     def losses(self) -> list[str]:
         """What the source says and the table does not: words that count as missing, images left out."""
         said = [
-            f"{name}: {sum(words.values()):,} images have a word that counts as missing: {_counts(words)}; "
+            f"{name}: words that count as missing: {_counts(words)}, on {_images(sum(words.values()))}; "
             f"--value {name}.OURS=THEIRS reads one as a word of ours"
             for name, words in self.dropped.items()
         ]
         if self.left_out:
             said.append(
-                f"left out: {sum(self.left_out.values()):,} images whose diagnosis is in none of the classes, "
-                f"or is dropped: {_counts(self.left_out)}; --label THEIRS=OURS reads one as a class"
+                f"left out: {_images(sum(self.left_out.values()))}, whose diagnosis is in none of the classes, or is "
+                f"dropped: {_counts(self.left_out)}; --label THEIRS=OURS reads one as a class"
             )
         return said
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
 
 
 def _pairs(words: Mapping[tuple[str, str], int]) -> str:

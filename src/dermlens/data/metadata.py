@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from dermlens.data.vocabulary import OLDEST, SITE_GROUPS, group_of, plain, sexes_of, site_of
+from dermlens.data.vocabulary import OLDEST, SITE_GROUPS, group_of, plain
 from dermlens.errors import UserError, nearest
 
 FIELDS = ("age", "sex", "site")
@@ -169,11 +169,7 @@ class PaperMetadata(MetadataEncoder):
     )
 
     def row(self, z: float | None, sex: str | None, site: str | None) -> list[float]:
-        return [
-            z or 0.0,
-            *_lookup(_sex(sex), PAPER_SEXES),
-            *_lookup(site_of(site) or plain(site), PAPER_SITES),
-        ]
+        return [z or 0.0, *_lookup(sex, PAPER_SEXES), *_lookup(site, PAPER_SITES)]
 
 
 @encoder("default")
@@ -184,8 +180,7 @@ class DefaultMetadata(MetadataEncoder):
         age_z: age z-scored by the training role; 0 where missing.
         age_missing: 1 where the age is missing.
         sex_female, sex_male, sex_missing: exactly one of them is 1.
-        site_…: one for each shared group of `dermlens.data.vocabulary`, where HAM10000's and ISIC's words
-        meet.
+        site_…: one for each shared group of `dermlens.data.vocabulary`, where the words of tables meet.
         site_missing: 1 where the site is missing, unknown or unseen; exactly one site feature is 1.
     """
 
@@ -200,8 +195,7 @@ class DefaultMetadata(MetadataEncoder):
     )
 
     def row(self, z: float | None, sex: str | None, site: str | None) -> list[float]:
-        told = _sex(sex)
-        female, male = told == "female", told == "male"
+        female, male = plain(sex) == "female", plain(sex) == "male"
         age = [0.0, 1.0] if z is None else [z, 0.0]
         group = group_of(site)
         return [*age, female, male, not (female or male), *(group == one for one in SITE_GROUPS)]
@@ -258,11 +252,6 @@ def _years(age: float | None) -> float:
     if math.isnan(years) or 0 <= years <= OLDEST:
         return years
     raise UserError(f"age is {age}; ages are 0 to {OLDEST} years, empty where unknown")
-
-
-def _sex(word: str | None) -> str:
-    """female, male or unknown; a word that means none of them as it is."""
-    return (sexes_of([word])[word] if isinstance(word, str) else "unknown") or plain(word)
 
 
 def _lookup(word: str | None, vocabulary: tuple[str, ...]) -> list[bool]:

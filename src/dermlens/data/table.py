@@ -17,13 +17,15 @@ from dermlens.data.account import Account
 from dermlens.data.column_names import JOINT
 from dermlens.data.config import DataConfig
 from dermlens.data.diagnosis_names import class_of
+from dermlens.data.dicom import dicom_patient
+from dermlens.data.images import ImageError
 from dermlens.data.problems import Problems
 from dermlens.data.readers.columns import DX_FURTHER
 from dermlens.data.readers.diagnoses import BINARY, Diagnoses, classes_of, is_binary
 from dermlens.data.readers.identity import locate
 from dermlens.data.readers.roles import role_of_folders
 from dermlens.data.readers.source import Source, read_source
-from dermlens.data.readers.survey import Survey
+from dermlens.data.readers.survey import Survey, begins_as_dicom, split_name
 from dermlens.data.telltale import telltales
 from dermlens.data.values import ValueMap, Values
 from dermlens.data.vocabulary import OLDEST, is_missing
@@ -184,6 +186,7 @@ def read_set(
         }
     )
     problems.refuse()
+    _complete(table, account)
     if not kept:
         raise UserError(f"{account.source}: no image is left: {'; '.join(account.losses())}")
     roles = _roles(source, kept, located.ids, located.paths, account)
@@ -301,6 +304,25 @@ def _paths(
         )
     beside = next((Path(path).parent for path in paths if path is not None), found.folder.absolute())
     return [path or str(beside / f"{name}.jpg") for name, path in zip(image_ids, paths, strict=True)]
+
+
+def _complete(table: pd.DataFrame, account: Account) -> None:
+    """Fill ages and sexes that the table does not give from DICOM headers, as prediction does."""
+    filled = {"age": 0, "sex": 0}
+    for row, path in enumerate(table["path"]):
+        lacks = math.isnan(table.at[row, "age"]), table.at[row, "sex"] == "unknown"
+        if not any(lacks) or split_name(path)[1] not in ("", ".dcm", ".dicom") or not begins_as_dicom(Path(path)):
+            continue
+        try:
+            age, sex = dicom_patient(path, Path(path).read_bytes())
+        except (ImageError, OSError):  # whoever reads its pixels says so
+            continue
+        for name, value, lacking in zip(filled, (age, sex), lacks, strict=True):
+            if lacking and value is not None:
+                table.at[row, name] = value
+                filled[name] += 1
+    if any(filled.values()):
+        account.notes.append(f"from DICOM headers: age of {filled['age']:,} images, sex of {filled['sex']:,}")
 
 
 def _or_unknown(word: str) -> str:
