@@ -1,7 +1,7 @@
 """Standard output and error that take every character, and that may be closed.
 
-What a result is decorated with must not decide over the result: a dash that the terminal's encoding lacks becomes
-a hyphen, and without a standard output the work is done all the same.
+What a result is decorated with must not decide over the result: a dash that the terminal's encoding lacks
+becomes a hyphen, and without a standard output the work is done all the same.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # as long as the process
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  # as long as the process
 
 
 def _occupy() -> None:

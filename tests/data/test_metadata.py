@@ -21,7 +21,17 @@ from dermlens.data.metadata import (
 from dermlens.errors import UserError
 
 SEXES = ("female", "male", "unknown", "", None, "other")
-SITES = ("back", "acral", "anterior torso", "lateral torso", "unknown", "", None, "elsewhere", "Lower  Extremity")
+SITES = (
+    "back",
+    "acral",
+    "anterior torso",
+    "lateral torso",
+    "unknown",
+    "",
+    None,
+    "elsewhere",
+    "Lower  Extremity",
+)
 ages = st.none() | st.just(math.nan) | st.floats(0, 120)
 patients = st.lists(st.tuples(ages, st.sampled_from(SEXES), st.sampled_from(SITES)), min_size=1, max_size=20)
 

@@ -84,13 +84,17 @@ Columns = Annotated[
 Labels = Annotated[
     list[str] | None,
     typer.Option(
-        "--label", metavar="THEIRS=OURS", help="Map one of your labels to ours; THEIRS= leaves its images out."
+        "--label",
+        metavar="THEIRS=OURS",
+        help="Map one of your labels to ours; THEIRS= leaves its images out.",
     ),
 ]
 ValueMaps = Annotated[
     list[str] | None,
     typer.Option(
-        "--value", metavar="FIELD.OURS=THEIRS", help="Map a word of age, sex or site: sex.male=h, site.unknown=x."
+        "--value",
+        metavar="FIELD.OURS=THEIRS",
+        help="Map a word of age, sex or site: sex.male=h, site.unknown=x.",
     ),
 ]
 Age = Annotated[str | None, typer.Option(help="Of the patient, in years.")]

@@ -113,6 +113,10 @@ def split(
     made = make_split(table, config, read.roles)
     made.save(output)
     console.print(frame_table(made.summary(table), f"{made.protocol}: images and lesions by role"))
-    for said in [*read.account.sentences(), *absent_classes(made.counts(table)), leak(made, table).sentence()]:
+    for said in [
+        *read.account.sentences(),
+        *absent_classes(made.counts(table)),
+        leak(made, table).sentence(),
+    ]:
         say(said)
     console.print(f"written: {output}")

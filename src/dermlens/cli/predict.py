@@ -22,7 +22,8 @@ def predict(
     sex: Sex = None,
     site: Site = None,
     table: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Age, sex and site, a row an image; ISIC's metadata too.")
+        Path | None,
+        typer.Option(metavar="CSV", help="Age, sex and site, a row an image; ISIC's metadata too."),
     ] = None,
     model: Annotated[
         Path | None,

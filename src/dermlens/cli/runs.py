@@ -16,9 +16,9 @@ from dermlens.cli.app import (
     Labels,
     OptionalData,
     RunFolder,
+    ValueMaps,
     app,
     console,
-    ValueMaps,
     say,
     source_maps,
 )

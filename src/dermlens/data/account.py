@@ -72,7 +72,8 @@ class Account:
         ]
         if self.left_out:
             said.append(
-                f"left out: {_images(sum(self.left_out.values()))}, whose diagnosis is in none of the classes, or is "
+                f"left out: {_images(sum(self.left_out.values()))}, whose diagnosis is in none of the "
+                "classes, or is "
                 f"dropped: {_counts(self.left_out)}; --label THEIRS=OURS reads one as a class"
             )
         return said

@@ -113,8 +113,11 @@ SITE_OF_WORD = {word: word for word in GROUP_OF_SITE if word != "unknown"} | {
 """What each word of the table, and each word that sites are read as, is read as."""
 
 SIDES = frozenset({
-    "left", "right", "l", "r", "links", "rechts", "linke", "rechte", "linker", "rechter", "linkes", "rechtes", "gauche",
-    "droit", "droite", "izquierdo", "izquierda", "derecho", "derecha", "sinistro", "sinistra", "destro", "destra",
-    "esquerdo", "esquerda", "direito", "direita", "linkerzijde", "rechterzijde", "the", "of", "der", "die", "das",
+    "left", "right", "l", "r", "links", "rechts", "linke", "rechte", "linker", "rechter", "linkes",
+    "rechtes", "gauche",
+    "droit", "droite", "izquierdo", "izquierda", "derecho", "derecha", "sinistro", "sinistra", "destro",
+    "destra",
+    "esquerdo", "esquerda", "direito", "direita", "linkerzijde", "rechterzijde", "the", "of", "der",
+    "die", "das",
 })  # fmt: skip
 """What may stand beside a site and says only which side of the body it is on."""

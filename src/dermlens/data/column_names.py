@@ -1,5 +1,6 @@
 """What columns are called: ours by the names that HAM10000, ISIC, MILK10k, PAD-UFES-20, Derm7pt and BCN20000
-use."""
+use.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from dermlens.errors import UserError, nearest
 NAMES = {
     # ours        HAM10000, the ISIC archive and its challenges, then others; the first that is there is taken
     "image_id": (
-        "image_id", "isic_id", "image", "image_name", "img_id", "bcn_filename", "derm", "filename", "file_name",
+        "image_id", "isic_id", "image", "image_name", "img_id", "bcn_filename", "derm", "filename",
+        "file_name",
         "image_file", "image_path", "filepath", "file",
     ),
     "lesion_id": ("lesion_id",),
@@ -70,7 +72,8 @@ def check_map(columns: Mapping[str, str] | None) -> None:
             raise UserError(f"column map: '{ours}' is not a column of the table{nearest(ours, NAMES)}")
         if ours in ("age", "sex", "site") and any(is_telling(part) for part in name.split(JOINT)):
             raise UserError(
-                f"column map: {ours}={name} would tell the network the answer: {name} comes of the diagnosis, or "
+                f"column map: {ours}={name} would tell the network the answer: {name} comes of the "
+                "diagnosis, or "
                 "of the doubt of whoever made it"
             )
 

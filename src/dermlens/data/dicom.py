@@ -60,7 +60,7 @@ def dicom_pixels(
 ) -> np.ndarray:
     """Pixels of the first frame, in sRGB by the profile of the frame or else of the header (PS3.3 C.11.15).
 
-    Whether a JPEG frame holds red, green and blue is told by its own marks, else by the header, as pydicom does.
+    Whether a JPEG frame holds RGB is told by its own marks, else by the header, as pydicom does.
 
     Args:
         name: of the file, for errors.

@@ -1,4 +1,4 @@
-"""Which colours a JPEG frame holds, by its own marks: those of JFIF and Adobe, or components called R, G and B.
+"""Which colours a JPEG frame holds by its own signs: JFIF's mark, Adobe's, or components called R, G, B.
 
 Source: ITU T.81, B.1.1 and B.2.2; ITU T.871 (JFIF), 6.1; Adobe Technical Note 5116, 18.
 """

@@ -62,7 +62,8 @@ class Leak:
         if not self.by_patient:
             return f" None of {known} is of a patient who is trained on."
         return (
-            f" {self.by_patient / self.of_patients:.1%} of {known} are of a patient who is trained on: scores on "
+            f" {self.by_patient / self.of_patients:.1%} of {known} are of a patient who is trained on: "
+            "scores on "
             "them are higher than new patients would give."
         )
 

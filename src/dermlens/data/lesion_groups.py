@@ -35,7 +35,7 @@ def lesion_groups(table: pd.DataFrame) -> pd.Series[str]:
 
 
 def patient_groups(table: pd.DataFrame) -> pd.Series[str]:
-    """The group of every image that a split must not part: all lesions of one patient, where patients are known.
+    """The group of every image that no split may part: all lesions of a known patient.
 
     Args:
         table: as for `lesion_groups`, with `patient_id` where patients are known.

@@ -90,7 +90,10 @@ class Split:
         """Images by role and class, every class of the table with its number, 0 too."""
         rows = self.roles.merge(table[["image_id", "dx"]], on="image_id", validate="one_to_one")
         found = pd.crosstab(rows["role"], rows["dx"])
-        return {role: {str(dx): int(n) for dx, n in found.loc[role].items()} for role in self.role_names}
+        return {
+            role: dict(zip(map(str, found), found.loc[role].astype(int).tolist(), strict=True))
+            for role in self.role_names
+        }
 
     def text(self) -> str:
         """The manifest as it stands in a file; the same split gives the same text."""

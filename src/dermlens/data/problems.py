@@ -1,5 +1,6 @@
 """Everything that is wrong with a table, gathered, so that it is said in one list with the options that mend
-it."""
+it.
+"""
 
 from __future__ import annotations
 

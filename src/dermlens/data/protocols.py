@@ -55,8 +55,8 @@ def draw_singletons(table: pd.DataFrame, holdout: float, seed: int) -> dict[str,
 def draw_grouped(table: pd.DataFrame, shares: Mapping[str, float], seed: int) -> dict[str, str]:
     """Lesions to roles, all of a known patient together, stratified by class and by number of images.
 
-    Of each class every role gets its share of the lesions, or patients, to within one. The test lesions depend on the seed
-    and on the share of `test` alone, so that other shares, and folds, leave them as they are.
+    Of each class every role gets its share of the lesions, or patients, to within one. The test
+    lesions depend on the seed and on the share of `test` alone, so that other shares, and folds, leave them as they are.
 
     Args:
         table: a LesionTable.
@@ -89,7 +89,8 @@ def take_given(given: Mapping[str, str]) -> dict[str, str]:
     roles = set(given.values())
     if "train" not in roles or len(roles) < 2:
         raise UserError(
-            f"protocol given takes the roles of the source's folders (train, val, test) or of a column; found: "
+            f"protocol given takes the roles of the source's folders (train, val, test) or of a column; "
+            "found: "
             f"{', '.join(sorted(roles)) or 'none'}; another protocol draws them"
         )
     return dict(given)

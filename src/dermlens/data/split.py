@@ -14,8 +14,8 @@ import pandas as pd
 
 from dermlens.data.config import SplitConfig
 from dermlens.data.leak import Leak, check_disjoint, leak
-from dermlens.data.manifest import VERSION, Split, load_manifest, make_roles
 from dermlens.data.lesion_groups import patient_groups
+from dermlens.data.manifest import VERSION, Split, load_manifest, make_roles
 from dermlens.data.protocols import draw_folds, draw_grouped, draw_paper, draw_singletons, take_given
 from dermlens.data.siblings import with_siblings
 from dermlens.data.table import table_sha256
@@ -24,9 +24,7 @@ from dermlens.errors import UserError
 __all__ = ["Leak", "Split", "check_disjoint", "leak", "load_manifest", "make_split", "resolve_split"]
 
 
-def make_split(
-    table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None
-) -> Split:
+def make_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None) -> Split:
     """Draw roles by the protocol of the configuration; `manifest` and `fold` are for `resolve_split`.
 
     Args:
@@ -76,9 +74,7 @@ def make_split(
     return Split(make_roles(table, drawn), header)
 
 
-def resolve_split(
-    table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None
-) -> Split:
+def resolve_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None) -> Split:
     """The split that a run trains and scores with: final roles, made for this table.
 
     Args:
@@ -141,6 +137,7 @@ def _check_folds(table: pd.DataFrame, drawn: Mapping[str, str], folds: int) -> N
     lesions = groups.groupby(free["dx"]).nunique().reindex(sorted(table["dx"].unique()), fill_value=0)
     if (rarest := int(lesions.min())) < folds:
         raise UserError(
-            f"{folds} folds cannot be had: class {lesions.idxmin()} has {rarest} of its {'patients' if known else 'lesions'} outside the "
+            f"{folds} folds cannot be had: class {lesions.idxmin()} has {rarest} of its "
+            f"{'patients' if known else 'lesions'} outside the "
             "test role, and each fold needs one of each class"
         )

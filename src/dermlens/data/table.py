@@ -135,7 +135,12 @@ def read_set(
     Derm7pt; BCN20000; any table with a column map; a folder per class.
 
     Args:
-        folder: as for `read_table`, as are the others.
+        folder: as for `read_table`.
+        columns: likewise.
+        labels: likewise.
+        values: likewise.
+        classes: likewise.
+        check_files: likewise.
 
     Raises:
         UserError: as `read_table`.
@@ -162,7 +167,8 @@ def read_set(
     _check_twice(located.ids, where, problems)
     for (stated, lies), count in located.by_name.items():
         account.notes.append(
-            f"{count:,} images were taken by their names from {lies}: the table states {stated}, which is not here"
+            f"{count:,} images were taken by their names from {lies}: the table states {stated}, which "
+            "is not here"
         )
     words = Values(values, account, problems)
     patients = [None if is_missing(word) else word for word in rows["patient_id"]]
@@ -267,7 +273,8 @@ def _lesions(
     columns: Mapping[str, str],
 ) -> list[str]:
     """Lesion ids; the image's where there is none, and joined with the patient's where patients share
-    them."""
+    them.
+    """
     known = ["" if is_missing(lesion) else lesion for lesion in lesion_ids]
     of_lesion: dict[str, set[str]] = {}
     for lesion, patient in zip(known, patients, strict=True):
@@ -276,7 +283,8 @@ def _lesions(
     shared = sum(len(owners) > 1 for owners in of_lesion.values())
     if shared and JOINT not in columns.get("lesion_id", ""):
         account.notes.append(
-            f"lesion_id: {shared:,} ids are of several patients each, so lesions are read as patient_id+lesion_id"
+            f"lesion_id: {shared:,} ids are of several patients each, so lesions are read as "
+            "patient_id+lesion_id"
         )
         known = [
             f"{patient}_{lesion}" if lesion and patient is not None else lesion
@@ -309,18 +317,21 @@ def _paths(
 def _complete(table: pd.DataFrame, account: Account) -> None:
     """Fill ages and sexes that the table does not give from DICOM headers, as prediction does."""
     filled = {"age": 0, "sex": 0}
+    ages, sexes = table["age"].tolist(), table["sex"].tolist()
     for row, path in enumerate(table["path"]):
-        lacks = math.isnan(table.at[row, "age"]), table.at[row, "sex"] == "unknown"
-        if not any(lacks) or split_name(path)[1] not in ("", ".dcm", ".dicom") or not begins_as_dicom(Path(path)):
+        lacks = math.isnan(ages[row]), sexes[row] == "unknown"
+        suffix = split_name(path)[1]
+        if not any(lacks) or suffix not in ("", ".dcm", ".dicom") or not begins_as_dicom(Path(path)):
             continue
         try:
             age, sex = dicom_patient(path, Path(path).read_bytes())
         except (ImageError, OSError):  # whoever reads its pixels says so
             continue
-        for name, value, lacking in zip(filled, (age, sex), lacks, strict=True):
-            if lacking and value is not None:
-                table.at[row, name] = value
-                filled[name] += 1
+        if lacks[0] and age is not None:
+            ages[row], filled["age"] = age, filled["age"] + 1
+        if lacks[1] and sex is not None:
+            sexes[row], filled["sex"] = sex, filled["sex"] + 1
+    table["age"], table["sex"] = ages, sexes
     if any(filled.values()):
         account.notes.append(f"from DICOM headers: age of {filled['age']:,} images, sex of {filled['sex']:,}")
 
@@ -345,7 +356,8 @@ def _roles(
         f"{role} {counts[role]:,}" for role in ("train", "selection", "calibration", "test") if counts[role]
     )
     account.notes.append(
-        f"roles: {by} {named}; `dermlens split --protocol given` makes a manifest of them, and without one roles are "
+        f"roles: {by} {named}; `dermlens split --protocol given` makes a manifest of them, and without "
+        "one roles are "
         "drawn anew"
     )
     return {image_id: role for image_id, role in zip(ids, given, strict=True) if role}

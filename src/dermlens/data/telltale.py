@@ -1,5 +1,6 @@
 """Does age, sex or site give the class away? Some tables know a patient's age only where a lesion was cut
-out."""
+out.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def telltales(table: pd.DataFrame) -> list[str]:
     }
     found = {name: uncertainty_coefficient(words, table["dx"]) for name, words in fields.items()}
     return [
-        f"{name} nearly gives the class away: it takes {share:.0%} of the uncertainty about it, by what it says or by "
+        f"{name} nearly gives the class away: it takes {share:.0%} of the uncertainty about it, by what "
+        "it says or by "
         "being missing; a network that is told it learns that, and not lesions"
         for name, share in found.items()
         if share > MOST
@@ -48,4 +50,4 @@ def uncertainty_coefficient(words: pd.Series[str], classes: pd.Series[str]) -> f
     information = float((p_WC[filled] * np.log(p_WC[filled] / np.outer(p_W, p_C)[filled])).sum())
     entropy = float(-(p_C * np.log(p_C)).sum())
     chance = (len(p_W) - 1) * (len(p_C) - 1) / (2 * total)
-    return max(0.0, information - chance) / entropy
+    return float(max(0.0, information - chance) / entropy)

@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dermlens.data.duplicates import DECODE, Fingerprint, exact_groups, fingerprint, near_pairs
 from dermlens.data.dicom import colour_doubt
+from dermlens.data.duplicates import DECODE, Fingerprint, exact_groups, fingerprint, near_pairs
 from dermlens.data.images import ImageError, image_size, read_image
 from dermlens.data.table import read_set
 from dermlens.data.values import ValueMap
@@ -99,9 +99,7 @@ def verify(
     Raises:
         UserError: the table cannot be read.
     """
-    read = read_set(
-        folder, columns=columns, labels=labels, values=values, classes=classes, check_files=False
-    )
+    read = read_set(folder, columns=columns, labels=labels, values=values, classes=classes, check_files=False)
     table = read.table
     seen = Verification(
         Path(folder),

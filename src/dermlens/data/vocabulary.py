@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Set
 
 from dermlens.data.body_sites import GROUP_OF_SITE, SIDES, SITE_GROUPS, SITE_OF_WORD
 
@@ -30,19 +30,23 @@ __all__ = ["SITE_GROUPS", "age_of", "group_of", "is_missing", "known_sites", "pl
 
 OLDEST = 120
 MISSING = frozenset({
-    "", "unknown", "na", "n/a", "nan", "none", "null", "<na>", "not reported", "#n/a", "n.a.", "n.d.", "nd", "nil",
-    "unk", "missing", "not available", "not known", "not specified", "unspecified", "undefined", "?", ".", "...",
+    "", "unknown", "na", "n/a", "nan", "none", "null", "<na>", "not reported", "#n/a", "n.a.", "n.d.",
+    "nd", "nil",
+    "unk", "missing", "not available", "not known", "not specified", "unspecified", "undefined", "?",
+    ".", "...",
     "unbekannt", "keine angabe", "k.a.", "k. a.", "nicht bekannt", "inconnu", "inconnue", "non precise",
     "desconocido", "desconocida", "no consta", "sconosciuto", "sconosciuta", "non noto", "desconhecido",
     "desconhecida", "nao informado", "onbekend", "okand", "ukjent", "ukendt", "nieznane", "nieznana",
 })  # fmt: skip
 FEMALE = frozenset({
     "female", "f", "fem", "woman", "girl", "w", "weiblich", "frau", "femme", "feminin", "feminine", "mujer",
-    "femenino", "femenina", "hembra", "donna", "femmina", "femminile", "mulher", "feminino", "feminina", "vrouw",
+    "femenino", "femenina", "hembra", "donna", "femmina", "femminile", "mulher", "feminino", "feminina",
+    "vrouw",
     "vrouwelijk", "kvinna", "kvinde", "kvinne", "kobieta", "zena",
 })  # fmt: skip
 MALE = frozenset({
-    "male", "m", "masc", "man", "boy", "mannlich", "maennlich", "mann", "homme", "masculin", "hombre", "masculino",
+    "male", "m", "masc", "man", "boy", "mannlich", "maennlich", "mann", "homme", "masculin", "hombre",
+    "masculino",
     "varon", "uomo", "maschio", "maschile", "homem", "mannelijk", "mand", "mezczyzna", "muz",
 })  # fmt: skip
 NEITHER = frozenset({"other", "o", "x", "diverse", "divers", "diverso", "autre", "otro", "altro", "outro",
@@ -70,7 +74,8 @@ RANGE = re.compile(
 )
 OPEN = re.compile(
     r"(?:>=?|\u2265|over|above|uber|ueber|plus de|mas de|oltre) ?(\d+(?:\.\d+)?)"
-    r"|(\d+(?:\.\d+)?) ?(?:\+|plus|and over|and older|or over|or older|und alter|und mehr|et plus|y mas|e oltre)"
+    r"|(\d+(?:\.\d+)?) ?"
+    r"(?:\+|plus|and over|and older|or over|or older|und alter|und mehr|et plus|y mas|e oltre)"
 )
 
 
@@ -106,7 +111,8 @@ def site_of(word: object) -> str | None:
     if said in SITE_OF_WORD:
         return SITE_OF_WORD[said]
     # "left forearm" is a forearm
-    return SITE_OF_WORD.get(" ".join(part for part in re.split(r"[ ,]+", said) if part not in SIDES))
+    bare = " ".join(part for part in re.split(r"[ ,]+", said) if part not in SIDES)
+    return SITE_OF_WORD.get(bare)
 
 
 def group_of(site: object) -> str:
@@ -135,7 +141,7 @@ def sexes_of(words: Iterable[str]) -> dict[str, str | None]:
     return {word: _sex_of(plain(word), letters) for word in words}
 
 
-def _sex_of(said: str, letters: Collection[str]) -> str | None:
+def _sex_of(said: str, letters: Set[str]) -> str | None:
     if said in MISSING or said in NEITHER:
         return "unknown"
     if said in FEMALE:

@@ -117,7 +117,8 @@ def _below(folder: Path, doubts: list[str]) -> list[Path]:
         doubts.append(f"left out: {len(masks)} {said}, {masks[0]} first")
     if others := [path for path in listed.others if path.lower().endswith(PICTURE_SUFFIXES)]:
         doubts.append(
-            f"left out: {len(others)} pictures of formats that are not read, {others[0]} first; save them as JPEG or"
+            f"left out: {len(others)} pictures of formats that are not read, {others[0]} first; save "
+            "them as JPEG or"
             " PNG"
         )
     return images
@@ -215,6 +216,7 @@ def _rows_of_images(
         name = "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
         if name in seen:
             problems.add(f"image {name} stands in an earlier row; an image has one row", where)
+            continue
         seen[name] = where
         meant = [
             image_id
@@ -227,19 +229,18 @@ def _rows_of_images(
                 where,
             )
         for image_id in meant[:1]:
-            if image_id in rows and name in seen and rows[image_id] != row:
+            if image_id in rows:
                 problems.add(f"image {image_id} stands in an earlier row; an image has one row", where)
-            rows[image_id] = row
+            rows.setdefault(image_id, row)
     return rows
 
 
 def _means(name: str, suffix: str, image_id: str, path: Path) -> bool:
     """Whether a table's name, with the folders it states, is that of a file."""
-    if image_id == name or "/" not in name:
-        return "/" not in name or image_id == name
+    if "/" not in name:
+        return not suffix or path.suffix.lower() == suffix or image_id == name
     whole = split_name(normal(os.path.abspath(path)))[0]  # noqa: PTH100
-    del suffix
-    return whole.endswith(f"/{name}") or name.endswith(f"/{image_id}")
+    return image_id == name or whole.endswith(f"/{name}") or name.endswith(f"/{image_id}")
 
 
 def _told(sheet: Sheet, columns: Mapping[str, str], problems: Problems, doubts: list[str]) -> list[Patient]:

@@ -18,8 +18,8 @@ from typing import Any, TypedDict
 import pandas as pd
 
 from dermlens.atomic import write_json
-from dermlens.data.split import Split, load_manifest
 from dermlens.data.absent import absent_classes
+from dermlens.data.split import Split, load_manifest
 from dermlens.data.table import read_configured_set, read_set, table_sha256
 from dermlens.data.values import ValueMap
 from dermlens.errors import UserError
@@ -74,7 +74,8 @@ def evaluate_run(
     maps: Maps = {"columns": columns, "labels": labels, "values": values}
     if any(maps.values()) and (data is None or open_test):
         raise UserError(
-            "--column, --label and --value go with --data of another set; the run's own images are read as its "
+            "--column, --label and --value go with --data of another set; the run's own images are read "
+            "as its "
             "recipe maps them"
         )
     said = say or _nothing
@@ -121,7 +122,9 @@ def _evaluate_own(
     if not roles and sealed and "test" in held_out:
         raise UserError(f"run {run.path} holds out a test role alone, which is sealed; --open-test scores it")
 
-    predictions = _held_out(run, split, roles, lambda: _predict_test(run, data, say, device=device, cache=cache))
+    predictions = _held_out(
+        run, split, roles, lambda: _predict_test(run, data, say, device=device, cache=cache)
+    )
     classes = classes_of(predictions)
     scored = predictions[predictions["role"].isin(roles)]
     if scored.empty:

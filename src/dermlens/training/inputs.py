@@ -5,7 +5,7 @@ Shapes: N images of the table, M metadata width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ class Sorted:
     own: int
     split: Split
     warnings: list[str]
-    accounts: list[str]
+    accounts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ def read_columns(
         name = theirs(sheet.header, ours, columns)
         if name is None and ours in NEEDED:
             raise UserError(
-                f"{sheet.path} has no column for {ours} ({', '.join(known)}); it has {', '.join(sheet.header)}"
+                f"{sheet.path} has no column for {ours} ({', '.join(known)}); "
+                f"it has {', '.join(sheet.header)}"
             )
         frame[ours] = [""] * len(sheet.rows) if name is None else _cells(sheet, name)
         if name is not None:

@@ -84,7 +84,8 @@ class Diagnoses:
             return self._taken(outside, "")
         close = nearest(plain(said[0]), self._classes)
         self._problems.add(
-            f"diagnosis '{said[0]}' is not known{close}, or a label map that says what it is, or leaves it out",
+            f"diagnosis '{said[0]}' is not known{close}, or a label map that says what it is, or leaves "
+            "it out",
             where,
             option(
                 "--label",

@@ -61,7 +61,8 @@ def refuse_columns(
     unsure = [ours for ours in lacking if ours not in guessed]
     options += [f"--column {ours}=…" for ours in unsure]
     raise UserError(
-        f"{sheet.path} has no column for {' and '.join(lacking)}; it has {', '.join(sheet.header)}: say which one "
+        f"{sheet.path} has no column for {' and '.join(lacking)}; it has {', '.join(sheet.header)}: say "
+        "which one "
         f"holds it with a column map; perhaps {' '.join(options)}"
     )
 

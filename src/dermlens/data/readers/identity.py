@@ -58,7 +58,8 @@ def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: 
         if len(fit) > 1 and not _all_equal(fit):
             listed = ", ".join(one.path for one in fit)
             problems.add(
-                f"image {one.stem} has files that differ: {listed}; keep one of them, or state its folder in the "
+                f"image {one.stem} has files that differ: {listed}; keep one of them, or state its "
+                "folder in the "
                 "table",
                 row,
             )

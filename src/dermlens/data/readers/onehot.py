@@ -100,17 +100,12 @@ def join_companions(frame: pd.DataFrame, companions: Sequence[Sheet], account: A
             continue
         said: dict[str, str] = {}
         for path, rows in read.items():
-            if theirs_says(rows[ours]):
+            if any(rows[ours]):
                 said.update(zip(map(_key, rows["image_id"]), rows[ours], strict=True))
                 if path not in account.joined:
                     account.joined.append(path)
         frame[ours] = [said.get(_key(cell), said.get(image_id_of(cell), "")) for cell in frame["image_id"]]
     return frame
-
-
-def theirs_says(cells: Sequence[str]) -> bool:
-    """Whether any cell of a column says something."""
-    return any(cells)
 
 
 def _key(cell: str) -> str:
@@ -141,5 +136,5 @@ def _by_lesion(frame: pd.DataFrame, companions: Sequence[Sheet]) -> pd.DataFrame
         if lesion is not None and image is not None:
             for lesion_id, cell in zip(sheet.column(lesion), sheet.column(image), strict=True):
                 images.setdefault(lesion_id, []).append(cell)
-    found = frame.assign(image_id=[images.get(lesion, []) for lesion in frame["lesion_id"]])
+    found = frame.assign(image_id=frame["lesion_id"].map(lambda lesion: images.get(lesion, [])))
     return found.explode("image_id").dropna(subset="image_id").reset_index(drop=True)

@@ -178,7 +178,8 @@ def _workbook(path: Path) -> list[list[str]]:
     filled = {name: rows for name, rows in sheets.items() if any(any(map(_cell, row)) for row in rows)}
     if len(filled) > 1:
         raise UserError(
-            f"{path} has several sheets with something in them: {', '.join(filled)}; save the one that is meant "
+            f"{path} has several sheets with something in them: {', '.join(filled)}; save the one that "
+            "is meant "
             "as a CSV file"
         )
     return [

@@ -90,8 +90,8 @@ def read_source(
     table = reader.the_one(source, found)
     if table is not None:
         return reader.read(table, found)
-    if columns is None and (read := reader.read_folders(source, found)) is not None:
-        return read
+    if columns is None and (folders := reader.read_folders(source, found)) is not None:
+        return folders
     return reader.nothing(source, found)
 
 
@@ -117,8 +117,8 @@ class _Reader:
         """Of several files the one that is the table: the nearest to the top that has the columns."""
         fit = [table for table in found.tables if self.fits(read_header(table), found)]
         nearest_to_top = [table for table in fit if len(table.parts) == len(fit[0].parts)]
-        # Harvard Dataverse keeps the truth of the ISIC 2018 test set in HAM10000's record; to a one-hot truth, a
-        # table of the other form is a companion.
+        # Harvard Dataverse keeps the truth of the ISIC 2018 test set in HAM10000's record; to a one-hot
+        # truth, a table of the other form is a companion.
         named = [table for table in nearest_to_top if table.stem == "HAM10000_metadata"]
         onehot = [table for table in nearest_to_top if is_onehot(read_header(table), self.known)]
         nearest_to_top = named[:1] or (onehot if self.columns is None else []) or nearest_to_top
@@ -134,7 +134,8 @@ class _Reader:
         header = read_header(table)
         if is_answers(header):
             raise UserError(
-                f"{table} holds what a model says of images (columns p_…), and no diagnosis that is known to be "
+                f"{table} holds what a model says of images (columns p_…), and no diagnosis that is "
+                "known to be "
                 "true; name the table with the diagnoses"
             )
         account, problems = Account(table), Problems()

@@ -84,7 +84,8 @@ class Survey:
 
     def take_dicom(self) -> None:
         """Count files as images that have no image's suffix and begin as DICOM: archives give them no
-        suffix."""
+        suffix.
+        """
         for path in self.others:
             if begins_as_dicom(Path(path)):
                 self.images.setdefault(normal(Path(path).name), []).append(path)

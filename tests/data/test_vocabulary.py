@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dermlens.data.sites import SITE_GROUPS, group_of
+from dermlens.data.vocabulary import SITE_GROUPS, group_of
 
 HAM10000_SITES = (
     "abdomen", "acral", "back", "chest", "ear", "face", "foot", "genital", "hand", "lower extremity", "neck",
@@ -57,6 +57,6 @@ def test_inner_spaces_do_not_matter() -> None:
     assert group_of("Anterior   torso") == "anterior torso"
 
 
-@pytest.mark.parametrize("site", ["", "   ", "elbow?", None, float("nan")])
+@pytest.mark.parametrize("site", ["", "   ", "elsewhere", None, float("nan")])
 def test_unseen_and_missing_are_unknown(site: str | None) -> None:
     assert group_of(site) == "unknown"
