@@ -129,7 +129,7 @@ def test_a_table_without_a_column_says_which(folder, column):
     written(folder / "HAM10000_metadata.csv", header=header)
     with pytest.raises(
         UserError,
-        match=rf"HAM10000_metadata.csv has no column for {column}; .*column map; perhaps --column {column}=anything",
+        match=rf"HAM10000_metadata.csv has no column for {column}; .*perhaps --column {column}=anything",
     ):
         read_table(folder)
 

@@ -56,7 +56,8 @@ def draw_grouped(table: pd.DataFrame, shares: Mapping[str, float], seed: int) ->
     """Lesions to roles, all of a known patient together, stratified by class and by number of images.
 
     Of each class every role gets its share of the lesions, or patients, to within one. The test
-    lesions depend on the seed and on the share of `test` alone, so that other shares, and folds, leave them as they are.
+    lesions depend on the seed and on the share of `test` alone, so that other shares, and folds, leave them
+    as they are.
 
     Args:
         table: a LesionTable.
