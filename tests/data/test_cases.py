@@ -1,5 +1,6 @@
 """Situations from public bug reports, each read right or refused aloud; the pictures are drawn here."""
 
+# rows of tables are as long as they are
 from __future__ import annotations
 
 import io
