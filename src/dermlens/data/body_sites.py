@@ -105,7 +105,7 @@ genital: genitals; genitalia; genital area; genital areas; genital region; penis
 """
 # A site, and the words that are read as it.
 
-SITE_OF_WORD = {word: word for word in GROUP_OF_SITE if word != "unknown"} | {
+SITE_OF_WORD: dict[str, str] = {word: word for word in GROUP_OF_SITE if word != "unknown"} | {
     word: site
     for site, _, words in (entry.partition(": ") for entry in re.split(r"\n(?=\S)", _WORDS.strip()))
     for word in re.split(r";\s+", " ".join(words.split()))

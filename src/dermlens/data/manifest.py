@@ -90,10 +90,9 @@ class Split:
         """Images by role and class, every class of the table with its number, 0 too."""
         rows = self.roles.merge(table[["image_id", "dx"]], on="image_id", validate="one_to_one")
         found = pd.crosstab(rows["role"], rows["dx"])
-        return {
-            role: dict(zip(map(str, found), found.loc[role].astype(int).tolist(), strict=True))
-            for role in self.role_names
-        }
+        classes = [str(dx) for dx in found.columns]
+        rows_of = dict(zip(found.index, found.to_numpy().tolist(), strict=True))
+        return {role: dict(zip(classes, rows_of[role], strict=True)) for role in self.role_names}
 
     def text(self) -> str:
         """The manifest as it stands in a file; the same split gives the same text."""

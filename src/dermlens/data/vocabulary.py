@@ -112,7 +112,8 @@ def site_of(word: object) -> str | None:
         return SITE_OF_WORD[said]
     # "left forearm" is a forearm
     bare = " ".join(part for part in re.split(r"[ ,]+", said) if part not in SIDES)
-    return SITE_OF_WORD.get(bare)
+    found: str | None = SITE_OF_WORD.get(bare)
+    return found
 
 
 def group_of(site: object) -> str:
