@@ -98,18 +98,19 @@ def split(
     from dermlens.data.table import read_set
 
     shares = {"holdout": holdout, "selection": selection, "calibration": calibration, "test": test}
-    read = read_set(data, classes=names(classes), check_files=False, **source_maps(column, label, value))
-    table, roles = read.table, set(read.roles.values())
-    if protocol is None:  # whoever names shares, folds or a seed wants a draw
-        asked = any(ctx.get_parameter_source(name).name != "DEFAULT" for name in (*shares, "folds", "seed"))  # type: ignore[union-attr]
-        protocol = "given" if "train" in roles and len(roles) > 1 and not asked else "grouped"
-    settings = {"protocol": protocol, "folds": folds, "seed": seed, **shares}
+    settings = {"protocol": protocol or "grouped", "folds": folds, "seed": seed, **shares}
     try:
         config = SplitConfig.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         option = f"--{first['loc'][0]} {first['input']}" if first["loc"] else "split"
         raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from error
+    read = read_set(data, classes=names(classes), check_files=False, **source_maps(column, label, value))
+    table, roles = read.table, set(read.roles.values())
+    if protocol is None and "train" in roles and len(roles) > 1:
+        sources = [ctx.get_parameter_source(name) for name in (*shares, "folds", "seed")]
+        if all(source is not None and source.name == "DEFAULT" for source in sources):
+            config = SplitConfig(protocol="given")  # whoever names shares, folds or a seed wants a draw
     made = make_split(table, config, read.roles)
     made.save(output)
     console.print(frame_table(made.summary(table), f"{made.protocol}: images and lesions by role"))

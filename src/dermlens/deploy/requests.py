@@ -142,7 +142,7 @@ def one_patient(age: Any = None, sex: Any = None, site: Any = None, *, option: s
     if place is None:
         raise UserError(f"{option}site '{site}' is not known{nearest(plain(site), known_sites())}")
     found = sexes_of([sex])[sex]
-    if found is None:
+    if found is None or is_no_sex_of_ours(sex):
         raise UserError(f"{option}sex: {_no_sex(sex)}")
     years = age_of(age)
     if (problem := _no_age(age, years)) is not None:
