@@ -157,7 +157,7 @@ def test_output_takes_every_encoding(encoding):
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-"])
 def test_output_may_be_closed(redirection):
     done = subprocess.run(
-        f"{sys.executable} -m dermlens models {redirection}", shell=True, capture_output=True
+        ["bash", "-c", f"{sys.executable} -m dermlens models {redirection}"], capture_output=True
     )
     assert (done.returncode, done.stderr) == (0, b"")
 
