@@ -111,10 +111,10 @@ def test_a_full_disk_is_one_sentence(dermlens, monkeypatch, number, names):
     assert line.startswith(f"dermlens: the disk is full ({os.strerror(number)})")
 
 
-def test_what_cannot_be_renamed_is_named_as_it_was_asked_for(dermlens, tmp_path):
+def test_what_cannot_be_written_is_named_as_it_was_asked_for(dermlens, tmp_path):
     assert dermlens("synthesize", tmp_path / "set", *FEW).code == 0
     code, _, said = dermlens("split", "--data", tmp_path / "set", "--output", tmp_path)
-    assert (code, said) == (2, f"dermlens: {tmp_path}: Is a directory\n")
+    assert (code, said) == (2, f"dermlens: {tmp_path} is a folder: name a file to write\n")
 
 
 def test_export_without_torch_names_both_extras():

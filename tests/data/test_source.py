@@ -99,7 +99,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 def test_every_published_layout_gives_the_same_table(layout, tmp_path):
-    table = read_table(layout(tmp_path))
+    given = layout(tmp_path)
+    table = read_table(given)
     expected = pd.DataFrame(ROWS, columns=HEADER)
     assert table["image_id"].tolist() == IDS
     assert table.index.tolist() == list(range(len(ROWS)))
@@ -109,7 +110,9 @@ def test_every_published_layout_gives_the_same_table(layout, tmp_path):
     pd.testing.assert_series_equal(table["age"], pd.to_numeric(expected["age"]), check_names=False)
     assert all(Path(path).is_absolute() and Path(path).is_file() for path in table["path"])
     assert [Path(path).stem for path in table["path"]] == IDS
-    assert set(table["dataset"]) == {"vidir_modern" if layout is eight_columns else "unknown"}
+    assert set(table["source"]) == {
+        "vidir_modern" if layout is eight_columns else given.parent.name if given.is_file() else given.name
+    }
     assert table_sha256(table) == table_sha256(read_table(one_folder(tmp_path / "plain")))
 
 

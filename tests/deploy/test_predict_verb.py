@@ -213,10 +213,10 @@ def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
         (("--prior", "{mel: yes}"), "the share of mel is True"),
         (("--prior", f"{{mel: {10**400}}}"), "the share of mel is too large"),
         (("--prior", "{mel: 0x" + 5000 * "f" + "}"), "the share of mel is too large"),
-        (("--output", "/proc/nowhere/x.csv"), "/proc/nowhere/x.csv cannot be written"),
-        (("--output", "/proc"), "/proc is a folder: name a file"),
+        (("--output", "/proc/nowhere/x.csv"), "/proc/nowhere/x.csv is a device, or a file of the system"),
+        (("--output", "/proc"), "/proc is a device, or a file of the system"),
         (("--output", ""), "is a folder: name a file"),
-        (("--output", "/dev/null"), "/dev/null is no ordinary file"),
+        (("--output", "/dev/null"), "/dev/null is a device, or a file of the system"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )

@@ -28,6 +28,26 @@ def test_a_folder_is_searched_to_its_end_and_a_loop_of_links_once(lesions, tmp_p
     assert list(find_images([tmp_path]).images) == ["deep"]
 
 
+def test_links_that_lead_out_of_a_folder_are_named_and_not_followed(lesions, tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+    shutil.copy(lesions / "a.jpg", inside / "own.jpg")
+    (inside / "same.jpg").symlink_to("own.jpg")
+    shutil.copy(lesions / "a.jpg", outside / "secret.jpg")
+    (inside / "file.jpg").symlink_to(outside / "secret.jpg")
+    (inside / "folder").symlink_to(outside)
+    (inside / "nowhere.jpg").symlink_to(tmp_path / "absent")
+    found = find_images([inside])
+    assert sorted(found.images) == ["own", "same"]
+    (doubt,) = found.doubts
+    assert "3 links that lead out of" in doubt
+    assert str(inside / "file.jpg") in doubt
+    (tmp_path / "link").symlink_to(inside)  # the folder that is named may be a link itself
+    assert sorted(find_images([tmp_path / "link"]).images) == ["own", "same"]
+    assert list(find_images([inside / "file.jpg"]).images) == ["file"]
+
+
 def test_masks_are_left_out_and_that_is_said(lesions, tmp_path):
     (tmp_path / "masks").mkdir()
     for name in ("a.jpg", "a_segmentation.png", "masks/b.png"):

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from dermlens import __version__
 from dermlens.errors import UserError, missing_extra
 from dermlens.streams import discard_output
+from dermlens.targets import file_target, folder_target
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No room: on the disk, for this user, for a file of this size. Writing says so without a file's name."""
@@ -67,6 +68,21 @@ console = Output(
     width=None if sys.stdout is not None and sys.stdout.isatty() else 160, markup=False, highlight=False
 )
 
+
+def to_file(path: Path | None) -> Path | None:
+    """Callback of an option for a file to write: refuse what none may be written to. Raises: UserError."""
+    if path is not None:
+        file_target(path)
+    return path
+
+
+def to_folder(path: Path | None) -> Path | None:
+    """Callback of an option for a folder to write to: refuse what is none. Raises: UserError."""
+    if path is not None:
+        folder_target(path)
+    return path
+
+
 Data = Annotated[Path, typer.Option("--data", "-d", help="Folder (or CSV) with the images and their labels.")]
 OptionalData = Annotated[
     Path | None, typer.Option("--data", "-d", help="Another labelled set; by default the run's own.")
@@ -76,7 +92,10 @@ RunFolder = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Cache = Annotated[
-    Path | None, typer.Option(help="Where decoded pixels are kept (else $DERMLENS_CACHE, ~/.cache/dermlens).")
+    Path | None,
+    typer.Option(
+        help="Where decoded pixels are kept (else $DERMLENS_CACHE, ~/.cache/dermlens).", callback=to_folder
+    ),
 ]
 Columns = Annotated[
     list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="Name a column of your own CSV.")

@@ -21,6 +21,8 @@ from dermlens.cli.app import (
     names,
     pairs,
     source_maps,
+    to_file,
+    to_folder,
 )
 from dermlens.errors import UserError
 
@@ -28,15 +30,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Photographs = Annotated[
-    Path | None, typer.Option(help="Also ordinary photographs: where to write the pieces.")
+    Path | None,
+    typer.Option(help="Also ordinary photographs: where to write the pieces.", callback=to_folder),
 ]
-Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.")]
+Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.", callback=to_file)]
 
 
 @app.command(name="decision-report")
 def decision_report(
     run: RunFolder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the CSV and PNG files.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the CSV and PNG files.", callback=to_folder)
+    ],
     role: Annotated[str, typer.Option(help="Images to answer: selection, calibration, or an opened test.")],
     data: OptionalData = None,
     device: Device = "auto",
@@ -167,7 +172,12 @@ def near_ood(
         str, typer.Argument(help="A recipe's file or name; a small one, trained once a class.")
     ],
     data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make; one that is there goes on.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="The folder to make; one that is there goes on.", callback=to_folder
+        ),
+    ],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
     ] = None,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Age, Sex, Site, app, console
+from dermlens.cli.app import Age, Sex, Site, app, console, to_file
 from dermlens.errors import UserError
 from dermlens.streams import fits
 
@@ -34,7 +34,9 @@ def predict(
     ] = "natural",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet.", callback=to_file
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="An object instead of a table.")] = False,
 ) -> None:
@@ -69,7 +71,15 @@ def predict(
     with ExitStack() as stack:
         journal = None
         if output is not None:
-            journal = Journal(output, predictor, shares, everyone, patients, found.images)
+            journal = Journal(
+                output,
+                predictor,
+                shares,
+                everyone,
+                patients,
+                found.images,
+                [one for one in images if one.is_dir()],
+            )
             stack.enter_context(journal)
             if journal.done:
                 _say(f"going on where {journal.path} ends: {len(journal.done)} images are done")

@@ -26,6 +26,7 @@ class Account:
         dropped: by field how often a word was not understood, or is none of ours, and counts as missing.
         left_out: images left out, by the diagnosis that is in none of the classes, or that a map drops.
         notes: further sentences.
+        parts: the accounts of several data sets that make one table; it has no more to say than they.
     """
 
     source: Path
@@ -38,6 +39,7 @@ class Account:
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    parts: list[Account] = field(default_factory=list)
 
     def map(self, name: str, theirs: str, ours: str) -> None:
         """Count a word that was read as another one."""
@@ -49,6 +51,8 @@ class Account:
 
     def sentences(self) -> list[str]:
         """All of it, a sentence each, the table that was read first."""
+        if self.parts:
+            return [sentence for part in self.parts for sentence in part.sentences()]
         said = [f"read: {self.source}"]
         if self.columns:
             named = ", ".join(f"{ours}={theirs}" for theirs, ours in self.columns.items())
@@ -65,6 +69,8 @@ class Account:
 
     def losses(self) -> list[str]:
         """What the source says and the table does not: words that count as missing, images left out."""
+        if self.parts:
+            return [sentence for part in self.parts for sentence in part.losses()]
         said = [
             f"{name}: words that count as missing: {_counts(words)}, on {_images(sum(words.values()))}; "
             f"--value {name}.OURS=THEIRS reads one as a word of ours"

@@ -27,7 +27,7 @@ NAMES = {
         "anatom_site", "anatom_site_1", "body_site", "localisation",
     ),
     "dx_type": ("dx_type", "diagnosis_confirm_type"),
-    "dataset": ("dataset",),
+    "source": ("source", "dataset"),
 }  # fmt: skip
 FURTHER = {
     "diagnosis": ("benign_malignant",),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dermlens.data.lesion_groups import contents, lesion_groups
-from dermlens.data.manifest import Split
+from dermlens.data.manifest import BY_LESION, Split
 from dermlens.errors import UserError
 
 
@@ -116,7 +116,7 @@ def check_disjoint(split: Split, table: pd.DataFrame, protocol: str) -> list[str
         One warning each for lesions, patients and files that cross roles, with counts; empty when none do.
 
     Raises:
-        UserError: something crosses, and the protocol is `grouped`.
+        UserError: something crosses, and the protocol keeps lesions apart (`BY_LESION`).
     """
     wanted = [name for name in ("image_id", "path", "patient_id") if name in table]
     rows = split.roles.merge(table[wanted], on="image_id", validate="one_to_one")
@@ -127,9 +127,9 @@ def check_disjoint(split: Split, table: pd.DataFrame, protocol: str) -> list[str
         *_crossing("patient", patients, rows),
         *_crossing("image file", rows["path"].map(digests).dropna(), rows),
     ]
-    if found and protocol == "grouped":
+    if found and protocol in BY_LESION:
         raise UserError(
-            f"the split is declared as grouped, and {'; '.join(found)}: make one with `dermlens split`, "
+            f"the split is declared as {protocol}, and {'; '.join(found)}: make one with `dermlens split`, "
             "or declare another protocol in its header"
         )
     return found

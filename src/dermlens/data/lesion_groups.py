@@ -1,8 +1,8 @@
 """Which images belong together: one lesion under one id or several, the very same file, one patient.
 
-HAM10000 gives some lesions two or three ids. The list of those found so far (image features matched under a
-geometric check, then looked at: a lower bound) ships beside this file; it also names images of the official
-ISIC 2018 test and validation sets which show a lesion of HAM10000.
+HAM10000 gives some lesions two or three ids, and data sets share lesions. Lists of those found so far (image
+features matched under a geometric check, then looked at: a lower bound) ship beside this file; they also name
+images of the official ISIC 2018 test and validation sets which show a lesion of HAM10000.
 """
 
 from __future__ import annotations
@@ -89,13 +89,22 @@ def _joined(names: Iterable[str], joins: Iterable[set[str]]) -> dict[str, str]:
     return {name: root(name) for name in parent}
 
 
+GROUP_LISTS = ("same_lesion_other_id.csv", "shared_lesions.csv")
+"""Shipped lists of lesions with several ids: `lesion_group`, `image_id`, `lesion_id`. A group's name is its
+list's own."""
+
+
 @cache
 def same_lesion_list() -> tuple[tuple[str, str, str], ...]:
-    """The shipped list of lesions with several ids: rows of (group, image id, lesion id)."""
-    text = (files("dermlens.data") / "manifests" / "same_lesion_other_id.csv").read_text(encoding="utf-8")
-    return tuple(
-        (row["lesion_group"], row["image_id"], row["lesion_id"]) for row in csv.DictReader(text.splitlines())
-    )
+    """The shipped lists as one: rows of (group, image id, lesion id)."""
+    rows = []
+    for name in GROUP_LISTS:
+        text = (files("dermlens.data") / "manifests" / name).read_text(encoding="utf-8")
+        rows += [
+            (f"{name}/{row['lesion_group']}", row["image_id"], row["lesion_id"])
+            for row in csv.DictReader(text.splitlines())
+        ]
+    return tuple(rows)
 
 
 def _known_joins(lesion_of_image: dict[str, str]) -> list[set[str]]:

@@ -22,9 +22,13 @@ from dermlens.errors import UserError, nearest
 VERSION = "1"
 COLUMNS = ("image_id", "lesion_id", "role")
 ROLES: tuple[str, ...] = get_args(Role)
-PROTOCOLS = ("paper", "grouped", "singletons", "given", "siblings")
-SHIPPED = ("grouped-v1",)
+PROTOCOLS = ("paper", "grouped", "singletons", "given", "siblings", "sources")
+BY_LESION = ("grouped", "sources")
+"""Protocols under which no lesion may be in two roles."""
+SHIPPED = ("grouped-v1", "sources-v1")
 """Manifests that come with dermlens: package data, `manifests/<name>.csv`."""
+HOME = "grouped-v1"
+"""The manifest whose test role is the project's own."""
 REMEDY = (
     "make one with `dermlens split` and name it in --set split.manifest=FILE, or let --set "
     "split.manifest=null have one drawn for these data"
@@ -119,7 +123,7 @@ def load_manifest(name_or_path: str, table: pd.DataFrame | None = None, remedy: 
     """Read a manifest that ships with dermlens, or one from a file.
 
     Args:
-        name_or_path: `grouped-v1`, or the path of a CSV.
+        name_or_path: one of `SHIPPED`, or the path of a CSV.
         table: the LesionTable that it shall be for; none skips that check.
         remedy: what to do about another table.
 

@@ -15,9 +15,10 @@ import pandas as pd
 from dermlens.data.config import SplitConfig
 from dermlens.data.leak import Leak, check_disjoint, leak
 from dermlens.data.lesion_groups import patient_groups
-from dermlens.data.manifest import VERSION, Split, load_manifest, make_roles
+from dermlens.data.manifest import BY_LESION, HOME, VERSION, Split, load_manifest, make_roles
 from dermlens.data.protocols import draw_folds, draw_grouped, draw_paper, draw_singletons, take_given
 from dermlens.data.siblings import with_siblings
+from dermlens.data.source_roles import draw_source_folds, draw_sources, without_source
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 
@@ -52,6 +53,10 @@ def make_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str
     elif config.protocol == "paper":
         held = {"selection": config.holdout}
         drawn = draw_paper(table, config.holdout, config.seed)
+    elif config.protocol == "sources":
+        held = {"selection": config.selection, "calibration": config.calibration}
+        home = load_manifest(HOME).roles
+        drawn = draw_sources(table, dict(zip(home["image_id"], home["role"], strict=True)), held, config.seed)
     elif config.protocol == "singletons":
         held = {"test": config.holdout}
         drawn = draw_singletons(table, config.holdout, config.seed)
@@ -68,6 +73,8 @@ def make_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str
     }
     if config.protocol == "given":
         del header["seed"], header["fractions"]
+    if config.protocol == "sources":
+        header["home"] = HOME
     if config.folds is not None:
         header["folds"] = str(config.folds)
     header["table-sha256"] = table_sha256(table)
@@ -96,6 +103,8 @@ def resolve_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, 
             raise UserError(
                 f"split {config.manifest} has {split.folds} folds; split.folds {config.folds} cannot be had"
             )
+    if config.left_out is not None:
+        return without_source(split, table, config.left_out)
     if not split.folds:
         return _scored(split, table, config)
     if config.fold >= split.folds:
@@ -116,13 +125,16 @@ def _scored(split: Split, table: pd.DataFrame, config: SplitConfig) -> Split:
 
 def _cut_into_folds(split: Split, table: pd.DataFrame, name: str, folds: int, seed: int) -> Split:
     """A manifest's test role as it is, all its other images in folds by lesion."""
-    if split.protocol != "grouped":
+    if split.protocol not in BY_LESION:
         raise UserError(
-            f"split {name} is of protocol {split.protocol}; only a grouped split can be cut into folds"
+            f"split {name} is of protocol {split.protocol}; only a split by lesion can be cut into folds"
         )
     test = split.ids("test")
     others = table[table["image_id"].isin(split.roles.loc[split.roles["role"] != "test", "image_id"])]
-    drawn = draw_folds(others, 0.0, folds, seed)
+    if split.protocol == "sources":
+        drawn = draw_source_folds(others, folds, seed)
+    else:
+        drawn = draw_folds(others, 0.0, folds, seed)
     _check_folds(others, drawn, folds)
     drawn |= dict.fromkeys(test, "test")
     header = split.header | {"folds": str(folds), "folds-seed": str(seed), "folds-of": name}

@@ -23,13 +23,15 @@ from dermlens.data.problems import Problems
 from dermlens.data.readers.columns import DX_FURTHER
 from dermlens.data.readers.diagnoses import BINARY, Diagnoses, classes_of, is_binary
 from dermlens.data.readers.identity import locate
+from dermlens.data.readers.origin import or_folder
 from dermlens.data.readers.roles import role_of_folders
 from dermlens.data.readers.source import Source, read_source
-from dermlens.data.readers.survey import Survey, begins_as_dicom, split_name
+from dermlens.data.readers.survey import Survey, begins_as_dicom, image_id_of, split_name
 from dermlens.data.telltale import telltales
 from dermlens.data.values import ValueMap, Values
 from dermlens.data.vocabulary import OLDEST, is_missing
 from dermlens.errors import UserError
+from dermlens.formulas import is_formula
 
 UNFIT = ("Cc", "Zl", "Zp")
 """Unicode's categories of characters that no id may hold: controls, and ends of lines."""
@@ -51,8 +53,9 @@ def schema(classes: Sequence[str]) -> pa.DataFrameSchema:
             "site": pa.Column(str, text),
             "path": pa.Column(str, text),
             "dx_type": pa.Column(str, text),
-            "dataset": pa.Column(str, text),
+            "source": pa.Column(str, text),
             "mask": pa.Column(object, nullable=True),
+            "aspect": pa.Column(float, pa.Check.in_range(0.25, 4), nullable=True),
         },
         index=pa.Index(int),
         strict=True,
@@ -84,6 +87,8 @@ def read_table(
     labels: Mapping[str, str] | None = None,
     values: ValueMap | None = None,
     classes: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
+    squashed: Mapping[str, tuple[float, float]] | None = None,
     check_files: bool = True,
 ) -> pd.DataFrame:
     """Read a labelled data set into a LesionTable; `read_set` also says what was made of the source.
@@ -98,6 +103,9 @@ def read_table(
         values: the source's words for ages, sexes and sites by ours: `{"sex.male": "h"}`.
         classes: the valid classes; none takes the seven of HAM10000 or, where `labels` leads outside them,
             the classes it leads to, or `benign` and `malignant` where the source says no more.
+        skip: diagnoses, in the source's own words, whose images are left out, such as `other`.
+        squashed: for sources whose files are out of proportion, width and height of the scene that they show:
+            `{"isic2017": (4, 3)}`.
         check_files: whether every listed image must be there.
 
     Returns:
@@ -105,18 +113,27 @@ def read_table(
         or its path where different files share that), `lesion_id` (the image id where the source has none),
         `patient_id` (None where unknown), `dx` (one of the classes), `age` (float years, 0 to 120, NaN where
         missing), `sex` (female, male, unknown), `site` (a word of `dermlens.data.vocabulary`, `unknown` where
-        missing), `path` (absolute), `dx_type`, `dataset` (`unknown` where missing), `mask` (absolute path of
-        the lesion mask, or None).
+        missing), `path` (absolute), `dx_type` (`unknown` where missing), `source` (the data set or clinic;
+        the folder's name where the data do not say), `mask` (absolute path of the lesion mask, or None),
+        `aspect` (width over height of what a squashed file shows, NaN where a file is in proportion).
 
-        `dx_type` (how a diagnosis was confirmed) and `dataset` are kept for audit and for stratified draws.
-        They must never be inputs of a model: lesions that look malignant are the ones that are biopsied, so
-        they give the diagnosis away.
+        `dx_type` (how a diagnosis was confirmed) and `source` are kept for splits and audit. They must never
+        be inputs of a model: lesions that look malignant are the ones that are biopsied, and clinics differ
+        in what they see, so both give the diagnosis away.
 
     Raises:
         UserError: all that is wrong, with files and rows.
     """
-    maps = {"columns": columns, "labels": labels, "values": values, "classes": classes}
-    return read_set(folder, **maps, check_files=check_files).table  # type: ignore[arg-type]
+    return read_set(
+        folder,
+        columns=columns,
+        labels=labels,
+        values=values,
+        classes=classes,
+        skip=skip,
+        squashed=squashed,
+        check_files=check_files,
+    ).table
 
 
 def read_set(
@@ -126,6 +143,8 @@ def read_set(
     labels: Mapping[str, str] | None = None,
     values: ValueMap | None = None,
     classes: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
+    squashed: Mapping[str, tuple[float, float]] | None = None,
     check_files: bool = True,
 ) -> Reading:
     """Read a labelled data set, its form found out from what lies there.
@@ -140,6 +159,8 @@ def read_set(
         labels: likewise.
         values: likewise.
         classes: likewise.
+        skip: likewise.
+        squashed: likewise.
         check_files: likewise.
 
     Raises:
@@ -148,6 +169,7 @@ def read_set(
     columns = {ours: unicodedata.normalize("NFC", name) for ours, name in (columns or {}).items()}
     labels = {unicodedata.normalize("NFC", word): code for word, code in (labels or {}).items()}
     codes = classes_of(classes, labels)
+    labels |= {unicodedata.normalize("NFC", word): "" for word in skip}
     source = read_source(
         Path(folder), columns=columns, classes=codes, labels=labels, own_classes=classes is not None
     )
@@ -172,10 +194,16 @@ def read_set(
         )
     words = Values(values, account, problems)
     patients = [None if is_missing(word) else word for word in rows["patient_id"]]
+    lesions = _lesions(rows["lesion_id"].tolist(), patients, located.ids, account, columns)
+    for lesion_id, row in zip(lesions, where, strict=True):
+        if (problem := _formula("lesion", lesion_id)) is not None:
+            problems.add(problem, row)
+    origins = or_folder(rows["source"], Path(folder))
+    aspect = {name: width / height for name, (width, height) in (squashed or {}).items()}
     table = pd.DataFrame(
         {
             "image_id": pd.Series(located.ids, dtype=str),
-            "lesion_id": _lesions(rows["lesion_id"].tolist(), patients, located.ids, account, columns),
+            "lesion_id": lesions,
             "patient_id": pd.Series(patients, dtype=object),
             "dx": [dx[row] for row in kept],
             "age": pd.Series(words.ages(rows["age"].tolist(), where), dtype=float),
@@ -185,10 +213,11 @@ def read_set(
                 located.ids, located.paths, where, source.found, problems, check_files=check_files
             ),
             "dx_type": [_or_unknown(word) for word in rows["dx_type"]],
-            "dataset": [_or_unknown(word) for word in rows["dataset"]],
+            "source": origins,
             "mask": pd.Series(
                 [source.found.mask(path) if path else None for path in located.paths], dtype=object
             ),
+            "aspect": pd.Series([aspect.get(name, math.nan) for name in origins], dtype=float),
         }
     )
     problems.refuse()
@@ -204,24 +233,53 @@ def read_configured(data: Path, config: DataConfig, *, check_files: bool = True)
     """Read a data set as a recipe's `data` section maps its columns, labels and values.
 
     Args:
-        data: the data folder, or the table itself.
+        data: the data folder, or the table itself; where the recipe names `folders`, the folder that holds
+            them.
         config: the section.
         check_files: whether every listed image must be there.
 
+    Returns:
+        One table. Equal lesion ids in two folders are one lesion, equal patient ids one patient.
+
     Raises:
-        UserError: as `read_table`.
+        UserError: as `read_table`, a folder is not there, or an image id is in two folders.
     """
     return read_configured_set(data, config, check_files=check_files).table
 
 
 def read_configured_set(data: Path, config: DataConfig, *, check_files: bool = True) -> Reading:
     """As `read_configured`, with what was made of the source."""
+    if not config.folders:
+        read = [_read_one(data, config, check_files=check_files)]
+    elif data.is_file():
+        raise UserError(f"{data} is a file; data.folders needs the folder that holds {config.folders[0]}")
+    else:
+        read = [_read_one(data / folder, config, check_files=check_files) for folder in config.folders]
+    if len(read) == 1:
+        return read[0]
+    table = pd.concat([one.table for one in read], ignore_index=True)
+    if (twice := table["image_id"].duplicated()).any():
+        image_id = table.loc[twice, "image_id"].iloc[0]
+        folders = [
+            name
+            for name, one in zip(config.folders, read, strict=True)
+            if image_id in set(one.table["image_id"])
+        ]
+        raise UserError(f"image {image_id} is in {' and '.join(folders)} of {data}; it can have one row")
+    together = {image_id: role for one in read for image_id, role in one.roles.items()}
+    roles = together if all(one.roles for one in read) else {}  # of some folders alone they are no split
+    return Reading(table, Account(data, parts=[one.account for one in read]), roles)
+
+
+def _read_one(data: Path, config: DataConfig, *, check_files: bool) -> Reading:
     return read_set(
         data,
         columns=config.columns,
         labels=config.labels,
         values=config.values,
         classes=config.classes,
+        skip=config.skip,
+        squashed=config.squashed,
         check_files=check_files,
     )
 
@@ -259,10 +317,22 @@ def _checked_ids(rows: pd.DataFrame, problems: Problems) -> list[str]:
             problem = f"image id {image_id!r} holds a control character or a line break"
         elif ".." in image_id.replace("\\", "/").rpartition("/")[2]:
             problem = f"image id '{image_id}' is a path; it is a file's name, without '..'"
+        else:
+            problem = _formula("image", image_id) or _formula("image", image_id_of(image_id))
         if problem is not None:
             problems.add(problem, row)
         checked.append("" if problem is not None else image_id)
     return checked
+
+
+def _formula(what: str, said: str) -> str | None:
+    """What is wrong with an id that a spreadsheet would run: ids go into tables of answers."""
+    if not is_formula(said):
+        return None
+    return (
+        f"{what} id '{said}' begins as a formula does, which a spreadsheet would run in tables of answers; "
+        "begin it with a letter or a digit"
+    )
 
 
 def _lesions(

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dermlens.data.dicom import colour_doubt
-from dermlens.data.duplicates import DECODE, Fingerprint, exact_groups, fingerprint, near_pairs
+from dermlens.data.duplicates import DECODE, Mark, exact_groups, mark, near_pairs
 from dermlens.data.images import ImageError, image_size, read_image
+from dermlens.data.readers.survey import survey
 from dermlens.data.table import read_set
 from dermlens.data.values import ValueMap
 
@@ -29,7 +30,7 @@ class Verification:
     Attributes:
         folder: what was looked at.
         images, lesions: how many the table lists.
-        counts: images by `dx`, `sex`, `site`, `age` (decade), and `dx_type` and `dataset` where known.
+        counts: images by `dx`, `sex`, `site`, `age` (decade), and `dx_type` and `source` where known.
         masks: images that have a lesion mask.
         sizes: images by (width, height), the commonest first.
         exact: groups of image ids with equal pixels.
@@ -109,15 +110,17 @@ def verify(
         masks=int(table["mask"].notna().sum()),
         account=read.account.sentences(),
     )
-    prints = _decode(table, seen)
-    readable = table.loc[list(prints)].reset_index(drop=True)
-    marks, paths = list(prints.values()), readable["path"].tolist()
-    groups = exact_groups(marks, paths)
+    mark_of_row = _decode(table, seen)
+    readable = table.loc[list(mark_of_row)].reset_index(drop=True)
+    marks = list(mark_of_row.values())
+    groups = exact_groups(marks, readable["path"].tolist())
     _judge_exact(readable, groups, seen)
     if near_duplicates:
         equal = {pair for group in groups for pair in _pairs(group)}
-        _tell_near(readable, [pair for pair in near_pairs(marks, paths) if pair not in equal], seen)
+        _tell_near(readable, [pair for pair in near_pairs(marks) if pair not in equal], seen)
     _tell_table(table, seen)
+    if outside := survey(seen.folder if seen.folder.is_dir() else seen.folder.parent).outside:
+        seen.notes.append(f"{len(outside)} links lead out of {folder} and are followed: {_some(outside)}")
     return seen
 
 
@@ -136,19 +139,19 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     counts["age"] = {f"{decade}–{decade + 9}": decades[decade] for decade in sorted(decades)}
     if unknown := int(table["age"].isna().sum()):
         counts["age"]["unknown"] = unknown
-    for name in ("dx_type", "dataset"):
+    for name in ("dx_type", "source"):
         if (table[name] != "unknown").any():
             counts[name] = dict(Counter(table[name]).most_common())
     return counts
 
 
-def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Fingerprint]:
+def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     """Decode every image, scaled down: the whole file is read all the same, and shows its damage.
 
     Returns:
-        Fingerprints of the readable ones, by row of the table.
+        Marks of the readable ones, by row of the table.
     """
-    prints: dict[int, Fingerprint] = {}
+    marks: dict[int, Mark] = {}
     missing: list[str] = []
     damaged: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
@@ -165,13 +168,13 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Fingerprint]:
         sizes[image_size(Path(path))] += 1
         if (doubt := colour_doubt(Path(path))) is not None:
             doubts[doubt].append(image_id)
-        prints[row] = fingerprint(pixels_HW3)
+        marks[row] = mark(pixels_HW3)
     if missing:
         seen.problems.append(f"missing images: {len(missing)} of {len(table)} ({_some(missing)})")
     seen.problems += damaged
     seen.notes += [f"{doubt}: {len(ids)} images ({_some(ids)})" for doubt, ids in doubts.items()]
     seen.sizes = dict(sizes.most_common())
-    return prints
+    return marks
 
 
 def _pairs(group: list[int]) -> list[tuple[int, int]]:

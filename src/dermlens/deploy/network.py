@@ -10,15 +10,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from dermlens.data.views import Numbers, Pixels
+from dermlens.deploy.onnx_runtime import onnx_runtime
 from dermlens.errors import UserError
 
 ONNX_FILE = "model.onnx"
 IMAGE, META = "image", "meta"
 LOGITS, FEATURES = "logits", "features"
 PROBABILITIES, EVIDENCE, ATTENTION = "probabilities", "evidence", "attention"
+_EXTERNAL = b"location"
+"""In every ONNX file that keeps tensors in others, as a key of TensorProto.external_data; in none of ours."""
 SERIOUS = 3
 """ONNX Runtime's level of errors; below it, it speaks of its own optimisations."""
 
@@ -33,15 +35,22 @@ class OnnxNetwork:
         outputs: the names of what it can give.
 
     Args:
-        content: of the file; a file's bytes cannot point at other files, as its path could.
+        content: of the file, with all tensors inside: ONNX Runtime would read external ones from wherever the
+            process works, outside every check sum.
         name: of the file, for errors.
 
     Raises:
-        UserError: it is no ONNX network of ours.
+        UserError: it is no ONNX network of ours, or keeps data in other files.
     """
 
     def __init__(self, content: bytes, name: str) -> None:
+        if _EXTERNAL in content:
+            raise UserError(
+                f"{name} keeps data in other files, which no check sum covers: export it again, with all of"
+                " them in itself"
+            )
         self.name = name
+        onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = SERIOUS
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

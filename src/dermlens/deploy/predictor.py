@@ -24,14 +24,16 @@ from dermlens.decision.document import DecisionDocument, plain_decision
 from dermlens.decision.ood import Arrays
 from dermlens.decision.sidecar import read_arrays
 from dermlens.deploy.answers import Answer, Evidence, doubts
-from dermlens.deploy.measured import read_measured
+from dermlens.deploy.measured import MEASURED_FILE, read_measured
 from dermlens.deploy.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
 from dermlens.deploy.pictures import Picture, Source, sources_in
 from dermlens.deploy.prior import Prior, read_prior
 from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients
 from dermlens.deploy.stream import answer_stream
 from dermlens.errors import UserError
+from dermlens.labels import Vocabulary
 from dermlens.models.document import ModelDocument, OnnxFile, read_document
+from dermlens.models.manifest import check_file
 
 SHIPPED = "shipped"
 
@@ -57,7 +59,8 @@ class Predictor:
         self._network = network
         self._arrays = arrays
         self._encoder = encoder_from_json(document.encoder)
-        file = document.onnx.sha256[:12] if document.onnx is not None else "unsaved"
+        onnx = document.onnx.sha256 if document.onnx is not None else "unsaved"
+        file = (document.manifest or {}).get("model.json", onnx)[:12]  # 0.1.0 wrote no manifest
         self.id = f"{document.model.backbone}-{document.size}-{file}"
 
     @classmethod
@@ -73,6 +76,7 @@ class Predictor:
         folder = shipped_folder() if folder is None or str(folder) == SHIPPED else Path(folder)
         path = folder / "model.json"
         document = read_document(path)
+        check_file(folder, MEASURED_FILE, document.manifest)
         network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE))
         if network.classes != len(document.classes):
             raise UserError(
@@ -95,6 +99,11 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """Labels, in the order of the logits."""
         return self.document.classes
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes, with their names and which are malignant."""
+        return self.document.vocabulary
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -285,6 +294,7 @@ class Predictor:
             faults=faults,
             model=self.id,
             image_id=picture.image_id,
+            called="" if withheld else self.vocabulary.name(self.classes[found.diagnosis_N[row]]),
         )
 
 

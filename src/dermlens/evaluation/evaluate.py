@@ -1,17 +1,16 @@
 """`dermlens evaluate`: a run's own roles from its predictions, its sealed test role, or any other labelled
 set.
 
-The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger, even where
-its predictions lie in the run already. Under `singletons` alone the test role is all that is held out; it is
-scored like any other and `open_test` merely enters it. Another set never lets in an image of the run's own
-split, under its name or as a copy, so it is no back door to the test role.
+The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger of the run,
+even where its predictions lie in the run already. Under `singletons` alone the test role is all that is held
+out; it is scored like any other and `open_test` merely enters it. Of another set, images of the run's own
+split are left out, under their names or as copies, and copies of test images are entered in the ledger too:
+a look at the test role that nobody counts is hard to do by accident.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -23,7 +22,7 @@ from dermlens.data.split import Split, load_manifest
 from dermlens.data.table import read_configured_set, read_set, table_sha256
 from dermlens.data.values import ValueMap
 from dermlens.errors import UserError
-from dermlens.evaluation.ledger import append_entry
+from dermlens.evaluation.openings import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.predictions import classes_of, is_answered, read_predictions, write_predictions
 from dermlens.evaluation.score import score
@@ -32,7 +31,6 @@ from dermlens.runs import Run
 
 FEW = 2
 """Lesions of a class that a bootstrap cannot vary."""
-LEDGER = Path("docs/results/test_ledger.csv")
 
 
 def evaluate_run(
@@ -41,7 +39,7 @@ def evaluate_run(
     data: Path | None = None,
     open_test: bool = False,
     device: str = "auto",
-    ledger: Path = LEDGER,
+    ledger: Path | None = None,
     cache: Path | None = None,
     columns: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
@@ -54,9 +52,9 @@ def evaluate_run(
         run: a completed run.
         data: another labelled set, scored as the role `external` into `evaluations/<name>/` of the run; with
             `open_test`, where the run's own images are now, if they have moved.
-        open_test: score the sealed test role too, and enter it in the ledger.
+        open_test: score the sealed test role too, and enter it in the run's ledger.
         device: where to predict: auto, cpu, cuda or mps.
-        ledger: the CSV of opened tests.
+        ledger: a CSV of opened tests to enter it in besides the run's own; none for that alone.
         cache: root of the pixel cache; none for the usual one.
         columns: the set's column by ours, as `read_table` takes them.
         labels: our class by the set's diagnosis, likewise.
@@ -80,7 +78,7 @@ def evaluate_run(
         )
     said = say or _nothing
     if data is not None and not open_test:
-        return _evaluate_other(run, data, maps, said, device=device, cache=cache)
+        return _evaluate_other(run, data, maps, said, device=device, cache=cache, ledger=ledger)
     return _evaluate_own(run, data, said, open_test=open_test, device=device, ledger=ledger, cache=cache)
 
 
@@ -96,11 +94,6 @@ def _nothing(sentence: str) -> None:
     del sentence
 
 
-def seals_test(split: Split) -> bool:
-    """Whether the test role waits for `open_test`; only `singletons` has it as the role to look at."""
-    return split.protocol != "singletons"
-
-
 def _evaluate_own(
     run: Run,
     data: Path | None,
@@ -108,7 +101,7 @@ def _evaluate_own(
     *,
     open_test: bool,
     device: str,
-    ledger: Path,
+    ledger: Path | None,
     cache: Path | None,
 ) -> dict[str, Any]:
     split = load_manifest(str(run.split_file))
@@ -133,10 +126,11 @@ def _evaluate_own(
             "`dermlens train` predicts them, and --open-test the test role"
         )
     _check_complete(run, split, scored, roles)
-    metrics = score(scored, classes, run.recipe().evaluation)
+    recipe = run.recipe()
+    metrics = score(scored, classes, recipe.evaluation, described=recipe.data.facts)
     metrics["warnings"] = _own_warnings(run, metrics) + absent_classes(_support(metrics)) + _rare(scored)
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
-        append_entry(ledger, _entry(run, metrics["roles"]["test"]))
+        enter_opening(run, metrics["roles"]["test"], project=ledger)
     write_predictions(run.predictions_file, predictions)
     write_json(run.metrics_file, metrics)
     return metrics
@@ -261,54 +255,54 @@ def _support(metrics: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     }
 
 
-def _entry(run: Run, scored: dict[str, Any]) -> dict[str, object]:
+def score_other(run: Run, external: pd.DataFrame) -> dict[str, Any]:
+    """Score a run's predictions of another set, with the thresholds of its own roles.
+
+    Args:
+        run: with its split and the predictions of its own roles.
+        external: predictions of the role `external`.
+
+    Returns:
+        metrics.json but for `warnings` and `data`.
+    """
     recipe = run.recipe()
-    mean_recall = scored["overall"]["balanced_accuracy_isic"]
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run": run.path.resolve().name,
-        "recipe": recipe.name,
-        "recipe_sha256": _sha256(run.recipe_file),
-        "manifest": recipe.split.manifest or recipe.split.protocol,
-        "split_sha256": _sha256(run.split_file),
-        "git_commit": run.read_record().get("git_commit"),
-        "images": scored["images"],
-        "accuracy": _rounded(scored["overall"]["accuracy"]["value"]),
-        "mean_recall": _rounded(mean_recall["value"]),
-        "mean_recall_low": _rounded(mean_recall["low"]),
-        "mean_recall_high": _rounded(mean_recall["high"]),
-        "melanoma_recall": _rounded(scored["per_class"].get("mel", {}).get("recall", {}).get("value")),
-    }
-
-
-def _rounded(number: float | None) -> str | None:
-    return None if number is None else f"{number:.4f}"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _evaluate_other(
-    run: Run, data: Path, maps: Maps, say: Callable[[str], None], *, device: str, cache: Path | None
-) -> dict[str, Any]:
-    recipe = run.recipe()
-    read = read_set(data, **maps, classes=recipe.data.classes)
-    table = read.table
-    for sentence in read.account.sentences():
-        say(sentence)
-    kept, warnings = without_own(run, data, table)
-    external = _predict(run, kept, role="external", device=device, cache=cache)
     own = read_predictions(run.predictions_file)
     thresholds = own[own["role"].isin(["selection", "calibration"])]
     split = load_manifest(str(run.split_file))
     _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
-    metrics = score(
+    return score(
         _joined(run, thresholds, external),
         classes_of(external),
         recipe.evaluation,
         only=["external"],
+        described=recipe.data.facts,
     )
+
+
+def _evaluate_other(
+    run: Run,
+    data: Path,
+    maps: Maps,
+    say: Callable[[str], None],
+    *,
+    device: str,
+    cache: Path | None,
+    ledger: Path | None,
+) -> dict[str, Any]:
+    recipe = run.recipe()
+    read = read_set(
+        data,
+        **maps,
+        classes=recipe.data.classes,
+        skip=recipe.data.skip,
+        squashed=recipe.data.squashed,
+    )
+    table = read.table
+    for sentence in read.account.sentences():
+        say(sentence)
+    kept, warnings = without_own(run, data, table, ledger=ledger)
+    external = _predict(run, kept, role="external", device=device, cache=cache)
+    metrics = score_other(run, external)
     sha256 = table_sha256(table)
     name = f"{data.resolve().stem}-{sha256[:8]}"
     folder = run.path / "evaluations" / name
@@ -326,6 +320,7 @@ def _evaluate_other(
             "columns": dict(maps["columns"] or {}),
             "labels": dict(maps["labels"] or {}),
             "values": dict(maps["values"] or {}),
+            "skip": list(recipe.data.skip),
         },
     }
     write_predictions(folder / "predictions.csv", external)

@@ -49,11 +49,12 @@ ANSWER = {
     "abstain": False,
     "reason": "",
     "quality": [],
-    "model": "mobilenet_v2-192-ba9ce7ca5ed1",
+    "model": "mobilenet_v2-192-8298c6f25f7a",
 }
 _HEADING = {
     "model": ANSWER["model"],
     "classes": {"mel": "melanoma", "nv": "melanocytic nevus"},
+    "malignant": ["mel"],
     "limits": ["Research software, not a medical device: …"],
     "prior": {"mel": 0.11, "nv": 0.67},
 }

@@ -19,6 +19,7 @@ from dermlens.data.readers.columns import is_table, read_columns
 from dermlens.data.readers.diagnoses import BINARY
 from dermlens.data.readers.guesses import guess_columns, refuse_columns
 from dermlens.data.readers.onehot import is_companion, is_onehot, join_companions, read_onehot
+from dermlens.data.readers.origin import companion_sources, refuse_audited_inputs
 from dermlens.data.readers.roles import role_column, role_of_word
 from dermlens.data.readers.sheet import Sheet, read_header, read_sheet
 from dermlens.data.readers.survey import Survey, image_id_of, is_table_name, survey
@@ -72,6 +73,7 @@ def read_source(
         a
             column, or it holds what a model says.
     """
+    refuse_audited_inputs(columns)
     columns = columns or None  # the command line and recipes say "no map" with an empty one
     if not source.exists():
         raise UserError(f"folder {source} does not exist; name the one that holds the images and their table")
@@ -152,6 +154,8 @@ class _Reader:
                 refuse_columns(sheet, found, self.columns, self.classes, self.labels)
             rows = read_columns(sheet, self.columns, account)
             joined = []
+            if not rows["source"].any():
+                rows = _with_sources(rows, companion_sources(table, others), account)
             self.note_unread(sheet, found, account)
         for each in (sheet, *joined):
             _note_image_types(each, account)
@@ -207,6 +211,17 @@ class _Reader:
                 f"or a folder per class{f' (found: {folders})' if folders else ''}{named}"
             )
         raise UserError(f"{source} holds no images and no table; name the folder that holds both")
+
+
+def _with_sources(
+    rows: pd.DataFrame, sources: Mapping[Path, Mapping[str, str]], account: Account
+) -> pd.DataFrame:
+    """The rows with the source of each image, from files beside the table."""
+    said: dict[str, str] = {}
+    for path, of_image in sources.items():
+        said |= of_image
+        account.joined.append(path)
+    return rows.assign(source=[said.get(image_id_of(cell), "") for cell in rows["image_id"]])
 
 
 def _above(folder: Path) -> list[Path]:

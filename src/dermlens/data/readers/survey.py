@@ -50,6 +50,7 @@ class Survey:
         masks: paths of lesion masks by the stem of their image.
         tables: files that may be the table, nearest to the top first.
         others: paths of the files that are none of these by their names, those in folders of masks left out.
+        outside: links that lead out of the folder, to files or folders.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Survey:
     masks: dict[str, list[str]] = field(default_factory=dict)
     tables: list[Path] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
 
     @property
     def root(self) -> str:
@@ -125,7 +127,7 @@ def begins_as_dicom(file: Path) -> bool:
         return False
 
 
-def survey(folder: Path, depth: int | None = DEPTH) -> Survey:
+def survey(folder: Path, depth: int | None = DEPTH, *, follow_out: bool = True) -> Survey:
     """List a data folder and those within it, each once, without a look at any file.
 
     Hidden files and folders are left out, and `__MACOSX`, which archives made on a Mac carry.
@@ -133,6 +135,8 @@ def survey(folder: Path, depth: int | None = DEPTH) -> Survey:
     Args:
         folder: an existing folder.
         depth: how many folders below it; none for all there are.
+        follow_out: whether links that lead out of the folder are followed, too. A data set's table says which
+            images are its own; a folder by itself does not.
 
     Raises:
         UserError: a folder may not be read.
@@ -146,25 +150,30 @@ def survey(folder: Path, depth: int | None = DEPTH) -> Survey:
         for place in level:
             if (real := os.path.realpath(place)) not in listed:
                 listed.add(real)
-                below += _list(place, found, folder / place.relative_to(root))
+                below += _list(place, found, folder / place.relative_to(root), follow_out=follow_out)
         if not (level := below):
             break
     return found
 
 
-def _list(place: Path, found: Survey, shown: Path) -> list[Path]:
+def _list(place: Path, found: Survey, shown: Path, *, follow_out: bool) -> list[Path]:
     """Add one directory's files; return its folders."""
     try:
         with os.scandir(place) as entries:
-            listed = sorted((entry.name, _is_folder(entry)) for entry in entries)
+            listed = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries)
     except PermissionError as error:
         raise UserError(f"folder {shown} may not be read: {error.strerror}") from error
     folders = []
     of_masks = place.name in MASK_FOLDERS
     prefix = f"{place}{os.sep}"
-    for name, is_folder in listed:
+    inside = os.path.realpath(found.folder)
+    for name, is_folder, is_link in listed:
         if name.startswith((".", "__MACOSX")):
             continue
+        if is_link and not Path(os.path.realpath(prefix + name)).is_relative_to(inside):
+            found.outside.append(prefix + name)
+            if not follow_out:
+                continue
         if is_folder:
             folders.append(place / name)
             continue

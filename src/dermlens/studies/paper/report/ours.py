@@ -71,6 +71,7 @@ class Training:
         predictions: of the same.
         history: an epoch a row.
         form: `whole` or `short`.
+        start: what the file of its first weights says of itself, or empty.
     """
 
     seed: int
@@ -78,6 +79,7 @@ class Training:
     predictions: pd.DataFrame
     history: pd.DataFrame
     form: str
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,11 @@ class Measured:
         if system not in self.systems:
             return ""
         probe = self.probes.get(system)
-        short = self.systems[system].short is not None
+        here = self.systems[system].without_gpu is not None
         if probe is None or math.isnan(probe["hours"]):
-            return "not run, not timed" if short else "not run: needs a GPU (not timed)"
+            return "not run, not timed" if here else "not run: needs a GPU (not timed)"
         hours = f"{probe['hours']:,.0f} h on one thread here"
-        return f"not run: {hours}" if short else f"not run: needs a GPU ({hours})"
+        return f"not run: {hours}" if here else f"not run: needs a GPU ({hours})"
 
     def _scored(self, system: str, metric: str) -> Ours | None:
         found = [(one, _place(one.scores, metric)) for one in self.trainings.get(system, ())]
@@ -197,6 +199,7 @@ def _training(run: Run) -> Training:
         predictions=predictions,
         history=pd.read_csv(run.history_file),
         form=run.read_record()[FORM],
+        start=run.read_record().get("start", ""),
     )
 
 
