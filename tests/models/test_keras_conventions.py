@@ -75,7 +75,9 @@ SHAPES = {  # Keras's shape of a kernel → ours
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
-    ("theirs", "ours"), [("glorot_uniform", glorot_uniform_), ("he_normal", he_normal_)], ids=str
+    ("theirs", "ours"),
+    [("glorot_uniform", glorot_uniform_), ("he_normal", he_normal_)],
+    ids=["glorot_uniform", "he_normal"],
 )
 def test_initialisers_draw_as_keras_does(shape, theirs, ours):
     """By deviation and tail, of enough draws; Keras's truncation lets one in some 200,000 through."""

@@ -90,8 +90,8 @@ def told_less(
     if saved.config.metadata == "none":
         raise UserError(f"the model of run {run.path} is told nothing of patients: it has no metadata branch")
     predictions = read_predictions(run.predictions_file)
-    if role not in (scored := predictions["role"].unique()):
-        raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, scored)}")
+    if role not in (known := predictions["role"].unique()):
+        raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, known)}")
     own = predictions[predictions["role"] == role]
     table = own_table(run, data)
     split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
