@@ -9,7 +9,7 @@ import pytest
 from layouts import images, one_folder, written
 
 from dermlens.data.config import DataConfig
-from dermlens.data.table import read_configured
+from dermlens.data.table import read_configured, read_configured_set
 from dermlens.errors import UserError
 
 THEIRS = ["image_id", "lesion_id", "dx", "age", "sex", "site"]
@@ -43,10 +43,14 @@ def test_one_table_in_the_order_of_the_folders(data):
     assert all(Path(path).is_file() for path in table["path"])
 
 
-def test_skipped_diagnoses_are_left_out_and_others_still_refused(data):
+def test_skipped_diagnoses_are_left_out_even_where_they_are_classes_and_counted(data):
     assert "B2" not in set(read_configured(data, config())["image_id"])
-    with pytest.raises(UserError, match=r"milk10k.*row 3: diagnosis 'other'"):
-        read_configured(data, config(skip=()))
+    read = read_configured_set(data, config(skip=("other", "mel", "bcc")))
+    assert not {"mel", "bcc"} & set(read.table["dx"])
+    said = " ".join(read.account.sentences())
+    assert said.count("read: ") == 3
+    assert "left out: 2 images" in said
+    assert "'other' 1" in said
 
 
 def test_squashed_sources_say_the_proportions_of_their_scene(data):

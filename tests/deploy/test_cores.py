@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import onnxruntime
 import pytest
 
 from dermlens.deploy import cores
+from dermlens.deploy.onnx_runtime import onnx_runtime
 from dermlens.deploy.predictor import Predictor
 
 
@@ -64,13 +64,13 @@ def test_cores_are_at_least_one_and_no_more_than_the_quota(monkeypatch, quota, m
 def test_the_network_s_threads_follow(monkeypatch, dermlens, tmp_path):
     """Those that are asked for, else the quota's."""
     given = []
-    session = onnxruntime.InferenceSession
+    session = onnx_runtime().InferenceSession
 
     def noted(content, options, **further):
         given.append(options.intra_op_num_threads)
         return session(content, options, **further)
 
-    monkeypatch.setattr(onnxruntime, "InferenceSession", noted)
+    monkeypatch.setattr(onnx_runtime(), "InferenceSession", noted)
     monkeypatch.setattr("dermlens.deploy.network.usable_cores", lambda: 3)
     Predictor.open()
     Predictor.open(threads=2)

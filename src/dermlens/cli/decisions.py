@@ -15,6 +15,7 @@ from dermlens.cli.app import (
     Labels,
     OptionalData,
     RunFolder,
+    ValueMaps,
     app,
     console,
     names,
@@ -83,6 +84,7 @@ def far_ood(
     photographs: Photographs = None,
     columns: Columns = None,
     labels: Labels = None,
+    values: ValueMaps = None,
     metadata: Annotated[
         bool, typer.Option(help="Whether the network is told age, sex and site, of strangers as of its own.")
     ] = True,
@@ -96,7 +98,7 @@ def far_ood(
     from dermlens.evaluation.strangers import write_photographs
     from dermlens.runs import Run
 
-    maps = source_maps(columns, labels)
+    maps = source_maps(columns, labels, values)
     shown = {name: read_table(Path(folder), **maps) for name, folder in pairs(strangers, "--set").items()}
     if photographs is not None:
         shown["photographs"] = write_photographs(photographs)
@@ -123,6 +125,7 @@ def learn_dermoscopy(
     photographs: Photographs = None,
     columns: Columns = None,
     labels: Labels = None,
+    values: ValueMaps = None,
     kept: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="Share of dermoscopy that shall be taken for such.")
     ] = 0.98,
@@ -132,20 +135,20 @@ def learn_dermoscopy(
 ) -> None:
     """Teach a run's model to tell dermoscopy from other pictures, which then get no probabilities.
 
-    --column and --label are for those of the folders that cannot be read without.
+    --column, --label and --value are for those of the folders that cannot be read without.
     """
     from dermlens.data.table import read_table
     from dermlens.evaluation.dermoscopy import learn_dermoscopy as learn
     from dermlens.evaluation.strangers import write_photographs
     from dermlens.runs import Run
 
-    maps = source_maps(columns, labels)
+    maps = source_maps(columns, labels, values)
 
     def read(folder: str) -> pd.DataFrame:
         try:
             return read_table(Path(folder))
         except UserError:
-            if not (columns or labels):
+            if not (columns or labels or values):
                 raise
             return read_table(Path(folder), **maps)
 

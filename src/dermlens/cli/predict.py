@@ -12,6 +12,7 @@ import typer
 
 from dermlens.cli.app import Age, Sex, Site, Threads, app, console, to_file
 from dermlens.errors import UserError
+from dermlens.streams import fits
 
 
 @app.command()
@@ -21,7 +22,8 @@ def predict(
     sex: Sex = None,
     site: Site = None,
     table: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="image_id and any of age, sex, site, a row an image.")
+        Path | None,
+        typer.Option(metavar="CSV", help="Age, sex and site, a row an image; ISIC's metadata too."),
     ] = None,
     model: Annotated[
         Path | None,
@@ -47,7 +49,7 @@ def predict(
     from dermlens.deploy.journal import Journal
     from dermlens.deploy.predictor import Predictor
     from dermlens.deploy.prior import parse_prior
-    from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
+    from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients
     from dermlens.deploy.screen import notes, progress, render_answers
     from dermlens.deploy.stream import answer_stream
     from dermlens.deploy.words import answer_json, heading_json
@@ -59,8 +61,8 @@ def predict(
     doubts = found.doubts
     patients: dict[str, Patient] = {}
     if table is not None:
-        patients, unsure = read_patients(table)
-        doubts = [*doubts, *unsure, *strangers(found.images, patients, table)]
+        told = read_patients(table, found.images)
+        patients, doubts = told.of_image, [*doubts, *told.doubts]
     for doubt in doubts:
         _say(doubt)
     predictor = Predictor.open(model, threads)
@@ -109,6 +111,8 @@ def predict(
     if as_json:
         said = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
         text = json.dumps(said, indent=2, ensure_ascii=False)
+        if not fits(text):
+            text = json.dumps(said, indent=2)
         print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
     elif journal is not None and journal.done:
         console.print(

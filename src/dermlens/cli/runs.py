@@ -17,8 +17,10 @@ from dermlens.cli.app import (
     Labels,
     OptionalData,
     RunFolder,
+    ValueMaps,
     app,
     console,
+    say,
     source_maps,
     to_file,
     to_folder,
@@ -57,13 +59,17 @@ def train(
             raise UserError(
                 "--resume goes on with the run's own recipe and folder: leave RECIPE, --set and --out out"
             )
-        run = resume_fit(resume, data=data, device=device, devices=devices, cache=cache, logger=logger)
+        run = resume_fit(
+            resume, data=data, device=device, devices=devices, cache=cache, logger=logger, say=say
+        )
     else:
         if recipe is None or data is None:
             raise UserError("name a recipe and its data: dermlens train RECIPE --data DIR (or --resume RUN)")
         loaded = load_recipe(recipe, overrides or ())
         folder = out or _fresh(Path("runs"), loaded.name)
-        run = fit(loaded, data, out=folder, device=device, devices=devices, cache=cache, logger=logger)
+        run = fit(
+            loaded, data, out=folder, device=device, devices=devices, cache=cache, logger=logger, say=say
+        )
     console.print(f"trained: {run.path}; next: dermlens evaluate {run.path}")
 
 
@@ -83,6 +89,7 @@ def evaluate(
     ] = None,
     column: Columns = None,
     label: Labels = None,
+    value: ValueMaps = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
@@ -103,7 +110,8 @@ def evaluate(
         ledger=ledger,
         device=device,
         cache=cache,
-        **source_maps(column, label),
+        say=say,
+        **source_maps(column, label, value),
     )
     console.print(render_metrics(metrics))
     if (looks := run_openings(opened)).opened:

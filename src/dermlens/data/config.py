@@ -51,7 +51,9 @@ class DataConfig(Section):
             `{Melanom: {malignant: true, name: melanoma}, Naevus: {}}`.
         described: what a mapping said of its classes; it travels with the model.
         columns: for someone's own CSV: our column name → theirs, such as `image_id: img_id`.
-        labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; it travels with the model.
+        labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; an empty one leaves images out;
+            it travels with the model.
+        values: for someone's own words of age, sex and site: ours → theirs, such as `sex.male: h`, or a list.
         skip: diagnoses, in the data's own words, whose images are left out, such as `other`.
         folders: data folders that make one table, by their names within the data folder.
         squashed: source → width and height of the scene, where files are squashed out of proportion, as
@@ -69,6 +71,7 @@ class DataConfig(Section):
     described: dict[str, ClassFacts] = Field(default_factory=dict)
     columns: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
+    values: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     skip: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     squashed: dict[str, tuple[PositiveFloat, PositiveFloat]] = Field(default_factory=dict)
@@ -113,8 +116,9 @@ class SplitConfig(Section):
 
     Attributes:
         protocol: `paper` splits images and leaks; `grouped` keeps every lesion on one side; `singletons`
-            tests on lesions with one image (reference [14] of the paper); `sources` draws lesions within
-            each source, HAM10000's as in `grouped-v1`, whose test role is the only one.
+            tests on lesions with one image (reference [14] of the paper); `given` takes the roles that the
+            source's folders or a column of its table give; `sources` draws lesions within each source,
+            HAM10000's as in `grouped-v1`, whose test role is the only one.
         manifest: a manifest that ships with dermlens, by name, or the path of one.
         holdout: share held out under `paper` (of images) and `singletons` (of single-image lesions).
         selection, calibration, test: shares of lesions under `grouped`; the rest trains.
@@ -126,7 +130,7 @@ class SplitConfig(Section):
         seed: of the draw.
     """
 
-    protocol: Literal["paper", "grouped", "singletons", "sources"] = "grouped"
+    protocol: Literal["paper", "grouped", "singletons", "given", "sources"] = "grouped"
     manifest: str | None = None
     holdout: Fraction = 0.10
     selection: Fraction = 0.10

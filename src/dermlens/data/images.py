@@ -130,6 +130,44 @@ def from_pillow(image: Image.Image) -> np.ndarray:
     return _upright(_rgb_pixels(name, image), image)
 
 
+def image_size(source: Path | bytes) -> tuple[int, int]:
+    """Width and height of an upright picture in pixels, from its header; of whatever `read_image` takes.
+
+    Raises:
+        ImageError: as `read_image`, as far as the header tells.
+    """
+    name, data = _named_bytes(source)
+    if data[128:132] == b"DICM":
+        from dermlens.data.dicom import dicom_size
+
+        return dicom_size(name, data)
+    image = _open(name, data, MAX_PIXELS)
+    turn = TURNS.get(_orientation(image))
+    return (image.height, image.width) if turn is not None and turn[0] else image.size
+
+
+def in_srgb(name: str, pixels_HW3: np.ndarray, profile: bytes) -> np.ndarray:
+    """Pixels in sRGB by the colour profile that stands beside them, in a DICOM header.
+
+    Args:
+        name: of the file, for errors.
+        pixels_HW3: uint8, in the profile's colours.
+        profile: ICC.
+
+    Raises:
+        ImageError: the profile cannot be used.
+    """
+    image = Image.fromarray(pixels_HW3)
+    image.info["icc_profile"] = profile
+    return _rgb_pixels(name, image)
+
+
+def has_profile(data: bytes) -> bool:
+    """Whether an image file has a colour profile of its own."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return bool(image.info.get("icc_profile"))
+
+
 def _named_bytes(source: Path | bytes) -> tuple[str, bytes]:
     if isinstance(source, bytes):
         name, data = "the image", source

@@ -1,4 +1,4 @@
-"""Which images show one lesion: same lesion id, a known second id, or the very same file.
+"""Which images belong together: one lesion under one id or several, the very same file, one patient.
 
 HAM10000 gives some lesions two or three ids, and data sets share lesions. Lists of those found so far (image
 features matched under a geometric check, then looked at: a lower bound) ship beside this file; they also name
@@ -29,19 +29,27 @@ def lesion_groups(table: pd.DataFrame) -> pd.Series[str]:
     Returns:
         The group's name (the least of its lesion ids) for each row, on the table's index.
     """
-    parent = {lesion: lesion for lesion in table["lesion_id"]}
-
-    def root(lesion: str) -> str:
-        while parent[lesion] != lesion:
-            lesion = parent[lesion]
-        return lesion
-
     lesion_of_image = dict(zip(table["image_id"], table["lesion_id"], strict=True))
-    for joined in [*_known_joins(lesion_of_image), *_content_joins(table)]:
-        roots = {root(lesion) for lesion in joined if lesion in parent}
-        for other in roots:
-            parent[other] = min(roots)
-    return table["lesion_id"].map({lesion: root(lesion) for lesion in parent}).rename("group")
+    joins = [*_known_joins(lesion_of_image), *_content_joins(table)]
+    return table["lesion_id"].map(_joined(table["lesion_id"], joins)).rename("group")
+
+
+def patient_groups(table: pd.DataFrame) -> pd.Series[str]:
+    """The group of every image that no split may part: all lesions of a known patient.
+
+    Args:
+        table: as for `lesion_groups`, with `patient_id` where patients are known.
+
+    Returns:
+        The group's name (the least of its lesion ids) for each row, on the table's index; those of
+        `lesion_groups` where no patient is known.
+    """
+    groups = lesion_groups(table)
+    if "patient_id" not in table:
+        return groups
+    patients = table["patient_id"].dropna()
+    joins = [set(members) for _, members in groups[patients.index].groupby(patients)]
+    return groups.map(_joined(groups, joins)).rename("group")
 
 
 def contents(paths: Iterable[str]) -> dict[str, str]:
@@ -63,6 +71,22 @@ def contents(paths: Iterable[str]) -> dict[str, str]:
         for path, stat in stats.items()
         if sizes[stat.st_size] > 1
     }
+
+
+def _joined(names: Iterable[str], joins: Iterable[set[str]]) -> dict[str, str]:
+    """The least name that each name is joined with, directly or by others."""
+    parent = {name: name for name in names}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for joined in joins:
+        roots = {root(name) for name in joined if name in parent}
+        for other in roots:
+            parent[other] = min(roots)
+    return {name: root(name) for name in parent}
 
 
 GROUP_LISTS = ("same_lesion_other_id.csv", "shared_lesions.csv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,7 +22,7 @@ from dermlens.errors import UserError, nearest
 VERSION = "1"
 COLUMNS = ("image_id", "lesion_id", "role")
 ROLES: tuple[str, ...] = get_args(Role)
-PROTOCOLS = ("paper", "grouped", "singletons", "siblings", "sources")
+PROTOCOLS = ("paper", "grouped", "singletons", "given", "siblings", "sources")
 BY_LESION = ("grouped", "sources")
 """Protocols under which no lesion may be in two roles."""
 SHIPPED = ("grouped-v1", "sources-v1")
@@ -89,6 +90,14 @@ class Split:
         both.columns.name = None
         return both.loc[[(role, unit) for role in self.role_names for unit in ("images", "lesions")]]
 
+    def counts(self, table: pd.DataFrame) -> dict[str, dict[str, int]]:
+        """Images by role and class, every class of the table with its number, 0 too."""
+        rows = self.roles.merge(table[["image_id", "dx"]], on="image_id", validate="one_to_one")
+        found = pd.crosstab(rows["role"], rows["dx"])
+        classes = [str(dx) for dx in found.columns]
+        rows_of = dict(zip(found.index, found.to_numpy().tolist(), strict=True))
+        return {role: dict(zip(classes, rows_of[role], strict=True)) for role in self.role_names}
+
     def text(self) -> str:
         """The manifest as it stands in a file; the same split gives the same text."""
         buffer = io.StringIO()
@@ -150,6 +159,7 @@ def _read(path: str) -> str:
 
 
 def _parse(name: str, text: str) -> Split:
+    text = unicodedata.normalize("NFC", text)  # as tables have their ids
     # Not splitlines(), which parts at U+2028 and others that may stand in an id.
     lines = list(io.StringIO(text, newline=""))
     body = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))

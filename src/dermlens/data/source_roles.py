@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from dermlens.data.lesion_groups import lesion_groups
+from dermlens.data.lesion_groups import patient_groups
 from dermlens.data.manifest import Split
 from dermlens.data.protocols import draw_folds, draw_grouped
 from dermlens.errors import UserError, nearest
@@ -33,7 +33,7 @@ def draw_sources(
         Role by image id. An image that shows a lesion of `home` gets that lesion's most held-out role; where
         that is test it gets none, because the test role is home's alone.
     """
-    group_of = dict(zip(table["image_id"], lesion_groups(table), strict=True))
+    group_of = dict(zip(table["image_id"], patient_groups(table), strict=True))
     drawn = {image: home[image] for image in group_of if image in home}
     home_roles: dict[str, set[str]] = {}
     for image, role in drawn.items():
@@ -86,7 +86,7 @@ def without_source(split: Split, table: pd.DataFrame, source: str) -> Split:
     sources = sorted(set(table["source"]))
     if source not in sources:
         raise UserError(f"split.left_out: {source} is no source of the table{nearest(source, sources)}")
-    known = table[["image_id", "source"]].assign(group=lesion_groups(table))
+    known = table[["image_id", "source"]].assign(group=patient_groups(table))
     rows = split.roles.merge(known, on="image_id", validate="one_to_one")
     is_test, is_source = rows["role"] == "test", rows["source"] == source
     shown = set(known.loc[known["source"] == source, "group"])

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dermlens.data.dicom import colour_doubt
 from dermlens.data.duplicates import DECODE, Mark, exact_groups, mark, near_pairs
-from dermlens.data.images import ImageError, read_image
+from dermlens.data.images import ImageError, image_size, read_image
 from dermlens.data.readers.survey import survey
-from dermlens.data.table import read_table
+from dermlens.data.table import read_set
+from dermlens.data.values import ValueMap
 
 SHOWN = 5
 """Names in one sentence; the count says how many there are."""
@@ -34,6 +35,7 @@ class Verification:
         sizes: images by (width, height), the commonest first.
         exact: groups of image ids with equal pixels.
         near: pairs of image ids that are nearly the same picture, equal ones left out.
+        account: what was read, understood, mapped, dropped and grouped, a sentence each.
         problems: what is wrong, a sentence each.
         notes: what is good to know, a sentence each.
     """
@@ -46,6 +48,7 @@ class Verification:
     sizes: dict[tuple[int, int], int] = field(default_factory=dict)
     exact: list[list[str]] = field(default_factory=list)
     near: list[tuple[str, str]] = field(default_factory=list)
+    account: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -61,6 +64,7 @@ class Verification:
         # Text and not strings: a file's name may hold what Rich takes for markup.
         lines: list[RenderableType] = [
             Text(f"{self.folder}: images {self.images}, lesions {self.lesions}, masks {self.masks}"),
+            *map(Text, self.account),
             columns,
         ]
         lines += [Text(f"note: {note}") for note in self.notes]
@@ -74,15 +78,17 @@ def verify(
     *,
     columns: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    values: ValueMap | None = None,
     classes: Sequence[str] | None = None,
     near_duplicates: bool = True,
 ) -> Verification:
     """Read a data set's table and decode every image of it.
 
     Args:
-        folder: as for `read_table`, as are the next three.
+        folder: as for `read_table`, as are the next four.
         columns: the source's column by ours.
         labels: our class by the source's diagnosis.
+        values: the source's words of age, sex and site by ours.
         classes: the valid classes.
         near_duplicates: whether to look for pictures that are nearly the same.
 
@@ -94,13 +100,15 @@ def verify(
     Raises:
         UserError: the table cannot be read.
     """
-    table = read_table(folder, columns=columns, labels=labels, classes=classes, check_files=False)
+    read = read_set(folder, columns=columns, labels=labels, values=values, classes=classes, check_files=False)
+    table = read.table
     seen = Verification(
         Path(folder),
         images=len(table),
         lesions=table["lesion_id"].nunique(),
         counts=_counts(table),
         masks=int(table["mask"].notna().sum()),
+        account=read.account.sentences(),
     )
     mark_of_row = _decode(table, seen)
     readable = table.loc[list(mark_of_row)].reset_index(drop=True)
@@ -147,6 +155,7 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     missing: list[str] = []
     damaged: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
+    doubts: dict[str, list[str]] = defaultdict(list)
     for row, (image_id, path) in enumerate(zip(table["image_id"], table["path"], strict=True)):
         try:
             pixels_HW3 = read_image(Path(path), min_side=DECODE)
@@ -156,12 +165,14 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
             else:
                 missing.append(image_id)
             continue
-        with Image.open(path) as image:
-            sizes[image.size] += 1
+        sizes[image_size(Path(path))] += 1
+        if (doubt := colour_doubt(Path(path))) is not None:
+            doubts[doubt].append(image_id)
         marks[row] = mark(pixels_HW3)
     if missing:
         seen.problems.append(f"missing images: {len(missing)} of {len(table)} ({_some(missing)})")
     seen.problems += damaged
+    seen.notes += [f"{doubt}: {len(ids)} images ({_some(ids)})" for doubt, ids in doubts.items()]
     seen.sizes = dict(sizes.most_common())
     return marks
 

@@ -28,7 +28,7 @@ from dermlens.deploy.measured import MEASURED_FILE, read_measured
 from dermlens.deploy.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
 from dermlens.deploy.pictures import Picture, Source, sources_in
 from dermlens.deploy.prior import Prior, read_prior
-from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
+from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients
 from dermlens.deploy.stream import answer_stream
 from dermlens.errors import UserError
 from dermlens.labels import Vocabulary
@@ -210,8 +210,8 @@ class Predictor:
         found = find_images([folder])
         doubts, patients = found.doubts, dict[str, Patient]()
         if table is not None:
-            patients, unsure = read_patients(Path(table))
-            doubts = [*doubts, *unsure, *strangers(found.images, patients, Path(table))]
+            told = read_patients(Path(table), found.images)
+            patients, doubts = told.of_image, [*doubts, *told.doubts]
         for doubt in doubts:
             warnings.warn(doubt, stacklevel=3)
         stream = answer_stream(self, found.images, lambda name: patients.get(name, everyone), prior)

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 
 from dermlens.atomic import write_json
+from dermlens.data.absent import absent_classes
 from dermlens.data.split import Split, load_manifest
-from dermlens.data.table import read_configured, read_table, table_sha256
+from dermlens.data.table import read_configured_set, read_set, table_sha256
+from dermlens.data.values import ValueMap
 from dermlens.errors import UserError
 from dermlens.evaluation.openings import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
@@ -41,6 +43,8 @@ def evaluate_run(
     cache: Path | None = None,
     columns: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    values: ValueMap | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Score a run and write metrics.json.
 
@@ -54,29 +58,51 @@ def evaluate_run(
         cache: root of the pixel cache; none for the usual one.
         columns: the set's column by ours, as `read_table` takes them.
         labels: our class by the set's diagnosis, likewise.
+        values: the set's words of age, sex and site by ours, likewise.
+        say: takes sentences on which table was read and what was made of it, before anything is predicted.
 
     Returns:
         The content of metrics.json; `warnings` says what a reader must know of the numbers.
 
     Raises:
         UserError: nothing to score, no test role, predictions that are not of the split's images, the data
-            are not there or not the run's, a set has no image that is not the run's own, or `columns` or
-            `labels` without another set.
+            are not there or not the run's, a set has no image that is not the run's own, or a map without
+            another set.
     """
-    if (columns or labels) and (data is None or open_test):
+    maps: Maps = {"columns": columns, "labels": labels, "values": values}
+    if any(maps.values()) and (data is None or open_test):
         raise UserError(
-            "--column and --label go with --data of another set; the run's own images are read as its "
+            "--column, --label and --value go with --data of another set; the run's own images are read "
+            "as its "
             "recipe maps them"
         )
+    said = say or _nothing
     if data is not None and not open_test:
-        return _evaluate_other(
-            run, data, device=device, cache=cache, columns=columns, labels=labels, ledger=ledger
-        )
-    return _evaluate_own(run, data, open_test=open_test, device=device, ledger=ledger, cache=cache)
+        return _evaluate_other(run, data, maps, said, device=device, cache=cache, ledger=ledger)
+    return _evaluate_own(run, data, said, open_test=open_test, device=device, ledger=ledger, cache=cache)
+
+
+class Maps(TypedDict):
+    """How names in someone's table become ours."""
+
+    columns: Mapping[str, str] | None
+    labels: Mapping[str, str] | None
+    values: ValueMap | None
+
+
+def _nothing(sentence: str) -> None:
+    del sentence
 
 
 def _evaluate_own(
-    run: Run, data: Path | None, *, open_test: bool, device: str, ledger: Path | None, cache: Path | None
+    run: Run,
+    data: Path | None,
+    say: Callable[[str], None],
+    *,
+    open_test: bool,
+    device: str,
+    ledger: Path | None,
+    cache: Path | None,
 ) -> dict[str, Any]:
     split = load_manifest(str(run.split_file))
     held_out = [role for role in ("selection", "calibration", "test") if split.ids(role)]
@@ -89,7 +115,9 @@ def _evaluate_own(
     if not roles and sealed and "test" in held_out:
         raise UserError(f"run {run.path} holds out a test role alone, which is sealed; --open-test scores it")
 
-    predictions = _held_out(run, split, roles, lambda: _predict_test(run, data, device=device, cache=cache))
+    predictions = _held_out(
+        run, split, roles, lambda: _predict_test(run, data, say, device=device, cache=cache)
+    )
     classes = classes_of(predictions)
     scored = predictions[predictions["role"].isin(roles)]
     if scored.empty:
@@ -100,7 +128,7 @@ def _evaluate_own(
     _check_complete(run, split, scored, roles)
     recipe = run.recipe()
     metrics = score(scored, classes, recipe.evaluation, described=recipe.data.facts)
-    metrics["warnings"] = _own_warnings(run, metrics) + _rare(scored)
+    metrics["warnings"] = _own_warnings(run, metrics) + absent_classes(_support(metrics)) + _rare(scored)
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
         enter_opening(run, metrics["roles"]["test"], project=ledger)
     write_predictions(run.predictions_file, predictions)
@@ -145,13 +173,18 @@ def _check_complete(run: Run, split: Split, predictions: pd.DataFrame, roles: Se
             )
 
 
-def _predict_test(run: Run, data: Path | None, *, device: str, cache: Path | None) -> pd.DataFrame:
+def _predict_test(
+    run: Run, data: Path | None, say: Callable[[str], None], *, device: str, cache: Path | None
+) -> pd.DataFrame:
     folder = data or Path(run.read_record().get("data") or "")
     if not folder.exists() or folder == Path():
         raise UserError(
             f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
         )
-    table = read_configured(folder, run.recipe().data)
+    read = read_configured_set(folder, run.recipe().data)
+    table = read.table
+    for sentence in read.account.sentences():
+        say(sentence)
     split: Split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
     test = table[table["image_id"].isin(split.ids("test"))].reset_index(drop=True)
     return _predict(run, test, role="test", device=device, cache=cache)
@@ -214,6 +247,14 @@ def _rare(scored: pd.DataFrame) -> list[str]:
     return warnings
 
 
+def _support(metrics: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Images by role and class."""
+    return {
+        role: {code: of_class["support"] for code, of_class in scored["per_class"].items()}
+        for role, scored in metrics["roles"].items()
+    }
+
+
 def score_other(run: Run, external: pd.DataFrame) -> dict[str, Any]:
     """Score a run's predictions of another set, with the thresholds of its own roles.
 
@@ -241,22 +282,24 @@ def score_other(run: Run, external: pd.DataFrame) -> dict[str, Any]:
 def _evaluate_other(
     run: Run,
     data: Path,
+    maps: Maps,
+    say: Callable[[str], None],
     *,
     device: str,
     cache: Path | None,
-    columns: Mapping[str, str] | None,
-    labels: Mapping[str, str] | None,
     ledger: Path | None,
 ) -> dict[str, Any]:
     recipe = run.recipe()
-    table = read_table(
+    read = read_set(
         data,
-        columns=columns,
-        labels=labels,
+        **maps,
         classes=recipe.data.classes,
         skip=recipe.data.skip,
         squashed=recipe.data.squashed,
     )
+    table = read.table
+    for sentence in read.account.sentences():
+        say(sentence)
     kept, warnings = without_own(run, data, table, ledger=ledger)
     external = _predict(run, kept, role="external", device=device, cache=cache)
     metrics = score_other(run, external)
@@ -264,13 +307,19 @@ def _evaluate_other(
     name = f"{data.resolve().stem}-{sha256[:8]}"
     folder = run.path / "evaluations" / name
     metrics |= {
-        "warnings": [*warnings, *_rare(external)],
+        "warnings": [
+            *warnings,
+            *(f"external: {loss}" for loss in read.account.losses()),
+            *absent_classes(_support(metrics)),
+            *_rare(external),
+        ],
         "data": {
             "name": name,
             "table_sha256": sha256,
             "images": len(table),
-            "columns": dict(columns or {}),
-            "labels": dict(labels or {}),
+            "columns": dict(maps["columns"] or {}),
+            "labels": dict(maps["labels"] or {}),
+            "values": dict(maps["values"] or {}),
             "skip": list(recipe.data.skip),
         },
     }

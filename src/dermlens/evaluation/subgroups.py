@@ -59,7 +59,7 @@ def age_band(age: float | None) -> str:
 
 def find_subgroups(predictions: pd.DataFrame) -> list[Subgroup]:
     """The groups that hold any image, in a fixed order: by sex, by age band, by shared group of sites."""
-    from dermlens.data.sites import group_of
+    from dermlens.data.vocabulary import group_of
 
     names = {
         "sex": predictions["sex"].astype(str),

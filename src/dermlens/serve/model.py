@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from dermlens.data.images import FORMATS
-from dermlens.data.sites import known_words
+from dermlens.data.vocabulary import known_sites
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.words import heading_json
 from dermlens.serve.config import ServeConfig
@@ -25,7 +25,7 @@ def describe(predictor: Predictor, config: ServeConfig) -> dict[str, Any]:
         "views": document.views.model_dump(mode="json"),
         "precision": document.onnx.precision if document.onnx is not None else None,
         "level": predictor.level,
-        "sites": known_words(),
+        "sites": known_sites(),
         "measured": predictor.measured,
         "takes": {
             "bytes": config.max_bytes,

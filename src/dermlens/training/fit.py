@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,10 @@ from dermlens.training.tracking import check_tracker
 from dermlens.training.train import Hardware, train
 
 
+def _nothing(sentence: str) -> None:
+    del sentence
+
+
 def fit(
     recipe: Recipe,
     data: Path,
@@ -31,6 +35,7 @@ def fit(
     devices: int = 1,
     cache: Path | None = None,
     logger: str = "csv",
+    say: Callable[[str], None] = _nothing,
 ) -> Run:
     """Train a recipe.
 
@@ -42,6 +47,7 @@ def fit(
         devices: processes, each with a device of its own; they share each batch.
         cache: where pixel caches are; none takes the default place.
         logger: `csv`, which is always written, or `tensorboard` or `mlflow` besides.
+        say: takes sentences on which table was read, what was made of it, and what is wrong with the split.
 
     Returns:
         The completed run: model, history, predictions of its held-out roles but test.
@@ -56,6 +62,8 @@ def fit(
     check_tracker(logger)
     # A run that cannot begin is none: what is wrong with table and split is said before there is a directory.
     images = read_sorted(recipe, Path(data))
+    if processes.is_first():
+        _say_all(images, say)
     run = Run(out if processes.is_first() else processes.shared_folder(out))
     with taken_back(run.path, lambda: not processes.is_first() or _has_begun(run)), _said_when_full(run):
         if processes.is_first():
@@ -72,6 +80,7 @@ def resume_fit(
     devices: int = 1,
     cache: Path | None = None,
     logger: str = "csv",
+    say: Callable[[str], None] = _nothing,
 ) -> Run:
     """Go on with a run that was stopped, from the end of its last whole epoch.
 
@@ -85,6 +94,7 @@ def resume_fit(
         devices: as for `fit`.
         cache: as for `fit`.
         logger: as for `fit`.
+        say: as for `fit`.
 
     Raises:
         UserError: there is no such run, it is completed, another process trains it, or as for `fit`.
@@ -105,8 +115,14 @@ def resume_fit(
         manifest = run.split_file if run.split_file.is_file() else None
         images = read_sorted(recipe, data or Path(record["data"]), manifest=manifest)
         if processes.is_first():
+            _say_all(images, say)
             run.record(status="running", error=None)
         return _run(run, recipe, images, hardware, cache, logger)
+
+
+def _say_all(images: Sorted, say: Callable[[str], None]) -> None:
+    for sentence in [*images.accounts, *images.warnings]:
+        say(sentence)
 
 
 def _hardware(recipe: Recipe, device: str, devices: int) -> Hardware:

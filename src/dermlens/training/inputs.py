@@ -6,7 +6,7 @@ Shapes: N images of the table, M metadata width.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dermlens.data.absent import absent_classes
 from dermlens.data.cache import PixelCache, open_cache
 from dermlens.data.manifest import BY_LESION, make_roles
 from dermlens.data.metadata import MetadataEncoder, make_encoder
 from dermlens.data.shuffled import shuffled_metadata
 from dermlens.data.split import Split, check_disjoint, load_manifest, resolve_split
-from dermlens.data.table import read_configured, read_table
+from dermlens.data.table import Reading, read_configured_set, read_set
 from dermlens.errors import UserError, nearest
 from dermlens.imbalance.config import LesionSamplerConfig
 from dermlens.imbalance.samplers import epoch_positions
@@ -40,13 +41,15 @@ class Sorted:
         table: all images of the folder, and behind them those of `data.also_train`.
         own: how many are of the folder.
         split: the roles of the folder's images, which may have none; the others train.
-        warnings: what crosses roles, under a protocol that lets it.
+        warnings: what crosses roles, under a protocol that lets it; classes without an image in a role.
+        accounts: which tables were read, and what was made of them, a sentence each.
     """
 
     table: pd.DataFrame
     own: int
     split: Split
     warnings: list[str]
+    accounts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -121,16 +124,18 @@ def read_sorted(recipe: Recipe, data: Path, *, manifest: Path | None = None) -> 
         UserError: whatever is wrong with the table or the split, or a role that the recipe watches is not in
             the split.
     """
-    table = read_configured(data, recipe.data)
+    read = read_configured_set(data, recipe.data)
+    table, accounts = read.table, read.account.sentences()
     own = len(table)
     if manifest is None:
-        split = resolve_split(table, recipe.split)
+        split = resolve_split(table, recipe.split, read.roles)
     else:
         split = load_manifest(str(manifest), table, "name the data that the run began with, by --data")
     _check_roles(recipe, split)
     further = [_further(data, folder, recipe) for folder in recipe.data.also_train]
     if further:
-        table = pd.concat([table, *further], ignore_index=True)
+        table = pd.concat([table, *(one.table for one in further)], ignore_index=True)
+        accounts += [said for one in further for said in one.account.sentences()]
         if twice := table.loc[table["image_id"].duplicated(), "image_id"].tolist():
             raise UserError(
                 f"data.also_train: image {twice[0]} is in two of the folders; it can have one row"
@@ -138,8 +143,13 @@ def read_sorted(recipe: Recipe, data: Path, *, manifest: Path | None = None) -> 
     _check_sources(recipe, table)
     train = dict.fromkeys(table["image_id"].iloc[own:], "train")
     roles = dict(zip(split.roles["image_id"], split.roles["role"], strict=True)) | train
-    warnings = check_disjoint(Split(make_roles(table, roles), split.header), table, split.protocol)
-    return Sorted(table, own, split, warnings)
+    whole = Split(make_roles(table, roles), split.header)
+    warnings = check_disjoint(whole, table, split.protocol)
+    counts = {
+        role: {code: of_role.get(code, 0) for code in recipe.data.classes}
+        for role, of_role in whole.counts(table).items()
+    }
+    return Sorted(table, own, split, [*warnings, *absent_classes(counts)], accounts)
 
 
 def rows_of(role: str, table: pd.DataFrame, own: int, split: Split) -> npt.NDArray[np.int64]:
@@ -149,15 +159,15 @@ def rows_of(role: str, table: pd.DataFrame, own: int, split: Split) -> npt.NDArr
     return np.flatnonzero(is_of_role)
 
 
-def _further(data: Path, folder: str, recipe: Recipe) -> pd.DataFrame:
-    """The table of one folder of `data.also_train`."""
+def _further(data: Path, folder: str, recipe: Recipe) -> Reading:
+    """One folder of `data.also_train`."""
     beside = data if data.is_dir() else data.parent
     path = beside.resolve().parent / folder
     if not path.exists():
         raise UserError(
             f"data.also_train: {path} does not exist; name a folder beside {beside}, or an absolute path"
         )
-    return read_table(path, classes=recipe.data.classes)
+    return read_set(path, classes=recipe.data.classes)
 
 
 def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = None) -> Inputs:

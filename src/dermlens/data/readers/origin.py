@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from dermlens.data.patients import MISSING
-from dermlens.data.readers.columns import NAMES, theirs
+from dermlens.data.column_names import JOINT, NAMES, is_answers, theirs
 from dermlens.data.readers.sheet import read_header, read_sheet
-from dermlens.data.readers.survey import image_id_of, is_table_name
+from dermlens.data.readers.survey import image_id_of
+from dermlens.data.vocabulary import is_missing, plain
 from dermlens.errors import UserError
 
 INPUTS = ("age", "sex", "site")
@@ -28,30 +28,40 @@ def refuse_audited_inputs(columns: Mapping[str, str] | None) -> None:
     for ours in INPUTS:
         mapped = (columns or {}).get(ours)
         for audited in AUDITED:
-            if mapped is not None and mapped in (*NAMES[audited], (columns or {}).get(audited)):
+            if mapped is not None and _shared(mapped, (*NAMES[audited], (columns or {}).get(audited, ""))):
                 raise UserError(
                     f"column map: {ours}={mapped} would make {audited} an input of the network; it is kept"
                     " for splits and audit alone, so map another column"
                 )
 
 
-def companion_sources(table: Path) -> dict[str, str]:
+def _shared(mapped: str, kept: Iterable[str]) -> bool:
+    """Whether a mapped column, or one of those it joins, is one of some others, whatever its case."""
+    theirs_plain = {plain(part) for name in kept if name for part in (name, *name.split(JOINT))}
+    return any(plain(part) in theirs_plain for part in (mapped, *mapped.split(JOINT)))
+
+
+def companion_sources(table: Path, others: Iterable[Path]) -> dict[Path, dict[str, str]]:
     """The source of each image from a file beside a table, such as HAM10000's `dataset_of_image.csv`.
 
     Args:
         table: the file that was read; it has no column of its own for the source.
+        others: further tables of the data set; those in other folders are passed over.
 
     Returns:
-        Source by image id; empty where no file beside it has both and no diagnosis.
+        Source by image id, by the file that says it; of files beside it those that have both and no
+        diagnosis.
     """
-    found: dict[str, str] = {}
-    for path in sorted(path for path in table.parent.iterdir() if is_table_name(path.name) and path != table):
+    found: dict[Path, dict[str, str]] = {}
+    for path in sorted(path for path in others if path.absolute().parent == table.absolute().parent):
         header = read_header(path)
+        if is_answers(header):
+            continue
         image, source = theirs(header, "image_id"), theirs(header, "source")
         if image is None or source is None or theirs(header, "dx") is not None:
             continue
         sheet = read_sheet(path)
-        found |= dict(zip(map(image_id_of, sheet.column(image)), sheet.column(source), strict=True))
+        found[path] = dict(zip(map(image_id_of, sheet.column(image)), sheet.column(source), strict=True))
     return found
 
 
@@ -64,4 +74,4 @@ def or_folder(said: pd.Series, folder: Path) -> list[str]:
     """
     place = folder.parent if folder.is_file() else folder
     name = os.path.basename(os.path.abspath(place)) or "unknown"  # noqa: PTH100, PTH119 - links stay as laid
-    return [name if word.lower() in MISSING else word for word in said]
+    return [name if is_missing(word) else word for word in said]

@@ -12,8 +12,8 @@ import pandas as pd
 
 from dermlens.data.lesion_groups import lesion_groups
 from dermlens.data.manifest import load_manifest
-from dermlens.data.sites import group_of
 from dermlens.data.table import read_configured, read_table, table_sha256
+from dermlens.data.vocabulary import group_of
 from dermlens.errors import UserError
 from dermlens.runs import Run
 
@@ -86,8 +86,10 @@ def _likeness(scored: Run, data: Path) -> int:
 
 
 def _maps(about: Mapping[str, Any]) -> dict[str, Any]:
-    """The maps of columns and labels that a set was scored with, and the diagnoses that were left out."""
-    return {"columns": about.get("columns"), "labels": about.get("labels"), "skip": about.get("skip") or ()}
+    """The maps of columns, labels and values that a set was scored with, and the diagnoses left out."""
+    return {name: about.get(name) for name in ("columns", "labels", "values")} | {
+        "skip": about.get("skip") or ()
+    }
 
 
 def read_run_data(

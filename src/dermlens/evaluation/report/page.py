@@ -117,7 +117,7 @@ def _context(
     if kept is None and recipe and found.history is not None:
         kept = kept_epoch(found.history, recipe.train.keep)
     source = words.provenance(predictions)
-    warnings = [*(record.get("warnings") or ()), *(metrics.get("warnings") or ())]
+    warnings = list(dict.fromkeys([*(record.get("warnings") or ()), *(metrics.get("warnings") or ())]))
     return {
         "name": recipe.name if recipe else run.path.resolve().name,
         "notice": words.NOTICE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dermlens.data.sites import SITE_GROUPS, group_of
+from dermlens.data.vocabulary import SITE_GROUPS, age_of, group_of, sexes_of
 
 HAM10000_SITES = (
     "abdomen", "acral", "back", "chest", "ear", "face", "foot", "genital", "hand", "lower extremity", "neck",
@@ -57,6 +57,34 @@ def test_inner_spaces_do_not_matter() -> None:
     assert group_of("Anterior   torso") == "anterior torso"
 
 
-@pytest.mark.parametrize("site", ["", "   ", "elbow?", None, float("nan")])
+@pytest.mark.parametrize("site", ["", "   ", "elsewhere", None, float("nan")])
 def test_unseen_and_missing_are_unknown(site: str | None) -> None:
     assert group_of(site) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("word", "years"),
+    [
+        ("55", 55), ("55,5", 55.5), ("55 years", 55), ("55 Jahre", 55), ("055Y", 55), ("6 months", 0.5),
+
+        ("40-45", 42.5), ("[40, 50)", 45), ("85+", 85),
+        (">85", 85), ("old", None), ("1_0", None), ("45-40", None),
+    ],
+)  # fmt: skip
+def test_ages_in_words(word: str, years: float | None) -> None:
+    assert age_of(word) == years
+
+
+@pytest.mark.parametrize(
+    ("column", "sexes"),
+    [
+        (["m", "f"], ["male", "female"]),
+        (["M", "W"], ["male", "female"]),
+        (["H", "F"], ["male", "female"]),
+        (["H", "M"], [None, None]),  # hombre, mujer: not two men
+        (["männlich", "weiblich", "divers"], ["male", "female", "unknown"]),
+        (["hombre", "mujer", ""], ["male", "female", "unknown"]),
+    ],
+)
+def test_sexes_of_a_column(column: list[str], sexes: list[str | None]) -> None:
+    assert list(sexes_of(column).values()) == sexes
