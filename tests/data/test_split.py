@@ -137,16 +137,16 @@ def test_known_lesions_of_several_ids_stay_together() -> None:
     groups: dict[str, list[tuple[str, str]]] = {}
     for group, image, lesion in same_lesion_list():
         groups.setdefault(group, []).append((image, lesion))
-    assert len(groups) == 40 + 78  # within HAM10000 and with its challenge sets; between data sets
+    assert len(groups) == 40 + 158  # within HAM10000 and with its challenge sets; between data sets
     rows = [(image, lesion, group) for group, members in groups.items() for image, lesion in members]
     images, lesions, names = (list(column) for column in zip(*rows, strict=True))
     table = pd.DataFrame({"image_id": images, "lesion_id": lesions})
     assert lesion_groups(table).groupby(names).nunique().eq(1).all()
-    assert lesion_groups(table).nunique() == 118
+    assert lesion_groups(table).nunique() == 198
     by_image = lesion_groups(table.assign(lesion_id=[f"own-{image}" for image in images]))
-    assert by_image.nunique() == 118
+    assert by_image.nunique() == 198
     by_lesion = lesion_groups(table.assign(image_id=[f"own-{image}" for image in images]))
-    assert by_lesion.nunique() == 118
+    assert by_lesion.nunique() == 198
 
 
 def test_lesions_that_share_a_file_stay_together(tmp_path) -> None:
