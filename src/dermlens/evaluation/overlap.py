@@ -54,7 +54,7 @@ def without_own(
     same_N = copied_N & table["path"].map(digests).isin({digests.get(path) for path in of_test["path"]})
     alike = find_copies(
         test_ids,
-        of_test.set_index("image_id")["path"].to_dict(),
+        dict(zip(of_test["image_id"], of_test["path"], strict=True)),
         table.loc[~named_N & ~copied_N, "path"].tolist(),
     )
     of_test_N = same_N | table["path"].isin(alike)
