@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from dermlens.atomic import write_json
 from dermlens.data.metadata import make_encoder
 from dermlens.errors import UserError
 from dermlens.evaluation.config import EvaluationConfig
@@ -111,8 +114,6 @@ def test_misses_of_it_come_first_in_the_gallery():
 def test_the_report_calls_it_by_its_name(scored, tmp_path):
     run = Run.create(tmp_path / "run", parse_recipe(OWN, "here", ["evaluation.bootstrap=20"]))
     write_predictions(run.predictions_file, predictions())
-    from dermlens.atomic import write_json
-
     write_json(run.metrics_file, scored)
     run.end("completed")
     page = write_report(run).read_text(encoding="utf-8")
@@ -122,6 +123,16 @@ def test_the_report_calls_it_by_its_name(scored, tmp_path):
         assert "mole" in text
     assert "malignant melanoma recall" in card
     assert "hold no melanoma" not in page
+
+
+def test_the_page_takes_names_and_numbers_from_the_model():
+    """Nothing in it counts the classes, or says of every role that its pictures were new to the model."""
+    page = files("dermlens.serve.page")
+    text = (page / "index.html").read_text(encoding="utf-8") + (page / "page.js").read_text(encoding="utf-8")
+    assert "seven" not in text
+    assert "never seen" not in text
+    assert "model.malignant" in text
+    assert "test_openings" in text
 
 
 def test_it_travels_with_the_model(tmp_path):

@@ -102,8 +102,8 @@ def told_less(
             found = own
         else:
             found = _answered(saved, told(of_role), table, role, device=device, cache=cache)
-        scored = score(found, saved.classes, run.recipe().evaluation, described=saved.described)
-        scores = scored["roles"][role]
+        metrics = score(found, saved.classes, run.recipe().evaluation, described=saved.described)
+        scores = metrics["roles"][role]
         rows.append({"told": name, "role": role, "images": scores["images"]} | _measured(scores))
     result = pd.DataFrame(rows)
     write_table(path, result)
