@@ -110,9 +110,7 @@ class Service:
 
     @property
     def megabytes(self) -> float:
-        service = psutil.Process(self.process.pid)
-        family = (service, *service.children(recursive=True))
-        return sum(one.memory_info().rss for one in family) / 2**20
+        return psutil.Process(self.process.pid).memory_info().rss / 2**20
 
 
 def load(

@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dermlens.deploy.predictor import Predictor
@@ -25,14 +24,9 @@ def shipped() -> Predictor:
     return Predictor.open()
 
 
-def asking_of(app: FastAPI) -> TestClient:
-    """Asks a service by a name that it answers to."""
-    return TestClient(app, base_url="http://localhost")
-
-
 @pytest.fixture(scope="session")
 def client(shipped: Predictor) -> Iterator[TestClient]:
-    with asking_of(create_app(shipped)) as asking:
+    with TestClient(create_app(shipped)) as asking:
         yield asking
 
 

@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Age, Sex, Site, Threads, app, console, to_file
+from dermlens.cli.app import Age, Sex, Site, app, console
 from dermlens.errors import UserError
-from dermlens.streams import fits
 
 
 @app.command()
@@ -22,8 +21,7 @@ def predict(
     sex: Sex = None,
     site: Site = None,
     table: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="Age, sex and site, a row an image; ISIC's metadata too."),
+        Path | None, typer.Option(metavar="CSV", help="image_id and any of age, sex, site, a row an image.")
     ] = None,
     model: Annotated[
         Path | None,
@@ -34,12 +32,9 @@ def predict(
     ] = "natural",
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet.", callback=to_file
-        ),
+        typer.Option("--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="An object instead of a table.")] = False,
-    threads: Threads = None,
 ) -> None:
     """Say what a model makes of images. Research software, not a medical device.
 
@@ -49,7 +44,7 @@ def predict(
     from dermlens.deploy.journal import Journal
     from dermlens.deploy.predictor import Predictor
     from dermlens.deploy.prior import parse_prior
-    from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients
+    from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
     from dermlens.deploy.screen import notes, progress, render_answers
     from dermlens.deploy.stream import answer_stream
     from dermlens.deploy.words import answer_json, heading_json
@@ -61,26 +56,18 @@ def predict(
     doubts = found.doubts
     patients: dict[str, Patient] = {}
     if table is not None:
-        told = read_patients(table, found.images)
-        patients, doubts = told.of_image, [*doubts, *told.doubts]
+        patients, unsure = read_patients(table)
+        doubts = [*doubts, *unsure, *strangers(found.images, patients, table)]
     for doubt in doubts:
         _say(doubt)
-    predictor = Predictor.open(model, threads)
+    predictor = Predictor.open(model)
     shares = parse_prior(prior, predictor.classes)
     answers: dict[str, Answer] = {}
     unreadable: dict[str, str] = {}
     with ExitStack() as stack:
         journal = None
         if output is not None:
-            journal = Journal(
-                output,
-                predictor,
-                shares,
-                everyone,
-                patients,
-                found.images,
-                [one for one in images if one.is_dir()],
-            )
+            journal = Journal(output, predictor, shares, everyone, patients, found.images)
             stack.enter_context(journal)
             if journal.done:
                 _say(f"going on where {journal.path} ends: {len(journal.done)} images are done")
@@ -111,8 +98,6 @@ def predict(
     if as_json:
         said = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
         text = json.dumps(said, indent=2, ensure_ascii=False)
-        if not fits(text):
-            text = json.dumps(said, indent=2)
         print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
     elif journal is not None and journal.done:
         console.print(

@@ -59,11 +59,10 @@ class Album:
         return Picture(data_uri(content, "svg+xml"), alt, f"{name}.svg", width)
 
 
-def recall_picture(album: Album, scores: Mapping[str, Any], sought: Sequence[str]) -> Picture:
+def recall_picture(album: Album, scores: Mapping[str, Any]) -> Picture:
     """Recall per class."""
     said = ", ".join(f"{code} {estimate(row['recall'])}" for code, row in scores["per_class"].items())
-    bars = recall_bars(scores["per_class"], sought)
-    return album.add("recall", bars, f"Bars of the recall of each class: {said}.")
+    return album.add("recall", recall_bars(scores["per_class"]), f"Bars of the recall of each class: {said}.")
 
 
 def confusion_picture(album: Album, scores: Mapping[str, Any], classes: Sequence[str]) -> Picture:

@@ -18,7 +18,7 @@ from dermlens.evaluation.predictions import write_csv, write_predictions
 from dermlens.labels import CLASSES
 from dermlens.studies.arm_files import write_arm, write_images
 from dermlens.studies.paper.report import write_report
-from dermlens.studies.paper.systems import WithoutGpu, load_systems, recipe_of
+from dermlens.studies.paper.systems import load_systems, recipe_of
 
 PUBLISHED = Path(__file__).parents[4] / "docs" / "results" / "paper"
 
@@ -62,17 +62,14 @@ def results(images, tmp_path_factory) -> Path:
     seen = table(ids, seed=0, skill=1)[["image_id", "lesion_id", "fold", "target"]]
     masses = seen.rename(columns={"target": "dx"}).assign(**shares)
     write_csv(readings / "attention_base" / "attention.csv.gz", masses, digits=5)
-    system = load_systems()["mobilenet_v3_small-md"]
-    short = system.model_copy(update={"without_gpu": WithoutGpu(seeds=2, epochs=6)})
     for seed in (0, 1):
         run = folder / "systems" / "mobilenet_v3_small-md" / f"seed-{seed}"
         run.mkdir(parents=True)
         write_predictions(
             run / "predictions.csv.gz", table(ids, seed=20 + seed, skill=2).drop(columns="fold")
         )
-        recipe_of(short, short=True, seed=seed).save(run / "recipe.yaml")
-        history = {"epoch": range(6), "train_loss": 1.0, "train_accuracy": 0.5}
-        pd.DataFrame(history).to_csv(run / "history.csv", index=False)
+        recipe_of(load_systems()["mobilenet_v3_small-md"], short=True, seed=seed).save(run / "recipe.yaml")
+        pd.DataFrame({"epoch": range(6)}).to_csv(run / "history.csv", index=False)
         (run / "run.json").write_text(json.dumps({"status": "completed", "form": "short"}))
     return folder
 
