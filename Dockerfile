@@ -10,7 +10,7 @@ RUN /opt/dermlens/bin/pip install --no-cache-dir --no-deps .
 FROM python:3.13-slim
 RUN useradd --system --no-create-home --uid 10001 dermlens
 COPY --from=build /opt/dermlens /opt/dermlens
-ENV PATH=/opt/dermlens/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/dermlens/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ORT_DISABLE_TELEMETRY=1
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from dermlens.deploy.predictor import Predictor
 
 __version__ = "0.1.0"
+
+# ONNX Runtime from 1.29 on reports to its makers and leaves files in HOME, unless told not to before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def load(model: Path | str = "shipped") -> Predictor:
