@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# ONNX Runtime from 1.29 on reports to its makers and leaves files in HOME, unless told not to before its import.
+# ONNX Runtime from 1.29 on reports to its makers and leaves files in HOME, unless this is set first.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
