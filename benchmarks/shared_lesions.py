@@ -4,10 +4,11 @@
     OMP_NUM_THREADS=1 python benchmarks/shared_lesions.py DATA OUT --write
 
 OpenCV and FAISS serve this program alone, so no requirement of dermlens names them. DATA holds ham10000,
-isic2017, milk10k and isic2018_val. OUT receives candidates.csv (pairs under different lesion ids, the best
-first) and sheets of them side by side, which are pictures of patients and no part of the project. What a
-person finds to be the same skin goes into the lists FOUND of src/dermlens/data/manifests; how often the
-search finds lesions that are known, and how the candidates fared, into docs/results/shared_lesions.md.
+isic2017, milk10k and isic2018_val. OUT receives matched.csv, what the search found (as long as it is there,
+a further call only reports anew), candidates.csv, pairs on no list, the best first, and sheets of them side
+by side, which are pictures of patients and no part of the project. What a person finds to be the same skin
+goes into the lists FOUND of src/dermlens/data/manifests; how often the search finds lesions that are known,
+and how the candidates fared, into docs/results/shared_lesions.md.
 
 1. SIFT features (Lowe 2004; as RootSIFT, Arandjelović and Zisserman 2012) of every picture, made 180 × 135
    pixels, squares included: at that size all sets show as much. Dark rims are left out.
@@ -21,8 +22,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import time
 from collections import defaultdict
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from dermlens.atomic import write_text
 from dermlens.data.images import read_image
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "shared_lesions.md"
+BEFORE = "same_lesion_other_id.csv"
 FOUND = ("shared_lesions.csv", "same_lesion_found_later.csv")
 """Lists that this search made: across and within the other sets, and within HAM10000."""
 SETS = ("ham10000", "isic2017", "milk10k", "isic2018_val")
@@ -166,6 +168,17 @@ class Lesions:
                     self.path.append(str(data / name / "images" / f"{row['image_id']}.jpg"))
         self.row = {image: row for row, image in enumerate(self.image)}
 
+    def joined(self, names: Iterable[str]) -> np.ndarray:
+        """A number for each picture, equal where lesion ids or shipped lists say that it is one lesion."""
+        group = np.unique(self.lesion, return_inverse=True)[1]
+        for name in names:
+            pictures_of = defaultdict(list)
+            for row, listed in self.groups(name).items():
+                pictures_of[listed].append(row)
+            for rows in pictures_of.values():
+                group[np.isin(group, group[rows])] = group[rows[0]]
+        return group
+
     def groups(self, name: str) -> dict[int, str]:
         """Group by picture, of one of the shipped lists."""
         text = (files("dermlens.data") / "manifests" / name).read_text(encoding="utf-8")
@@ -175,21 +188,37 @@ class Lesions:
         }
 
 
+def search(all_: Lesions, matched: Path) -> None:
+    """Match every picture with its candidates: one row each, the votes' best first (rank 0)."""
+    features = Features(all_.path)
+    index = index_of(features)
+    sets = np.array(all_.set)
+    checked: dict[tuple[int, int], int] = {}
+    lines = ["image_id,other_image_id,rank,votes,inliers"]
+    for query in range(len(sets)):
+        pictures, weight = votes(features, index, query)
+        asked = set(range(min(CANDIDATES, len(pictures))))
+        for name in set(SETS) - {all_.set[query]}:
+            asked |= set(np.flatnonzero(sets[pictures] == name)[:CANDIDATES_ELSEWHERE].tolist())
+        for rank in sorted(asked):
+            pair = min(query, int(pictures[rank])), max(query, int(pictures[rank]))
+            if pair not in checked:
+                checked[pair] = inliers(features, *pair)
+            other = all_.image[pictures[rank]]
+            lines.append(f"{all_.image[query]},{other},{rank},{weight[rank]:.3f},{checked[pair]}")
+    write_text(matched, "\n".join(lines) + "\n")
+
+
 def report(
     all_: Lesions,
     place: dict[int, list[int]],
     found: dict[tuple[int, int], tuple[int, float]],
-    seconds: float,
     out: Path,
     write: bool,
 ) -> None:
     """What is left to look at, into OUT; how known lesions fared, into the page."""
-    before = all_.groups("same_lesion_other_id.csv")
-    found_here = {name: all_.groups(name) for name in FOUND}
-
-    def one_group(groups: dict[int, str], one: int, other: int) -> bool:
-        return one in groups and groups[one] == groups.get(other)
-
+    before, after = all_.joined([BEFORE]), all_.joined([BEFORE, *FOUND])
+    under_other_id = all_.groups(BEFORE)
     pictures_of = defaultdict(set)
     for row, lesion in enumerate(all_.lesion):
         pictures_of[lesion].add(row)
@@ -201,10 +230,10 @@ def report(
     renamed = {
         row: {
             other
-            for other in before
-            if one_group(before, row, other) and all_.lesion[other] != all_.lesion[row]
+            for other, group in under_other_id.items()
+            if group == under_other_id[row] and all_.lesion[other] != all_.lesion[row]
         }
-        for row in before
+        for row in under_other_id
     }
     known = []
     for words, partners in (
@@ -224,11 +253,11 @@ def report(
     kinds: dict[str, list[int]] = {}
     rest = []
     for (one, other), (count, weight) in found.items():
-        if all_.lesion[one] == all_.lesion[other] or one_group(before, one, other):
+        if before[one] == before[other]:
             continue
         kind = kinds.setdefault(" – ".join(sorted({all_.set[one], all_.set[other]})), [0] * 5)
         kind[0] += 1
-        is_listed = any(one_group(groups, one, other) for groups in found_here.values())
+        is_listed = after[one] == after[other]
         kind[1] += is_listed and count >= SURE
         kind[2] += not is_listed and count >= SURE
         kind[3] += is_listed and count == FEWEST
@@ -236,7 +265,6 @@ def report(
         if not is_listed and count >= FEWEST:
             rest.append((count, weight, one, other))
     rest.sort(reverse=True)
-    out.mkdir(parents=True, exist_ok=True)
     with (out / "candidates.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["image_id", "set", "other_image_id", "other_set", "inliers", "votes"])
@@ -251,7 +279,8 @@ def report(
         ]
         sheet(pairs, out / f"sheet_{first:04}.png")
     joins: dict[tuple[str, str], int] = defaultdict(int)
-    for name, groups in found_here.items():
+    for name in FOUND:
+        groups = all_.groups(name)
         sets_of = defaultdict(set)
         for row, group in groups.items():
             sets_of[group].add(all_.set[row])
@@ -260,7 +289,7 @@ def report(
     text = "\n".join(
         [
             *heading("Lesions that data sets share", "shared_lesions.py DATA OUT", ""),
-            *page(joins, known, kinds, len(all_.image), seconds),
+            *page(joins, known, kinds, len(all_.image)),
         ]
     )
     print(text)
@@ -273,7 +302,6 @@ def page(
     known: list[list[str]],
     kinds: dict[str, list[int]],
     pictures: int,
-    seconds: float,
 ) -> list[str]:
     """The page's lines below its heading."""
     return [
@@ -291,7 +319,7 @@ def page(
         f"All {pictures:,} pictures were searched in all, by SIFT features at 180 × 135 pixels: {ASKED} "
         "features of each picture vote for pictures that agree with them in rotation and scale; the "
         f"{CANDIDATES} best, and the {CANDIDATES_ELSEWHERE} best of each other set, are matched one by one "
-        f"under a ratio test and RANSAC for a similarity. {seconds / 60:.0f} minutes of one processor.",
+        f"under a ratio test and RANSAC for a similarity. It takes about ten minutes of one processor.",
         "",
         "## Lesions that are known",
         "",
@@ -332,26 +360,20 @@ def main() -> None:
     wanted = parser.parse_args()
     cv2.setNumThreads(1)
     faiss.omp_set_num_threads(1)
-    started = time.process_time()
     all_ = Lesions(wanted.data)
-    features = Features(all_.path)
-    index = index_of(features)
-    sets = np.array(all_.set)
+    wanted.out.mkdir(parents=True, exist_ok=True)
+    matched = wanted.out / "matched.csv"
+    if not matched.exists():
+        search(all_, matched)
+    place: dict[int, list[int]] = {row: [] for row in range(len(all_.image))}
     found: dict[tuple[int, int], tuple[int, float]] = {}
-    place: dict[int, list[int]] = {}
-    for query in range(len(sets)):
-        pictures, share = votes(features, index, query)
-        place[query] = pictures[:CANDIDATES].tolist()
-        best = set(place[query])
-        for name in set(SETS) - {all_.set[query]}:
-            best |= set(pictures[sets[pictures] == name][:CANDIDATES_ELSEWHERE].tolist())
-        weight = dict(zip(pictures.tolist(), share.tolist(), strict=True))
-        for other in best:
-            pair = (min(query, other), max(query, other))
-            if pair not in found:
-                found[pair] = (inliers(features, *pair), weight[other])
-    seconds = time.process_time() - started
-    report(all_, place, found, seconds, wanted.out, wanted.write)
+    with matched.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            query, other = all_.row[row["image_id"]], all_.row[row["other_image_id"]]
+            found[min(query, other), max(query, other)] = int(row["inliers"]), float(row["votes"])
+            if int(row["rank"]) < CANDIDATES:
+                place[query].append(other)
+    report(all_, place, found, wanted.out, wanted.write)
 
 
 if __name__ == "__main__":
