@@ -137,7 +137,7 @@ def test_writing_itself_asks_too(write, pipe):
 
 READ = {
     "data", "resume", "run", "runs", "model", "table", "named", "images", "members", "weights", "wheel",
-    "rescore",
+    "rescore", "unfold",
 }  # fmt: skip
 """Options and arguments that are only read."""
 

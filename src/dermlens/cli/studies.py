@@ -138,9 +138,9 @@ def source_probe(
     model: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Whose features; by default the model that ships.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON to write.")] = Path(
-        "source_probe.json"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The JSON to write.", callback=to_file)
+    ] = Path("source_probe.json"),
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
