@@ -67,19 +67,18 @@ def serve(
         hosts=(*LOOPBACK, *map(_host, allow_host or ())),
         origins=tuple(origin or ()),
     )
-    listening = listening_on(host, port)
-    if _is_everywhere(listening) and not allow_host:
-        listening.close()
-        raise UserError(
-            f"--host {host} listens on every address: name the hosts that clients ask for, such as"
-            " --allow-host clinic.example; under any other name the service does not answer"
-        )
-    if not _is_everywhere(listening):
-        config = config.model_copy(update={"hosts": (*config.hosts, host.lower())})
-    service = create_app(Predictor.open(model, threads), config)
-    if not _is_local(host) and key is None:
-        console.print("anyone who reaches this address may ask: set DERMLENS_API_KEY to keep others out")
-    with listening:
+    with listening_on(host, port) as listening:
+        everywhere = _is_everywhere(listening)
+        if everywhere and not allow_host:
+            raise UserError(
+                f"--host {host} listens on every address: name the hosts that clients ask for, such as"
+                " --allow-host clinic.example; under any other name the service does not answer"
+            )
+        if not everywhere:
+            config = config.model_copy(update={"hosts": (*config.hosts, host.lower())})
+        service = create_app(Predictor.open(model, threads), config)
+        if not _is_local(host) and key is None:
+            console.print("anyone who reaches this address may ask: set DERMLENS_API_KEY to keep others out")
         shown = f"[{host}]" if ":" in host else host
         console.print(f"listening on http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
         make_server(service, seconds).run(sockets=[listening])

@@ -137,6 +137,8 @@ def prepare() -> None:
     from PIL import BmpImagePlugin, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
 
     del BmpImagePlugin, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
+    # pydicom takes `requests` for fetching samples where it is installed, which opens a socket on import.
+    sys.modules.setdefault("requests", None)  # type: ignore[arg-type]
     with contextlib.suppress(ImportError):
         import pydicom.encaps
         import pydicom.filereader

@@ -80,6 +80,7 @@ class Pair:
             "image": torch.from_numpy(pixels).permute(0, 3, 1, 2),
             "meta": torch.from_numpy(meta),
             "target": torch.from_numpy(target),
+            "source": torch.zeros(images, dtype=torch.int64),
         }
         ours = self.task.training_step(batch, 0)
         self.optimizer.zero_grad()
