@@ -122,16 +122,18 @@ def test_a_new_report_keeps_the_annex_and_what_is_not_its_own(results, page, tmp
     assert found == contents(page.parent)
 
 
-def test_a_trained_system_is_in_its_tables_with_seeds_and_interval(page):
+def test_a_trained_system_is_in_its_tables_with_its_seeds(page):
     cells = pd.read_csv(page.parent / "tables" / "table_5.csv").set_index(["row", "column"])
     own = cells.loc["MobileNetV3Small", "metadata + weighted loss"]
     assert own["seeds"] == 2
     assert own["ours_sd"] > 0
-    assert own["ours_low"] < own["ours"] < own["ours_high"]
+    # one seed's interval does not belong to the mean of two
+    assert np.isnan(own["ours_low"])
+    assert np.isnan(own["ours_high"])
     assert (own["trained"], own["ours_agrees"]) == ("6 of 63 epochs", "short")
     other = cells.loc["DenseNet201", "metadata + weighted loss"]
     assert np.isnan(other["ours"])
-    assert other["needs"] == "not run: needs a GPU (not timed)"
+    assert other["needs"] == "not run: needs a GPU"
 
 
 def test_contrasts_are_corrected_together_and_those_not_run_are_named(page):
