@@ -23,6 +23,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Set
+from functools import lru_cache
 
 from dermlens.data.body_sites import GROUP_OF_SITE, SIDES, SITE_GROUPS, SITE_OF_WORD
 
@@ -84,8 +85,11 @@ def plain(word: object) -> str:
 
     Empty for what is missing or no text at all.
     """
-    if not isinstance(word, str):
-        return ""
+    return _plain_text(word) if isinstance(word, str) else ""
+
+
+@lru_cache(maxsize=4096)  # a table says the same few words ten thousand times
+def _plain_text(word: str) -> str:
     letters = unicodedata.normalize("NFKD", word.casefold())
     bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return " ".join(re.sub(r"[_-]", " ", bare.replace("\N{MIDDLE DOT}", " ")).split())
