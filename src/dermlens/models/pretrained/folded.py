@@ -4,9 +4,9 @@ A network that was quantised or converted for phones holds filters that have the
 Put before a batch norm again it computes the same, but it does not train the same: the step of a filter, as a
 share of it, goes with 1/‖filter‖², and folded filters of 1×1 expansions are a tenth as long as trained ones.
 A filter in front of a batch norm may have any length without a change of the network's function; what is
-chosen here is the median of Google's EfficientNet-Lite0, of the same lab, blocks and optimiser. It was the third
-of three lengths tried on MobileNetV3-Small, one epoch each, and was kept because its first epoch came nearest to the
-authors' log: agreement of that epoch with the log is therefore no evidence.
+chosen here is the median of Google's EfficientNet-Lite0, of the same lab, blocks and optimiser. It was the
+third of three lengths tried on MobileNetV3-Small, one epoch each, and was kept because its first epoch came
+nearest to the authors' log: agreement of that epoch with the log is therefore no evidence.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Two comparisons that answer different questions. Keras from *our* start is the control: outside what it finds,
 our training has a fault. The authors' logs (their notebooks at commit 3c00e2d) are of a start that nobody has
-here, so there the bounds are wide. The bound on the control was set while seed 0 was already training.
+here, so there the bounds are wide. The bound on the control was set while seed 0 was training already.
 
 `docs/results/paper/control/<backbone>/` holds `ours-seed-<k>.csv` and `keras-seed-<k>.csv`, the first six
 epochs of each, an epoch a row.
