@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 
 from dermlens.data.vocabulary import plain
 
@@ -179,11 +180,15 @@ def class_of(name: str, classes: Collection[str]) -> str | None:
         The class that has this very name, whatever its case, underscores and hyphens; else the most specific
         one that the diagnosis is a kind of; None where there is none, or no diagnosis has this name.
     """
-    said = _plain(name)
+    return _class_of(_plain(name), tuple(classes))
+
+
+@lru_cache(maxsize=4096)  # a table says the same few names ten thousand times
+def _class_of(said: str, classes: tuple[str, ...]) -> str | None:
     for code in classes:
         if _plain(code) == said:
             return code
-    by_key = {_OF_NAME.get(_plain(code), ""): code for code in reversed(list(classes))}
+    by_key = {_OF_NAME.get(_plain(code), ""): code for code in reversed(classes)}
     return next((by_key[key] for key in _upwards(_OF_NAME.get(said)) if key in by_key), None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -453,8 +454,8 @@ def _note(
     if source.account.source.is_dir():
         return  # the folders are the diagnoses
     contrary = 0
-    for path, dx in zip(table["path"], table["dx"], strict=True):
-        folder = Path(path).parent.name
+    folders = table["path"].map(os.path.dirname)
+    for folder, dx in zip(folders.map(os.path.basename), table["dx"], strict=True):
         code = labels.get(folder) or class_of(folder, classes)
         contrary += code is not None and code != dx
     if contrary:

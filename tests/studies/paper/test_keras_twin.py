@@ -31,10 +31,13 @@ BATCH, LAST, STEPS = 10, 2, 20
 
 @pytest.fixture
 def double():
-    before = keras.config.floatx()
+    # both: Keras remembers the policy of layers from the first layer that any test has made
+    floats, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     yield
-    keras.config.set_floatx(before)
+    keras.config.set_floatx(floats)
+    keras.config.set_dtype_policy(policy)
 
 
 class Pair:
@@ -46,6 +49,7 @@ class Pair:
         self.config = recipe.model.model_copy(update={"dropout": 0.0})
         self.model = build_classifier(self.config, num_classes=7, meta_width=21, size=size).double()
         self.twin = build_twin(self.model, self.config, meta_width=21)
+        assert {variable.dtype for variable in self.twin.variables} == {"float64"}
         self.start = read_twin(self.twin)
         self.task = LesionTask(
             self.model,

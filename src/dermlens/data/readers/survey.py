@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class Survey:
     others: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def root(self) -> str:
         """The folder, absolute."""
         return os.path.abspath(self.folder)  # noqa: PTH100  # not resolve(): links stay as the user laid them
@@ -72,7 +73,10 @@ class Survey:
 
     def relative(self, path: str) -> str:
         """Where a file lies below the folder, with forward slashes, in composed form."""
-        return normal(os.path.relpath(path, self.root))
+        above = os.path.join(self.root, "")  # noqa: PTH118
+        return normal(
+            path.removeprefix(above) if path.startswith(above) else os.path.relpath(path, self.root)
+        )
 
     def mask(self, path: str) -> str | None:
         """The lesion mask of an image: the one of its name; of several, the one that lies nearest to it."""
@@ -91,7 +95,8 @@ class Survey:
         for path in self.others:
             if begins_as_dicom(Path(path)):
                 self.images.setdefault(normal(Path(path).name), []).append(path)
-        self.others = [path for path in self.others if path not in set(self.paths)]
+        images = set(self.paths)
+        self.others = [path for path in self.others if path not in images]
 
 
 def is_table_name(name: str) -> bool:
