@@ -15,4 +15,5 @@ USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
 ENTRYPOINT ["dermlens"]
-CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
+# another name than localhost: docker run dermlens serve --host 0.0.0.0 --port 8000 --allow-host NAME
+CMD ["serve", "--host", "0.0.0.0", "--port", "8000", "--allow-host", "localhost"]

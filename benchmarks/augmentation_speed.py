@@ -42,6 +42,15 @@ RECIPES = {
     "views and colour": {"colour": COLOUR},
     "views and RandAugment, 2 operations": {"policy": {"kind": "rand"}},
     "views and TrivialAugment": {"policy": {"kind": "trivial"}},
+    "views, other light: gains and gamma": {"colour": COLOUR | {"gains": 0.18, "gamma": 0.3}},
+    "views, another camera": {"camera": {"resample": 0.4, "quality": [40, 95]}},
+    "all of sources/efficientnet_lite0": {
+        "zoom": 0,
+        "scale": [0.75, 1.1],
+        "aspect": 0.15,
+        "camera": {"resample": 0.4, "quality": [40, 95]},
+        "colour": {"contrast": 0.25, "saturation": 0.4, "hue": 0.02, "gains": 0.18, "gamma": 0.3},
+    },
     "views, colour, RandAugment, cutout": {"colour": COLOUR, "policy": {"kind": "rand"}, "cutout": {}},
 }
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ COUNTS = (500, 2500)
 
 
 def peak(folder: Path) -> float:
-    """MB that this process held at most, once it has answered for a folder."""
+    """MB that this process and the one that decodes held at most, once they have answered for a folder."""
     from dermlens.cli import main as dermlens
 
     sys.argv = ["dermlens", "predict", str(folder), "--output", str(folder / "answers.csv")]
@@ -38,7 +39,7 @@ def peak(folder: Path) -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found
-    return int(found[1]) / 1024
+    return (int(found[1]) + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
 def measured(images: list[Path]) -> tuple[float, float]:
@@ -65,7 +66,8 @@ def as_text(data: Path) -> str:
     lines = [
         *heading("Memory of a long prediction", "predict_memory.py DATA", f"; {today}"),
         "`dermlens predict FOLDER --output FILE.csv` with the shipped model on the first images of HAM10000"
-        " by name, each run a process of its own; peak is the highest resident set (VmHWM). What grows with"
+        " by name, each run a process of its own; peak is the highest resident set, that of the process"
+        " that decodes added. What grows with"
         " the folder is the list of its files. Other processes ran on the machine, which the speed shows and"
         " the memory does not.",
         "",

@@ -110,7 +110,9 @@ class Service:
 
     @property
     def megabytes(self) -> float:
-        return psutil.Process(self.process.pid).memory_info().rss / 2**20
+        service = psutil.Process(self.process.pid)
+        family = (service, *service.children(recursive=True))
+        return sum(one.memory_info().rss for one in family) / 2**20
 
 
 def load(

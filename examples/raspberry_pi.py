@@ -15,6 +15,7 @@ Shapes: S side of the square, C classes, D features, M metadata width, V views.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -95,7 +96,8 @@ def open_file(path: Path, threads: int) -> Network:
             return found["logits"], found["features"]
 
         return run
-    import onnxruntime
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it reports to its makers
+    import onnxruntime  # noqa: TID251  # without dermlens
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads

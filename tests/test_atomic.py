@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,73 @@ def test_a_process_that_is_killed_leaves_the_old_folder(tmp_path):
         process.send_signal(signal.SIGKILL)
     assert contents(target) == {"a.txt": "old"}
     assert all(path == target or path.suffix == ".part" for path in tmp_path.iterdir())
+    with atomic_folder(target) as part:
+        write_text(part / "a.txt", "new")
+    assert contents(tmp_path) == {"report/a.txt": "new"}
+
+
+WRITER = (
+    "import pathlib, sys, time; from dermlens.atomic import atomic_path\n"
+    "with atomic_path(pathlib.Path(sys.argv[1])) as part:\n"
+    "    part.write_text('half'); print(part, flush=True); sys.stdin.read()"
+)
+
+
+def writing_in_another_process(target):
+    words = [sys.executable, "-c", WRITER, target]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path):
+    target = tmp_path / "a.txt"
+    with writing_in_another_process(target) as killed:
+        left = Path(killed.stdout.readline().strip())
+        killed.kill()
+    assert left.exists()
+    with writing_in_another_process(target) as living:
+        theirs = Path(living.stdout.readline().strip())
+        assert theirs == left  # it took the place of what was left
+        write_text(target, "ours")
+        assert theirs.read_text() == "half"
+        living.stdin.close()
+        assert living.wait() == 0
+    assert contents(tmp_path) == {"a.txt": "half"}  # the last to end
+
+
+def test_another_file_of_the_name_is_nobodys_to_sweep(tmp_path):
+    (tmp_path / ".a.txt.part").symlink_to(tmp_path / "precious")
+    (tmp_path / "precious").write_text("kept")
+    write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "precious").read_text() == "kept"
+    assert (tmp_path / ".a.txt.part").is_symlink()
+    (tmp_path / ".b.part").write_text("a file where a folder is to be made")
+    with atomic_folder(tmp_path / "b") as part:
+        write_text(part / "x", "y")
+    assert (tmp_path / ".b.part").read_text() == "a file where a folder is to be made"
+
+
+def test_a_folder_whose_process_died_between_the_two_renamings_is_put_back(tmp_path):
+    write_text(tmp_path / ".report.old.part" / "a.txt", "old")
+    with pytest.raises(OSError, match="full"), atomic_folder(tmp_path / "report"):
+        raise OSError("full")
+    assert contents(tmp_path) == {"report/a.txt": "old"}
+
+
+def test_without_locks_files_are_written_and_nothing_is_swept(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    (tmp_path / ".a.txt.part").write_text("of somebody")
+    write_text(tmp_path / "a.txt", "new")
+    assert contents(tmp_path) == {"a.txt": "new", ".a.txt.part": "of somebody"}
+
+
+def test_many_threads_write_one_file(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: write_text(tmp_path / "a.txt", str(n) * 1000), range(200)))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() in {str(n) * 1000 for n in range(200)}
 
 
 def test_a_folder_does_not_take_the_place_of_a_file_and_goes_where_a_link_leads(tmp_path):

@@ -81,7 +81,7 @@ def png_of_2_500_000_000_pixels() -> bytes:
     ("change", "words"),
     [
         (drop_column("dx"), [CSV, "dx"]),
-        (set_first("dx", "melanom"), ["melanom", "mel", "row 2"]),
+        (set_first("dx", "melnoma"), ["melnoma", "mel", "row 2"]),
         (set_first("age", "-3"), ["row 2", "-3", "0 to 120"]),
         (set_first("age", "400"), ["row 2", "400", "0 to 120"]),
         (set_first("age", "old"), ["row 2", "old"]),

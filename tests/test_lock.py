@@ -1,14 +1,18 @@
-"""A claim is one process's; to ask whose it is takes nothing away."""
+"""A claim is one process's; to ask whose it is takes nothing away; without locks nothing is claimed."""
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from dermlens.lock import claimed, is_claimed
+from dermlens.errors import UserError
+from dermlens.lock import claimed, exclusive, is_claimed
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -17,46 +21,129 @@ HOLDER = (
     "with claimed(pathlib.Path(sys.argv[1])) as ours:\n"
     "    print(ours, flush=True); sys.stdin.readline()"
 )
+ADDER = (
+    "import pathlib, sys, time; from dermlens.lock import exclusive\n"
+    "path = pathlib.Path(sys.argv[1])\n"
+    "for _ in range(20):\n"
+    "    with exclusive(path):\n"
+    "        count = int(path.read_text()); time.sleep(0.001); path.write_text(str(count + 1))"
+)
+
+
+def held_by_another(file):
+    words = [sys.executable, "-c", HOLDER, file]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(params=["native", "soft"])
+def kind(request, monkeypatch):
+    if request.param == "soft":
+        monkeypatch.setenv("DERMLENS_LOCKS", "soft")
 
 
 def test_asking_makes_no_file_and_claims_nothing(tmp_path):
     file = tmp_path / "claim"
     assert not is_claimed(file)
     assert not file.exists()
-    file.touch()
+    file.touch()  # as a killed process leaves it
     assert not is_claimed(file)
     with claimed(file) as ours:
         assert ours
+    assert not list(tmp_path.iterdir())
 
 
-def test_what_another_process_holds_stays_its_own_however_often_one_asks(tmp_path):
+def test_what_another_process_holds_stays_its_own_however_often_one_asks(kind, tmp_path):
     file = tmp_path / "claim"
-    words = [sys.executable, "-c", HOLDER, file]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with held_by_another(file) as holder:
         assert holder.stdout.readline() == "True\n"
-        assert all(is_claimed(file) for _ in range(100))
+        assert all(is_claimed(file) for _ in range(10))
         with claimed(file) as ours:
             assert not ours
         assert is_claimed(file)
         holder.communicate("done\n")
     assert not is_claimed(file)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_process_lets_go(kind, tmp_path):
+    file = tmp_path / "claim"
+    with held_by_another(file) as holder:
+        assert holder.stdout.readline() == "True\n"
+        holder.kill()
+    with claimed(file) as ours:
+        assert ours
 
 
 def test_a_claim_outlasts_one_who_asks(tmp_path):
-    """Who asks shares the lock for an instant; here for longer than any would."""
+    """Who asks holds the lock for an instant; here for longer than any would."""
     file = tmp_path / "claim"
     file.touch()
     with file.open("rb") as asker:
-        fcntl.flock(asker, fcntl.LOCK_SH)
+        fcntl.flock(asker, fcntl.LOCK_EX)
         threading.Timer(0.015, fcntl.flock, (asker, fcntl.LOCK_UN)).start()
         with claimed(file) as ours:
             assert ours
-            assert is_claimed(file)
 
 
 def test_those_who_ask_at_once_do_not_see_each_other(tmp_path):
     file = tmp_path / "claim"
     file.touch()
     with file.open("rb") as asker:
-        fcntl.flock(asker, fcntl.LOCK_SH)
+        fcntl.flock(asker, fcntl.LOCK_EX)
+        threading.Timer(0.015, fcntl.flock, (asker, fcntl.LOCK_UN)).start()
         assert not is_claimed(file)
+
+
+def test_changes_under_the_lock_are_all_kept(kind, tmp_path):
+    counter, link = tmp_path / "counter", tmp_path / "link"
+    counter.write_text("0")
+    link.symlink_to(counter)
+    processes = [subprocess.Popen([sys.executable, "-c", ADDER, path]) for path in (counter, link, counter)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert counter.read_text() == "60"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counter", "link"]
+
+
+def test_a_lock_file_that_is_another_processs_by_now_stays(tmp_path):
+    file = tmp_path / "claim"
+    with claimed(file) as ours:
+        assert ours
+        file.unlink()
+        file.touch()
+    assert file.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("take", [claimed, exclusive])
+def test_without_locks_nothing_is_ours(number, take, tmp_path, monkeypatch):
+    """As Lustre mounted with `noflock`, NFS without its lock manager and some FUSE file systems answer."""
+
+    def flock(handle: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match="DERMLENS_LOCKS=soft"), take(tmp_path / "claim"):
+        pytest.fail("nobody may go on")
+    assert not is_claimed(tmp_path / "claim")
+    monkeypatch.setenv("DERMLENS_LOCKS", "soft")
+    with take(tmp_path / "claim"):
+        assert list(tmp_path.glob("*.marker"))
+
+
+def test_an_unknown_choice_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DERMLENS_LOCKS", "hard")
+    with pytest.raises(UserError, match="DERMLENS_LOCKS"), claimed(tmp_path / "claim"):
+        pass
+
+
+def test_a_place_that_takes_no_file_is_no_claim(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"), claimed(tmp_path / "file" / "claim"):
+        pytest.fail("nobody may go on")
+
+
+def test_waiting_for_what_this_thread_holds_is_a_mistake_and_no_deadlock(tmp_path):
+    began = time.monotonic()
+    with exclusive(tmp_path / "file"), pytest.raises(RuntimeError), exclusive(tmp_path / "file"):
+        pass
+    assert time.monotonic() - began < 5

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from dermlens.evaluation.evaluate import evaluate_run
+from dermlens.evaluation.evaluate import evaluate_run, score_other
+from dermlens.evaluation.predictions import read_predictions
 from dermlens.runs import Run
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,28 @@ def test_metrics_are_recomputed(folder, tmp_path):
     evaluate_run(Run.open(copy), open_test=opened, ledger=tmp_path / "ledger.csv")
     again, stated = (json.loads((path / "metrics.json").read_text()) for path in (copy, folder))
     assert dict(leaves(again)) == dict(leaves(stated))
+
+
+OTHER_SETS = sorted(path.parent for path in RESULTS.glob("*/evaluations/*/metrics.json"))
+
+
+@pytest.mark.parametrize("folder", OTHER_SETS, ids=lambda path: path.name)
+def test_scores_of_other_sets_are_recomputed(folder):
+    stated = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    again = score_other(Run(folder.parents[1]), read_predictions(folder / "predictions.csv.gz"))
+    assert dict(leaves(again)) == dict(leaves({name: stated[name] for name in again}))
+    assert stated["roles"]["external"]["images"] == stated["data"]["images"]
+
+
+def test_the_readme_states_the_other_sets_beside_the_own():
+    """Melanoma recall of every set that the shipped model was scored on, to two digits."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert OTHER_SETS
+    for folder in OTHER_SETS:
+        scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["roles"]["external"]
+        recall = scores["per_class"]["mel"]["recall"]
+        assert f"{recall['value']:.2f} [{recall['low']:.2f}–{recall['high']:.2f}]" in text
+        assert f"{scores['images']:,}" in text
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda path: path.name)

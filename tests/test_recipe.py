@@ -87,7 +87,7 @@ def test_overrides_are_read_as_yaml_and_win():
             "evaluation: {views: {sizes: [64]}}",
             ["recipe r: size 64 beside the model's own 224 needs model.pool"],
         ),
-        ("a: &a {b: *a}", ["not YAML"]),
+        ("a: &a {b: *a}", ["anchor"]),
         ("a: [1", ["not YAML"]),
     ],
 )

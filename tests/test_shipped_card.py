@@ -11,6 +11,7 @@ from cards import check_card, sections
 
 from dermlens.atomic import write_json
 from dermlens.deploy.measured import read_measured, write_measured
+from dermlens.evaluation.openings import run_openings
 from dermlens.evaluation.predictions import classes_of, read_predictions
 from dermlens.evaluation.report.beside import read_decision
 from dermlens.evaluation.report.card import card_text
@@ -60,7 +61,8 @@ def test_sections_are_made_again(path, heading, again):
 def test_the_page_shows_what_the_published_predictions_say(tmp_path):
     limits = sections((SHIPPED / "MODEL_CARD.md").read_text(encoding="utf-8"))["Limits"]
     lacks = [line.removeprefix("- ") for line in limits.splitlines() if line.startswith("- ")]
-    write_measured(Run(PUBLISHED).read_metrics(), "test", lacks, tmp_path)
+    run = Run(PUBLISHED)
+    write_measured(run.read_metrics(), "test", lacks, tmp_path, looks=run_openings(run).to_json())
     assert read_measured(tmp_path) == read_measured(SHIPPED)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import yaml
 from hypothesis import given
@@ -70,3 +72,37 @@ def test_a_mistake_is_one_sentence(text, sentence):
         load_yaml(text, "here")
     assert str(error.value).startswith(sentence)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: &x 1\nb: *x", "here, line 1: &x is an anchor"),
+        ("a: 1\nb: *x", r"here, line 2: \*x is an anchor"),
+        ("a: 1:30", "here, line 1: 1:30 is a number of base 60"),
+        ("a: 1\nb: [2, 190:20:30.15]", "here, line 2: 190:20:30.15 is a number of base 60"),
+        ("a: -1:30", "here, line 1: -1:30 is a number of base 60"),
+        ("seed: 010", "here, line 1: 010 is a number of base 60 or 8"),
+        ("<<: {a: 1}", "here, line 1: key << is not text"),
+    ],
+)
+def test_what_readers_of_yaml_do_not_agree_on_is_refused(text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        load_yaml(text, "here")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: '1:30'", "a: '&x *y'", "a: 12:ab", "a: mel:nv", "a: 0", "a: 0.5", "a: 08"]
+)
+def test_what_only_looks_like_it_is_read(text):
+    assert load_yaml(text, "here")[0]
+
+
+def test_a_bomb_of_aliases_is_refused_at_once():
+    """Nine lines that stand for ten to the ninth entries."""
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
+    began = time.monotonic()
+    with pytest.raises(UserError, match="line 1: &a is an anchor"):
+        load_yaml("\n".join(lines), "here")
+    assert time.monotonic() - began < 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,9 +10,6 @@ if TYPE_CHECKING:
     from dermlens.deploy.predictor import Predictor
 
 __version__ = "0.1.0"
-
-# ONNX Runtime from 1.29 on reports to its makers and leaves files in HOME, unless this is set first.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def load(model: Path | str = "shipped") -> Predictor:

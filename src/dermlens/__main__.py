@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     """Run the command line."""
+    from dermlens.streams import prepare_streams
+
+    prepare_streams()
     try:
         from dermlens.cli import main as verbs
 

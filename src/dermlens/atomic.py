@@ -1,17 +1,24 @@
-"""Files and folders that are either whole or absent, whatever stops the process."""
+"""Files and folders that are either whole or absent, whatever stops the process.
+
+Each is written under the name `.<name>.part` beside its place, locked while its process lives. What a killed
+process left is therefore known, and the next that writes to the same place clears it away.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dermlens.errors import UserError
+from dermlens.lock import lock_opened
+from dermlens.targets import file_target, folder_target
 
 
 @contextmanager
@@ -19,23 +26,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well.
 
     Args:
-        path: where the file shall be; its folder is made.
+        path: where the file shall be; its folder is made. A link stays one, and a file keeps its permissions.
 
     Yields:
         A path in the same folder to write to.
 
     Raises:
+        UserError: something else than an ordinary file is there, as `file_target` says.
         OSError: as the writing raised it, the disk being full for one; nothing is left behind.
     """
-    part = _part(path)
-    try:
-        yield part
-        with part.open("rb") as file:
+    target = file_target(path)
+    with _Part(target, folder=False) as part:
+        yield part.path
+        with part.path.open("rb") as file:
             os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        if target.exists():
+            part.path.chmod(stat.S_IMODE(target.stat().st_mode))
+        part.move(target)
 
 
 @contextmanager
@@ -43,8 +50,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """A new folder beside `path` that takes its name, and the old one's place, when the block ends well.
 
     All of the old folder goes, so what is to stay of it has to be copied. A process that is killed leaves the
-    old folder as it was, and a `.part` beside it; between the two renamings at the end, which no system does
-    as one everywhere, the old folder is such a `.part` too.
+    old folder as it was; between the two renamings at the end, which no system does as one everywhere, it is
+    left as `.<name>.old.part`, and the next process that writes there puts it back.
 
     Args:
         path: where the folder shall be; the folder above is made. A link to a folder stays one.
@@ -53,28 +60,35 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         An empty folder to write to.
 
     Raises:
-        UserError: something else than a folder has the name.
+        UserError: something else than a folder has the name, as `folder_target` says.
         OSError: as the writing raised it; the old folder is as it was then.
     """
-    target = path.resolve()
-    if target.exists() and not target.is_dir():
-        raise UserError(f"{path} is a file: name a folder to write to")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
-    part.chmod(0o755)
-    old = part.with_suffix(".old.part")
-    try:
-        yield part
-        if target.exists():
-            target.replace(old)
-        part.replace(target)
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.replace(target)
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    target = folder_target(path)
+    with _Part(target, folder=True) as part:
+        old = part.path.with_suffix(".old.part")
+        _put_back(old, target)
+        try:
+            yield part.path
+            if target.exists():
+                target.replace(old)
+            part.move(target)
+        finally:
+            _put_back(old, target)
+
+
+@contextmanager
+def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
+    """An empty folder `.<name>.part` in another, for what is to be moved there; it goes at the end.
+
+    Args:
+        folder: is made if need be.
+        name: of the work; what a killed process left of it is cleared away.
+
+    Raises:
+        UserError: `folder` is none, as `folder_target` says.
+    """
+    with _Part(folder_target(folder) / name, folder=True) as part:
+        yield part.path
 
 
 def check_target(path: Path) -> None:
@@ -84,24 +98,119 @@ def check_target(path: Path) -> None:
         path: where the file shall be; its folder is made.
 
     Raises:
-        UserError: it is a folder or a device, or its folder takes no files.
+        UserError: it is no ordinary file, as `file_target` says, or its folder takes no files.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(
-            f"{path} is {'a folder' if path.is_dir() else 'no ordinary file'}: name a file to write"
-        )
+    target = file_target(path)
     try:
-        _part(path).unlink()
+        with _Part(target, folder=False):
+            pass
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _part(path: Path) -> Path:
-    """A new, empty file beside `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    return Path(name)
+class _Part:
+    """A new, empty file or folder beside a target, locked; it goes at the end unless it was moved.
+
+    Attributes:
+        path: `.<name>.part`; where a living process writes to that, a longer name.
+
+    Args:
+        target: its folder is made.
+        folder: which of the two.
+    """
+
+    def __init__(self, target: Path, *, folder: bool) -> None:
+        self._folder, self._moved = folder, False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.path = target.with_name(f".{target.name}.part")
+        while (handle := self._made()) is None and self._cleared():
+            pass
+        while handle is None:
+            self.path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+            handle = self._made()
+        self._handle = handle
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._moved:
+            self._remove()
+        if self._handle >= 0:
+            os.close(self._handle)
+
+    def move(self, target: Path) -> None:
+        """Give it its name."""
+        self.path.replace(target)
+        self._moved = True
+
+    def _made(self) -> int | None:
+        """An open handle with the lock, −1 for none of these on Windows; None where the name is taken."""
+        try:
+            if self._folder:
+                self.path.mkdir()
+            else:
+                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError:
+            return None
+        if os.name != "posix":  # an open file keeps its name there
+            return -1
+        try:
+            handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:  # cleared by another process, before it was locked
+            return None
+        ours = True
+        with suppress(OSError):  # a file system without locks: it is ours by its making
+            ours = lock_opened(handle)
+        if not ours or not self._names(handle):
+            os.close(handle)
+            return None
+        return handle
+
+    def _cleared(self) -> bool:
+        """Whether what had the name was of our kind and no living process's, and is gone now."""
+        try:
+            kind = stat.S_IFMT(self.path.lstat().st_mode)
+            if kind != (stat.S_IFDIR if self._folder else stat.S_IFREG) or os.name != "posix":
+                return False
+            handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            if not lock_opened(handle) or not self._names(handle):
+                return False
+            self._remove()
+            return not self.path.exists()
+        except OSError:  # no locks, so nobody knows
+            return False
+        finally:
+            os.close(handle)
+
+    def _names(self, handle: int) -> bool:
+        """Whether the path still names what was opened by it."""
+        try:
+            return os.path.samestat(os.fstat(handle), self.path.lstat())
+        except FileNotFoundError:
+            return False
+
+    def _remove(self) -> None:
+        if self._folder:
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def _put_back(old: Path, target: Path) -> None:
+    """An old folder gets its name again where no new one has it, and goes where one has."""
+    if old.is_dir() and not target.exists():
+        old.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Copy a file's contents so that readers see the old file or the new one."""
+    with atomic_path(path) as part:
+        shutil.copyfile(source, part)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import NonNegativeInt, ValidationError, field_validator, model_validator
 
 from dermlens.atomic import write_text
-from dermlens.data.config import AugmentConfig, DataConfig, SplitConfig
+from dermlens.data.config import AugmentConfig, DataConfig, SplitConfig, parted_classes
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.imbalance.config import ImbalanceConfig
@@ -134,6 +134,10 @@ def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe
         key = _apply(document, override)
         places = {path: place for path, place in places.items() if path[: len(key)] != key}
         places[key] = f"--set {override}"
+    if isinstance(document.get("data"), dict):
+        document["data"] = parted_classes(document["data"])
+        own = ("data", "classes")
+        places |= {("data", "described", *at[2:]): place for at, place in places.items() if at[:2] == own}
     try:
         # As JSON, pydantic can be strict about numbers and still take a list for a tuple.
         return Recipe.model_validate_json(json.dumps(document, default=str), strict=True)

@@ -8,6 +8,7 @@ history.csv       one row an epoch
 decision.npz      arrays of the decision's out-of-distribution score
 predictions.csv   image_id, lesion_id, role, target, p_<class>…, age, sex, site, dx_type
 metrics.json      every score, recomputed from predictions.csv
+test_ledger.csv   a line for each look at the test role
 figures/, report.html, model_card.md
 checkpoints/      for resume
 .lock             held by the process that trains
@@ -17,8 +18,11 @@ from __future__ import annotations
 
 import platform
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -160,6 +164,25 @@ class Run:
         return read_json(self.metrics_file)
 
 
+@contextmanager
+def taken_back(folder: Path, has_begun: Callable[[], bool]) -> Iterator[None]:
+    """Take a new folder away again where the user's mistake ends the block before its work has begun.
+
+    A command that was refused shall not block the corrected one, which names the same folder.
+
+    Args:
+        folder: what it held before the block stays, and then all of it does.
+        has_begun: whether there is something in it to keep.
+    """
+    fresh = not folder.exists() or not any(folder.iterdir())
+    try:
+        yield
+    except UserError:
+        if fresh and not has_begun():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def environment() -> dict[str, Any]:
     """What a number depends on besides recipe and data: versions, machine, commit."""
     return {
@@ -192,14 +215,20 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, `+` behind it where files differ; none outside a checkout."""
+    """The commit of dermlens's own checkout, `-dirty` behind it where files differ; none in an install.
+
+    A checkout of something else, in which an environment with dermlens lies, does not count.
+    """
+    package = Path(__file__).parent
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *words]
+        command = ["git", "-C", str(package), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
+        if not (Path(git("rev-parse", "--show-toplevel")) / "src" / "dermlens").samefile(package):
+            return None
         dirty = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("+" if dirty else "")
+        return git("rev-parse", "HEAD") + ("-dirty" if dirty else "")
     except (OSError, subprocess.SubprocessError):
         return None

@@ -27,6 +27,8 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)[eE][-+]?[0-9]+$"),
     list("-+.0123456789"),
 )
+_OTHERWISE = re.compile(r"[-+]?(?:[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|0[0-7_]+)$")
+"""Plain scalars that are numbers of base 60 or 8 to YAML 1.1 and not to 1.2: 1:30 is 90, 010 is 8."""
 
 
 def load_yaml(text: str, where: str) -> tuple[Any, Places]:
@@ -40,14 +42,33 @@ def load_yaml(text: str, where: str) -> tuple[Any, Places]:
         What it says, none where it is empty, and the places of its keys.
 
     Raises:
-        UserError: not YAML, a key that stands twice, or one that is no text.
+        UserError: not YAML, a key that stands twice or is no text, an anchor, an alias, or a number that is
+            none to its reader.
     """
     try:
+        _check_tokens(text, where)
         node = yaml.compose(text, Loader=_Loader)
         _check_keys(node, where)
         return yaml.load(text, Loader=_Loader), dict(_places(node))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _check_tokens(text: str, where: str) -> None:
+    """Refuse anchors and aliases, of which a few stand for more than any memory holds, and odd numbers."""
+    for token in yaml.scan(text, Loader=_Loader):
+        line = token.start_mark.line + 1
+        if isinstance(token, (yaml.AnchorToken, yaml.AliasToken)):
+            sign = "&" if isinstance(token, yaml.AnchorToken) else "*"
+            raise UserError(
+                f"{where}, line {line}: {sign}{token.value[:40]} is an anchor or an alias of YAML; write out"
+                " what it stands for, or put it in quotes"
+            )
+        if isinstance(token, yaml.ScalarToken) and token.plain and _OTHERWISE.match(token.value):
+            raise UserError(
+                f"{where}, line {line}: {token.value[:40]} is a number of base 60 or 8 to some readers of"
+                " YAML; put it in quotes if it is text, and else write it in base 10"
+            )
 
 
 def _check_keys(node: yaml.Node | None, where: str, path: tuple[str, ...] = ()) -> None:
@@ -60,7 +81,7 @@ def _check_keys(node: yaml.Node | None, where: str, path: tuple[str, ...] = ()) 
     first: dict[str, int] = {}
     for key, value in node.value:
         inner, line = (*path, str(key.value)), key.start_mark.line + 1
-        if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+        if key.tag != "tag:yaml.org,2002:str":
             raise UserError(f"{where}, line {line}: key {'.'.join(inner)} is not text; put it in quotes")
         if key.value in first:
             raise UserError(

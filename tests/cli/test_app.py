@@ -111,10 +111,10 @@ def test_a_full_disk_is_one_sentence(dermlens, monkeypatch, number, names):
     assert line.startswith(f"dermlens: the disk is full ({os.strerror(number)})")
 
 
-def test_what_cannot_be_renamed_is_named_as_it_was_asked_for(dermlens, tmp_path):
+def test_what_cannot_be_written_is_named_as_it_was_asked_for(dermlens, tmp_path):
     assert dermlens("synthesize", tmp_path / "set", *FEW).code == 0
     code, _, said = dermlens("split", "--data", tmp_path / "set", "--output", tmp_path)
-    assert (code, said) == (2, f"dermlens: {tmp_path}: Is a directory\n")
+    assert (code, said) == (2, f"dermlens: {tmp_path} is a folder: name a file to write\n")
 
 
 def test_export_without_torch_names_both_extras():
@@ -144,3 +144,26 @@ def test_recipes_can_be_listed_and_printed(dermlens):
         code, said, _ = dermlens("recipes", *words)
         assert code == 0
         assert shown in said
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "utf-8"])
+def test_output_takes_every_encoding(encoding):
+    command = [sys.executable, "-m", "dermlens", "models"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-"])
+def test_output_may_be_closed(redirection):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m dermlens models {redirection}"], capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_reader_that_has_gone_ends_it_without_a_word():
+    command = f"{sys.executable} -m dermlens models | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True)
+    assert done.returncode in (0, 141)
+    assert done.stderr == b""

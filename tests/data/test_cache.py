@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from dermlens.data import cache as module
 from dermlens.data.cache import open_cache
 from dermlens.data.colour_constancy import constant_colours
 from dermlens.data.crops import crop_resize, read_square
+from dermlens.data.images import read_image
 from dermlens.errors import UserError
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -271,6 +271,58 @@ def test_progress_counts_to_the_end(table, root, monkeypatch):
     np.testing.assert_array_equal(chunked.pixels, at_once.pixels)
 
 
+# --- bits that change on the disk ---------------------------------------------------------------------------
+
+
+def flipped(path: Path, row: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - (12 - row) * 32 * 32 * 3 + 77)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 4]))
+
+
+def zeroed(path: Path, row: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - (12 - row) * 32 * 32 * 3)
+        file.write(bytes(512))
+
+
+@pytest.mark.parametrize("damage", [flipped, zeroed])
+@pytest.mark.parametrize("row", [0, 5, 11])
+def test_pixels_that_changed_on_the_disk_are_refused_and_built_anew(table, root, damage, row):
+    cache = open_cache(table, size=32, crop="center", root=root)
+    right = cache.take(np.arange(12))
+    damage(cache.path, row)
+    cache = open_cache(table, size=32, crop="center", root=root)
+    others = np.delete(np.arange(12), row)
+    np.testing.assert_array_equal(cache.take(others), right[others])
+    with pytest.raises(UserError, match=rf"image-32.*\.npy: the pixels of image ISIC_{row} have changed"):
+        cache.take(np.arange(12))
+    again = open_cache(table, size=32, crop="center", root=root)
+    np.testing.assert_array_equal(again.take(np.arange(12)), right)
+
+
+def test_what_changes_while_it_is_open_is_seen_too(table, root):
+    cache = open_cache(table, size=32, crop="center", root=root)
+    cache.take(np.arange(12))
+    flipped(cache.path, 3)
+    with pytest.raises(UserError, match="ISIC_3"):
+        cache.take(np.array([3]))
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"crc32": []}', "[1]"])
+def test_a_cache_without_its_check_sums_is_built_anew(table, root, text):
+    """As an earlier version of dermlens left it, too."""
+    cache = open_cache(table, size=32, crop="center", root=root)
+    right = cache.take(np.arange(12))
+    flipped(cache.path, 3)
+    cache.path.with_suffix(".json").write_text(text)
+    np.testing.assert_array_equal(
+        open_cache(table, size=32, crop="center", root=root).take(np.arange(12)), right
+    )
+
+
 # --- several processes -------------------------------------------------------------------------------------
 
 
@@ -306,22 +358,17 @@ def test_two_processes_at_once_get_one_whole_cache(table, root):
     assert len(files_of(root)) == 2  # the pixels and what is said of them
 
 
-def test_without_locks_every_process_builds_its_own(table, root, monkeypatch):
-    monkeypatch.setattr(module, "fcntl", None)
-    caches: list[np.ndarray] = []
-    threads = [
-        threading.Thread(
-            target=lambda: caches.append(open_cache(table, size=64, crop="center", root=root).pixels)
-        )
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(caches) == 3
-    for pixels in caches:
-        np.testing.assert_array_equal(pixels, caches[0])
+def test_without_locks_nothing_is_built_unless_marker_files_are_chosen(table, root, monkeypatch):
+    """Two processes that both took the lock for theirs would build into each other's file."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(UserError, match="DERMLENS_LOCKS=soft"):
+        open_cache(table, size=32, crop="center", root=root)
+    monkeypatch.setenv("DERMLENS_LOCKS", "soft")
+    assert open_cache(table, size=32, crop="center", root=root).pixels.any()
     assert len(files_of(root)) == 2
 
 
@@ -375,3 +422,17 @@ def test_reading_an_epoch_does_not_grow_the_process(tmp_path, root):
         cache.take(np.arange(first, first + 32))
     assert cache.pixels.nbytes > 100e6
     assert resident() - before < 30e6
+
+
+def test_squashed_files_are_set_right_and_have_a_cache_of_their_own(table, root):
+    """Of a 90 × 60 file of a scene of 3 : 1 the middle third of the columns is the square."""
+    plain = open_cache(table, size=32, crop="center", root=root)
+    told = open_cache(table.assign(aspect=np.nan), size=32, crop="center", root=root)
+    assert told.path == plain.path
+    some = table.assign(aspect=[3.0 if i == 0 else np.nan for i in range(12)])
+    right = open_cache(some, size=32, crop="center", root=root)
+    assert right.path != plain.path
+    np.testing.assert_array_equal(right.pixels[1:], plain.pixels[1:])
+    pixels = read_image(Path(table["path"][0]))[:, 30:60]
+    theirs = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(right.pixels[0] - theirs).max() <= 2

@@ -98,3 +98,26 @@ def test_colours_are_balanced_on_the_square():
     balanced = read_square(file.getvalue(), 16, "center", "shades_of_gray")
     np.testing.assert_array_equal(balanced, constant_colours(plain, "shades_of_gray"))
     assert (balanced != plain).any()
+
+
+@pytest.mark.parametrize(("aspect", "size"), [(4 / 3, (400, 300)), (3 / 4, (300, 400)), (16 / 9, (480, 270))])
+def test_a_squashed_image_has_its_proportions_back(aspect, size):
+    """A disc drawn in the scene, squashed to a square file, is cropped and resized to a disc again."""
+    width, height = size
+    y_H1, x_1W = np.ogrid[:height, :width]
+    scene_HW = (((y_H1 - height / 2) ** 2 + (x_1W - width / 2) ** 2) < 100**2).astype(np.uint8) * 255
+    stored = np.asarray(Image.fromarray(scene_HW).resize((256, 256), Image.Resampling.BILINEAR))
+    whole, plain = (
+        Image.fromarray(np.ascontiguousarray(crop_window(image, "center", ratio))).resize((128, 128))
+        for image, ratio in ((stored, aspect), (scene_HW, None))
+    )
+    seen = np.asarray(whole) > 127
+    assert seen.any(axis=0).sum() == pytest.approx(seen.any(axis=1).sum(), abs=2)
+    assert np.mean(seen != (np.asarray(plain) > 127)) < 0.02
+    squashed = np.asarray(Image.fromarray(stored).resize((128, 128))) > 127
+    assert squashed.any(axis=0).sum() != pytest.approx(squashed.any(axis=1).sum(), abs=10)
+
+
+def test_the_whole_image_is_squashed_whatever_it_was():
+    image_HWC = noise(256, 256)
+    assert crop_window(image_HWC, "squash", 4 / 3) is image_HWC

@@ -83,8 +83,6 @@ LAYOUTS = [
     one_folder,
     two_folders,
     mirrored_twice,
-    table_above,
-    table_above_of_two,
     the_table_itself,
     beside_the_images,
     eight_columns,
@@ -101,7 +99,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 def test_every_published_layout_gives_the_same_table(layout, tmp_path):
-    table = read_table(layout(tmp_path))
+    given = layout(tmp_path)
+    table = read_table(given)
     expected = pd.DataFrame(ROWS, columns=HEADER)
     assert table["image_id"].tolist() == IDS
     assert table.index.tolist() == list(range(len(ROWS)))
@@ -111,7 +110,9 @@ def test_every_published_layout_gives_the_same_table(layout, tmp_path):
     pd.testing.assert_series_equal(table["age"], pd.to_numeric(expected["age"]), check_names=False)
     assert all(Path(path).is_absolute() and Path(path).is_file() for path in table["path"])
     assert [Path(path).stem for path in table["path"]] == IDS
-    assert set(table["dataset"]) == {"vidir_modern" if layout is eight_columns else "unknown"}
+    assert set(table["source"]) == {
+        "vidir_modern" if layout is eight_columns else given.parent.name if given.is_file() else given.name
+    }
     assert table_sha256(table) == table_sha256(read_table(one_folder(tmp_path / "plain")))
 
 
@@ -144,17 +145,11 @@ def test_an_empty_folder(tmp_path):
         read_table(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("table", [None, "", "image_id,dx\n", "something,else\n1,2\n"])
-def test_a_table_above_is_for_images_that_have_none(table, tmp_path):
-    """An empty folder, or one with a table that cannot be read, is not the folder above it."""
-    one_folder(tmp_path)
-    assert len(read_table(tmp_path / "images")) == len(ROWS)
-    inner = tmp_path / "inner"
-    images(inner, IDS if table is not None else [])
-    if table is not None:
-        (inner / "table.csv").write_text(table)
-    with pytest.raises(UserError, match=r"inner holds no images" if table is None else r"inner.table\.csv"):
-        read_table(inner)
+@pytest.mark.parametrize("layout", [table_above, table_above_of_two], ids=lambda layout: layout.__name__)
+def test_nothing_is_taken_from_the_folder_above(layout, tmp_path):
+    """The table there is named, for the user to say that it is meant."""
+    with pytest.raises(UserError, match=r"no table.*HAM10000_metadata\.csv is its table, name that"):
+        read_table(layout(tmp_path))
 
 
 def test_images_without_a_table(tmp_path):

@@ -49,7 +49,7 @@ def test_layout_is_that_of_ham10000(folder, table):
     assert len(table) == len(rows) == len(list((folder / "images").iterdir()))
     assert rows.image_id.str.fullmatch(r"SYN\d+_\d{7}").all()
     assert rows.lesion_id.str.fullmatch(r"SYL\d+_\d{7}").all()
-    assert set(table.dataset) == {"synthetic"}
+    assert set(table.source) == {"synthetic"}
     assert set(rows.localization) <= set(SITES)
     assert {p.name for p in folder.iterdir()} == {METADATA, "images", "masks"}, "nothing half-written is left"
     with Image.open(table.path[0]) as picture:

@@ -81,13 +81,15 @@ def edited(row: int, column: str, value: str) -> list[list[str]]:
         (edited(2, "age", "1_0"), "row 4: age is '1_0'; ages are numbers of years, empty where unknown"),
         (edited(2, "age", "\u0663\u0664"), "ages are numbers of years, empty where unknown"),
         (edited(2, "age", "old"), "row 4: age is 'old'; ages are numbers of years, empty where unknown"),
-        (edited(2, "sex", "weiblich"), "row 4: sex is 'weiblich'; it is female or male, empty where unknown"),
+        (edited(2, "sex", "x1"), "row 4: sex is 'x1'; it is female or male, empty where unknown"),
         (edited(3, "dx", "mell"), "row 5: diagnosis 'mell' is not known; nearest: mel"),
         (edited(3, "dx", ""), "row 5: no diagnosis; every image needs one of akiec, bcc"),
         (edited(4, "image_id", IDS[1]), f"row 6: image {IDS[1]} stands already in"),
         (edited(4, "image_id", ""), "row 6: no image id; every row names one image"),
         (edited(0, "image_id", "a\0b"), "row 2: image id 'a\\x00b' holds a control character"),
         (edited(1, "image_id", "a\u2028b"), "row 3: image id 'a\\u2028b' holds a control character"),
+        (edited(2, "image_id", "=HYPERLINK(1)"), "row 4: image id '=HYPERLINK(1)' begins as a formula does"),
+        (edited(2, "lesion_id", "@x"), "row 4: lesion id '@x' begins as a formula does"),
         (edited(1, "lesion_id", "a\x85b"), "row 3: lesion id 'a\\x85b' holds a control character"),
         (edited(2, "image_id", ".."), "row 4: image id '..' is a path"),
         (edited(2, "image_id", "a..b"), "row 4: image id 'a..b' is a path"),
@@ -111,7 +113,8 @@ def test_the_sentence_names_the_file_as_the_user_did(folder, monkeypatch):
         read_table(Path("ham10000"))
     assert str(caught.value) == (
         f"ham10000{os.sep}HAM10000_metadata.csv, row 3: "
-        "age is 400; ages are 0 to 120 years, empty where unknown"
+        "age is 400; ages are 0 to 120 years, empty where unknown; "
+        "this goes through with --value age.unknown=400"
     )
 
 
@@ -127,7 +130,8 @@ def test_a_table_without_a_column_says_which(folder, column):
     header = ["anything" if name == column else name for name in HEADER]
     written(folder / "HAM10000_metadata.csv", header=header)
     with pytest.raises(
-        UserError, match=rf"HAM10000_metadata.csv has no column for {column} .*column map \({column}=…\)"
+        UserError,
+        match=rf"HAM10000_metadata.csv has no column for {column}; .*perhaps --column {column}=anything",
     ):
         read_table(folder)
 

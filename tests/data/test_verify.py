@@ -8,13 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFilter
 from rich.console import Console
 
-from dermlens.data.duplicates import MOST, close_hashes
 from dermlens.data.verify import verify
 from dermlens.errors import UserError
 
@@ -47,6 +43,15 @@ def said(folder: Path) -> str:
     written = io.StringIO()
     Console(file=written, width=400).print(verify(folder).render())
     return written.getvalue()
+
+
+def test_links_that_lead_out_are_named(folder, tmp_path_factory):
+    far = tmp_path_factory.mktemp("far") / "I2.jpg"
+    image(folder, 2).rename(far)
+    image(folder, 2).symlink_to(far)
+    seen = verify(folder)
+    assert seen.ok
+    assert f"1 links lead out of {folder} and are followed: {image(folder, 2)}" in seen.notes
 
 
 def test_a_sound_folder_has_no_problems(folder):
@@ -120,9 +125,11 @@ def test_equal_pixels_in_another_file_are_equal(folder):
         lambda picture: picture.resize((240, 180), Image.Resampling.LANCZOS),
         lambda picture: picture.resize((128, 128), Image.Resampling.LANCZOS),
         lambda picture: picture.point(lambda value: min(255, int(value * 1.1))),
+        lambda picture: picture.transpose(Image.Transpose.ROTATE_90),
+        lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
         lambda picture: picture,
     ],
-    ids=["larger", "squashed", "brighter", "recompressed"],
+    ids=["larger", "squashed", "brighter", "turned", "mirrored", "recompressed"],
 )
 def test_a_copy_made_otherwise_is_nearly_equal(folder, change):
     change(spot(3)).save(image(folder, 4), quality=60)
@@ -179,19 +186,3 @@ def test_a_table_that_cannot_be_read_is_said_in_one_sentence(folder):
     table.write_text(table.read_text().replace("I1,L0,mel", "I1,L0,mle"))
     with pytest.raises(UserError, match="row 3: diagnosis 'mle' is not known"):
         verify(folder)
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    hnp.arrays(np.uint16, st.tuples(st.integers(1, 24), st.just(16)), elements=st.integers(0, 3)),
-    st.integers(0, MOST),
-)
-def test_close_hashes_are_those_of_all_against_all(hashes, most):
-    bits = np.unpackbits(hashes.view(np.uint8).reshape(len(hashes), -1), axis=1)
-    expected = [
-        (i, j)
-        for i in range(len(bits))
-        for j in range(i + 1, len(bits))
-        if int((bits[i] != bits[j]).sum()) <= most
-    ]
-    assert close_hashes(hashes, most) == expected

@@ -197,6 +197,6 @@ def test_an_export_that_is_not_the_network_is_our_mistake(exported, tmp_path):
 def test_a_document_from_before_there_were_views_reads(exported, tmp_path):
     document = json.loads((exported / "model.json").read_text())
     del document["views"], document["onnx"]
-    (tmp_path / "model.json").write_text(json.dumps(document))
+    (tmp_path / "model.json").write_text(json.dumps(document | {"manifest": None}))
     read = read_document(tmp_path / "model.json")
     assert (read.views, read.onnx, read.size) == (ViewsConfig(), None, SIZE)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
@@ -126,7 +127,7 @@ def test_another_decision_of_one_network_is_another_job(journal, exported, lesio
     folder = shutil.copytree(exported, tmp_path / "model")
     document = json.loads((folder / "model.json").read_text())
     document["decision"]["abstention"]["least_confidence"] = 0.9
-    (folder / "model.json").write_text(json.dumps(document))
+    (folder / "model.json").write_text(json.dumps(document | {"manifest": None}))
     other = Predictor.open(folder)
     with journal() as first:
         first.add("a", other.predict(lesions / "a.jpg")[0])
@@ -295,3 +296,67 @@ def test_a_decoder_s_complaint_stops_nothing(predictor, lesions, tmp_path):
     assert found["b"] == predictor.predict(lesions / "b.png")[0]
     with pytest.raises(ImageError):
         predictor.predict(folder / "a.png")
+
+
+def test_a_folder_that_was_moved_goes_on(journal, predictor, lesions, tmp_path):
+    """Mounted elsewhere, as in a container: the key is the path below the folder, and the bytes."""
+    first_folder, second_folder = tmp_path / "first", tmp_path / "second"
+    for folder in (first_folder, second_folder):
+        (folder / "visit").mkdir(parents=True)
+        shutil.copyfile(lesions / "a.jpg", folder / "visit" / "a.jpg")
+        shutil.copyfile(lesions / "b.png", folder / "b.png")
+
+    def images(folder):
+        return {"images": {"a": folder / "visit" / "a.jpg", "b": folder / "b.png"}, "folders": [folder]}
+
+    with journal(**images(first_folder)) as first:
+        first.add("a", predictor.predict(lesions / "a.jpg")[0])
+    assert json.loads(first.path.read_bytes().splitlines()[1])["file"][0] == "visit/a.jpg"
+    with journal(**images(second_folder)) as second:
+        assert second.done == {"a"}
+    (second_folder / "a.jpg").write_bytes((second_folder / "visit" / "a.jpg").read_bytes())
+    elsewhere = images(second_folder) | {"images": {"a": second_folder / "a.jpg"}}
+    with pytest.raises(UserError, match=r"it answers for visit/a\.jpg, which is none of these"):
+        journal(**elsewhere)
+
+
+def test_a_file_of_equal_length_and_time_is_another_file(journal, predictor, lesions, tmp_path):
+    images = {name: Path(shutil.copy(lesions / "b.png", tmp_path / f"{name}.png")) for name in "ab"}
+    (one,) = predictor.predict(lesions / "b.png")
+    with journal(images=images) as first:
+        first.add("a", one)
+        first.add("b", one)
+    stat = images["a"].stat()
+    content = bytearray(images["a"].read_bytes())
+    content[-1] ^= 1
+    images["a"].write_bytes(content)
+    os.utime(images["a"], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with journal(images=images) as second:
+        assert second.done == {"b"}
+
+
+@pytest.mark.parametrize("line", [0, 1, 2])
+def test_flipped_bits_are_never_an_answer(journal, predictor, lesions, line):
+    """Every bit of a place in a number or a word: the line stays JSON, and says something else."""
+    (one,) = predictor.predict(lesions / "a.jpg")
+    with journal() as first:
+        first.add("a", one)
+        first.add("b", one)
+    lines = first.path.read_bytes().splitlines(keepends=True)
+    for place in range(5, len(lines[line]) - 2, 17):
+        damaged = bytearray(lines[line])
+        damaged[place] ^= 1
+        first.path.write_bytes(b"".join([*lines[:line], bytes(damaged), *lines[line + 1 :]]))
+        with pytest.raises(UserError, match=r"delete the file|is no journal"):
+            journal()
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@sum"])
+def test_an_id_that_a_spreadsheet_would_run_is_in_no_csv(journal, predictor, lesions, tmp_path, name):
+    image = shutil.copy(lesions / "a.jpg", tmp_path / f"{name}.jpg")
+    with pytest.raises(UserError, match="a spreadsheet would run the image id"):
+        journal(images={name: image})
+    with journal("answers.json", images={name: image}) as other:
+        other.add(name, predictor.predict(lesions / "a.jpg")[0])
+        other.finish()
+    assert json.loads((tmp_path / "answers.json").read_text())["answers"][0]["image_id"] == name

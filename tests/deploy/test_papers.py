@@ -62,7 +62,7 @@ def test_what_int8_loses_is_said(run, folder, accepted, words):
         "changed": 0.031,
         "mean_recall": {"before": 0.801, "after": 0.796, "lost": 0.005, "lost_at_most": 0.009},
     }
-    (folder / "model.json").write_text(json.dumps(document))
+    (folder / "model.json").write_text(json.dumps(document | {"manifest": None}))
     said = sections(write_papers(run, folder)[0].read_text(encoding="utf-8"))
     assert words in said["Files"]
     assert "2,004 images" in said["Files"]
@@ -146,7 +146,9 @@ def test_an_export_brings_them_along(run, tmp_path):
     ood = {"kind": "mahalanobis", "threshold": 9.0, "kept": 0.95, "sha256": arrays_sha256(arrays)}
     save_tiny(run, views=ViewsConfig(symmetries=4, sizes=(32, 64)), decided=False)
     document = json.loads((run / "model.json").read_text())
-    (run / "model.json").write_text(json.dumps(document | {"decision": decision | {"ood": ood, **scaled}}))
+    (run / "model.json").write_text(
+        json.dumps(document | {"decision": decision | {"ood": ood, **scaled}, "manifest": None})
+    )
     write_arrays(run, arrays)
     export_folder(run, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

@@ -45,15 +45,15 @@ def table(tmp_path_factory):
 def test_accepted_or_not_the_folder_is_whole_and_says_why(exported, table, tmp_path, monkeypatch):
     folder = shutil.copytree(exported, tmp_path / "model")
     fp32 = (folder / "model.onnx").read_bytes()
-    monkeypatch.setattr("dermlens.deploy.gate.MAY_LOSE", {"mean_recall": -1.0, "mel_recall": -1.0})
+    monkeypatch.setattr("dermlens.deploy.gate.MAY_LOSE", {"mean_recall": -1.0, "sought_recall": -1.0})
     refused = quantise(folder, ranges=table, judged=table, cache_root=tmp_path)
     assert refused.onnx.precision == "fp32"
     assert not refused.onnx.quantisation["accepted"]
     assert (folder / "model.onnx").read_bytes() == fp32
     assert refused == read_document(folder / "model.json")
 
-    monkeypatch.setattr("dermlens.deploy.gate.MAY_LOSE", {"mean_recall": 1.0, "mel_recall": 1.0})
-    monkeypatch.setattr("dermlens.deploy.gate.FEWEST", {"mel": 1, "other": 1})
+    monkeypatch.setattr("dermlens.deploy.gate.MAY_LOSE", {"mean_recall": 1.0, "sought_recall": 1.0})
+    monkeypatch.setattr("dermlens.deploy.gate.FEWEST", {"sought": 1, "other": 1})
     accepted = quantise(folder, ranges=table, judged=table, cache_root=tmp_path)
     assert accepted.onnx.precision == "int8"
     assert accepted.onnx.sha256 == sha256(folder / "model.onnx")

@@ -12,7 +12,7 @@ from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import arrays, read_predictions, write_predictions
 from dermlens.evaluation.score import score
 from dermlens.evaluation.tables import render_metrics
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, Vocabulary
 
 CONFIG = EvaluationConfig(bootstrap=20)
 
@@ -91,7 +91,7 @@ def test_fate_by_hand():
     diagnosis_N = np.array([1, 0, 0, 0, 0])
     set_NC = np.array([[0, 1], [1, 1], [1, 0], [1, 0], [1, 1]], dtype=bool)
     abstain_N = np.array([True, True, True, False, False])
-    found = fate(target_N, diagnosis_N, set_NC, abstain_N, 1)
+    found = fate(target_N, diagnosis_N, set_NC, abstain_N, Vocabulary(("nv", "mel")))
     assert found == {"images": 4, "named": 1, "in_set": 1, "abstained": 1, "missed": 1}
 
 

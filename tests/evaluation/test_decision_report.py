@@ -17,6 +17,7 @@ from dermlens.evaluation.decision_report import (
     set_table,
     write_decision_report,
 )
+from dermlens.labels import Vocabulary
 
 CLASSES = ("bcc", "mel", "nv")
 PRIOR = np.array([0.1, 0.2, 0.7])
@@ -96,7 +97,7 @@ def test_sets_class_by_class(fitted, fresh):
 def test_answering_less_errs_less(fitted, fresh):
     document, arrays = fitted
     said = answer(fresh.logits_NC, fresh.features_ND, document, arrays)
-    curve = risk_coverage(fresh, said, CLASSES)
+    curve = risk_coverage(fresh, said, Vocabulary(CLASSES))
     np.testing.assert_allclose(curve["answered"], np.linspace(0.5, 1, 51), atol=1e-3)
     everything = curve.iloc[-1]
     assert everything["error"] == pytest.approx((said.diagnosis_N != fresh.target_N).mean())
@@ -107,7 +108,7 @@ def test_answering_less_errs_less(fitted, fresh):
     assert (fates == melanomas).all()
     outside_N = (fresh.target_N == 1) & ~said.set_NC[:, 1]
     assert everything["mel_missed"] == outside_N.sum()
-    rule = rule_row(fresh, said, CLASSES)
+    rule = rule_row(fresh, said, Vocabulary(CLASSES))
     assert rule["answered"] == pytest.approx(1 - said.abstain_N.mean())
     assert rule["mel_missed"] == (outside_N & ~said.abstain_N).sum()
 
@@ -139,7 +140,7 @@ def test_figures_show_what_the_tables_hold(fitted, fresh):
     pooled = sets.assign(guaranteed=False)
     hollow = [line for line in coverage_bars(pooled, 0.9).axes[0].lines if line.get_marker() == "o"]
     assert all(line.get_markerfacecolor() == "white" for line in hollow)
-    curve, rule = risk_coverage(fresh, said, CLASSES), rule_row(fresh, said, CLASSES)
+    curve, rule = risk_coverage(fresh, said, Vocabulary(CLASSES)), rule_row(fresh, said, Vocabulary(CLASSES))
     lines = {line.get_gid(): line for axis in risk_coverage_curve(curve, rule).axes for line in axis.lines}
     assert lines["error"].get_ydata().tolist() == curve["error"].tolist()
     assert lines["mel_missed"].get_ydata().tolist() == curve["mel_missed"].tolist()

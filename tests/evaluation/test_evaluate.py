@@ -5,20 +5,27 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 import sys
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from command import exit_code
 
 from dermlens.data.config import SplitConfig
 from dermlens.data.split import make_split
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
+from dermlens.evaluation.comparison import compare_runs
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.evaluate import evaluate_run
+from dermlens.evaluation.ledger import LEDGER_FILE
+from dermlens.evaluation.openings import run_openings
 from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.evaluation.report.page import write_report
 from dermlens.labels import CLASSES
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
@@ -127,7 +134,9 @@ def test_opening_the_test_enters_it_in_the_ledger(make_run, calls, ledger):
     assert entry["recipe"] == "small"
     assert entry["recipe_sha256"] == hashlib.sha256(run.recipe_file.read_bytes()).hexdigest()
     assert entry["manifest"] == "grouped"
-    assert entry["git_commit"] == "abc123"
+    assert entry["code"].startswith(f"dermlens {version('dermlens')}")
+    assert entry["how"] == "evaluate --open-test"
+    assert entries(run.path / LEDGER_FILE) == [entry]
     assert int(entry["images"]) == test["images"]
     assert float(entry["mean_recall"]) == pytest.approx(
         test["overall"]["balanced_accuracy_isic"]["value"], abs=5e-5
@@ -224,9 +233,13 @@ def test_the_epoch_warning_needs_an_epoch_that_was_chosen(make_run, calls, ledge
     assert warning.startswith("selection: the epoch was chosen")
 
 
+ABSENT = "external: akiec, bcc, bkl, df, vasc have no image; means over classes are over 2 of 7"
+
+
 def test_classes_of_one_or_two_lesions_are_named(make_run, calls, ledger, tmp_path):
     other = write_data(tmp_path / "practice", images=5, prefix="PRACTICE", classes=("mel", "nv"))
     assert evaluate_run(make_run(), data=other, ledger=ledger)["warnings"] == [
+        ABSENT,
         "external: mel has 2 lesions, too few for a bootstrap to vary, so the intervals of means over classes"
         " are too narrow",
         "external: nv has 1 lesion, too few for a bootstrap to vary, so the intervals of means over classes"
@@ -244,7 +257,7 @@ def test_another_set(make_run, calls, ledger, tmp_path):
     assert external["classes_present"] == 2
     assert external["per_class"]["bcc"]["recall"]["value"] is None
     assert external["detection"]["melanoma"]["operating_points"][0]["threshold_role"] == "calibration"
-    assert metrics["warnings"] == []
+    assert metrics["warnings"] == [ABSENT]
     folder = run.path / "evaluations" / metrics["data"]["name"]
     assert metrics["data"]["name"].startswith("clinic-")
     assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == metrics
@@ -252,7 +265,7 @@ def test_another_set(make_run, calls, ledger, tmp_path):
     assert not run.metrics_file.exists()
 
 
-def test_another_set_is_no_back_door_to_the_test(make_run, calls, data, ledger, tmp_path):
+def test_images_of_the_split_are_left_out_of_another_set(make_run, calls, data, ledger, tmp_path):
     run = make_run()
     with pytest.raises(UserError, match="holds only images of the run's own split"):
         evaluate_run(run, data=data, ledger=ledger)
@@ -274,20 +287,20 @@ def test_lesions_in_common_are_said(make_run, calls, ledger, tmp_path):
 
 def test_a_strange_label_asks_for_a_map(make_run, calls, ledger, tmp_path):
     run = make_run()
-    other = write_data(tmp_path / "clinic", images=90, prefix="CLINIC", classes=("MELANOM", "nv"))
-    with pytest.raises(UserError, match="MELANOM") as error:
+    other = write_data(tmp_path / "clinic", images=90, prefix="CLINIC", classes=("MELNOMA", "nv"))
+    with pytest.raises(UserError, match="MELNOMA") as error:
         evaluate_run(run, data=other, ledger=ledger)
     assert "label map" in str(error.value)
-    metrics = evaluate_run(run, data=other, labels={"MELANOM": "mel"}, ledger=ledger)
-    assert (metrics["data"]["columns"], metrics["data"]["labels"]) == ({}, {"MELANOM": "mel"})
+    metrics = evaluate_run(run, data=other, labels={"MELNOMA": "mel"}, ledger=ledger)
+    assert (metrics["data"]["columns"], metrics["data"]["labels"]) == ({}, {"MELNOMA": "mel"})
     assert metrics["roles"]["external"]["per_class"]["mel"]["support"] > 0
 
 
-@pytest.mark.parametrize("maps", [{"columns": {"image_id": "img"}}, {"labels": {"MELANOM": "mel"}}])
+@pytest.mark.parametrize("maps", [{"columns": {"image_id": "img"}}, {"labels": {"MELNOMA": "mel"}}])
 def test_maps_go_with_another_set(make_run, calls, data, ledger, maps):
     run = make_run()
     for own in ({}, {"data": data, "open_test": True}):
-        with pytest.raises(UserError, match="--column and --label go with --data"):
+        with pytest.raises(UserError, match="--column, --label and --value go with --data"):
             evaluate_run(run, ledger=ledger, **own, **maps)
     assert not ledger.exists()
 
@@ -296,3 +309,60 @@ def test_nothing_to_score(make_run, calls, ledger):
     run = make_run(predicted=("train",))
     with pytest.raises(UserError, match="no image of selection or calibration"):
         evaluate_run(run, ledger=ledger)
+
+
+def test_once_opened_always_opened(make_run, calls):
+    """A plain evaluation takes the scores away, and the look stays; so it does when the run is copied."""
+    run = make_run()
+    assert not run_openings(run).opened
+    evaluate_run(run, open_test=True)
+    evaluate_run(run)
+    first = run_openings(run)
+    assert (first.times, first.recipes, first.first) == (1, ("small",), first.last)
+    evaluate_run(run, open_test=True)
+    assert run_openings(run).times == 2
+    copy = Run(shutil.copytree(run.path, run.path.with_name("copy")))
+    assert run_openings(copy).times == 2
+
+
+def test_a_look_whose_ledger_is_gone_is_a_look(make_run, calls):
+    run = make_run()
+    evaluate_run(run, open_test=True)
+    (run.path / LEDGER_FILE).unlink()
+    evaluate_run(run)
+    found = run_openings(run)
+    assert (found.opened, found.unrecorded, found.times) == (True, True, 0)
+
+
+def test_a_test_role_that_is_scored_freely_was_not_opened(make_run, calls):
+    run = make_run(SplitConfig(protocol="singletons", holdout=0.15), predicted=())
+    evaluate_run(run)
+    assert not run_openings(run).opened
+
+
+def test_a_second_look_is_said_before_a_number(make_run, calls, capsys):
+    run = make_run()
+    evaluate_run(run, open_test=True)
+    assert exit_code("evaluate", run.path, "--open-test") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.index("has been opened once") < said.index("images of")
+    assert said.index("images of") < said.index("has been opened 2 times")
+    assert exit_code("evaluate", run.path) == 0
+    assert "has been opened 2 times" in " ".join(capsys.readouterr().out.split())
+
+
+def test_comparisons_say_who_was_opened(make_run, calls):
+    first, second = make_run(name="first"), make_run(name="second")
+    evaluate_run(first, open_test=True)
+    compared = compare_runs([first, second]).to_json()
+    assert [compared["openings"][name]["times"] for name in ("first", "second")] == [1, 0]
+
+
+def test_report_and_card_say_it_after_the_scores_have_gone(make_run, calls, data):
+    run = make_run()
+    evaluate_run(run, open_test=True)
+    evaluate_run(run)
+    page = write_report(run).read_text(encoding="utf-8")
+    for text in (page, (run.path / "model_card.md").read_text(encoding="utf-8")):
+        assert "has been opened once" in text
+        assert "has not been opened" not in text

@@ -27,7 +27,7 @@ from dermlens.evaluation.figures.curves import (
 from dermlens.evaluation.figures.data import class_distribution, metadata_distribution
 from dermlens.evaluation.figures.gallery import error_gallery, thumbnail, worst_errors
 from dermlens.evaluation.figures.style import class_mark, render, role_mark, save_figure
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, Vocabulary
 from dermlens.runs import Run
 
 
@@ -313,7 +313,7 @@ def test_attention_is_summed_over_heads():
 
 
 def test_worst_errors_come_in_their_order(predictions, p_NC):
-    groups = worst_errors(predictions, CLASSES, most=(4, 3, 5, 2))
+    groups = worst_errors(predictions, Vocabulary(CLASSES), most=(4, 3, 5, 2))
     named = np.array(CLASSES)[p_NC.argmax(1)]
     titles = [group.title for group in groups]
     assert titles[:3] == ["Melanoma named nevus", "Nevus named melanoma", "Other errors"]
@@ -340,7 +340,7 @@ def test_no_error_no_group():
             "p_y": [0.0, 1.0],
         }
     )
-    assert worst_errors(sure, ["x", "y"]) == []
+    assert worst_errors(sure, Vocabulary(["x", "y"])) == []
 
 
 def test_gallery_holds_the_pictures():

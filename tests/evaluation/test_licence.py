@@ -51,3 +51,15 @@ def test_other_training_images_are_credited():
     said = words_of("mobilenet_v2", "none", also_train={"images": 2744, "folders": ["/data/isic2017"]})
     assert "the owners of isic2017, whose 2,744 images it was trained on as well" in said
     assert "/data" not in said
+
+
+def test_the_owners_of_every_source_that_was_trained_on_are_credited():
+    """A folder whose source was left out is owed nothing; HAM10000 has its own line."""
+    record = {
+        "folders": ["ham10000", "isic2017", "milk10k"],
+        "sources": {"rosendahl": 2259, "vidir_modern": 3363, "isic2017": 2744},
+    }
+    said = " ".join(licence_text(ModelConfig(), record).split())
+    assert "the owners of isic2017, whose 2,744 images" in said
+    assert "milk10k" not in said
+    assert "the owners of ham10000" not in said

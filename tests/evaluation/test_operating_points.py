@@ -14,11 +14,11 @@ from dermlens.evaluation.operating_points import (
     threshold_at,
     threshold_role,
 )
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, Vocabulary
 
 
 def test_groups_of_the_seven():
-    assert detection_groups(CLASSES) == {
+    assert detection_groups(Vocabulary(CLASSES)) == {
         "melanoma": ("mel",),
         "malignant_with_akiec": ("akiec", "bcc", "mel"),
         "malignant_without_akiec": ("bcc", "mel"),
@@ -36,7 +36,7 @@ def test_groups_of_the_seven():
     ],
 )
 def test_groups_of_other_labels(classes, names):
-    assert set(detection_groups(classes)) == names
+    assert set(detection_groups(Vocabulary(classes))) == names
 
 
 def test_group_score_is_the_sum_of_its_classes():

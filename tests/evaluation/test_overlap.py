@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from dermlens.data.manifest import Split
+from dermlens.data.manifest import Split, load_manifest
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
+from dermlens.evaluation.ledger import LEDGER_FILE, read_entries
+from dermlens.evaluation.openings import run_openings
 from dermlens.evaluation.overlap import without_own
+from dermlens.evaluation.role_copies import find_copies, shipped_fingerprints
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
 
@@ -48,12 +53,66 @@ def kept_of(run, folder):
 
 def test_copies_under_other_names_are_left_out(run, tmp_path):
     other = write_set(tmp_path / "other", "NEW", ["lesion 0", "lesion 9", "lesion 6", "lesion 7"])
-    kept, (warning,) = kept_of(run, other)
+    kept, (warning, looked) = kept_of(run, other)
     assert kept == ["NEW_1", "NEW_3"]
     assert warning == (
         "external: 2 of 4 images are, under other names, copies of files in the run's own split "
         "and were left out"
     )
+    assert looked.startswith("external: 1 of them are images of the test role")
+    (entry,) = read_entries(run.path / LEDGER_FILE)
+    assert (entry["how"], entry["images"], entry["mean_recall"]) == ("copies in other", "1", "")
+
+
+def draw(folder, name, seed, **options):
+    """A picture with a structure of its own, saved as it is told."""
+    places = np.random.default_rng(seed).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    size = options.pop("size", (320, 240))
+    Image.fromarray(places).resize(size, Image.Resampling.BICUBIC).save(folder / "images" / name, **options)
+
+
+def test_pictures_of_the_test_role_that_were_saved_anew_are_a_look(run, data, tmp_path):
+    """Another quality, another size, one byte more: left out, and entered, in a project's ledger too."""
+    for number in range(8):
+        draw(data, f"OWN_{number}.jpg", number, quality=92)
+    other = write_set(tmp_path / "other", "NEW", ["x"] * 4)
+    draw(other, "NEW_0.jpg", 6, quality=60)
+    draw(other, "NEW_1.jpg", 6, size=(200, 150), quality=85)
+    copied = (data / "images" / "OWN_6.jpg").read_bytes() + b"\0"
+    (other / "images" / "NEW_2.jpg").write_bytes(copied)
+    draw(other, "NEW_3.jpg", 20)
+    project = tmp_path / "project.csv"
+    kept, _ = without_own(run, other, read_table(other), ledger=project)
+    assert kept["image_id"].tolist() == ["NEW_3"]
+    for ledger in (project, run.path / LEDGER_FILE):
+        (entry,) = read_entries(ledger)
+        assert (entry["how"], entry["images"]) == ("copies in other", "3")
+    assert run_openings(run).times == 1
+
+
+def test_a_look_is_entered_where_nothing_is_left_to_score(run, data, tmp_path):
+    draw(data, "OWN_6.jpg", 6, quality=92)
+    other = write_set(tmp_path / "other", "NEW", ["x"])
+    draw(other, "NEW_0.jpg", 6, quality=70)
+    with pytest.raises(UserError, match="holds only images"):
+        without_own(run, other, read_table(other))
+    assert run_openings(run).times == 1
+
+
+def test_the_shipped_fingerprints_are_of_the_test_role():
+    assert sorted(shipped_fingerprints()) == sorted(load_manifest("grouped-v1").ids("test"))
+
+
+def test_the_test_images_are_known_without_the_runs_own_files(tmp_path):
+    """A fingerprint that comes with dermlens stands for an image that is not there."""
+    image_id, known = next(iter(shipped_fingerprints().items()))
+    (tmp_path / "images").mkdir()
+    draw(tmp_path, "copy.png", 3)
+    path = str(tmp_path / "images" / "copy.png")
+    assert find_copies([image_id], {}, [path]) == set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dermlens.evaluation.role_copies.fingerprint", lambda _pixels: known)
+        assert find_copies([image_id], {}, [path]) == {path}
 
 
 def test_names_and_copies_are_counted_apart(run, tmp_path):

@@ -26,13 +26,13 @@ from dermlens.evaluation.report.numbers import count, duration, estimate, in_rol
 from dermlens.evaluation.report.page import write_report
 from dermlens.evaluation.report.words import (
     data_limits,
-    melanoma_words,
     protocol_words,
     provenance,
     role_marks,
+    sought_words,
 )
 from dermlens.evaluation.score import score
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, Vocabulary
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
 from dermlens.models.saved import save_model
@@ -182,7 +182,7 @@ def test_figures_are_saved_beside_the_page(source: str, fake_run: Run):
 
 
 def test_the_way_back_is_on_the_page(page: Page, fake_run: Run):
-    assert f"dermlens train {fake_run.recipe_file} --data DIR --out AGAIN" in page.text
+    assert "dermlens train recipe.yaml --data DIR --out RUN" in page.text
     for said in ("Git commit", "torch 2.", "1,234,567", "ab" * 32, "backbone: mobilenet_v3_small", "6 min"):
         assert said in page.text, said
     assert "predictions.csv" in page.text
@@ -318,7 +318,7 @@ def test_errors_are_shown_with_their_attention(pictured):
 def test_an_unreadable_image_is_named_and_the_rest_shown(pictured):
     run, data = pictured
     rows = read_predictions(run.predictions_file)
-    first = worst_errors(rows, CLASSES)[0].cases[0]
+    first = worst_errors(rows, Vocabulary(CLASSES))[0].cases[0]
     image = data / "images" / f"{first.image_id}.jpg"
     whole = image.read_bytes()
     image.write_bytes(whole[:100])
@@ -495,11 +495,11 @@ def test_a_soup_says_what_any_of_its_members_did():
 def test_melanoma_words_add_up():
     classes = ["bkl", "mel", "nv"]
     scores = {"confusion": [[1, 0, 0], [2, 10, 5], [0, 0, 9]]}
-    assert melanoma_words(scores, classes) == (
+    assert sought_words(scores, Vocabulary(classes)) == (
         "Of 17 images of melanoma, the model named 10 melanoma; the others were named 5 melanocytic nevus, "
         "2 benign keratosis-like lesion."
     )
-    assert melanoma_words({"confusion": [[1]]}, ["x"]) is None
+    assert sought_words({"confusion": [[1]]}, Vocabulary(["x"])) is None
 
 
 def test_limits_follow_the_data(drawn):

@@ -52,7 +52,7 @@ def test_document_is_plain_json_without_nan(scored):
         "seed": 0,
         "unit": "lesion",
         "strata": "class",
-        "interval": "percentile",
+        "interval": {"recall": "korn_graubard", "mean_recall": "bca", "other": "percentile"},
     }
     assert scored["roles"]["calibration"]["lesions"] == 140
     assert scored["roles"]["calibration"]["classes_present"] == 7

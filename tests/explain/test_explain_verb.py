@@ -122,7 +122,7 @@ def test_the_boundary_alone_withholds(verb, folders, photo):
         (["--age", "400"], "ages are 0 to 120 years"),
         (["--site", "moon"], "--site 'moon' is not known"),
         (["--output", "figure.docx"], "--output figure.docx: figures are written as .png or .svg"),
-        (["--output", "."], "--output .: figures are written as .png or .svg"),
+        (["--output", "."], ". is a folder: name a file to write"),
     ],
 )
 def test_bad_words_get_one_sentence(verb, folders, photo, tmp_path, words, sentence):

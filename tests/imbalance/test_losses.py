@@ -184,3 +184,94 @@ def test_balanced_softmax_prefers_the_rare_class_where_cross_entropy_does_not():
 
         optimizer.step(closure)
         assert logits_C.softmax(0).tolist() == pytest.approx(expected, abs=1e-3)
+
+
+BY_SOURCE = [BalancedSoftmaxConfig(prior="source"), LogitAdjustedConfig(prior="source", tau=1.5)]
+BY_SOURCE += [config.model_copy(update={"smoothing": 0.1}) for config in BY_SOURCE]
+by_source = pytest.mark.parametrize("config", BY_SOURCE, ids=str)
+PRIORS = torch.tensor([[0.5, 0.3, 0.2], [0.9, 0.0, 0.1]], dtype=torch.float64)
+
+
+@by_source
+def test_a_class_that_a_source_lacks_learns_nothing_from_its_images(config):
+    """Neither its logit nor the loss knows of it; an image of the other source moves it."""
+    logits_BC = torch.tensor([[0.3, 1.0, -0.5], [0.3, 1.0, -0.5]], dtype=torch.float64, requires_grad=True)
+    target_B, source_B = torch.tensor([0, 0]), torch.tensor([1, 0])
+    loss = make_loss(config, torch.ones(3, dtype=torch.float64), prior_SC=PRIORS)
+    loss_B = loss.per_image(logits_BC, target_B, source_B)
+    grad_BC = gradient(loss_B.sum(), logits_BC)
+    assert torch.isfinite(grad_BC).all()
+    assert grad_BC[0, 1] == 0
+    assert grad_BC[1, 1] > 0
+    other_BC = logits_BC.detach().clone()
+    other_BC[0, 1] = 50
+    torch.testing.assert_close(loss.per_image(other_BC, target_B, source_B)[0], loss_B[0].detach())
+    alone = make_loss(config, torch.ones(2, dtype=torch.float64), prior_SC=PRIORS[1:, [0, 2]])
+    two = alone.per_image(logits_BC[:1, [0, 2]], target_B[:1], torch.tensor([0]))
+    torch.testing.assert_close(two, loss_B[:1])
+
+
+@by_source
+def test_an_image_is_scored_by_the_prior_of_its_own_source(config, batch):
+    logits_BC, target_B, weight_C = batch
+    prior_SC = torch.rand(4, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.05
+    prior_SC /= prior_SC.sum(1, keepdim=True)
+    source_B = torch.arange(16) % 4
+    loss_B = make_loss(config, weight_C, prior_SC=prior_SC).per_image(logits_BC, target_B, source_B)
+    sampled = config.model_copy(update={"prior": "sampled"})
+    for source in range(4):
+        own_B = source_B == source
+        alone = make_loss(sampled, weight_C, prior_SC[source]).per_image(logits_BC[own_B], target_B[own_B])
+        torch.testing.assert_close(loss_B[own_B], alone)
+
+
+@by_source
+def test_gradient_by_source_is_the_slope(config, batch):
+    logits_BC, target_B, weight_C = batch
+    prior_SC = torch.full((2, 7), 1 / 7, dtype=torch.float64)
+    prior_SC[1] = torch.tensor([0.4, 0.3, 0.1, 0.1, 0.05, 0.05, 0.0])
+    target_B, source_B = target_B.clamp(max=5), torch.arange(16) % 2
+    loss = make_loss(config, weight_C, prior_SC=prior_SC)
+    assert torch.autograd.gradcheck(lambda logits: loss.per_image(logits, target_B, source_B), (logits_BC,))
+
+
+def test_sources_that_differ_in_their_shares_alone_teach_no_shares():
+    """One logit vector for two sources of shares 9 : 1 and 1 : 9: balanced softmax finds nothing to learn."""
+    target_B, source_B = torch.tensor([0] * 90 + [1] * 10 + [0] * 10 + [1] * 90), torch.arange(200) // 100
+    prior_SC = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
+    loss = make_loss(BalancedSoftmaxConfig(prior="source"), torch.ones(2), prior_SC=prior_SC)
+    bias_SC = torch.zeros(2, 2, requires_grad=True)  # a network that knows the source
+    grad_SC = gradient(loss.per_image(bias_SC[source_B], target_B, source_B).mean(), bias_SC)
+    assert grad_SC.abs().max() < 1e-6
+    pooled = make_loss(BalancedSoftmaxConfig(), torch.ones(2), torch.tensor([0.5, 0.5]))
+    assert gradient(pooled.per_image(bias_SC[source_B], target_B).mean(), bias_SC).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.3])
+def test_smoothing_at_equal_shares_is_torchs(smoothing, batch):
+    logits_BC, target_B, weight_C = batch
+    config = BalancedSoftmaxConfig(smoothing=smoothing)
+    theirs_B = F.cross_entropy(logits_BC, target_B, reduction="none", label_smoothing=smoothing)
+    torch.testing.assert_close(
+        make_loss(config, weight_C).per_image(logits_BC, target_B), weight_C[target_B] * theirs_B
+    )
+
+
+def test_smoothing_does_not_favour_what_is_rare_in_a_source():
+    """Images of one class alone: the best logits still give each other class what its share is."""
+    prior_SC = torch.tensor([[0.98, 0.015, 0.005]], dtype=torch.float64)
+    loss = make_loss(
+        BalancedSoftmaxConfig(prior="source", smoothing=0.1), torch.ones(3).double(), prior_SC=prior_SC
+    )
+    logits_C = torch.tensor([0.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)
+    target, source = torch.tensor([0]), torch.tensor([0])
+    optimizer = torch.optim.LBFGS([logits_C], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        value = loss.per_image(logits_C[None], target, source).sum()
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    assert logits_C.tolist()[1] == pytest.approx(logits_C.tolist()[2], abs=1e-3)

@@ -95,3 +95,40 @@ def test_class_that_is_not_there_is_named(key):
 def test_same_epoch_same_images():
     config = LesionSamplerConfig(caps={"nv": 30})
     assert drawn(config, TARGETS, seed=4).tolist() == drawn(config, TARGETS, seed=4).tolist()
+
+
+def from_sources(config, targets, sources, seed=0):
+    lesions = [f"L{i}" for i in range(len(targets))]
+    return epoch_positions(config, np.array(targets), lesions, np.random.default_rng(seed), CODES, sources)
+
+
+def test_a_source_has_caps_and_repeats_of_its_own_and_the_others_share_theirs():
+    """Two sources of 100 nevi share one cap of 30; the third has its own, and repeats its melanomas."""
+    targets = ([2] * 100 + [1] * 4) * 3
+    sources = [name for name in ("a", "b", "c") for _ in range(104)]
+    config = LesionSamplerConfig(
+        caps={"nv": 30}, repeats={"mel": 2}, by_source={"c": {"caps": {"nv": 7}, "repeats": {"mel": 5}}}
+    )
+    positions = from_sources(config, targets, sources)
+    of_c = np.array(sources)[positions] == "c"
+    assert counts(positions[of_c], targets) == [0, 20, 7]
+    assert counts(positions[~of_c], targets) == [0, 16, 30]
+
+
+def test_a_source_that_is_named_and_not_there_changes_nothing():
+    """As where it is left out of training."""
+    plain = LesionSamplerConfig(caps={"nv": 30})
+    named = LesionSamplerConfig(caps={"nv": 30}, by_source={"c": {"caps": {"nv": 1}}})
+    sources = ["a"] * 60 + ["b"] * 60
+    for seed in range(3):
+        expected = from_sources(plain, TARGETS, sources, seed).tolist()
+        assert from_sources(named, TARGETS, sources, seed).tolist() == expected
+        assert drawn(plain, TARGETS, seed=seed).tolist() == expected
+
+
+def test_class_that_a_source_names_and_that_is_not_there():
+    config = LesionSamplerConfig(by_source={"c": {"repeats": {"nevus": 2}}})
+    with pytest.raises(
+        UserError, match=r"imbalance.sampler.by_source.c.repeats: nevus is none of the classes"
+    ):
+        from_sources(config, TARGETS, ["c"] * len(TARGETS))

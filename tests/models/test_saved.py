@@ -62,7 +62,7 @@ def test_a_model_started_from_the_hub_loads_without_it(tmp_path):
     save(tmp_path, "mobilenet_v2", "full", form="library")
     document = json.loads((tmp_path / "model.json").read_text())
     document["model"] |= {"weights": "hub", "form": None}
-    (tmp_path / "model.json").write_text(json.dumps(document))
+    (tmp_path / "model.json").write_text(json.dumps(document | {"manifest": None}))
     saved = load_model(tmp_path)
     assert saved.config.weights == "hub"
     assert saved.model.normalize.mean.flatten()[0] == pytest.approx(123.675)
@@ -78,7 +78,7 @@ def test_saving_twice_keeps_the_last(tmp_path):
 
 
 def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"manifest": None} | changes))
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,11 @@ def test_the_bare_temperature_of_older_documents(tmp_path):
     save(tmp_path)
     document = json.loads((tmp_path / "model.json").read_text())
     del document["decision"]
-    (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": 1.0}))
+    (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": 1.0, "manifest": None}))
     assert load_model(tmp_path).decision is None
-    (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": 1.5}))
+    (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": 1.5, "manifest": None}))
     assert load_model(tmp_path).decision == plain_decision(CLASSES, 1.5)
     assert load_model(tmp_path).decision.prior is None
-    (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": -1}))
+    (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": -1, "manifest": None}))
     with pytest.raises(UserError, match=r"decision\.scaling\.temperature"):
         load_model(tmp_path)

@@ -14,9 +14,9 @@ import pytest
 
 from dermlens.data.config import SplitConfig
 from dermlens.data.lesion_groups import lesion_groups
-from dermlens.data.sites import group_of
 from dermlens.data.split import check_disjoint, leak, load_manifest, make_split, resolve_split
 from dermlens.data.table import read_table, table_sha256
+from dermlens.data.vocabulary import group_of
 from dermlens.errors import UserError
 
 pytestmark = pytest.mark.realdata

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dermlens.data.manifest import HOME
 from dermlens.data.split import load_manifest
 from dermlens.errors import UserError
 from dermlens.recipe import parse_recipe
-from dermlens.studies.folds import SEALED, draw, fold_recipes
+from dermlens.studies.folds import draw, fold_recipes
 
 pytestmark = pytest.mark.realdata
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.realdata
 def test_folds_are_all_but_the_sealed_images(split, ham10000):
     recipe = parse_recipe(f"split: {{{split}}}", "here")
     table, splits = draw(fold_recipes(recipe, 5), ham10000)
-    sealed = set(load_manifest(SEALED).ids("test"))
+    sealed = set(load_manifest(HOME).ids("test"))
     scored = [image for one in splits for image in one.ids("selection")]
     assert len(scored) == len(set(scored)) == 10015 - len(sealed)
     assert set(scored) == set(table["image_id"]) - sealed

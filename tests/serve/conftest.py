@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dermlens.deploy.predictor import Predictor
@@ -24,9 +25,14 @@ def shipped() -> Predictor:
     return Predictor.open()
 
 
+def asking_of(app: FastAPI) -> TestClient:
+    """Asks a service by a name that it answers to."""
+    return TestClient(app, base_url="http://localhost")
+
+
 @pytest.fixture(scope="session")
 def client(shipped: Predictor) -> Iterator[TestClient]:
-    with TestClient(create_app(shipped)) as asking:
+    with asking_of(create_app(shipped)) as asking:
         yield asking
 
 

@@ -1,17 +1,17 @@
-"""Queue, batches and time-outs, with a network whose pace the test sets."""
+"""Queue, batches and time-outs, with a network whose pace the test sets; decoding in real processes."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dermlens.deploy.requests import Patient
 from dermlens.serve.config import ServeConfig
-from dermlens.serve.engine import DECODERS, Engine
+from dermlens.serve.engine import Engine
 from dermlens.serve.metrics import Metrics
 from dermlens.serve.problems import Problem
 
@@ -19,7 +19,9 @@ from dermlens.serve.problems import Problem
 class Slow:
     """Answers with the pictures it is given, as soon as the gate is open."""
 
-    document = None
+    document = SimpleNamespace(
+        size=192, views=SimpleNamespace(sizes=()), crop="center", colour_constancy="none"
+    )
 
     def __init__(self) -> None:
         self.gate, self.entered, self.seen = threading.Event(), threading.Event(), []
@@ -85,42 +87,6 @@ def test_questions_of_several_pictures_are_answered_in_their_order_in_no_larger_
         run(test, batch=batch)
 
 
-def test_a_request_of_many_pictures_leaves_a_decoder_to_others(monkeypatch):
-    async def test(engine, network):
-        slow = asyncio.create_task(engine.decode([b"slow"] * 8))
-        await asyncio.sleep(0.05)
-        began = time.monotonic()
-        assert await engine.decode([b"quick"]) == ["quick"]
-        assert time.monotonic() - began < 0.2
-        assert await slow == ["slow"] * 8
-
-    def settle(predictor, source, max_pixels):
-        time.sleep(0.1 if source == b"slow" else 0)
-        return source.decode()
-
-    monkeypatch.setattr("dermlens.serve.engine.settled", settle)
-    run(test)
-
-
-@pytest.mark.parametrize("stuck", [1, DECODERS])
-def test_with_all_decoders_stuck_it_is_not_ready(stuck, monkeypatch):
-    gate = threading.Event()
-
-    async def test(engine, network):
-        tasks = [asyncio.create_task(engine.decode([b"stuck"])) for _ in range(stuck)]
-        await asyncio.sleep(0.1)
-        assert engine.ready
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.1)
-        assert engine.ready == (stuck < DECODERS)
-        gate.set()
-        await asyncio.sleep(0.2)
-        assert engine.ready
-
-    monkeypatch.setattr("dermlens.serve.engine.settled", lambda *words: gate.wait(10))
-    run(test, seconds=0.3)
-
-
 def test_with_the_network_stuck_it_is_not_ready():
     async def test(engine, network):
         network.gate.clear()
@@ -137,12 +103,16 @@ def test_with_the_network_stuck_it_is_not_ready():
 
 def test_beyond_the_queue_there_is_no_room_and_afterwards_there_is():
     async def test(engine, network):
-        with engine.room(2), engine.room(2):
-            with pytest.raises(Problem) as caught, engine.room(1):
+        with engine.room() as first, engine.room() as second:
+            first.grow(2)
+            with pytest.raises(Problem) as caught:
+                second.grow(3)
+            assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "1")
+            second.grow(2)
+            with pytest.raises(Problem), engine.room():
                 pass
-            assert (caught.value.status, caught.value.headers["Retry-After"]) == (429, "1")
-        with engine.room(4):
-            pass
+        with engine.room() as whole:
+            whole.grow(4)
 
     run(test, queue=4)
 
@@ -171,15 +141,6 @@ def test_a_network_that_fails_fails_its_batch_alone():
         assert await engine.answer(["good"], [Patient()]) == [("good", None)]
 
     run(test)
-
-
-def test_decoding_that_fails_is_a_sentence(shipped):
-    async def ask():
-        engine = Engine(shipped, ServeConfig(), Metrics("test"))
-        return await engine.decode([b"no picture"])
-
-    (found,) = asyncio.run(ask())
-    assert found.startswith("the image: not a JPEG")
 
 
 def test_stopping_answers_what_is_inside():

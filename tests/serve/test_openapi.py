@@ -41,6 +41,6 @@ def test_every_problem_that_can_be_met_is_described(client):
     assert set(paths) == {"/v1/predict", "/v1/explain", "/v1/model", "/health", "/ready", "/metrics"}
     for address in ("/v1/predict", "/v1/explain"):
         described = paths[address]["post"]
-        assert {"200", "400", "401", "408", "413", "415", "422", "429", "503"} <= set(described["responses"])
+        assert {"200", "400", "401", "408", "413", "415", "422", "503"} <= set(described["responses"])
         assert set(described["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
         assert "example" in described["responses"]["200"]["content"]["application/json"]

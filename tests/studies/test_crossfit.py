@@ -148,6 +148,14 @@ def test_what_cannot_be_crossfitted_is_refused(overrides, options, sentence, rec
     assert not (tmp_path / "out").exists()
 
 
+def test_a_recipe_that_is_rejected_while_training_leaves_nothing_in_the_way(recipe, data, cache, tmp_path):
+    """Its network is built in the first fold's training, when the folder is there already."""
+    mistake = recipe("data.metadata=none", "model.metadata=paper")
+    with pytest.raises(UserError, match=r"model\.metadata paper needs metadata"):
+        crossfit(mistake, data, tmp_path / "out", folds=3, device="cpu", cache=cache)
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_folders_contents_are_left_alone(whole, recipe, data, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(UserError, match="is not empty and no cross-fit"):

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.manifest import HOME, Split, load_manifest
 from dermlens.errors import UserError
-from dermlens.studies.folds import SEALED, check_sealed, fold_recipes
+from dermlens.studies.folds import check_sealed, fold_recipes
 
 
 @pytest.fixture(scope="module")
 def manifest():
-    return load_manifest(SEALED)
+    return load_manifest(HOME)
 
 
 def as_table(split, dx="nv"):

@@ -338,12 +338,6 @@ def test_bfloat16_where_the_cpu_has_it(train, plain, tiny_recipe):
     assert load_file(mixed.model_file)["backbone.conv_stem.weight"].dtype == torch.float32
 
 
-def test_a_network_that_cannot_be_built_fails_the_run(train, tiny_recipe, tmp_path):
-    with pytest.raises(UserError, match=r"model\.metadata paper needs metadata"):
-        train(tiny_recipe("data.metadata=none"))
-    assert Run(tmp_path / "run").read_record()["status"] == "failed"
-
-
 @pytest.mark.realdata
 def test_learns_from_real_images(tiny_recipe, cache, ham10000, tmp_path):
     """A few hundred of them, a few epochs: the loss of what it sees falls, and no role shares a lesion."""

@@ -123,8 +123,11 @@ def test_mixed_images_have_the_loss_of_both_labels(tiny_recipe, tiny_data, cache
     inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
     task = training.make_task(recipe, inputs, np.ones(7))
     logits = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
+    source = torch.zeros(3, dtype=torch.int64)
     target, partner, share = torch.tensor([0, 4, 5]), torch.tensor([1, 2, 0]), torch.tensor([1.0, 0.25, 0.6])
-    ours = task._loss_of_images(logits, {"target": target, "partner": partner, "share": share})
+    ours = task._loss_of_images(
+        logits, {"target": target, "source": source, "partner": partner, "share": share}
+    )
     hot = torch.nn.functional.one_hot(target, 7).float()
     mixed = share[:, None] * hot + (1 - share[:, None]) * hot[partner]
     torch.testing.assert_close(ours, torch.nn.functional.cross_entropy(logits, mixed, reduction="none"))
@@ -137,6 +140,7 @@ def test_in_a_mixed_image_each_label_has_the_weight_of_its_own_image(tiny_recipe
     logits = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
     batch = {
         "target": torch.tensor([0, 4]),
+        "source": torch.tensor([0, 0]),
         "partner": torch.tensor([1, 0]),
         "share": torch.tensor([0.3, 0.3]),
         "weight": torch.tensor([1.0, 0.1]),
@@ -192,7 +196,7 @@ def test_images_without_soft_labels_learn_from_their_own(tiny_recipe, soft_label
     inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
     task = training.make_task(recipe, inputs, np.ones(7))
     logits = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
-    batch = {"target": torch.tensor([1, 2]), "soft": inputs.soft_NC[:2]}
+    batch = {"target": torch.tensor([1, 2]), "source": torch.tensor([0, 0]), "soft": inputs.soft_NC[:2]}
     monitored = torch.nn.functional.cross_entropy(logits, batch["target"], reduction="none")
     taught, alone = task._loss_of_images(logits, batch)
     torch.testing.assert_close(alone, monitored[1])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+import torch
+from PIL import Image
 
+from dermlens.atomic import write_json
 from dermlens.data.synthetic import write_synthetic
 from dermlens.errors import UserError
 from dermlens.runs import Run
-from dermlens.training import lock
-from dermlens.training.fit import resume_fit
+from dermlens.training import processes
+from dermlens.training.checkpoint import AtomicCheckpoints
+from dermlens.training.fit import fit, resume_fit
 from dermlens.training.stopping import KeepBest
 
 
@@ -35,8 +41,8 @@ def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, cache):
     run.record(status="running")
     program = (
         "import sys; from pathlib import Path\n"
-        "from dermlens.runs import Run; from dermlens.training import lock\n"
-        "with lock.held(Run(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
+        "from dermlens.runs import Run; from dermlens.training import processes\n"
+        "with processes.held(Run(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(run.path)]
     before = run.record_file.read_bytes()
@@ -50,11 +56,11 @@ def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, cache):
 
 
 def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
-    """What `fit` does while it trains: `flock` sees two openings of one file as two holders."""
+    """What `fit` does while it trains: the system sees two openings of one file as two holders."""
     refused = []
 
     def training(run, *args):
-        with pytest.raises(UserError, match="is being trained"), lock.held(run):
+        with pytest.raises(UserError, match="is being trained"), processes.held(run):
             pass
         refused.append(run.path)
         raise UserError("enough")
@@ -63,19 +69,119 @@ def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="enough"):
         train(tiny_recipe())
     assert refused == [tmp_path / "run"]
-    with lock.held(Run(tmp_path / "run")):
+    with processes.held(Run(tmp_path / "run")):
         pass
 
 
-@pytest.mark.parametrize("change", [("heads: 2", "heads: 3"), ("kind: adamw", "kind: sgd")], ids=str)
-def test_an_edited_recipe_is_named_on_resuming(train, tiny_recipe, cache, change):
+@pytest.fixture
+def half(train, tiny_recipe):
+    """A run that was stopped after its only epoch."""
     run = train(tiny_recipe("train.epochs=1", "train.optimizer.weight_decay=0"))
     run.record(status="interrupted")
-    text = run.recipe_file.read_text()
-    assert change[0] in text
-    run.recipe_file.write_text(text.replace(*change))
+    return run
+
+
+def edited(path, old, new):
+    text = path.read_text()
+    assert text.count(old) >= 1
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (("heads: 2", "heads: 3"), "model.heads"),
+        (("kind: adamw", "kind: sgd"), "train.optimizer.kind"),
+        (("lr: 0.002", "lr: 0.02"), "train.optimizer.lr"),
+        (("epochs: 1", "epochs: 2"), "train.epochs"),
+        (("seed: 0", "seed: 1"), "seed"),
+    ],
+    ids=str,
+)
+def test_an_edited_recipe_is_refused_by_what_was_edited(half, cache, change, key):
+    edited(half.recipe_file, *change)
+    with pytest.raises(UserError, match=rf"has changed since it began: .*recipe\.yaml \(.*\b{key}\b"):
+        resume_fit(half.path, cache=cache, device="cpu")
+    edited(half.recipe_file, *reversed(change))
+    half.recipe_file.write_text("# a comment is no change\n" + half.recipe_file.read_text())
+    assert resume_fit(half.path, cache=cache, device="cpu").read_record()["status"] == "completed"
+
+
+def test_a_run_of_an_earlier_version_is_refused_by_its_checkpoint_alone(half, cache):
+    record = half.read_record()
+    del record["began_with"]
+    write_json(half.record_file, record)
+    edited(half.recipe_file, "heads: 2", "heads: 3")
     with pytest.raises(UserError, match=r"recipe\.yaml describes another network or optimiser"):
-        resume_fit(run.path, cache=cache)
+        resume_fit(half.path, cache=cache, device="cpu")
+
+
+def test_a_changed_split_is_refused(half, cache):
+    rows = half.split_file.read_text().splitlines(keepends=True)
+    lesions = {row.split(",")[1] for row in rows if row.endswith(",selection\n")}
+    moved = sorted(lesions)[0]
+    half.split_file.write_text(
+        "".join(row.replace(",selection", ",train") if f",{moved}," in row else row for row in rows)
+    )
+    with pytest.raises(UserError, match=r"has changed since it began: .*split\.csv"):
+        resume_fit(half.path, cache=cache, device="cpu")
+
+
+def test_a_changed_image_is_refused(tiny_recipe, tiny_data, cache, tmp_path):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    run = fit(tiny_recipe("train.epochs=1"), data, out=tmp_path / "run", device="cpu", cache=cache)
+    run.record(status="interrupted")
+    moved = shutil.copytree(tiny_data, tmp_path / "moved")  # with other times of change
+    for file in moved.rglob("*.jpg"):
+        os.utime(file, (1, 1))
+    assert resume_fit(run.path, data=moved, cache=cache, device="cpu").read_record()["status"] == "completed"
+    run.record(status="interrupted")
+    picture = sorted(data.rglob("*.jpg"))[3]
+    with Image.open(picture) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(picture)
+    with pytest.raises(UserError, match="has changed since it began: the images themselves"):
+        resume_fit(run.path, data=data, cache=cache, device="cpu")
+
+
+def test_flipped_bits_in_a_checkpoint_never_train_on(half, cache):
+    """Every thousandth byte of it, and a block of zeros: refused, or a place where no tensor is."""
+    path = half.checkpoints / "last.ckpt"
+    right = path.read_bytes()
+    reader = AtomicCheckpoints()
+    expected = reader.load_checkpoint(path)["state_dict"]
+    refused = 0
+    places = range(500, len(right), len(right) // 40)
+    for place in places:
+        for width in (1, 64):
+            damaged = bytearray(right)
+            damaged[place : place + width] = bytes(one ^ 16 for one in damaged[place : place + width])
+            path.write_bytes(damaged)
+            try:
+                found = reader.load_checkpoint(path)["state_dict"]
+            except UserError:
+                refused += 1
+            else:
+                assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert refused > len(places)
+    path.write_bytes(right[:5000] + bytes(4096) + right[9096:])
+    with pytest.raises(UserError, match="is not a checkpoint that can be read"):
+        resume_fit(half.path, cache=cache, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "data.metadata=none",
+        "train.distillation={soft_labels: absent.csv}",
+        "imbalance.confirmation={nobody: 2}",
+    ],
+)
+def test_a_rejected_recipe_leaves_no_folder_in_the_way(train, tiny_recipe, tmp_path, mistake):
+    extra = ["model.metadata=paper"] if "metadata" in mistake else []
+    with pytest.raises(UserError):
+        train(tiny_recipe(mistake, *extra))
+    assert not (tmp_path / "run").exists()
+    assert train(tiny_recipe("train.epochs=1")).path == tmp_path / "run"
 
 
 def test_a_run_without_one_finite_score_keeps_nothing(train, tiny_recipe, monkeypatch):

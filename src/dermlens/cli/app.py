@@ -10,27 +10,39 @@ from typing import Annotated, Any, NoReturn, TypedDict
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
 from dermlens import __version__
 from dermlens.errors import UserError, missing_extra
+from dermlens.streams import discard_output
+from dermlens.targets import file_target, folder_target
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No room: on the disk, for this user, for a file of this size. Writing says so without a file's name."""
+
+PIPE_CLOSED = 141
+"""Exit code where the reader of the output has gone, as a shell gives it: 128 and the number of SIGPIPE."""
 
 
 class StoppedError(Exception):
     """Ctrl-C, with what there is to say of it; Typer itself would end without a word."""
 
 
+class ReaderGoneError(Exception):
+    """The reader of the output has gone; click itself would end with 1."""
+
+
 class Verbs(TyperGroup):
-    """The verbs, any of which may be interrupted."""
+    """The verbs, any of which may be interrupted, or lose the reader of what they print."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise StoppedError(str(error) or "interrupted") from error
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
 
 
 app = typer.Typer(
@@ -43,7 +55,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
+
+
+class Output(Console):
+    """A console that leaves it to `main` what to do when its reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console = Output(
+    width=None if sys.stdout is not None and sys.stdout.isatty() else 160, markup=False, highlight=False
+)
+
+
+def to_file(path: Path | None) -> Path | None:
+    """Callback of an option for a file to write: refuse what none may be written to. Raises: UserError."""
+    if path is not None:
+        file_target(path)
+    return path
+
+
+def to_folder(path: Path | None) -> Path | None:
+    """Callback of an option for a folder to write to: refuse what is none. Raises: UserError."""
+    if path is not None:
+        folder_target(path)
+    return path
+
 
 Data = Annotated[Path, typer.Option("--data", "-d", help="Folder (or CSV) with the images and their labels.")]
 OptionalData = Annotated[
@@ -54,17 +92,39 @@ RunFolder = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Cache = Annotated[
-    Path | None, typer.Option(help="Where decoded pixels are kept (else $DERMLENS_CACHE, ~/.cache/dermlens).")
+    Path | None,
+    typer.Option(
+        help="Where decoded pixels are kept (else $DERMLENS_CACHE, ~/.cache/dermlens).", callback=to_folder
+    ),
 ]
 Columns = Annotated[
     list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="Name a column of your own CSV.")
 ]
 Labels = Annotated[
-    list[str] | None, typer.Option("--label", metavar="THEIRS=OURS", help="Map one of your labels to ours.")
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="THEIRS=OURS",
+        help="Map one of your labels to ours; THEIRS= leaves its images out.",
+    ),
+]
+ValueMaps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--value",
+        metavar="FIELD.OURS=THEIRS",
+        help="Map a word of age, sex or site: sex.male=h, site.unknown=x.",
+    ),
 ]
 Age = Annotated[str | None, typer.Option(help="Of the patient, in years.")]
 Sex = Annotated[str | None, typer.Option(help="female or male.")]
 Site = Annotated[str | None, typer.Option(help="Where on the body: back, face, lower extremity, …")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1024, help="Of the network; as many as there are cores, by a container's quota too."
+    ),
+]
 Classes = Annotated[str | None, typer.Option(help="Your own labels, comma-separated.")]
 
 
@@ -72,6 +132,8 @@ def main() -> None:
     """Run the command line; turn errors into one sentence and an exit code."""
     try:
         code = app(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UserError as error:
         _stop(str(error), 2)
     except ModuleNotFoundError as error:
@@ -80,6 +142,9 @@ def main() -> None:
         _stop(sentence, 2)
     except StoppedError as error:
         _stop(str(error), 130)
+    except (BrokenPipeError, ReaderGoneError):  # `dermlens … | head`
+        discard_output()
+        sys.exit(PIPE_CLOSED)
     except OSError as error:
         if error.errno in FULL:
             _stop(f"the disk is full ({error.strerror}): make room, and run this again", 2)
@@ -98,17 +163,31 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def say(sentence: str) -> None:
+    """Print a sentence that may hold anything, a file's name with brackets too."""
+    console.print(Text(sentence))
+
+
 def _stop(sentence: str, code: int) -> NoReturn:
     print(f"dermlens: {sentence}", file=sys.stderr)
     sys.exit(code)
 
 
-def pairs(words: list[str] | None, option: str) -> dict[str, str]:
-    """`a=b` words as a mapping. Raises: UserError when one is not of that form, or a name comes twice."""
+def pairs(words: list[str] | None, option: str, *, empty: bool = False) -> dict[str, str]:
+    """`a=b` words as a mapping.
+
+    Args:
+        words: as they were given.
+        option: their option, for errors.
+        empty: whether `a=` is one too.
+
+    Raises:
+        UserError: one is not of that form, or a name comes twice.
+    """
     found: dict[str, str] = {}
     for word in words or []:
         key, equals, value = word.partition("=")
-        if not (equals and key and value):
+        if not (equals and key and (value or empty)):
             raise UserError(f"{option} {word}: write it as {option} a=b")
         if key in found:
             raise UserError(f"{option} names {key} twice")
@@ -121,11 +200,22 @@ class SourceMaps(TypedDict):
 
     columns: dict[str, str]
     labels: dict[str, str]
+    values: dict[str, list[str]]
 
 
-def source_maps(columns: list[str] | None, labels: list[str] | None) -> SourceMaps:
-    """`--column` and `--label` as `read_table` takes them. Raises: UserError, as `pairs`."""
-    return {"columns": pairs(columns, "--column"), "labels": pairs(labels, "--label")}
+def source_maps(
+    columns: list[str] | None, labels: list[str] | None, values: list[str] | None = None
+) -> SourceMaps:
+    """`--column`, `--label` and `--value` as `read_table` takes them. Raises: UserError, as `pairs`."""
+    theirs: dict[str, list[str]] = {}
+    for word in values or []:
+        for ours, said in pairs([word], "--value").items():
+            theirs.setdefault(ours, []).append(said)
+    return {
+        "columns": pairs(columns, "--column"),
+        "labels": pairs(labels, "--label", empty=True),
+        "values": theirs,
+    }
 
 
 def names(words: str | None) -> tuple[str, ...] | None:

@@ -7,7 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Classes, Columns, Data, Labels, app, console, names, source_maps
+from dermlens.cli.app import (
+    Classes,
+    Columns,
+    Data,
+    Labels,
+    ValueMaps,
+    app,
+    console,
+    names,
+    say,
+    source_maps,
+    to_file,
+    to_folder,
+)
 from dermlens.errors import UserError
 
 
@@ -16,6 +29,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder (or CSV) with images and labels.")],
     column: Columns = None,
     label: Labels = None,
+    value: ValueMaps = None,
     classes: Classes = None,
     near_duplicates: Annotated[bool, typer.Option(help="Also look for images that nearly agree.")] = True,
 ) -> None:
@@ -26,7 +40,7 @@ def verify(
         folder,
         classes=names(classes),
         near_duplicates=near_duplicates,
-        **source_maps(column, label),
+        **source_maps(column, label, value),
     )
     console.print(found.render())
     if found.problems:
@@ -36,7 +50,9 @@ def verify(
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="ham10000, isic2018-test, …")],
-    destination: Annotated[Path | None, typer.Option("--to", help="Folder; else data/NAME.")] = None,
+    destination: Annotated[
+        Path | None, typer.Option("--to", help="Folder; else data/NAME.", callback=to_folder)
+    ] = None,
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="You accept the shown licence.")
     ] = False,
@@ -52,7 +68,7 @@ def fetch(
 
 @app.command()
 def synthesize(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", callback=to_folder)],
     lesions: Annotated[int, typer.Option(min=56, help="How many lesions; some have several images.")] = 400,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     width: Annotated[int, typer.Option(min=64, max=2048)] = 600,
@@ -66,46 +82,69 @@ def synthesize(
 
 @app.command()
 def split(
+    ctx: typer.Context,
     data: Data,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The manifest to write.")] = Path(
-        "split.csv"
-    ),
-    protocol: Annotated[Literal["paper", "grouped", "singletons"], typer.Option()] = "grouped",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The manifest to write.", callback=to_file)
+    ] = Path("split.csv"),
+    protocol: Annotated[
+        Literal["paper", "grouped", "singletons", "given", "sources"] | None,
+        typer.Option(help="By default the roles that the folders or a column give, else grouped."),
+    ] = None,
     holdout: Annotated[float, typer.Option(help="Share held out under paper and singletons.")] = 0.10,
     selection: Annotated[float, typer.Option(help="Share of lesions, under grouped.")] = 0.10,
     calibration: Annotated[float, typer.Option(help="Share of lesions, under grouped.")] = 0.10,
     test: Annotated[float, typer.Option(help="Share of lesions, under grouped.")] = 0.15,
     folds: Annotated[int | None, typer.Option(min=2, help="Folds of all but the test lesions.")] = None,
     seed: int = 0,
+    folder: Annotated[
+        list[str] | None, typer.Option(help="A data folder within DATA; several make one table.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="A diagnosis whose images are left out, such as other.")
+    ] = None,
     column: Columns = None,
     label: Labels = None,
+    value: ValueMaps = None,
     classes: Classes = None,
 ) -> None:
     """Write a split manifest: which image plays which role, under a stated protocol."""
     from pydantic import ValidationError
 
     from dermlens.console import frame_table
-    from dermlens.data.config import SplitConfig
+    from dermlens.data.absent import absent_classes
+    from dermlens.data.config import DataConfig, SplitConfig
     from dermlens.data.leak import leak
     from dermlens.data.split import make_split
-    from dermlens.data.table import read_table
+    from dermlens.data.table import read_configured_set, read_set
 
     shares = {"holdout": holdout, "selection": selection, "calibration": calibration, "test": test}
-    settings = {"protocol": protocol, "folds": folds, "seed": seed, **shares}
+    settings = {"protocol": protocol or "grouped", "folds": folds, "seed": seed, **shares}
     try:
         config = SplitConfig.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         option = f"--{first['loc'][0]} {first['input']}" if first["loc"] else "split"
         raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from error
-    table = read_table(
-        data,
-        classes=names(classes),
-        check_files=False,
-        **source_maps(column, label),
-    )
-    made = make_split(table, config)
+    maps, skipped = source_maps(column, label, value), tuple(skip or ())
+    if folder:
+        own = {} if classes is None else {"classes": names(classes)}
+        together = DataConfig.model_validate({"folders": tuple(folder), "skip": skipped, **maps, **own})
+        read = read_configured_set(data, together, check_files=False)
+    else:
+        read = read_set(data, classes=names(classes), skip=skipped, check_files=False, **maps)
+    table, roles = read.table, set(read.roles.values())
+    if protocol is None and "train" in roles and len(roles) > 1:
+        sources = [ctx.get_parameter_source(name) for name in (*shares, "folds", "seed")]
+        if all(source is not None and source.name == "DEFAULT" for source in sources):
+            config = SplitConfig(protocol="given")  # whoever names shares, folds or a seed wants a draw
+    made = make_split(table, config, read.roles)
     made.save(output)
     console.print(frame_table(made.summary(table), f"{made.protocol}: images and lesions by role"))
-    console.print(leak(made, table).sentence())
+    for said in [
+        *read.account.sentences(),
+        *absent_classes(made.counts(table)),
+        leak(made, table).sentence(),
+    ]:
+        say(said)
     console.print(f"written: {output}")

@@ -15,11 +15,14 @@ from dermlens.cli.app import (
     Labels,
     OptionalData,
     RunFolder,
+    ValueMaps,
     app,
     console,
     names,
     pairs,
     source_maps,
+    to_file,
+    to_folder,
 )
 from dermlens.errors import UserError
 
@@ -27,15 +30,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Photographs = Annotated[
-    Path | None, typer.Option(help="Also ordinary photographs: where to write the pieces.")
+    Path | None,
+    typer.Option(help="Also ordinary photographs: where to write the pieces.", callback=to_folder),
 ]
-Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.")]
+Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.", callback=to_file)]
 
 
 @app.command(name="decision-report")
 def decision_report(
     run: RunFolder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the CSV and PNG files.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the CSV and PNG files.", callback=to_folder)
+    ],
     role: Annotated[str, typer.Option(help="Images to answer: selection, calibration, or an opened test.")],
     data: OptionalData = None,
     device: Device = "auto",
@@ -78,6 +84,7 @@ def far_ood(
     photographs: Photographs = None,
     columns: Columns = None,
     labels: Labels = None,
+    values: ValueMaps = None,
     metadata: Annotated[
         bool, typer.Option(help="Whether the network is told age, sex and site, of strangers as of its own.")
     ] = True,
@@ -91,7 +98,7 @@ def far_ood(
     from dermlens.evaluation.strangers import write_photographs
     from dermlens.runs import Run
 
-    maps = source_maps(columns, labels)
+    maps = source_maps(columns, labels, values)
     shown = {name: read_table(Path(folder), **maps) for name, folder in pairs(strangers, "--set").items()}
     if photographs is not None:
         shown["photographs"] = write_photographs(photographs)
@@ -118,6 +125,7 @@ def learn_dermoscopy(
     photographs: Photographs = None,
     columns: Columns = None,
     labels: Labels = None,
+    values: ValueMaps = None,
     kept: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="Share of dermoscopy that shall be taken for such.")
     ] = 0.98,
@@ -127,20 +135,20 @@ def learn_dermoscopy(
 ) -> None:
     """Teach a run's model to tell dermoscopy from other pictures, which then get no probabilities.
 
-    --column and --label are for those of the folders that cannot be read without.
+    --column, --label and --value are for those of the folders that cannot be read without.
     """
     from dermlens.data.table import read_table
     from dermlens.evaluation.dermoscopy import learn_dermoscopy as learn
     from dermlens.evaluation.strangers import write_photographs
     from dermlens.runs import Run
 
-    maps = source_maps(columns, labels)
+    maps = source_maps(columns, labels, values)
 
     def read(folder: str) -> pd.DataFrame:
         try:
             return read_table(Path(folder))
         except UserError:
-            if not (columns or labels):
+            if not (columns or labels or values):
                 raise
             return read_table(Path(folder), **maps)
 
@@ -164,7 +172,12 @@ def near_ood(
         str, typer.Argument(help="A recipe's file or name; a small one, trained once a class.")
     ],
     data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make; one that is there goes on.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="The folder to make; one that is there goes on.", callback=to_folder
+        ),
+    ],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
     ] = None,

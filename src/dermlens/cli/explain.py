@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Age, Cache, Sex, Site, app, console
+from dermlens.cli.app import Age, Cache, Sex, Site, app, console, to_file
 from dermlens.errors import UserError
 
 
@@ -27,7 +27,11 @@ def explain(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="FILE.png or FILE.svg; else <image>_explained.png."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="FILE.png or FILE.svg; else <image>_explained.png.",
+            callback=to_file,
         ),
     ] = None,
     data: Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dermlens.cli.app import Cache, OptionalData, RunFolder, app, console
+from dermlens.cli.app import Cache, OptionalData, RunFolder, app, console, to_folder
 from dermlens.errors import UserError, require
 
 
@@ -55,7 +55,8 @@ class Format(StrEnum):
 def export(
     run: RunFolder,
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Folder to write to; else RUN/export.")
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="Folder to write to; else RUN/export.", callback=to_folder),
     ] = None,
     to: Annotated[
         list[Format] | None, typer.Option("--to", help="Any number of formats; ONNX is always written.")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Cache, Device, app, console, names
+from dermlens.cli.app import Cache, Device, app, console, names, to_folder
 from dermlens.errors import UserError
 
 
@@ -17,9 +17,12 @@ def study(
     which: Annotated[Literal["paper"], typer.Argument(help="The study.")],
     data: Annotated[Path | None, typer.Option("--data", "-d", help="The folder of HAM10000.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The folder to work in; one that is there goes on.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The folder to work in; one that is there goes on.", callback=to_folder
+        ),
     ] = None,
-    results: Annotated[Path, typer.Option(help="What is published of the study.")] = Path(
+    results: Annotated[Path, typer.Option(help="What is published of the study.", callback=to_folder)] = Path(
         "docs/results/paper"
     ),
     plan: Annotated[bool, typer.Option("--plan", help="List every run with its state; run nothing.")] = False,

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Age, Sex, Site, app, console
+from dermlens.cli.app import Age, Sex, Site, Threads, app, console, to_file
 from dermlens.errors import UserError
+from dermlens.streams import fits
 
 
 @app.command()
@@ -21,7 +22,8 @@ def predict(
     sex: Sex = None,
     site: Site = None,
     table: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="image_id and any of age, sex, site, a row an image.")
+        Path | None,
+        typer.Option(metavar="CSV", help="Age, sex and site, a row an image; ISIC's metadata too."),
     ] = None,
     model: Annotated[
         Path | None,
@@ -32,9 +34,12 @@ def predict(
     ] = "natural",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet.", callback=to_file
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="An object instead of a table.")] = False,
+    threads: Threads = None,
 ) -> None:
     """Say what a model makes of images. Research software, not a medical device.
 
@@ -44,7 +49,7 @@ def predict(
     from dermlens.deploy.journal import Journal
     from dermlens.deploy.predictor import Predictor
     from dermlens.deploy.prior import parse_prior
-    from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
+    from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients
     from dermlens.deploy.screen import notes, progress, render_answers
     from dermlens.deploy.stream import answer_stream
     from dermlens.deploy.words import answer_json, heading_json
@@ -56,18 +61,26 @@ def predict(
     doubts = found.doubts
     patients: dict[str, Patient] = {}
     if table is not None:
-        patients, unsure = read_patients(table)
-        doubts = [*doubts, *unsure, *strangers(found.images, patients, table)]
+        told = read_patients(table, found.images)
+        patients, doubts = told.of_image, [*doubts, *told.doubts]
     for doubt in doubts:
         _say(doubt)
-    predictor = Predictor.open(model)
+    predictor = Predictor.open(model, threads)
     shares = parse_prior(prior, predictor.classes)
     answers: dict[str, Answer] = {}
     unreadable: dict[str, str] = {}
     with ExitStack() as stack:
         journal = None
         if output is not None:
-            journal = Journal(output, predictor, shares, everyone, patients, found.images)
+            journal = Journal(
+                output,
+                predictor,
+                shares,
+                everyone,
+                patients,
+                found.images,
+                [one for one in images if one.is_dir()],
+            )
             stack.enter_context(journal)
             if journal.done:
                 _say(f"going on where {journal.path} ends: {len(journal.done)} images are done")
@@ -98,6 +111,8 @@ def predict(
     if as_json:
         said = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
         text = json.dumps(said, indent=2, ensure_ascii=False)
+        if not fits(text):
+            text = json.dumps(said, indent=2)
         print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
     elif journal is not None and journal.done:
         console.print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,9 +17,13 @@ from dermlens.cli.app import (
     Labels,
     OptionalData,
     RunFolder,
+    ValueMaps,
     app,
     console,
+    say,
     source_maps,
+    to_file,
+    to_folder,
 )
 from dermlens.errors import UserError
 
@@ -31,7 +36,9 @@ def train(
     data: Annotated[
         Path | None, typer.Option("--data", "-d", help="Folder with the images and labels.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run directory to make.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The run directory to make.", callback=to_folder)
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
     ] = None,
@@ -52,13 +59,17 @@ def train(
             raise UserError(
                 "--resume goes on with the run's own recipe and folder: leave RECIPE, --set and --out out"
             )
-        run = resume_fit(resume, data=data, device=device, devices=devices, cache=cache, logger=logger)
+        run = resume_fit(
+            resume, data=data, device=device, devices=devices, cache=cache, logger=logger, say=say
+        )
     else:
         if recipe is None or data is None:
             raise UserError("name a recipe and its data: dermlens train RECIPE --data DIR (or --resume RUN)")
         loaded = load_recipe(recipe, overrides or ())
         folder = out or _fresh(Path("runs"), loaded.name)
-        run = fit(loaded, data, out=folder, device=device, devices=devices, cache=cache, logger=logger)
+        run = fit(
+            loaded, data, out=folder, device=device, devices=devices, cache=cache, logger=logger, say=say
+        )
     console.print(f"trained: {run.path}; next: dermlens evaluate {run.path}")
 
 
@@ -67,31 +78,44 @@ def evaluate(
     run: RunFolder,
     data: OptionalData = None,
     open_test: Annotated[
-        bool, typer.Option("--open-test", help="Score the test role, and enter it in the ledger.")
+        bool, typer.Option("--open-test", help="Score the test role, and enter it in the run's ledger.")
     ] = False,
-    ledger: Annotated[Path, typer.Option(help="Where an opened test is entered.")] = Path(
-        "docs/results/test_ledger.csv"
-    ),
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            help="A ledger of several runs to enter an opened test in, besides the run's own.",
+            callback=to_file,
+        ),
+    ] = None,
     column: Columns = None,
     label: Labels = None,
+    value: ValueMaps = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
     """Score a run on its own roles, or on any labelled set."""
     from dermlens.evaluation.evaluate import evaluate_run
+    from dermlens.evaluation.openings import run_openings
     from dermlens.evaluation.tables import render_metrics
     from dermlens.runs import Run
 
+    opened = Run.open(run)
+    before = run_openings(opened)
+    if open_test and before.opened:
+        console.print(f"{before.sentence()} This is another look, and is entered as one.")
     metrics = evaluate_run(
-        Run.open(run),
+        opened,
         data=data,
         open_test=open_test,
         ledger=ledger,
         device=device,
         cache=cache,
-        **source_maps(column, label),
+        say=say,
+        **source_maps(column, label, value),
     )
     console.print(render_metrics(metrics))
+    if (looks := run_openings(opened)).opened:
+        console.print(looks.sentence())
 
 
 @app.command()
@@ -128,12 +152,19 @@ def calibrate(
 @app.command()
 def publish(
     run: RunFolder,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.", callback=to_folder)],
 ) -> None:
     """Copy what can be published of a run or a cross-fit: no weights, no pictures, predictions compressed."""
     from dermlens.evaluation.publish import publish_run
     from dermlens.runs import Run
+    from dermlens.studies.by_source import RECORD as BY_SOURCE
+    from dermlens.studies.by_source import publish_by_source
     from dermlens.studies.crossfit import RECORD, publish_crossfit
+
+    if (run / BY_SOURCE).is_file():
+        publish_by_source(run, folder)
+        console.print(f"published: {folder}")
+        return
 
     if (run / RECORD).is_file():
         publish_crossfit(run, folder)
@@ -149,13 +180,28 @@ def compare(
         list[Path], typer.Argument(metavar="RUN RUN…", help="The first is what the others are compared with.")
     ],
     figure: Annotated[
-        Path | None, typer.Option(help="Also draw recall and F1 per class to this SVG or PNG.")
+        Path | None,
+        typer.Option(help="Also draw recall and F1 per class to this SVG or PNG.", callback=to_file),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Put runs side by side, with paired intervals for the differences."""
+    """Put runs side by side, with paired intervals for the differences; or cross-fits by source, by loss."""
     from dermlens.evaluation.comparison import compare_runs
+    from dermlens.evaluation.transfer import decide
     from dermlens.runs import Run
+    from dermlens.studies.by_source import RECORD as BY_SOURCE
+    from dermlens.studies.by_source import left_out_predictions
+    from dermlens.studies.tables import render_decision
+
+    if all((path / BY_SOURCE).is_file() for path in runs) and len(runs) > 1:
+        baseline = left_out_predictions(runs[0])
+        decisions = {path: decide(left_out_predictions(path), baseline) for path in runs[1:]}
+        if as_json:
+            print(json.dumps({str(path): asdict(one) for path, one in decisions.items()}, indent=2))
+            return
+        for path, one in decisions.items():
+            console.print(render_decision((path.resolve().name, runs[0].resolve().name), one))
+        return
 
     compared = compare_runs([Run.open(path) for path in runs])
     if as_json:

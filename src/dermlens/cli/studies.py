@@ -7,10 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Cache, Data, Device, OptionalData, app, console, names
+from dermlens.cli.app import Cache, Data, Device, OptionalData, app, console, names, to_file, to_folder
 from dermlens.errors import UserError
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to make; one that is there goes on.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", "-o", help="The folder to make; one that is there goes on.", callback=to_folder),
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
 ]
@@ -29,18 +32,43 @@ def crossfit(
     out: Out,
     overrides: Overrides = None,
     folds: Annotated[int, typer.Option(min=2, help="Of all lesions but those of the test role.")] = 5,
+    by: Annotated[
+        Literal["lesion", "source"], typer.Option(help="What is held out: folds of lesions, or a source.")
+    ] = "lesion",
+    sources: Annotated[
+        str | None, typer.Option(help="Sources to leave out with --by source, comma-separated.")
+    ] = None,
     only: Annotated[
-        str | None, typer.Option(help="Folds to train now, comma-separated, such as 0,1.")
+        str | None, typer.Option(help="Folds, or sources, to train now, comma-separated, such as 0,1.")
     ] = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Hold every lesion but those of test out once, and score what is said of it. Run again to go on."""
+    """Hold every lesion but those of test out once, and score what is said of it. Run again to go on.
+
+    With --by source, each of several sources is left out of training as a whole instead.
+    """
     from dermlens.recipe import load_recipe
+    from dermlens.studies.by_source import LEFT_OUT, crossfit_by_source
     from dermlens.studies.crossfit import crossfit as cross_fit
-    from dermlens.studies.tables import render_study
+    from dermlens.studies.tables import render_by_source, render_study
 
     loaded = load_recipe(recipe, overrides or ())
+    if by == "source":
+        found = crossfit_by_source(
+            loaded,
+            data,
+            out,
+            sources=names(sources) or LEFT_OUT,
+            only=names(only),
+            device=device,
+            cache=cache,
+        )
+        console.print(render_by_source(found))
+        console.print(f"cross-fit: {out}")
+        return
+    if sources is not None:
+        raise UserError("--sources goes with --by source")
     facts = cross_fit(loaded, data, out, folds=folds, only=_numbers(only), device=device, cache=cache)
     if facts["status"] == "completed":
         console.print(render_study(facts))
@@ -57,11 +85,13 @@ def ablate(
     data: Annotated[
         Path | None, typer.Option("--data", "-d", help="Folder with the images and labels.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder to make or go on with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder to make or go on with.", callback=to_folder)
+    ] = None,
     overrides: Overrides = None,
     only: Annotated[str | None, typer.Option(help="Arms to train now, comma-separated.")] = None,
     publish: Annotated[
-        Path | None, typer.Option(help="Also copy what may be published to this folder.")
+        Path | None, typer.Option(help="Also copy what may be published to this folder.", callback=to_folder)
     ] = None,
     rescore: Annotated[
         Path | None, typer.Option(help="Train nothing; score this folder's predictions again.")
@@ -101,6 +131,38 @@ def ablate(
     console.print(f"ablation: {folder}")
 
 
+@app.command(name="source-probe")
+def source_probe(
+    recipe: Annotated[str, typer.Argument(help="A recipe whose data section reads the sources.")],
+    data: Data,
+    model: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Whose features; by default the model that ships.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The JSON to write.", callback=to_file)
+    ] = Path("source_probe.json"),
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Measure how well a linear probe on a model's features tells the source among nevi."""
+    from dermlens.atomic import write_json
+    from dermlens.data.table import read_configured
+    from dermlens.deploy.predictor import shipped_folder
+    from dermlens.evaluation.tables import estimate
+    from dermlens.models.saved import load_model
+    from dermlens.recipe import load_recipe
+    from dermlens.studies.source_probe import source_probe as probe
+
+    table = read_configured(data, load_recipe(recipe).data)
+    found = probe(load_model(model or shipped_folder()), table, device=device, cache=cache)
+    write_json(output, found)
+    for source, recall in found["recall"].items():
+        console.print(f"{source}: {estimate(recall)}")
+    accuracy = estimate(found["balanced_accuracy"])
+    console.print(f"balanced accuracy {accuracy} of {found['images']} nevi; by chance {found['chance']:.3f}")
+    console.print(f"written: {output}")
+
+
 @app.command()
 def ensemble(members: Members, out: Out, mean: Mean = "probabilities") -> None:
     """Average the predictions of several runs or cross-fits, and score them."""
@@ -134,9 +196,9 @@ def soup(
 @app.command(name="soft-labels")
 def soft_labels(
     members: Members,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.")] = Path(
-        "soft_labels.csv"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The CSV to write.", callback=to_file)
+    ] = Path("soft_labels.csv"),
     mean: Mean = "probabilities",
 ) -> None:
     """Write soft labels for distillation from the out-of-fold predictions of cross-fits."""

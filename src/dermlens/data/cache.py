@@ -4,45 +4,57 @@ Shapes: N images of the table, B images asked for, S side of the square, C chann
 
 One file holds one table at one size, crop and colour constancy. Its name is a hash of everything that decides
 the pixels, so a changed file or setting makes a new cache, and a file that is there under its name is whole:
-it was renamed from a temporary name after its last byte.
+it was renamed from a temporary name after its last byte. A JSON file beside it holds the check sum of every
+image, which is compared each time the image is read: a disk that returns other bits trains no other model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
 import torch
 
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import atomic_path, read_json, write_json
 from dermlens.data.colour_constancy import ColourConstancy, constant_colours
 from dermlens.data.crops import Crop, crop_window
 from dermlens.data.images import read_image
 from dermlens.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from dermlens.lock import exclusive
 
 VERSION = 1  # of the pixels: raise it when the same file would give others
+SUMS = "crc32"  # of every row, in the JSON file
 CHUNK = 32 * 2**20  # bytes of pixels in memory while building
 
 What = Literal["image", "mask"]
 Progress = Callable[[int, int], None]
-Fill = Callable[[np.ndarray, Path | None], None]
+Fill = Callable[[np.ndarray, "File | None"], None]
+
+
+class File(NamedTuple):
+    """A file of pixels.
+
+    Attributes:
+        path: where it is.
+        aspect: width over height of the scene, where the file is squashed; none where it is in proportion.
+    """
+
+    path: Path
+    aspect: float | None
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,11 @@ class PixelCache:
     index: dict[str, int]
     present: np.ndarray
     pixels: np.ndarray = field(init=False, repr=False, compare=False)
+    _sums: list[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", _mapped(self.path))
+        object.__setattr__(self, "_sums", _sums_beside(self.path))
 
     def take(self, rows_B: np.ndarray) -> np.ndarray:
         """Copy rows out, without letting the process grow by what it has read.
@@ -72,14 +86,33 @@ class PixelCache:
 
         Returns:
             uint8 (B, S, S, C), writable.
+
+        Raises:
+            UserError: an image's bytes are not those that were written.
         """
         taken = np.asarray(self.pixels[rows_B])
+        for row, pixels_SSC in zip(np.asarray(rows_B).tolist(), taken, strict=True):
+            if zlib.crc32(pixels_SSC) != self._sums[row]:
+                self._refuse(row)
         # Pages that were touched count as the process's own memory until they are let go: after an epoch,
         # the whole file. They stay in the system's cache.
         mapping: object = self.pixels.base
         if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED)
         return taken
+
+    def sha256(self) -> str:
+        """SHA-256 of all images' check sums, in the order of the table: other pixels have another one."""
+        return hashlib.sha256(json.dumps(self._sums).encode()).hexdigest()
+
+    def _refuse(self, row: int) -> NoReturn:
+        image_id = next(name for name, one in self.index.items() if one == row % len(self.index))
+        with suppress(OSError):  # without its check sums the next command takes it for none
+            self.path.with_suffix(".json").unlink()
+        raise UserError(
+            f"{self.path}: the pixels of image {image_id} have changed on the disk since they were written;"
+            " the same command builds this cache anew; do not trust what was trained from it meanwhile"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Other processes map the file again; an array of its pixels would be pickled whole."""
@@ -102,7 +135,8 @@ def open_cache(
     stopped while it builds leaves nothing that could be taken for whole.
 
     Args:
-        table: a LesionTable; `path`, and for masks `mask`, name the files.
+        table: a LesionTable; `path`, and for masks `mask`, name the files, and `aspect` says which are
+            squashed.
         size: side of the square in pixels.
         crop: `center` or `squash`.
         colour_constancy: `none` or `shades_of_gray`; masks have no colours, and no use for it.
@@ -114,10 +148,11 @@ def open_cache(
         The cache, with rows in the order of the table.
 
     Raises:
-        UserError: an image is missing or cannot be decoded, the folder cannot be written, the disk is full.
+        UserError: an image is missing or cannot be decoded, the folder cannot be written, or the
+            disk is full.
     """
     root = cache_root() if root is None else root
-    files = [None if pd.isna(file) else Path(file) for file in table["path" if what == "image" else "mask"]]
+    files = _files(table, what)
     ids = [str(image_id) for image_id in table["image_id"]]
     if not ids:
         raise ValueError("a table without rows has no pixels to cache")
@@ -129,11 +164,11 @@ def open_cache(
     path = root / f"{what}-{size}-{crop}-{key}.npy"
     if not _is_whole(path, shape):
         try:
-            with _one_builder(path):
+            with exclusive(path):
                 if not _is_whole(path, shape):
                     fill = partial(_fill, crop=crop, colour_constancy=colour_constancy)
-                    _build(path, shape, files, fill, progress)
-                    write_json(path.with_suffix(".json"), about)
+                    sums = _build(path, shape, files, fill, progress)
+                    write_json(path.with_suffix(".json"), about | {SUMS: sums})
         except OSError as error:
             raise UserError(
                 f"{root}: the pixel cache cannot be written there ({error.strerror}); it needs "
@@ -141,6 +176,15 @@ def open_cache(
             ) from error
     present = np.array([file is not None for file in files])
     return PixelCache(path, {image_id: row for row, image_id in enumerate(ids)}, present)
+
+
+def _files(table: pd.DataFrame, what: What) -> list[File | None]:
+    paths = table["path" if what == "image" else "mask"]
+    aspects = table["aspect"] if "aspect" in table else [math.nan] * len(table)
+    return [
+        None if pd.isna(path) else File(Path(path), None if math.isnan(aspect) else float(aspect))
+        for path, aspect in zip(paths, aspects, strict=True)
+    ]
 
 
 def cache_root() -> Path:
@@ -153,19 +197,21 @@ def _megabytes(shape: tuple[int, ...]) -> int:
     return -(-int(np.prod(shape)) // 10**6)
 
 
-def _key(about: dict[str, Any], ids: list[str], files: list[Path | None]) -> str:
+def _key(about: dict[str, Any], ids: list[str], files: list[File | None]) -> str:
     """Hash of what decides the pixels; a file counts as the same by its name, length and time of change."""
     digest = hashlib.sha256(json.dumps(about).encode())
     for image_id, file in zip(ids, files, strict=True):
         entry: list[Any] = [image_id]
         if file is not None:
             try:
-                stat = file.stat()
+                stat = file.path.stat()
             except OSError as error:
                 raise UserError(
-                    f"{file}: the file of {image_id} cannot be read ({error.strerror})"
+                    f"{file.path}: the file of {image_id} cannot be read ({error.strerror})"
                 ) from error
-            entry += [file.name, stat.st_size, stat.st_mtime_ns]
+            entry += [file.path.name, stat.st_size, stat.st_mtime_ns]
+            if file.aspect is not None:  # a cache that says nothing of it has files in proportion
+                entry.append(file.aspect)
         digest.update(json.dumps(entry).encode())
     return digest.hexdigest()[:16]
 
@@ -176,37 +222,31 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether the file is there with all its bytes; a copy that was cut short is built anew."""
+    """Whether the file is there with all its bytes and check sums; one that was cut short is built anew."""
     try:
-        return _mapped(path).shape == shape
-    except (OSError, ValueError):
+        return _mapped(path).shape == shape and len(_sums_beside(path)) == shape[0]
+    except (OSError, ValueError, UserError):
         return False
 
 
-@contextmanager
-def _one_builder(path: Path) -> Iterator[None]:
-    """Let one process build while others wait, and clear what a killed one left.
-
-    The lock, which the system lets go of however a process ends, only saves work: where there are no such
-    locks each process builds its own copy, and the last rename wins.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("wb") as lock:
-        locked = False
-        if fcntl is not None:
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                locked = True
-        if locked:
-            for left in path.parent.glob(f".{path.name}.*.part"):
-                left.unlink(missing_ok=True)
-        yield
+def _sums_beside(path: Path) -> list[int]:
+    """The CRC-32 of each row. Raises: UserError where there are none; OSError."""
+    sums = read_json(path.with_suffix(".json")).get(SUMS)
+    if not isinstance(sums, list):
+        raise UserError(f"{path.with_suffix('.json')} has no check sums: delete {path} to build it anew")
+    return sums
 
 
 def _build(
-    path: Path, shape: tuple[int, ...], files: list[Path | None], fill: Fill, progress: Progress | None
-) -> None:
-    """Decode on all cores, a chunk at a time, and append: memory does not grow with the table."""
+    path: Path, shape: tuple[int, ...], files: list[File | None], fill: Fill, progress: Progress | None
+) -> list[int]:
+    """Decode on all cores, a chunk at a time, and append: memory does not grow with the table.
+
+    Returns:
+        The CRC-32 of each row.
+    """
+    path.unlink(missing_ok=True)  # what is there is none of use, and takes room
+    sums: list[int] = []
     needed, free = _megabytes(shape), shutil.disk_usage(path.parent).free // 10**6
     if free < needed:
         raise UserError(
@@ -223,8 +263,10 @@ def _build(
             # The list waits for every row and raises the first error.
             list(pool.map(fill, rows, files[start:stop]))
             file.write(rows.data)
+            sums += map(zlib.crc32, rows)
             if progress is not None:
                 progress(stop, len(files))
+    return sums
 
 
 def _cores() -> int:
@@ -235,7 +277,7 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _fill(row_SSC: np.ndarray, source: Path | None, *, crop: Crop, colour_constancy: ColourConstancy) -> None:
+def _fill(row_SSC: np.ndarray, source: File | None, *, crop: Crop, colour_constancy: ColourConstancy) -> None:
     """Decode one file into its row; zeros where there is none.
 
     The resize is torch's, five times as fast as Pillow's on a CPU with AVX2. The two agree to two of 255
@@ -245,12 +287,12 @@ def _fill(row_SSC: np.ndarray, source: Path | None, *, crop: Crop, colour_consta
         row_SSC[:] = 0
         return
     size, _, channels = row_SSC.shape
-    image_HWC = read_image(source, min_side=size)
+    image_HWC = read_image(source.path, min_side=size)
     if channels == 1:
         # Masks come as 0 and 255, or 0 and 1, some with the noise of a JPEG.
         lesion_HW = image_HWC[..., :1] > image_HWC.max() // 2
         image_HWC = lesion_HW.astype(np.uint8) * 255
-    window = np.ascontiguousarray(crop_window(image_HWC, crop))
+    window = np.ascontiguousarray(crop_window(image_HWC, crop, source.aspect))
     x_1CHW = torch.from_numpy(window).permute(2, 0, 1)[None]
     out_1CSS = torch.from_numpy(row_SSC).permute(2, 0, 1)[None]
     # `interpolate` under its inner name, which can write into memory that is there: that halves the time.

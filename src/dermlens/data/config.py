@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
 from dermlens.data.colour_constancy import ColourConstancy
 from dermlens.labels import CLASSES
 from dermlens.section import Section
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Side = Annotated[float, Field(gt=0, le=4)]
 Role = Literal["train", "selection", "calibration", "test"]
+
+
+class ClassFacts(Section):
+    """What a class of one's own is.
+
+    Attributes:
+        name: in full; none for the code itself.
+        malignant: whether it counts as malignant.
+    """
+
+    name: Annotated[str, Field(min_length=1)] | None = None
+    malignant: bool = False
+
+
+def parted_classes(data: dict[str, Any]) -> dict[str, Any]:
+    """The section `data` of a recipe, a mapping of classes taken apart: codes, and what is said of them."""
+    classes = data.get("classes")
+    if not isinstance(classes, dict):
+        return data
+    said = {str(code): facts for code, facts in classes.items() if facts is not None}
+    return data | {"classes": [str(code) for code in classes], "described": said}
 
 
 class DataConfig(Section):
@@ -25,9 +47,17 @@ class DataConfig(Section):
         metadata: `paper` is the published 21-vector, `default` the encoder that drops no patient.
         metadata_shuffled: a placebo: every lesion gets the age, sex and site of another, in training and
             where the run's own images are predicted.
-        classes: the labels, in the order of the logits.
+        classes: the labels, in the order of the logits: a list, or a mapping that says what they are,
+            `{Melanom: {malignant: true, name: melanoma}, Naevus: {}}`.
+        described: what a mapping said of its classes; it travels with the model.
         columns: for someone's own CSV: our column name → theirs, such as `image_id: img_id`.
-        labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; it travels with the model.
+        labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; an empty one leaves images out;
+            it travels with the model.
+        values: for someone's own words of age, sex and site: ours → theirs, such as `sex.male: h`, or a list.
+        skip: diagnoses, in the data's own words, whose images are left out, such as `other`.
+        folders: data folders that make one table, by their names within the data folder.
+        squashed: source → width and height of the scene, where files are squashed out of proportion, as
+            ISIC 2017's squares are: `isic2017: [4, 3]`.
         also_train: folders of further labelled images to train on, of other patients; where a path is
             relative, beside the data folder. They play no other role.
     """
@@ -38,8 +68,13 @@ class DataConfig(Section):
     metadata: Literal["none", "paper", "default"] = "default"
     metadata_shuffled: bool = False
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = CLASSES
+    described: dict[str, ClassFacts] = Field(default_factory=dict)
     columns: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
+    values: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    skip: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    squashed: dict[str, tuple[PositiveFloat, PositiveFloat]] = Field(default_factory=dict)
     also_train: tuple[str, ...] = ()
 
     @field_validator("classes")
@@ -50,6 +85,24 @@ class DataConfig(Section):
         if twice := [code for code in classes if classes.count(code) > 1]:
             raise ValueError(f"class {twice[0]} is listed twice; each is one logit")
         return classes
+
+    @field_validator("folders")
+    @classmethod
+    def _folders_differ(cls, folders: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(folders)) < len(folders):
+            raise ValueError("a folder is named twice; each is read once")
+        return folders
+
+    @model_validator(mode="after")
+    def _what_is_described_is_a_class(self) -> Self:
+        if strange := [code for code in self.described if code not in self.classes]:
+            raise ValueError(f"described names {strange[0]}, which is no class")
+        return self
+
+    @property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """`described` as it stands in documents."""
+        return {code: said.model_dump(mode="json") for code, said in self.described.items()}
 
     @model_validator(mode="after")
     def _there_is_something_to_shuffle(self) -> Self:
@@ -63,18 +116,21 @@ class SplitConfig(Section):
 
     Attributes:
         protocol: `paper` splits images and leaks; `grouped` keeps every lesion on one side; `singletons`
-            tests on lesions with one image (reference [14] of the paper).
+            tests on lesions with one image (reference [14] of the paper); `given` takes the roles that the
+            source's folders or a column of its table give; `sources` draws lesions within each source,
+            HAM10000's as in `grouped-v1`, whose test role is the only one.
         manifest: a manifest that ships with dermlens, by name, or the path of one.
         holdout: share held out under `paper` (of images) and `singletons` (of single-image lesions).
         selection, calibration, test: shares of lesions under `grouped`; the rest trains.
         folds: under `grouped`, cut all but the test lesions into so many folds instead.
         fold: with folds, the one that plays `selection`; the others train.
+        left_out: a source that plays `selection`; all other images outside the test role train.
         siblings: have one image a lesion in `selection`, its others being `withheld` or, a leak on purpose,
             `trained_on` in place of as many others of their class.
         seed: of the draw.
     """
 
-    protocol: Literal["paper", "grouped", "singletons"] = "grouped"
+    protocol: Literal["paper", "grouped", "singletons", "given", "sources"] = "grouped"
     manifest: str | None = None
     holdout: Fraction = 0.10
     selection: Fraction = 0.10
@@ -82,6 +138,7 @@ class SplitConfig(Section):
     test: Fraction = 0.15
     folds: Annotated[int, Field(ge=2)] | None = None
     fold: NonNegativeInt = 0
+    left_out: str | None = None
     siblings: Literal["withheld", "trained_on"] | None = None
     seed: NonNegativeInt = 0
 
@@ -91,6 +148,8 @@ class SplitConfig(Section):
             raise ValueError("selection + calibration + test must leave a share below 1 for training")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} of {self.folds}: folds count from 0")
+        if self.left_out is not None and (self.folds is not None or self.siblings is not None):
+            raise ValueError("left_out plays selection itself: leave folds and siblings out")
         return self
 
 
@@ -100,7 +159,10 @@ class ColourConfig(Section):
     Attributes:
         brightness, contrast, saturation: largest departure of the factor from 1.
         hue: largest turn about the grey axis to either side, in whole turns.
-        illuminant: largest departure of the logarithm of a channel's gain from 0.
+        illuminant: largest departure of the logarithm of a channel's gain from 0, the product of the three
+            gains being 1.
+        gains: the same of each channel by itself, so that brightness changes too.
+        gamma: largest departure of the logarithm of the exponent from 0.
     """
 
     brightness: Fraction = 0.0
@@ -108,11 +170,40 @@ class ColourConfig(Section):
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     illuminant: Annotated[float, Field(ge=0, le=1)] = 0.0
+    gains: Annotated[float, Field(ge=0, le=1)] = 0.0
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @property
+    def is_affine_neutral(self) -> bool:
+        """Whether nothing of the affine map but `gains` departs from the image."""
+        return not (self.brightness or self.contrast or self.saturation or self.hue or self.illuminant)
 
     @property
     def is_neutral(self) -> bool:
         """Whether every colour stays as it is."""
-        return not (self.brightness or self.contrast or self.saturation or self.hue or self.illuminant)
+        return self.is_affine_neutral and not (self.gains or self.gamma)
+
+
+class CameraConfig(Section):
+    """Another camera's resolution and file: down and up again, then JPEG, of some of the images.
+
+    Attributes:
+        resample: smallest side that an image is scaled down to before it is scaled up again, as a share of
+            its own; 1 is never.
+        quality: lowest and highest quality of the JPEG file that it is written to and read from; none for no
+            file.
+        probability: of each of the two, for an image.
+    """
+
+    resample: Annotated[float, Field(ge=0.1, le=1)] = 1.0
+    quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] | None = None
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _quality_is_a_range(self) -> Self:
+        if self.quality is not None and self.quality[0] > self.quality[1]:
+            raise ValueError(f"quality {self.quality[0]} … {self.quality[1]}: the lowest comes first")
+        return self
 
 
 class RandAugmentConfig(Section):
@@ -163,8 +254,8 @@ class MixConfig(Section):
     probability: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-class MetadataDropoutConfig(Section):
-    """Metadata that go missing at random, whatever the class.
+class FieldDropout(Section):
+    """How often metadata go missing.
 
     Attributes:
         all: probability that a patient's are all missing.
@@ -175,6 +266,17 @@ class MetadataDropoutConfig(Section):
     each: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+class MetadataDropoutConfig(FieldDropout):
+    """Metadata that go missing at random, whatever the class.
+
+    Attributes:
+        all, each: of every source that `by_source` does not name.
+        by_source: of a source on its own, such as `{isic2017: {all: 1.0}}`.
+    """
+
+    by_source: dict[str, FieldDropout] = Field(default_factory=dict)
+
+
 class AugmentConfig(Section):
     """Random views, drawn anew for each image and step, on batches. Source: the paper's generator, P§1.7.
 
@@ -182,6 +284,10 @@ class AugmentConfig(Section):
         rotation: largest turn to either side, degrees.
         shift: largest shift of either axis, share of the side.
         zoom: largest change of scale of either axis.
+        scale: smallest and largest side of the view, as a share of the image's: below 1 the lesion is larger.
+        aspect: largest change of the view's proportions, width over height or the other way round: 0.15 is
+            up to 15 %.
+        camera: resolution and JPEG file, before everything else.
         horizontal_flip, vertical_flip: each with probability one half.
         offline_plan: sample each class as often as the authors' 8,000-a-class folders hold it.
         colour: how far colours may depart from the image's.
@@ -194,6 +300,9 @@ class AugmentConfig(Section):
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.1
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    scale: tuple[Side, Side] | None = None
+    aspect: Annotated[float, Field(ge=0, le=1)] = 0.0
+    camera: CameraConfig | None = None
     horizontal_flip: bool = True
     vertical_flip: bool = True
     offline_plan: bool = False
@@ -206,4 +315,13 @@ class AugmentConfig(Section):
     @property
     def stays_in_place(self) -> bool:
         """Whether every view shows each pixel where the image has it."""
-        return not (self.rotation or self.shift or self.zoom or self.horizontal_flip or self.vertical_flip)
+        moved = self.rotation or self.shift or self.zoom or self.aspect or self.scale not in (None, (1, 1))
+        return not (moved or self.horizontal_flip or self.vertical_flip)
+
+    @model_validator(mode="after")
+    def _scale_is_one_of_two(self) -> Self:
+        if self.scale is not None and self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {self.scale[0]} … {self.scale[1]}: the smallest comes first")
+        if self.scale is not None and self.zoom:
+            raise ValueError("scale and zoom both change the scale: set zoom to 0")
+        return self

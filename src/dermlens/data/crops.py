@@ -58,12 +58,14 @@ def crop_resize(image_HWC: np.ndarray, size: int, crop: Crop) -> np.ndarray:
     return np.array(square)
 
 
-def crop_window(image_HWC: np.ndarray, crop: Crop) -> np.ndarray:
+def crop_window(image_HWC: np.ndarray, crop: Crop, aspect: float | None = None) -> np.ndarray:
     """The part of the image that a crop keeps, as a view.
 
     Args:
         image_HWC: (H, W, …).
         crop: `center` or `squash`. Where the margin is odd, the square lies one pixel nearer the top left.
+        aspect: width over height of the scene, where the image is squashed out of proportion: the part is
+            then a square of the scene, and resizing it to a square sets the proportions right.
 
     Returns:
         A view of the same memory.
@@ -73,6 +75,10 @@ def crop_window(image_HWC: np.ndarray, crop: Crop) -> np.ndarray:
     if crop != "center":
         raise ValueError(f"crop {crop!r} is not known; known: center, squash")
     height, width = image_HWC.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image_HWC[top : top + side, left : left + side]
+    rows = columns = min(height, width)
+    if aspect is not None:
+        # of the scene, height : width is 1 : aspect, whatever the pixels are
+        rows = height if aspect >= 1 else round(height * aspect)
+        columns = round(width / aspect) if aspect >= 1 else width
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return image_HWC[top : top + rows, left : left + columns]

@@ -16,12 +16,15 @@ import itertools
 import math
 import re
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dermlens.data.images import MAX_PIXELS, ImageError, read_image
-from dermlens.data.metadata import OLDEST
+from dermlens.data.images import MAX_PIXELS, ImageError, has_profile, in_srgb, read_image
+from dermlens.data.jpeg_colours import jpeg_colours, marked_as
+from dermlens.data.readers.survey import begins_as_dicom
+from dermlens.data.vocabulary import OLDEST
 from dermlens.errors import require
 
 CLASSES = {
@@ -38,13 +41,16 @@ UNDEFINED = 0xFFFFFFFF
 READ = (
     "SOPClassUID", "PatientSex", "PatientAge", "SamplesPerPixel", "PhotometricInterpretation",
     "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PixelData",
+    "PixelRepresentation", "ICCProfile", "PixelData",
 )  # fmt: skip
 """Elements that are read; pydicom skips the others."""
 MOST_READS = 20_000
 """Pieces of a header, about one an element; a photograph's has some hundred."""
 LONGEST = 2**16
-"""Bytes of a piece of a header; those that are read are words and numbers."""
+"""Bytes of a piece of a header; those that are read are words and numbers, but for the colour profile."""
+ICC_PROFILE = 0x00282000
+LONGEST_PROFILE = 2**22
+"""Bytes of a colour profile; tables of colours in print take a few million."""
 MOST_FRAMES = 10_000
 """Frames in a table of offsets."""
 
@@ -52,7 +58,9 @@ MOST_FRAMES = 10_000
 def dicom_pixels(
     name: str, data: bytes, min_side: int | None = None, max_pixels: int | None = None
 ) -> np.ndarray:
-    """Pixels of the first frame.
+    """Pixels of the first frame, in sRGB by the profile of the frame or else of the header (PS3.3 C.11.15).
+
+    Whether a JPEG frame holds RGB is told by its own marks, else by the header, as pydicom does.
 
     Args:
         name: of the file, for errors.
@@ -87,19 +95,53 @@ def dicom_pixels(
     if colours != (3, 8):
         raise ImageError(f"{name}: only DICOM pictures of three colours of 8 bits are read")
     try:
+        profile = bytes(header.get("ICCProfile", b"") or b"")
         if syntax in JPEG:
-            return read_image(_first_frame(header.PixelData, frames), min_side, most)
+            frame = _first_frame(header.PixelData, frames)
+            pixels = read_image(marked_as(frame, _is_rgb(header)), min_side, most)
+            return in_srgb(name, pixels, profile) if profile and not has_profile(frame) else pixels
         if syntax not in (*AS_IT_IS, RUN_LENGTHS):
             raise ImageError(
                 f"{name}: its DICOM transfer syntax {syntax} is not read; save it as baseline JPEG"
             )
         if syntax == RUN_LENGTHS:
             _check_run_lengths(_first_frame(header.PixelData, frames), height * width)
-        return _unpacked(header)
+        unpacked = _unpacked(header)
+        return in_srgb(name, unpacked, profile) if profile else unpacked
     except ImageError as error:
         raise ImageError(str(error).replace("the image", name, 1)) from error
+    except MemoryError:
+        raise
     except Exception as error:
         raise ImageError(f"{name}: truncated or damaged, its DICOM pixels cannot be decoded") from error
+
+
+def dicom_size(name: str, data: bytes) -> tuple[int, int]:
+    """Width and height in pixels. Raises: ImageError when the header cannot be read or does not say."""
+    header = _read(name, data, pixels=False)
+    try:
+        return int(header.Columns), int(header.Rows)
+    except Exception as error:
+        raise ImageError(f"{name}: damaged, its DICOM header does not describe a picture") from error
+
+
+def colour_doubt(path: Path) -> str | None:
+    """In what way a DICOM header contradicts its JPEG frame; None for any other file."""
+    if not begins_as_dicom(path):
+        return None
+    data = path.read_bytes()
+    header = _read(str(path), data, pixels=True)
+    if str(header.file_meta.get("TransferSyntaxUID", "")) not in JPEG:
+        return None
+    frame = jpeg_colours(_first_frame(header.PixelData, int(header.get("NumberOfFrames", 1) or 1)))
+    if frame is None or (frame == "RGB") == _is_rgb(header):
+        return None
+    said = str(header.get("PhotometricInterpretation", "") or "nothing")
+    return f"the JPEG frame is marked as {frame}, the DICOM header says {said}; the frame's mark counts"
+
+
+def _is_rgb(header: Any) -> bool:
+    return str(header.get("PhotometricInterpretation", "")).strip().upper() == "RGB"
 
 
 def dicom_patient(name: str, data: bytes) -> tuple[float | None, str | None]:
@@ -146,6 +188,7 @@ class _Pieces(io.BytesIO):
             raise ImageError(
                 "the image: truncated or damaged, its DICOM header announces more than the file has"
             )
+        self._longest = LONGEST_PROFILE if tag == ICC_PROFILE else LONGEST
         if tag == PIXEL_DATA and self._with_pixels:
             self._longest = max(LONGEST, self._bytes)
             return False
@@ -166,23 +209,41 @@ def _read(name: str, data: bytes, *, pixels: bool) -> Any:
         return header
     except ImageError as error:
         raise ImageError(str(error).replace("the image", name, 1)) from error
+    except MemoryError:
+        raise
     except Exception as error:
         raise ImageError(f"{name}: truncated or damaged, its DICOM header cannot be read") from error
 
 
 def _first_frame(content: bytes, frames: int) -> bytes:
-    """The first of encapsulated frames. Raises: ValueError when their table has more than any picture."""
+    """The first of encapsulated frames. Raises: ValueError when they are in more pieces than any picture."""
     if int.from_bytes(content[4:8], "little") > 4 * MOST_FRAMES:
         raise ValueError("more frames than a picture has")
+    at = fragments = 0
+    while at + 8 <= len(content):
+        fragments += 1
+        if fragments > MOST_FRAMES:
+            raise ValueError("more fragments than a picture has")
+        at += 8 + int.from_bytes(content[at + 4 : at + 8], "little")
     encaps = require("pydicom.encaps", "dicom")
     frame: bytes = encaps.get_frame(content, 0, number_of_frames=frames)
     return frame
 
 
 def _check_run_lengths(frame: bytes, plane: int) -> None:
-    """Raises: ValueError when a colour unrolls to more than its pixels and a byte of padding (PS3.5 G)."""
+    """Check the segments of a frame (PS3.5 G).
+
+    Raises:
+        ValueError: they are not three, one after the other, or a colour has more codes, or unrolls to more,
+            than its pixels and a byte of padding.
+    """
     count, *begins = struct.unpack("<16I", frame[:64])
-    for at, end in itertools.pairwise([*begins[: min(count, 15)], len(frame)]):
+    edges = [*begins[:3], len(frame)]
+    if count != 3 or begins[0] < 64 or any(begin >= end for begin, end in itertools.pairwise(edges)):
+        raise ValueError("segments that are not three colours, one after the other")
+    for at, end in itertools.pairwise(edges):
+        if end - at > 2 * plane + 2:  # a code and a byte for every pixel, the worst that packs it
+            raise ValueError("more run lengths than the picture has pixels")
         size = 0
         while at < end:
             code = frame[at]

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from dermlens.data.scans import MOST_SCANS, has_too_many_scans
+from dermlens.data.structure import LONGEST_SIDE, check_structure
 from dermlens.errors import UserError
 
 try:
@@ -78,14 +79,19 @@ def read_image(
 
     Raises:
         ImageError: not there, no ordinary file, empty, not one of FORMATS by its content, over MAX_PIXELS or
-            MAX_BYTES, a JPEG of more scans than anyone needs, truncated, damaged, or with a colour mode or
-            profile that has no sure way to RGB.
+            MAX_BYTES, with headers that announce what no decoder should be asked for
+            (`dermlens.data.structure`), a JPEG of more scans than anyone needs, truncated, damaged, or with a
+            colour mode or profile that has no sure way to RGB.
     """
     name, data = _named_bytes(source)
     if data[128:132] == b"DICM":
         from dermlens.data.dicom import dicom_pixels
 
         return dicom_pixels(name, data, min_side, max_pixels)
+    try:
+        check_structure(data)
+    except ValueError as error:
+        raise ImageError(f"{name}: {error}") from error
     image = _open(name, data, min(MAX_PIXELS, max_pixels or MAX_PIXELS))
     if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
         raise ImageError(f"{name}: a JPEG of more than {MOST_SCANS} scans; save it as a plain one")
@@ -116,10 +122,50 @@ def from_pillow(image: Image.Image) -> np.ndarray:
         ImageError: over MAX_PIXELS, or with a colour mode or profile that has no sure way to RGB.
     """
     name = "the image"
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS or max(image.size) > LONGEST_SIDE:
         size = f"{image.width} × {image.height} pixels"
-        raise ImageError(f"{name}: {size}; the most allowed is {MAX_PIXELS // 10**6} million")
+        raise ImageError(
+            f"{name}: {size}; the most allowed is {MAX_PIXELS // 10**6} million, {LONGEST_SIDE} a side"
+        )
     return _upright(_rgb_pixels(name, image), image)
+
+
+def image_size(source: Path | bytes) -> tuple[int, int]:
+    """Width and height of an upright picture in pixels, from its header; of whatever `read_image` takes.
+
+    Raises:
+        ImageError: as `read_image`, as far as the header tells.
+    """
+    name, data = _named_bytes(source)
+    if data[128:132] == b"DICM":
+        from dermlens.data.dicom import dicom_size
+
+        return dicom_size(name, data)
+    image = _open(name, data, MAX_PIXELS)
+    turn = TURNS.get(_orientation(image))
+    return (image.height, image.width) if turn is not None and turn[0] else image.size
+
+
+def in_srgb(name: str, pixels_HW3: np.ndarray, profile: bytes) -> np.ndarray:
+    """Pixels in sRGB by the colour profile that stands beside them, in a DICOM header.
+
+    Args:
+        name: of the file, for errors.
+        pixels_HW3: uint8, in the profile's colours.
+        profile: ICC.
+
+    Raises:
+        ImageError: the profile cannot be used.
+    """
+    image = Image.fromarray(pixels_HW3)
+    image.info["icc_profile"] = profile
+    return _rgb_pixels(name, image)
+
+
+def has_profile(data: bytes) -> bool:
+    """Whether an image file has a colour profile of its own."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return bool(image.info.get("icc_profile"))
 
 
 def _named_bytes(source: Path | bytes) -> tuple[str, bytes]:

@@ -1,8 +1,8 @@
-"""Which images show one lesion: same lesion id, a known second id, or the very same file.
+"""Which images belong together: one lesion under one id or several, the very same file, one patient.
 
-HAM10000 gives some lesions two or three ids. The list of those found so far (image features matched under a
-geometric check, then looked at: a lower bound) ships beside this file; it also names images of the official
-ISIC 2018 test and validation sets which show a lesion of HAM10000.
+HAM10000 gives some lesions two or three ids, and data sets share lesions. Lists of those found so far (image
+features matched under a geometric check, then looked at: a lower bound) ship beside this file; they also name
+images of the official ISIC 2018 test and validation sets which show a lesion of HAM10000.
 """
 
 from __future__ import annotations
@@ -29,19 +29,27 @@ def lesion_groups(table: pd.DataFrame) -> pd.Series[str]:
     Returns:
         The group's name (the least of its lesion ids) for each row, on the table's index.
     """
-    parent = {lesion: lesion for lesion in table["lesion_id"]}
-
-    def root(lesion: str) -> str:
-        while parent[lesion] != lesion:
-            lesion = parent[lesion]
-        return lesion
-
     lesion_of_image = dict(zip(table["image_id"], table["lesion_id"], strict=True))
-    for joined in [*_known_joins(lesion_of_image), *_content_joins(table)]:
-        roots = {root(lesion) for lesion in joined if lesion in parent}
-        for other in roots:
-            parent[other] = min(roots)
-    return table["lesion_id"].map({lesion: root(lesion) for lesion in parent}).rename("group")
+    joins = [*_known_joins(lesion_of_image), *_content_joins(table)]
+    return table["lesion_id"].map(_joined(table["lesion_id"], joins)).rename("group")
+
+
+def patient_groups(table: pd.DataFrame) -> pd.Series[str]:
+    """The group of every image that no split may part: all lesions of a known patient.
+
+    Args:
+        table: as for `lesion_groups`, with `patient_id` where patients are known.
+
+    Returns:
+        The group's name (the least of its lesion ids) for each row, on the table's index; those of
+        `lesion_groups` where no patient is known.
+    """
+    groups = lesion_groups(table)
+    if "patient_id" not in table:
+        return groups
+    patients = table["patient_id"].dropna()
+    joins = [set(members) for _, members in groups[patients.index].groupby(patients)]
+    return groups.map(_joined(groups, joins)).rename("group")
 
 
 def contents(paths: Iterable[str]) -> dict[str, str]:
@@ -65,13 +73,55 @@ def contents(paths: Iterable[str]) -> dict[str, str]:
     }
 
 
+def _joined(names: Iterable[str], joins: Iterable[set[str]]) -> dict[str, str]:
+    """The least name that each name is joined with, directly or by others."""
+    parent = {name: name for name in names}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for joined in joins:
+        roots = {root(name) for name in joined if name in parent}
+        for other in roots:
+            parent[other] = min(roots)
+    return {name: root(name) for name in parent}
+
+
+GROUP_LISTS = ("same_lesion_other_id.csv", "shared_lesions.csv")
+"""Shipped lists of lesions with several ids: `lesion_group`, `image_id`, `lesion_id`. A group's name is its
+list's own."""
+
+
 @cache
 def same_lesion_list() -> tuple[tuple[str, str, str], ...]:
-    """The shipped list of lesions with several ids: rows of (group, image id, lesion id)."""
-    text = (files("dermlens.data") / "manifests" / "same_lesion_other_id.csv").read_text(encoding="utf-8")
-    return tuple(
-        (row["lesion_group"], row["image_id"], row["lesion_id"]) for row in csv.DictReader(text.splitlines())
-    )
+    """The shipped lists as one: rows of (group, image id, lesion id)."""
+    rows = []
+    for name in GROUP_LISTS:
+        text = (files("dermlens.data") / "manifests" / name).read_text(encoding="utf-8")
+        rows += [
+            (f"{name}/{row['lesion_group']}", row["image_id"], row["lesion_id"])
+            for row in csv.DictReader(text.splitlines())
+        ]
+    return tuple(rows)
+
+
+def of_shared_lesions(image_ids: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Which images show a lesion that another data set has a picture of, by the shipped list.
+
+    The list holds lesions that HAM10000, ISIC 2017 and MILK10k share, or have under two ids; each pair was
+    looked at. It is a lower bound.
+
+    Args:
+        image_ids: of one set.
+        others: of the other.
+    """
+    text = (files("dermlens.data") / "manifests" / "shared_lesions.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    theirs = set(others)
+    groups = {row["lesion_group"] for row in rows if row["image_id"] in theirs}
+    return {row["image_id"] for row in rows if row["lesion_group"] in groups} & set(image_ids)
 
 
 def _known_joins(lesion_of_image: dict[str, str]) -> list[set[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,9 +22,13 @@ from dermlens.errors import UserError, nearest
 VERSION = "1"
 COLUMNS = ("image_id", "lesion_id", "role")
 ROLES: tuple[str, ...] = get_args(Role)
-PROTOCOLS = ("paper", "grouped", "singletons", "siblings")
-SHIPPED = ("grouped-v1",)
+PROTOCOLS = ("paper", "grouped", "singletons", "given", "siblings", "sources")
+BY_LESION = ("grouped", "sources")
+"""Protocols under which no lesion may be in two roles."""
+SHIPPED = ("grouped-v1", "sources-v1")
 """Manifests that come with dermlens: package data, `manifests/<name>.csv`."""
+HOME = "grouped-v1"
+"""The manifest whose test role is the project's own."""
 REMEDY = (
     "make one with `dermlens split` and name it in --set split.manifest=FILE, or let --set "
     "split.manifest=null have one drawn for these data"
@@ -85,6 +90,14 @@ class Split:
         both.columns.name = None
         return both.loc[[(role, unit) for role in self.role_names for unit in ("images", "lesions")]]
 
+    def counts(self, table: pd.DataFrame) -> dict[str, dict[str, int]]:
+        """Images by role and class, every class of the table with its number, 0 too."""
+        rows = self.roles.merge(table[["image_id", "dx"]], on="image_id", validate="one_to_one")
+        found = pd.crosstab(rows["role"], rows["dx"])
+        classes = [str(dx) for dx in found.columns]
+        rows_of = dict(zip(found.index, found.to_numpy().tolist(), strict=True))
+        return {role: dict(zip(classes, rows_of[role], strict=True)) for role in self.role_names}
+
     def text(self) -> str:
         """The manifest as it stands in a file; the same split gives the same text."""
         buffer = io.StringIO()
@@ -110,7 +123,7 @@ def load_manifest(name_or_path: str, table: pd.DataFrame | None = None, remedy: 
     """Read a manifest that ships with dermlens, or one from a file.
 
     Args:
-        name_or_path: `grouped-v1`, or the path of a CSV.
+        name_or_path: one of `SHIPPED`, or the path of a CSV.
         table: the LesionTable that it shall be for; none skips that check.
         remedy: what to do about another table.
 
@@ -146,6 +159,7 @@ def _read(path: str) -> str:
 
 
 def _parse(name: str, text: str) -> Split:
+    text = unicodedata.normalize("NFC", text)  # as tables have their ids
     # Not splitlines(), which parts at U+2028 and others that may stand in an id.
     lines = list(io.StringIO(text, newline=""))
     body = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))

@@ -17,10 +17,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from dermlens.data.sites import SITE_GROUPS, group_of, plain
+from dermlens.data.vocabulary import OLDEST, SITE_GROUPS, group_of, plain
 from dermlens.errors import UserError, nearest
 
-OLDEST = 120
 FIELDS = ("age", "sex", "site")
 PAPER_SEXES = ("female", "male", "unknown")
 PAPER_SITES = (
@@ -91,7 +90,7 @@ class MetadataEncoder(ABC):
         Args:
             age: years, 0 to 120; None or NaN where missing.
             sex: female or male; anything else is unknown.
-            site: in HAM10000's or ISIC's words.
+            site: in any word of `dermlens.data.vocabulary`; another is unknown.
 
         Returns:
             meta_NM.
@@ -181,7 +180,7 @@ class DefaultMetadata(MetadataEncoder):
         age_z: age z-scored by the training role; 0 where missing.
         age_missing: 1 where the age is missing.
         sex_female, sex_male, sex_missing: exactly one of them is 1.
-        site_…: one for each shared group of `dermlens.data.sites`, where HAM10000's and ISIC's words meet.
+        site_…: one for each shared group of `dermlens.data.vocabulary`, where the words of tables meet.
         site_missing: 1 where the site is missing, unknown or unseen; exactly one site feature is 1.
     """
 
@@ -198,7 +197,8 @@ class DefaultMetadata(MetadataEncoder):
     def row(self, z: float | None, sex: str | None, site: str | None) -> list[float]:
         female, male = plain(sex) == "female", plain(sex) == "male"
         age = [0.0, 1.0] if z is None else [z, 0.0]
-        return [*age, female, male, not (female or male), *(group == group_of(site) for group in SITE_GROUPS)]
+        group = group_of(site)
+        return [*age, female, male, not (female or male), *(group == one for one in SITE_GROUPS)]
 
 
 def make_encoder(kind: str) -> MetadataEncoder:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from dermlens.data.lesion_groups import lesion_groups
+from dermlens.data.lesion_groups import patient_groups
 from dermlens.errors import UserError
 
 
@@ -53,10 +53,11 @@ def draw_singletons(table: pd.DataFrame, holdout: float, seed: int) -> dict[str,
 
 
 def draw_grouped(table: pd.DataFrame, shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Lesions to roles, stratified by class and by how many images a lesion has.
+    """Lesions to roles, all of a known patient together, stratified by class and by number of images.
 
-    Of each class every role gets its share of the lesions to within one. The test lesions depend on the seed
-    and on the share of `test` alone, so that other shares, and folds, leave them as they are.
+    Of each class every role gets its share of the lesions, or patients, to within one. The test
+    lesions depend on the seed and on the share of `test` alone, so that other shares, and folds, leave them
+    as they are.
 
     Args:
         table: a LesionTable.
@@ -75,6 +76,25 @@ def draw_grouped(table: pd.DataFrame, shares: Mapping[str, float], seed: int) ->
         counts = _apportion(quotas, len(rest))
         role_of_group |= _spread(rest, counts, f"{seed}/{dx}/roles")
     return {image: role_of_group[group] for image, group in members.items()}
+
+
+def take_given(given: Mapping[str, str]) -> dict[str, str]:
+    """The roles that the source gives its images: its folders train/, val/ and test/, or a column.
+
+    Args:
+        given: train, selection, calibration or test by image id; images without a role have none.
+
+    Raises:
+        UserError: nothing to train on, or nothing else.
+    """
+    roles = set(given.values())
+    if "train" not in roles or len(roles) < 2:
+        raise UserError(
+            f"protocol given takes the roles of the source's folders (train, val, test) or of a column; "
+            "found: "
+            f"{', '.join(sorted(roles)) or 'none'}; another protocol draws them"
+        )
+    return dict(given)
 
 
 def draw_folds(table: pd.DataFrame, test: float, folds: int, seed: int) -> dict[str, str]:
@@ -127,7 +147,7 @@ def _strata(table: pd.DataFrame, seed: int) -> tuple[dict[str, list[str]], dict[
     A group whose images disagree counts under the rarest of its classes, which can spare it least.
     """
     rarity = table["dx"].value_counts().to_dict()
-    rows = table.assign(group=lesion_groups(table)).sort_values("image_id")
+    rows = table.assign(group=patient_groups(table)).sort_values("image_id")
     strata: dict[str, list[str]] = {dx: [] for dx in sorted(map(str, rarity))}
     for group, labels in rows.groupby("group")["dx"]:
         strata[min(map(str, labels), key=lambda dx: (rarity[dx], dx))].append(str(group))

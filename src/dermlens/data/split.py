@@ -14,21 +14,24 @@ import pandas as pd
 
 from dermlens.data.config import SplitConfig
 from dermlens.data.leak import Leak, check_disjoint, leak
-from dermlens.data.manifest import VERSION, Split, load_manifest, make_roles
-from dermlens.data.protocols import draw_folds, draw_grouped, draw_paper, draw_singletons
+from dermlens.data.lesion_groups import patient_groups
+from dermlens.data.manifest import BY_LESION, HOME, VERSION, Split, load_manifest, make_roles
+from dermlens.data.protocols import draw_folds, draw_grouped, draw_paper, draw_singletons, take_given
 from dermlens.data.siblings import with_siblings
+from dermlens.data.source_roles import draw_source_folds, draw_sources, without_source
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 
 __all__ = ["Leak", "Split", "check_disjoint", "leak", "load_manifest", "make_split", "resolve_split"]
 
 
-def make_split(table: pd.DataFrame, config: SplitConfig) -> Split:
+def make_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None) -> Split:
     """Draw roles by the protocol of the configuration; `manifest` and `fold` are for `resolve_split`.
 
     Args:
         table: a LesionTable, rows in any order.
         config: protocol, shares, folds and seed.
+        given: role by image id that the source gives, for protocol `given`.
 
     Returns:
         A split with roles, or with `fold-0` … and test where the configuration asks for folds.
@@ -50,10 +53,17 @@ def make_split(table: pd.DataFrame, config: SplitConfig) -> Split:
     elif config.protocol == "paper":
         held = {"selection": config.holdout}
         drawn = draw_paper(table, config.holdout, config.seed)
-    else:
+    elif config.protocol == "sources":
+        held = {"selection": config.selection, "calibration": config.calibration}
+        home = load_manifest(HOME).roles
+        drawn = draw_sources(table, dict(zip(home["image_id"], home["role"], strict=True)), held, config.seed)
+    elif config.protocol == "singletons":
         held = {"test": config.holdout}
         drawn = draw_singletons(table, config.holdout, config.seed)
-    if config.folds is None:
+    else:
+        held = {}
+        drawn = take_given(given or {})
+    if config.folds is None and config.protocol != "given":
         held = {"train": round(1 - sum(held.values()), 6)} | held
     header = {
         "manifest": VERSION,
@@ -61,25 +71,30 @@ def make_split(table: pd.DataFrame, config: SplitConfig) -> Split:
         "seed": str(config.seed),
         "fractions": " ".join(f"{role}={share}" for role, share in held.items()),
     }
+    if config.protocol == "given":
+        del header["seed"], header["fractions"]
+    if config.protocol == "sources":
+        header["home"] = HOME
     if config.folds is not None:
         header["folds"] = str(config.folds)
     header["table-sha256"] = table_sha256(table)
     return Split(make_roles(table, drawn), header)
 
 
-def resolve_split(table: pd.DataFrame, config: SplitConfig) -> Split:
+def resolve_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None) -> Split:
     """The split that a run trains and scores with: final roles, made for this table.
 
     Args:
         table: the LesionTable of the run.
         config: `manifest` wins over `protocol`. With `folds`, the lesions outside the manifest's test role
             are cut anew into folds, and `fold` plays selection. A manifest that holds folds keeps its own.
+        given: as for `make_split`.
 
     Raises:
         UserError: the manifest is missing, malformed or made for another table; folds that it cannot have.
     """
     if config.manifest is None:
-        split = make_split(table, config)
+        split = make_split(table, config, given)
     else:
         split = load_manifest(config.manifest, table)
         if config.folds is not None and not split.folds:
@@ -88,6 +103,8 @@ def resolve_split(table: pd.DataFrame, config: SplitConfig) -> Split:
             raise UserError(
                 f"split {config.manifest} has {split.folds} folds; split.folds {config.folds} cannot be had"
             )
+    if config.left_out is not None:
+        return without_source(split, table, config.left_out)
     if not split.folds:
         return _scored(split, table, config)
     if config.fold >= split.folds:
@@ -108,13 +125,16 @@ def _scored(split: Split, table: pd.DataFrame, config: SplitConfig) -> Split:
 
 def _cut_into_folds(split: Split, table: pd.DataFrame, name: str, folds: int, seed: int) -> Split:
     """A manifest's test role as it is, all its other images in folds by lesion."""
-    if split.protocol != "grouped":
+    if split.protocol not in BY_LESION:
         raise UserError(
-            f"split {name} is of protocol {split.protocol}; only a grouped split can be cut into folds"
+            f"split {name} is of protocol {split.protocol}; only a split by lesion can be cut into folds"
         )
     test = split.ids("test")
     others = table[table["image_id"].isin(split.roles.loc[split.roles["role"] != "test", "image_id"])]
-    drawn = draw_folds(others, 0.0, folds, seed)
+    if split.protocol == "sources":
+        drawn = draw_source_folds(others, folds, seed)
+    else:
+        drawn = draw_folds(others, 0.0, folds, seed)
     _check_folds(others, drawn, folds)
     drawn |= dict.fromkeys(test, "test")
     header = split.header | {"folds": str(folds), "folds-seed": str(seed), "folds-of": name}
@@ -124,9 +144,12 @@ def _cut_into_folds(split: Split, table: pd.DataFrame, name: str, folds: int, se
 def _check_folds(table: pd.DataFrame, drawn: Mapping[str, str], folds: int) -> None:
     """Each fold shall be able to have a lesion of each class; those in test are spent."""
     free = table[table["image_id"].map(drawn) != "test"]
-    lesions = free.groupby("dx")["lesion_id"].nunique().reindex(sorted(table["dx"].unique()), fill_value=0)
+    known = "patient_id" in table and table["patient_id"].notna().any()
+    groups = patient_groups(free) if known else free["lesion_id"]
+    lesions = groups.groupby(free["dx"]).nunique().reindex(sorted(table["dx"].unique()), fill_value=0)
     if (rarest := int(lesions.min())) < folds:
         raise UserError(
-            f"{folds} folds cannot be had: class {lesions.idxmin()} has {rarest} of its lesions outside the "
+            f"{folds} folds cannot be had: class {lesions.idxmin()} has {rarest} of its "
+            f"{'patients' if known else 'lesions'} outside the "
             "test role, and each fold needs one of each class"
         )

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from dermlens.atomic import atomic_folder
 from dermlens.errors import UserError
 
 MOST_ENTRIES = 100_000
@@ -75,16 +76,10 @@ def unpack(file: Path, folder: Path) -> int:
             if folder.exists():
                 _refuse_other_content(folder, kept)
                 return len(kept)
-            part = folder.with_name(f".{folder.name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            try:
+            with atomic_folder(folder) as part:
                 for name, info in kept.items():
                     with archive.open(info) as source, (part / name).open("wb") as target:
                         shutil.copyfileobj(source, target, 1 << 20)
-                part.replace(folder)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise UserError(f"{file} is no whole zip archive ({error}); remove it and fetch again") from error
     except OSError as error:

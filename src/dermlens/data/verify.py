@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dermlens.data.duplicates import DECODE, Fingerprint, exact_groups, fingerprint, near_pairs
-from dermlens.data.images import ImageError, read_image
-from dermlens.data.table import read_table
+from dermlens.data.dicom import colour_doubt
+from dermlens.data.duplicates import DECODE, Mark, exact_groups, mark, near_pairs
+from dermlens.data.images import ImageError, image_size, read_image
+from dermlens.data.readers.survey import survey
+from dermlens.data.table import read_set
+from dermlens.data.values import ValueMap
 
 SHOWN = 5
 """Names in one sentence; the count says how many there are."""
@@ -28,11 +30,12 @@ class Verification:
     Attributes:
         folder: what was looked at.
         images, lesions: how many the table lists.
-        counts: images by `dx`, `sex`, `site`, `age` (decade), and `dx_type` and `dataset` where known.
+        counts: images by `dx`, `sex`, `site`, `age` (decade), and `dx_type` and `source` where known.
         masks: images that have a lesion mask.
         sizes: images by (width, height), the commonest first.
         exact: groups of image ids with equal pixels.
         near: pairs of image ids that are nearly the same picture, equal ones left out.
+        account: what was read, understood, mapped, dropped and grouped, a sentence each.
         problems: what is wrong, a sentence each.
         notes: what is good to know, a sentence each.
     """
@@ -45,6 +48,7 @@ class Verification:
     sizes: dict[tuple[int, int], int] = field(default_factory=dict)
     exact: list[list[str]] = field(default_factory=list)
     near: list[tuple[str, str]] = field(default_factory=list)
+    account: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -60,6 +64,7 @@ class Verification:
         # Text and not strings: a file's name may hold what Rich takes for markup.
         lines: list[RenderableType] = [
             Text(f"{self.folder}: images {self.images}, lesions {self.lesions}, masks {self.masks}"),
+            *map(Text, self.account),
             columns,
         ]
         lines += [Text(f"note: {note}") for note in self.notes]
@@ -73,15 +78,17 @@ def verify(
     *,
     columns: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    values: ValueMap | None = None,
     classes: Sequence[str] | None = None,
     near_duplicates: bool = True,
 ) -> Verification:
     """Read a data set's table and decode every image of it.
 
     Args:
-        folder: as for `read_table`, as are the next three.
+        folder: as for `read_table`, as are the next four.
         columns: the source's column by ours.
         labels: our class by the source's diagnosis.
+        values: the source's words of age, sex and site by ours.
         classes: the valid classes.
         near_duplicates: whether to look for pictures that are nearly the same.
 
@@ -93,23 +100,27 @@ def verify(
     Raises:
         UserError: the table cannot be read.
     """
-    table = read_table(folder, columns=columns, labels=labels, classes=classes, check_files=False)
+    read = read_set(folder, columns=columns, labels=labels, values=values, classes=classes, check_files=False)
+    table = read.table
     seen = Verification(
         Path(folder),
         images=len(table),
         lesions=table["lesion_id"].nunique(),
         counts=_counts(table),
         masks=int(table["mask"].notna().sum()),
+        account=read.account.sentences(),
     )
-    prints = _decode(table, seen)
-    readable = table.loc[list(prints)].reset_index(drop=True)
-    marks, paths = list(prints.values()), readable["path"].tolist()
-    groups = exact_groups(marks, paths)
+    mark_of_row = _decode(table, seen)
+    readable = table.loc[list(mark_of_row)].reset_index(drop=True)
+    marks = list(mark_of_row.values())
+    groups = exact_groups(marks, readable["path"].tolist())
     _judge_exact(readable, groups, seen)
     if near_duplicates:
         equal = {pair for group in groups for pair in _pairs(group)}
-        _tell_near(readable, [pair for pair in near_pairs(marks, paths) if pair not in equal], seen)
+        _tell_near(readable, [pair for pair in near_pairs(marks) if pair not in equal], seen)
     _tell_table(table, seen)
+    if outside := survey(seen.folder if seen.folder.is_dir() else seen.folder.parent).outside:
+        seen.notes.append(f"{len(outside)} links lead out of {folder} and are followed: {_some(outside)}")
     return seen
 
 
@@ -128,22 +139,23 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     counts["age"] = {f"{decade}–{decade + 9}": decades[decade] for decade in sorted(decades)}
     if unknown := int(table["age"].isna().sum()):
         counts["age"]["unknown"] = unknown
-    for name in ("dx_type", "dataset"):
+    for name in ("dx_type", "source"):
         if (table[name] != "unknown").any():
             counts[name] = dict(Counter(table[name]).most_common())
     return counts
 
 
-def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Fingerprint]:
+def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     """Decode every image, scaled down: the whole file is read all the same, and shows its damage.
 
     Returns:
-        Fingerprints of the readable ones, by row of the table.
+        Marks of the readable ones, by row of the table.
     """
-    prints: dict[int, Fingerprint] = {}
+    marks: dict[int, Mark] = {}
     missing: list[str] = []
     damaged: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
+    doubts: dict[str, list[str]] = defaultdict(list)
     for row, (image_id, path) in enumerate(zip(table["image_id"], table["path"], strict=True)):
         try:
             pixels_HW3 = read_image(Path(path), min_side=DECODE)
@@ -153,14 +165,16 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Fingerprint]:
             else:
                 missing.append(image_id)
             continue
-        with Image.open(path) as image:
-            sizes[image.size] += 1
-        prints[row] = fingerprint(pixels_HW3)
+        sizes[image_size(Path(path))] += 1
+        if (doubt := colour_doubt(Path(path))) is not None:
+            doubts[doubt].append(image_id)
+        marks[row] = mark(pixels_HW3)
     if missing:
         seen.problems.append(f"missing images: {len(missing)} of {len(table)} ({_some(missing)})")
     seen.problems += damaged
+    seen.notes += [f"{doubt}: {len(ids)} images ({_some(ids)})" for doubt, ids in doubts.items()]
     seen.sizes = dict(sizes.most_common())
-    return prints
+    return marks
 
 
 def _pairs(group: list[int]) -> list[tuple[int, int]]:

@@ -38,6 +38,7 @@ class Answer:
         model: which model says it.
         image_id: the file's name without its suffix; empty for an image that came without a name. What the
             model says does not depend on it, nor do comparisons.
+        called: the diagnosis in words, where it is a class of someone's own; empty for what our names are.
     """
 
     p: dict[str, float] | None
@@ -51,11 +52,12 @@ class Answer:
     faults: tuple[str, ...]
     model: str
     image_id: str = field(default="", compare=False)
+    called: str = field(default="", compare=False)
 
     @property
     def name(self) -> str | None:
         """The diagnosis in words; none where it is withheld."""
-        return None if self.diagnosis is None else full_name(self.diagnosis)
+        return None if self.diagnosis is None else (self.called or full_name(self.diagnosis))
 
     @property
     def strange(self) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import atomic_path, copy_file
 from dermlens.data.crops import read_square
 from dermlens.data.split import load_manifest
 from dermlens.data.views import Numbers
@@ -42,10 +41,11 @@ from dermlens.deploy.papers import write_papers
 from dermlens.errors import UserError, require
 from dermlens.evaluation.calibrate import own_table
 from dermlens.models.classifier import LesionClassifier
-from dermlens.models.document import ModelDocument, OnnxFile, read_document
+from dermlens.models.document import ModelDocument, OnnxFile, read_document, write_document
 from dermlens.models.evidence import evidence
 from dermlens.models.head import MapHead
-from dermlens.models.saved import DOCUMENT_FILE, WEIGHTS_FILE, SavedModel, load_model
+from dermlens.models.manifest import DOCUMENT_FILE
+from dermlens.models.saved import WEIGHTS_FILE, SavedModel, load_model
 from dermlens.models.soft_attention import SoftAttention
 from dermlens.runs import Run
 
@@ -87,11 +87,10 @@ def export_folder(
     if source.resolve() != folder.resolve():
         for name in (WEIGHTS_FILE, DECISION_FILE):
             if (source / name).is_file():
-                with atomic_path(folder / name) as part:
-                    shutil.copyfile(source / name, part)
-    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+                copy_file(source / name, folder / name)
+    write_document(folder, document)
     write_papers(source, folder)
-    return document
+    return write_document(folder, document)  # with the sums of the papers, whose card reads the document
 
 
 def _training_images(source: Path, data: Path | None) -> list[Path]:

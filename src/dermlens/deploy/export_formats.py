@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dermlens.atomic import write_json
+from dermlens.atomic import scratch_folder, write_json
 from dermlens.decision.sidecar import DECISION_FILE
 from dermlens.deploy.engines.table import ENGINES
 from dermlens.deploy.export import export_folder
@@ -22,9 +21,11 @@ from dermlens.deploy.verify_export import (
     held_out_table,
     read_entries,
 )
-from dermlens.models.document import ModelDocument, read_document
-from dermlens.models.saved import DOCUMENT_FILE, WEIGHTS_FILE
+from dermlens.models.document import ModelDocument, read_document, write_document
+from dermlens.models.manifest import DOCUMENT_FILE
+from dermlens.models.saved import WEIGHTS_FILE
 from dermlens.runs import Run
+from dermlens.targets import file_target
 
 ONNX, INT8 = "onnx", "onnx-int8"
 BESIDE = (WEIGHTS_FILE, DECISION_FILE, CARD, LICENCE, MEASURED_FILE, EXPORT_FILE)
@@ -74,9 +75,7 @@ def export_formats(
     for name in engines:
         check_engine(name)
     held_out_table(source, data, needed=data is not None or INT8 in formats)  # before what takes long
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as scratch:
-        made = Path(scratch)
+    with scratch_folder(folder, "export") as made:
         export_folder(source, made, data=data, limits=limits)
         refused = ""
         if INT8 in formats:
@@ -99,7 +98,8 @@ def _take_place(made: Path, folder: Path) -> None:
     for name in stale:
         (folder / name).unlink(missing_ok=True)
     for name in names:
-        (made / name).replace(folder / name)
+        (made / name).replace(file_target(folder / name))
+    write_document(folder, read_document(folder / DOCUMENT_FILE))
 
 
 def _files(engines: Collection[str]) -> list[str]:
@@ -110,4 +110,4 @@ def _model(folder: Path) -> ModelDocument | None:
     """What a folder's files are of, whichever engine they are for; none where that is not known."""
     if not (folder / DOCUMENT_FILE).is_file():
         return None
-    return read_document(folder / DOCUMENT_FILE).model_copy(update={"onnx": None})
+    return read_document(folder / DOCUMENT_FILE).model_copy(update={"onnx": None, "manifest": None})

@@ -8,18 +8,18 @@ Shapes: N images, C classes, `...` the leading axes of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dermlens.evaluation.intervals import Numbers, draw_lesions, estimate
+from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats, Ints, macro, one_vs_rest
 
-MAY_LOSE = {"mean_recall": 0.01, "mel_recall": 0.02}
+MAY_LOSE = {"mean_recall": 0.01, "sought_recall": 0.02}
 """The most that recall may fall; the bound must hold with 95 % confidence, not the value alone."""
-FEWEST = {"mel": 50, "other": 5}
+FEWEST = {"sought": 50, "other": 5}
 """Lesions of a class below which a bootstrap that finds no loss says nothing."""
 ONE_SIDED = 0.90
 """Level of the two-sided interval whose upper end is the 95 % bound."""
@@ -31,7 +31,7 @@ def compare(
     lesion_N: NDArray[Any],
     before_N: Ints,
     after_N: Ints,
-    classes: Sequence[str],
+    vocabulary: Vocabulary,
     *,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -43,16 +43,18 @@ def compare(
         lesion_N: any names of lesions.
         before_N: classes that the original's decision rule names.
         after_N: those of the smaller network's.
-        classes: their codes; without `mel` among them only the mean recall counts.
+        vocabulary: their codes, and which of them are sought: `mel`, or the malignant own classes. Without
+            any only the mean recall counts.
         replicates: resamples of lesions.
         seed: of the resampling.
 
     Returns:
         `accepted`; `why`, a sentence; `images`, `lesions`, `changed` (share of images that are named
-        otherwise); and for mean recall and melanoma recall `before`, `after`, `lost`, and `lost_at_least` and
-        `lost_at_most`, the 90 % interval of the loss, whose upper end is the bound.
+        otherwise); and for mean recall and the recall of what is sought `before`, `after`, `lost`, and
+        `lost_at_least` and `lost_at_most`, the 90 % interval of the loss, whose upper end is the bound.
     """
-    watched = ["mean_recall", *(["mel_recall"] if "mel" in classes else [])]
+    classes = vocabulary.classes
+    watched = ["mean_recall", *(f"{code}_recall" for code in vocabulary.sought)]
 
     def recalls(named_N: Ints, weights: Floats | None) -> dict[str, Floats]:
         counts = one_vs_rest(target_N, named_N, len(classes), weights)
@@ -77,7 +79,7 @@ def compare(
             "lost": value,
             "lost_at_least": value if low is None else low,
             "lost_at_most": value if high is None else high,
-            "may_lose": MAY_LOSE[name],
+            "may_lose": MAY_LOSE["mean_recall" if name == "mean_recall" else "sought_recall"],
         }
     too_much = [
         f"{name.replace('_', ' ')} may fall by {100 * numbers['lost_at_most']:.1f} points"
@@ -87,7 +89,7 @@ def compare(
     ]
     lesions_C = [len(np.unique(lesion_N[target_N == index])) for index in range(len(classes))]
     for code, count in zip(classes, lesions_C, strict=True):
-        fewest = FEWEST["mel" if code == "mel" else "other"]
+        fewest = FEWEST["sought" if code in vocabulary.sought else "other"]
         if 0 < count < fewest:
             too_much.append(f"{count} lesions of {code} cannot show what is lost; {fewest} could")
     if lacking := [name for name in watched if name not in found]:

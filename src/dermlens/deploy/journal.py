@@ -6,8 +6,9 @@ import csv
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,8 @@ from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.requests import Patient
 from dermlens.deploy.words import answer_json, answer_row, heading_json
 from dermlens.errors import UserError, require
-from dermlens.lock import lock
+from dermlens.formulas import is_formula
+from dermlens.lock import claimed
 
 CHUNK = 10_000
 """Rows of a parquet file that are in memory at once."""
@@ -32,7 +34,9 @@ class Journal:
     """Answers on their way to `output`: a line of JSON each in `<output>.partial`, headed by the job.
 
     A later process with the same job goes on with it, and answers again for images that could not be read or
-    whose files have changed since. One process at a time writes it.
+    whose files have changed since. Images are known again by their path below the folder that was named and
+    by their bytes, so the folder may have been moved. Each line has a check sum. One process at a time writes
+    it.
 
     Attributes:
         path: of the journal.
@@ -46,10 +50,12 @@ class Journal:
         everyone: the patient of images that have no row.
         patients: by image id.
         images: the files to be answered for, by image id.
+        folders: those that were named, in which the images lie; images outside of them go by their file name.
 
     Raises:
-        UserError: another suffix, a place that takes no file, a file there that is no journal or a damaged
-            one, or a journal of another job or that another process is writing.
+        UserError: another suffix, an id that a spreadsheet would run in a CSV file, a place that takes no
+            file, a file there that is no journal or a damaged one, or a journal of another job or that
+            another process is writing.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Journal:
         everyone: Patient,
         patients: Mapping[str, Patient],
         images: Mapping[str, Path],
+        folders: Sequence[Path] = (),
     ) -> None:
         known = output.suffix.lower() in WRITERS
         if known or output.exists():
@@ -68,10 +75,16 @@ class Journal:
             raise UserError(f"--output {output}: its ending says how to write; it is {', '.join(WRITERS)}")
         if output.suffix.lower() == ".parquet":
             require("pyarrow", "parquet")
+        if output.suffix.lower() == ".csv" and (run := next(filter(is_formula, images), None)) is not None:
+            raise UserError(
+                f"--output {output}: a spreadsheet would run the image id {run!r} as a formula: rename"
+                f" {images[run]}, or write a .json or .parquet file"
+            )
         self.output, self.path = output, output.with_name(f"{output.name}.partial")
         self.done: set[str] = set()
         self.abstained = 0
         self._images, self._classes = images, predictor.classes
+        self._folders = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100  # links stay
         self._void: set[int] = set()
         self._heading = heading_json(predictor, prior)
         told = json.dumps([asdict(everyone), {name: asdict(one) for name, one in patients.items()}])
@@ -82,11 +95,12 @@ class Journal:
             "prior": self._heading["prior"],
             "patients": _sha256(told),
         }
-        self._file = self._claimed()
+        self._held = ExitStack()
         try:
-            self._resume((json.dumps(job) + "\n").encode())
+            self._file = self._claimed()
+            self._resume(_sealed(job))
         except UserError:
-            self._file.close()
+            self._held.close()
             raise
         except OSError:
             self.abandon()
@@ -96,7 +110,7 @@ class Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        self._held.close()
 
     def add(self, image_id: str, found: Answer | str) -> None:
         """Write an answer, or why there is none, to the journal."""
@@ -104,10 +118,10 @@ class Journal:
         if isinstance(found, str):
             line["unreadable"] = found
         else:
-            line |= {"file": _identity(self._images[image_id])}
+            line |= {"file": self._identity(self._images[image_id])}
             line |= {"row": answer_row(found, self._classes), "answer": answer_json(found)}
             self._count(line)
-        self._write((json.dumps(line) + "\n").encode())
+        self._write(_sealed(line))
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """The answers so far, as `--json` has them."""
@@ -128,13 +142,10 @@ class Journal:
         self._remove()
 
     def _remove(self) -> None:
-        try:
-            self.path.unlink(missing_ok=True)  # while it is locked: no other process goes on with it
-        except PermissionError:  # Windows, where there are no locks, removes no open file
-            self._file.close()
+        with self._held:  # no other process goes on with it meanwhile
+            with suppress(OSError):  # of what a full disk could not take
+                self._file.close()  # Windows removes no open file
             self.path.unlink(missing_ok=True)
-        with suppress(OSError):  # of what a full disk could not take
-            self._file.close()
 
     def _write(self, text: bytes) -> None:
         self._file.write(text)
@@ -146,19 +157,13 @@ class Journal:
 
     def _claimed(self) -> IO[bytes]:
         """The journal, open and ours alone."""
-        while True:
-            if self.path.exists() and not self.path.is_file():
-                raise UserError(f"{self.path} is in the way: answers are kept there as they come; move it")
-            file = self.path.open("a+b")
-            if not lock(file):
-                file.close()
-                raise UserError(
-                    f"{self.path} is being written by another process: wait for it, or name another --output"
-                )
-            with suppress(FileNotFoundError):  # its last process may have finished before the lock was ours
-                if os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
-                    return file
-            file.close()
+        if self.path.exists() and not self.path.is_file():
+            raise UserError(f"{self.path} is in the way: answers are kept there as they come; move it")
+        if not self._held.enter_context(claimed(self.path.with_name(f".{self.path.name}.lock"))):
+            raise UserError(
+                f"{self.path} is being written by another process: wait for it, or name another --output"
+            )
+        return self._held.enter_context(self.path.open("a+b"))
 
     def _resume(self, heading: bytes) -> None:
         """Read what an earlier part of the job has written; a last line that was cut short is taken away.
@@ -173,12 +178,17 @@ class Journal:
             return
         if first != heading:
             raise UserError(self._why_not(first))
-        whole = len(first)
+        whole, answered_else = len(first), ""
         for number, text in enumerate(self._file, start=1):
             if not text.endswith(b"\n"):
                 break
-            self._resume_line(number, text)
+            answered_else = self._resume_line(number, text) or answered_else
             whole += len(text)
+        if answered_else and not self.done:
+            raise UserError(
+                f"{self.path} belongs to another job: it answers for {answered_else}, which is none of these"
+                " images as they are now; finish that one, or delete the file"
+            )
         self._file.truncate(whole)
 
     def _why_not(self, first: bytes) -> str:
@@ -196,9 +206,10 @@ class Journal:
             " one, or delete the file"
         )
 
-    def _resume_line(self, number: int, text: bytes) -> None:
+    def _resume_line(self, number: int, text: bytes) -> str:
+        """Take a line's answer. Returns: the image it is of, if that has other bytes now; else nothing."""
         try:
-            line = json.loads(text)
+            line = _unsealed(text)
             image_id = str(line["image_id"])
             where = "" if "unreadable" in line else str(line["file"][0])
             whole = not where or (
@@ -209,35 +220,58 @@ class Journal:
         if not whole:
             raise UserError(f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew")
         path = self._images.get(image_id)
-        if where and (path is None or _identity(path)[0] != where):
+        now = self._identity(path) if where and path is not None else None
+        if where and (now is None or now[0] != where):
             raise UserError(
                 f"{self.path} belongs to another job: it answers for {where}, which is none of these images;"
                 " finish that one, or delete the file"
             )
-        if not where or path is None or image_id in self.done or line["file"] != _identity(path):
+        if now is None or image_id in self.done or line["file"] != now:
             self._void.add(number)  # to be answered again
-        else:
-            self._count(line)
+            return where if now is not None and line["file"] != now else ""
+        self._count(line)
+        return ""
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         with self.path.open("rb") as file:
             for number, text in enumerate(file):
                 if number and number not in self._void:
-                    yield json.loads(text)
+                    try:
+                        line = _unsealed(text)
+                    except ValueError as error:
+                        raise UserError(
+                            f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew"
+                        ) from error
+                    yield line
+
+    def _identity(self, path: Path) -> list[Any]:
+        """By which a file is known again: where it lies below the folder that was named, and its bytes."""
+        full = Path(os.path.abspath(path))  # noqa: PTH100  # not resolve(): links stay as the user laid them
+        folder = next((one for one in self._folders if full.is_relative_to(one)), full.parent)
+        try:
+            with path.open("rb") as file:
+                return [full.relative_to(folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()]
+        except OSError:  # taken away since it was read
+            return [full.relative_to(folder).as_posix(), None]
 
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _identity(path: Path) -> list[Any]:
-    """By which a file is known again: where it is, its bytes, and when it was written in nanoseconds."""
-    where = os.path.abspath(path)  # noqa: PTH100  # not resolve(): links stay as the user laid them
-    try:
-        found = path.stat()
-    except OSError:  # taken away since it was read
-        return [where, None, None]
-    return [where, found.st_size, found.st_mtime_ns]
+def _sealed(line: Mapping[str, Any]) -> bytes:
+    """A line of JSON whose last entry is the CRC-32 of the others."""
+    text = json.dumps(line)
+    return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}\n'.encode()
+
+
+def _unsealed(text: bytes) -> dict[str, Any]:
+    """Read what `_sealed` wrote. Raises: ValueError when bits have changed, or it is something else."""
+    line = json.loads(text)
+    if not isinstance(line, dict) or _sealed({k: v for k, v in line.items() if k != "crc32"}) != text:
+        raise ValueError("the check sum is not the line's")
+    del line["crc32"]
+    return line
 
 
 Lines = Callable[[], Iterator[dict[str, Any]]]

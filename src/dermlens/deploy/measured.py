@@ -16,7 +16,9 @@ MEASURED_FILE = "measured.json"
 SCORES = {"mean recall": "balanced_accuracy_isic", "accuracy": "accuracy", "calibration error": "ece"}
 
 
-def write_measured(metrics: Mapping[str, Any], role: str, lacks: Sequence[str], folder: Path) -> Path:
+def write_measured(
+    metrics: Mapping[str, Any], role: str, lacks: Sequence[str], folder: Path, *, looks: Mapping[str, Any]
+) -> Path:
     """Write what a page shows of a model's limits.
 
     Args:
@@ -24,10 +26,12 @@ def write_measured(metrics: Mapping[str, Any], role: str, lacks: Sequence[str], 
         role: whose scores count: the test role where it was opened.
         lacks: sentences on what the data cannot show.
         folder: of the model.
+        looks: at the test role, as `Openings.to_json` gives them.
     """
     scores = metrics["roles"][role]
     found = {
         "role": role,
+        "test_openings": dict(looks),
         "images": scores["images"],
         "lesions": scores["lesions"],
         "scores": {name: _estimate(scores["overall"][key]) for name, key in SCORES.items()},

@@ -5,20 +5,22 @@ Shapes: B batch, S side of the square, C classes, M metadata width, D features.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from dermlens.data.views import Numbers, Pixels
+from dermlens.deploy.cores import usable_cores
+from dermlens.deploy.onnx_runtime import onnx_runtime
 from dermlens.errors import UserError
 
 ONNX_FILE = "model.onnx"
 IMAGE, META = "image", "meta"
 LOGITS, FEATURES = "logits", "features"
 PROBABILITIES, EVIDENCE, ATTENTION = "probabilities", "evidence", "attention"
+_EXTERNAL = b"location"
+"""In every ONNX file that keeps tensors in others, as a key of TensorProto.external_data; in none of ours."""
 SERIOUS = 3
 """ONNX Runtime's level of errors; below it, it speaks of its own optimisations."""
 
@@ -33,20 +35,28 @@ class OnnxNetwork:
         outputs: the names of what it can give.
 
     Args:
-        content: of the file; a file's bytes cannot point at other files, as its path could.
+        content: of the file, with all tensors inside: ONNX Runtime would read external ones from wherever the
+            process works, outside every check sum.
         name: of the file, for errors.
+        threads: that one call uses; none for as many as the process has cores, by its container's quota too.
 
     Raises:
-        UserError: it is no ONNX network of ours.
+        UserError: it is no ONNX network of ours, or keeps data in other files.
     """
 
-    def __init__(self, content: bytes, name: str) -> None:
+    def __init__(self, content: bytes, name: str, threads: int | None = None) -> None:
+        if _EXTERNAL in content:
+            raise UserError(
+                f"{name} keeps data in other files, which no check sum covers: export it again, with all of"
+                " them in itself"
+            )
         self.name = name
+        onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = SERIOUS
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         # set, not left at 0: the runtime would pin threads to cores, which a container may forbid
-        options.intra_op_num_threads = _cores()
+        options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
@@ -92,10 +102,6 @@ class OnnxNetwork:
             raise UserError(
                 f"{self.name} does not take images of {size} pixels: {_first_line(error)}"
             ) from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first_line(error: Exception) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dermlens.atomic import atomic_path, write_text
+from dermlens.atomic import copy_file, write_text
 from dermlens.data.split import load_manifest
 from dermlens.deploy.measured import MEASURED_FILE, write_measured
+from dermlens.evaluation.openings import run_openings
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.report.card import limits_of, write_card
 from dermlens.evaluation.report.exported import Exported
@@ -18,7 +18,7 @@ from dermlens.evaluation.report.licence import licence_text
 from dermlens.evaluation.report.numbers import in_role_order
 from dermlens.evaluation.report.words import provenance
 from dermlens.models.document import read_document
-from dermlens.models.saved import DOCUMENT_FILE
+from dermlens.models.manifest import DOCUMENT_FILE
 from dermlens.runs import Run
 
 CARD, LICENCE = "MODEL_CARD.md", "LICENSE"
@@ -49,7 +49,9 @@ def write_papers(source: Path, folder: Path) -> list[Path]:
         written.append(write_card(run, exported=Exported.read(folder)))
         metrics = run.read_metrics()
         role = in_role_order(metrics["roles"])[0]
-        written.append(write_measured(metrics, role, limits_of(run), folder))
+        written.append(
+            write_measured(metrics, role, limits_of(run), folder, looks=run_openings(run).to_json())
+        )
     else:
         written += _take_along(source, folder, CARD)
         if (folder / CARD).is_file():
@@ -73,8 +75,7 @@ def _take_along(source: Path, folder: Path, name: str) -> list[Path]:
         return []
     if source.resolve() == folder.resolve():
         return []
-    with atomic_path(folder / name) as part:
-        shutil.copyfile(source / name, part)
+    copy_file(source / name, folder / name)
     return [folder / name]
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from PIL import Image
@@ -21,10 +21,42 @@ from dermlens.data.images import MAX_BYTES, ImageError, from_pillow, read_image
 from dermlens.data.readers.survey import image_id_of
 from dermlens.decision.quality import SIDE, faults
 from dermlens.deploy.requests import Patient
-from dermlens.models.document import ModelDocument
+
+if TYPE_CHECKING:
+    from dermlens.models.document import ModelDocument
 
 Source = os.PathLike[str] | str | bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray
 """A file by its path or opened in binary mode, its bytes, a picture of Pillow, or uint8 RGB (H, W, 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a model needs of a picture.
+
+    Attributes:
+        sizes: sides of its squares.
+        crop: as `crop_resize` takes it.
+        colour_constancy: as `constant_colours` takes it.
+    """
+
+    sizes: tuple[int, ...]
+    crop: Crop
+    colour_constancy: ColourConstancy
+
+    @classmethod
+    def of(cls, document: ModelDocument) -> Self:
+        """Those of a model."""
+        sizes = dict.fromkeys((document.size, *document.views.sizes))
+        return cls(tuple(sizes), document.crop, document.colour_constancy)
+
+    def to_json(self) -> dict[str, Any]:
+        """For another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """As `to_json` writes it."""
+        return cls(tuple(content["sizes"]), content["crop"], content["colour_constancy"])
 
 
 class Picture:
@@ -102,12 +134,31 @@ class Picture:
         Raises:
             ImageError: it cannot or must not be decoded.
         """
-        for size in {document.size, *document.views.sizes}:
-            self.square(size, document.crop, document.colour_constancy)
-        self.faults()
+        self.settled(Needs.of(document))
+
+    def settled(self, needs: Needs) -> tuple[dict[str, Any], bytes]:
+        """As `settle`; gives what is kept, for another process: an object of JSON, and the squares."""
+        for size in needs.sizes:
+            self.square(size, needs.crop, needs.colour_constancy)
+        faults = self.faults()
         self.told(Patient())
         self._source = self._measured = None
         self._decoded.clear()
+        squares = b"".join(self._squares[size].tobytes() for size in needs.sizes)
+        return {"sizes": needs.sizes, "faults": faults, "header": self._header}, squares
+
+    @classmethod
+    def from_message(cls, content: dict[str, Any], squares: bytes, image_id: str = "") -> Self:
+        """A picture that another process has settled; as `settled` gives it."""
+        picture, at = cls(b""), 0
+        picture.image_id = image_id
+        for size in content["sizes"]:
+            count = 3 * size * size
+            picture._squares[size] = np.frombuffer(squares, np.uint8, count, at).reshape(size, size, 3)
+            at += count
+        age, sex = content["header"]
+        picture._faults, picture._header = tuple(content["faults"]), (age, sex)
+        return picture
 
     def _read_header(self) -> tuple[float | None, str | None]:
         """Age and sex from a DICOM header; neither for any other file."""

@@ -24,14 +24,16 @@ from dermlens.decision.document import DecisionDocument, plain_decision
 from dermlens.decision.ood import Arrays
 from dermlens.decision.sidecar import read_arrays
 from dermlens.deploy.answers import Answer, Evidence, doubts
-from dermlens.deploy.measured import read_measured
+from dermlens.deploy.measured import MEASURED_FILE, read_measured
 from dermlens.deploy.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
 from dermlens.deploy.pictures import Picture, Source, sources_in
 from dermlens.deploy.prior import Prior, read_prior
-from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients, strangers
+from dermlens.deploy.requests import Patient, find_images, one_patient, read_patients
 from dermlens.deploy.stream import answer_stream
 from dermlens.errors import UserError
+from dermlens.labels import Vocabulary
 from dermlens.models.document import ModelDocument, OnnxFile, read_document
+from dermlens.models.manifest import check_file
 
 SHIPPED = "shipped"
 
@@ -57,15 +59,17 @@ class Predictor:
         self._network = network
         self._arrays = arrays
         self._encoder = encoder_from_json(document.encoder)
-        file = document.onnx.sha256[:12] if document.onnx is not None else "unsaved"
+        onnx = document.onnx.sha256 if document.onnx is not None else "unsaved"
+        file = (document.manifest or {}).get("model.json", onnx)[:12]  # 0.1.0 wrote no manifest
         self.id = f"{document.model.backbone}-{document.size}-{file}"
 
     @classmethod
-    def open(cls, folder: Path | str | None = None) -> Self:
+    def open(cls, folder: Path | str | None = None, threads: int | None = None) -> Self:
         """Read a model that `dermlens export` wrote.
 
         Args:
             folder: with model.json and model.onnx; none or `shipped` for the one that comes with dermlens.
+            threads: of the network; none for as many as the process has cores.
 
         Raises:
             UserError: a file is absent, damaged, or does not belong to the others.
@@ -73,7 +77,8 @@ class Predictor:
         folder = shipped_folder() if folder is None or str(folder) == SHIPPED else Path(folder)
         path = folder / "model.json"
         document = read_document(path)
-        network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE))
+        check_file(folder, MEASURED_FILE, document.manifest)
+        network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE), threads)
         if network.classes != len(document.classes):
             raise UserError(
                 f"{path} names {len(document.classes)} classes, and {ONNX_FILE} beside it knows"
@@ -95,6 +100,11 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """Labels, in the order of the logits."""
         return self.document.classes
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes, with their names and which are malignant."""
+        return self.document.vocabulary
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -200,8 +210,8 @@ class Predictor:
         found = find_images([folder])
         doubts, patients = found.doubts, dict[str, Patient]()
         if table is not None:
-            patients, unsure = read_patients(Path(table))
-            doubts = [*doubts, *unsure, *strangers(found.images, patients, Path(table))]
+            told = read_patients(Path(table), found.images)
+            patients, doubts = told.of_image, [*doubts, *told.doubts]
         for doubt in doubts:
             warnings.warn(doubt, stacklevel=3)
         stream = answer_stream(self, found.images, lambda name: patients.get(name, everyone), prior)
@@ -285,6 +295,7 @@ class Predictor:
             faults=faults,
             model=self.id,
             image_id=picture.image_id,
+            called="" if withheld else self.vocabulary.name(self.classes[found.diagnosis_N[row]]),
         )
 
 

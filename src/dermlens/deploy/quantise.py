@@ -20,18 +20,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import atomic_path
 from dermlens.data.cache import PixelCache, open_cache
 from dermlens.data.metadata import encoder_from_json
 from dermlens.data.split import load_manifest
 from dermlens.data.table import read_configured
 from dermlens.deploy.gate import compare
 from dermlens.deploy.network import IMAGE, META, ONNX_FILE, OnnxNetwork
+from dermlens.deploy.onnx_runtime import onnx_runtime
 from dermlens.deploy.papers import write_papers
 from dermlens.deploy.table_answers import answers_of
 from dermlens.errors import UserError, require
-from dermlens.models.document import ModelDocument, read_document
-from dermlens.models.saved import DOCUMENT_FILE, load_model
+from dermlens.models.document import ModelDocument, read_document, write_document
+from dermlens.models.manifest import DOCUMENT_FILE
+from dermlens.models.saved import load_model
 from dermlens.runs import Run
 
 SEEN = 256
@@ -104,7 +106,7 @@ def quantise(
         judged["lesion_id"].to_numpy(),
         named.diagnosis_N,
         named_after.diagnosis_N,
-        document.classes,
+        document.vocabulary,
     )
     verdict |= {
         "largest_difference": float(np.abs(named.p_NC - named_after.p_NC).max()),
@@ -121,8 +123,7 @@ def quantise(
             part.write_bytes(after)
         said |= {"precision": "int8", "sha256": hashlib.sha256(after).hexdigest()}
     document = document.model_copy(update={"onnx": document.onnx.model_copy(update=said)})
-    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
-    return document
+    return write_document(folder, document)
 
 
 def _stratified(table: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -134,8 +135,8 @@ def _stratified(table: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def _int8(content: bytes, document: ModelDocument, table: pd.DataFrame, root: Path | None) -> bytes:
     """The quantised file."""
-    tools = importlib.import_module("onnxruntime.quantization")
-    preparation = importlib.import_module("onnxruntime.quantization.shape_inference")
+    tools = onnx_runtime("quantization")
+    preparation = onnx_runtime("quantization.shape_inference")
     cache = _cache(document, table, document.size, root)
     with tempfile.TemporaryDirectory() as scratch:
         given, prepared, made = (Path(scratch) / f"{name}.onnx" for name in ("given", "prepared", "made"))

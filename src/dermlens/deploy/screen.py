@@ -14,7 +14,7 @@ from rich.text import Text
 from dermlens.deploy.answers import Answer
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.prior import shares_of
-from dermlens.labels import full_name
+from dermlens.labels import Vocabulary
 
 Found = TypeVar("Found")
 WITHHELD = "–"
@@ -37,7 +37,7 @@ def render_answers(
     parts: list[RenderableType] = [_in_rows(answers)]
     if len(answers) == 1:
         ((image_id, one),) = answers.items()
-        parts = [] if one.p is None else [_in_full(image_id, one, one.p)]
+        parts = [] if one.p is None else [_in_full(image_id, one, one.p, predictor.vocabulary)]
         parts += map(Text, _said_of(image_id, one))
     return Group(*parts, *map(Text, notes(predictor, prior)))
 
@@ -53,7 +53,7 @@ def notes(predictor: Predictor, prior: Sequence[float] | None) -> Iterator[str]:
     yield from predictor.limits
 
 
-def _in_full(image_id: str, one: Answer, p: Mapping[str, float]) -> Table:
+def _in_full(image_id: str, one: Answer, p: Mapping[str, float], names: Vocabulary) -> Table:
     table = Table(title=Text(image_id))
     table.add_column("")
     table.add_column("diagnosis")
@@ -61,7 +61,7 @@ def _in_full(image_id: str, one: Answer, p: Mapping[str, float]) -> Table:
     table.add_column("set")
     for code, share in sorted(p.items(), key=lambda entry: -entry[1]):
         inside = "in the set" if code in (one.set or ()) else ""
-        table.add_row(Text(code), Text(full_name(code)), f"{share:.3f}", inside)
+        table.add_row(Text(code), Text(names.name(code)), f"{share:.3f}", inside)
     return table
 
 

@@ -1,4 +1,8 @@
-"""Many images, one after the other: every readable one is answered, the others are named."""
+"""Many images, one after the other: every readable one is answered, the others are named.
+
+They are decoded in a process of their own, so that a file which makes the decoder hang, crash or take too
+much memory costs its own answer and no other.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dermlens.data.images import ImageError
 from dermlens.deploy.answers import Answer
-from dermlens.deploy.pictures import Picture
+from dermlens.deploy.pictures import Needs, Picture
 from dermlens.deploy.requests import Patient
-from dermlens.errors import UserError
+from dermlens.deploy.workers import PICTURE_MEMORY, Worker
 
 if TYPE_CHECKING:
     from dermlens.deploy.predictor import Predictor
@@ -43,22 +46,14 @@ def answer_stream(
     """
     waiting: deque[tuple[str, Future[Picture | str]]] = deque()
     coming = iter(images.items())
-
-    def decoded(path: Path) -> Picture | str:
-        picture = Picture(path)
-        try:
-            picture.settle(predictor.document)
-        except ImageError as error:
-            return str(error)
-        except UserError as error:  # an extra that reads such files is not installed
-            return f"{path}: {error}"
-        return picture
-
+    if not images:
+        return
+    worker = Worker(Needs.of(predictor.document), PICTURE_MEMORY)
     with ThreadPoolExecutor(1) as pool:
         try:
             while True:
                 while len(waiting) < AHEAD and (entry := next(coming, None)) is not None:
-                    waiting.append((entry[0], pool.submit(decoded, entry[1])))
+                    waiting.append((entry[0], pool.submit(worker.picture, entry[1], entry[0])))
                 if not waiting:
                     return
                 image_id, settled = waiting.popleft()
@@ -69,4 +64,5 @@ def answer_stream(
                 (found,) = predictor.answers([picture], [patient_of(image_id)], prior=prior)
                 yield image_id, found
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            worker.close()

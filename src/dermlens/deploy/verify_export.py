@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import copy_file, scratch_folder, write_json
 from dermlens.data.split import load_manifest
 from dermlens.data.synthetic import write_synthetic
 from dermlens.data.table import read_table
@@ -37,8 +37,9 @@ from dermlens.deploy.network import ONNX_FILE
 from dermlens.deploy.table_answers import answers_of
 from dermlens.errors import UserError, nearest, require
 from dermlens.evaluation.calibrate import own_table
-from dermlens.models.document import read_document
-from dermlens.models.saved import DOCUMENT_FILE, SavedModel, load_model
+from dermlens.models.document import read_document, write_document
+from dermlens.models.manifest import DOCUMENT_FILE
+from dermlens.models.saved import SavedModel, load_model
 from dermlens.runs import Run
 
 Precision = Literal["fp32", "int8"]
@@ -98,12 +99,10 @@ def export_verified(
     row = ENGINES[engine]
     saved = load_model(source)
     precision = _precision(folder) if row.reads_onnx else "fp32"
-    folder.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as scratch,
+        scratch_folder(folder, "export") as made,
         _held_out(source, data, cache_root, precision) as shown,
     ):
-        made = Path(scratch)
         if row.reads_onnx and (folder / ONNX_FILE).is_file():
             shutil.copyfile(folder / ONNX_FILE, made / ONNX_FILE)
         network = row.load(row.write(saved, made))
@@ -114,9 +113,10 @@ def export_verified(
             **verify(saved, network, shown, precision=precision, name=f"the {engine} file"),
         }
         for name in reversed(row.files):  # the one to open comes last
-            with atomic_path(folder / name) as part:
-                shutil.copyfile(made / name, part)
+            copy_file(made / name, folder / name)
     write_json(folder / EXPORT_FILE, read_entries(folder) | {engine: found})
+    if (folder / DOCUMENT_FILE).is_file():
+        write_document(folder, read_document(folder / DOCUMENT_FILE))
     return found
 
 
@@ -167,7 +167,7 @@ def verify(
     if precision == "int8":
         target_N = np.array([saved.classes.index(code) for code in shown.table["dx"]], dtype=np.int64)
         lesion_N = shown.table["lesion_id"].to_numpy()
-        verdict = compare(target_N, lesion_N, expected.diagnosis_N, found.diagnosis_N, saved.classes)
+        verdict = compare(target_N, lesion_N, expected.diagnosis_N, found.diagnosis_N, saved.vocabulary)
         limits, why = {"may_lose": dict(MAY_LOSE)}, "" if verdict["accepted"] else verdict["why"]
         numbers["loss"] = verdict
     else:

@@ -9,7 +9,6 @@ from dermlens.decision.columns import BETWEEN
 from dermlens.deploy.answers import Answer
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.prior import shares_of
-from dermlens.labels import full_name
 
 
 def answer_json(one: Answer) -> dict[str, Any]:
@@ -49,7 +48,8 @@ def heading_json(predictor: Predictor, prior: Sequence[float] | None) -> dict[st
     """What must stand beside answers: the model, its limits, and the class shares that they hold for."""
     return {
         "model": predictor.id,
-        "classes": {code: full_name(code) for code in predictor.classes},
+        "classes": {code: predictor.vocabulary.name(code) for code in predictor.classes},
+        "malignant": list(predictor.vocabulary.malignant),
         "limits": list(predictor.limits),
         "prior": shares_of(predictor, prior),
     }

@@ -15,25 +15,29 @@ from dermlens.decision.answer import REASONS
 from dermlens.decision.columns import sets_of
 from dermlens.evaluation.intervals import Place, Resamples, estimate, nest
 from dermlens.evaluation.predictions import arrays, diagnoses
+from dermlens.evaluation.proportions import share
+from dermlens.evaluation.recall_intervals import mean_recall
+from dermlens.labels import Vocabulary
 from dermlens.metrics import Bools, Floats, Ints
 
 
 def answer_section(
-    predictions: pd.DataFrame, classes: tuple[str, ...], resamples: Resamples, *, level: float
+    predictions: pd.DataFrame, vocabulary: Vocabulary, resamples: Resamples, *, level: float
 ) -> dict[str, Any]:
     """The part of metrics.json on sets and abstention.
 
     Args:
         predictions: of one role, answered.
-        classes: codes, in the order of the probabilities.
+        vocabulary: the classes, in the order of the probabilities.
         resamples: draws of its lesions.
         level: of the intervals.
 
     Returns:
         `answered`, `accuracy_answered`, `mean_recall_answered`, `set_size`; for each class `coverage`,
         `set_size`, `abstained` and `recall_answered`; `reasons`, how many images each holds for; and
-        `melanomas`, counted by what became of them.
+        `melanomas`, or `malignant` where own classes are, counted by what became of them.
     """
+    classes = vocabulary.classes
     target_N, _ = arrays(predictions, classes)
     diagnosis_N = diagnoses(predictions, classes)
     assert diagnosis_N is not None  # the table is answered
@@ -43,11 +47,24 @@ def answer_section(
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
         return answer_numbers(target_N, diagnosis_N, set_NC, abstain_N, classes, weights)
 
-    section = nest(estimate(numbers, resamples, level=level))
+    estimates = estimate(numbers, resamples, level=level)
+    if len(resamples.counts):
+        covered_N = set_NC[np.arange(len(target_N)), target_N]
+        for index, code in enumerate(classes):
+            of_class = target_N == index
+            shares = {"coverage": (of_class, covered_N), "abstained": (of_class, abstain_N)}
+            shares["recall_answered"] = (of_class & ~abstain_N, diagnosis_N == index)
+            for name, (rows, yes_N) in shares.items():
+                estimates["per_class", code, name] = share(yes_N[rows], resamples.lesion[rows], level=level)
+        estimates["mean_recall_answered",] = mean_recall(
+            target_N, diagnosis_N, len(classes), resamples, level=level, inside_N=~abstain_N
+        )
+    section = nest(estimates)
     said = [set(cell.split("; ")) for cell in predictions["reason"]]
     section["reasons"] = {word: sum(word in words for words in said) for word in REASONS}
-    if "mel" in classes:
-        section["melanomas"] = fate(target_N, diagnosis_N, set_NC, abstain_N, classes.index("mel"))
+    if vocabulary.sought_group:
+        found = fate(target_N, diagnosis_N, set_NC, abstain_N, vocabulary)
+        section["melanomas" if vocabulary.sought_group == "melanoma" else "malignant"] = found
     return section
 
 
@@ -82,16 +99,20 @@ def answer_numbers(
     return found
 
 
-def fate(target_N: Ints, diagnosis_N: Ints, set_NC: Bools, abstain_N: Bools, index: int) -> dict[str, int]:
-    """The images of a class by what became of them; the last four sum to the first.
+def fate(
+    target_N: Ints, diagnosis_N: Ints, set_NC: Bools, abstain_N: Bools, vocabulary: Vocabulary
+) -> dict[str, int]:
+    """The images of the classes that are sought by what became of them; the last four sum to the first.
 
     Returns:
-        `images`; `named`, whether or not the model abstains; `in_set`, not named but in the set; `abstained`,
-        neither, but the model abstains; `missed`, none of these: an answer that does not mention it.
+        `images`; `named`, for which any of these classes is named, whether or not the model abstains;
+        `in_set`, not named but in the set; `abstained`, neither, but the model abstains; `missed`, none of
+        these: an answer that does not mention them.
     """
-    of_class = target_N == index
-    named_N = of_class & (diagnosis_N == index)
-    in_set_N = of_class & ~named_N & set_NC[:, index]
+    columns = [vocabulary.classes.index(code) for code in vocabulary.sought]
+    of_class = np.isin(target_N, columns)
+    named_N = of_class & np.isin(diagnosis_N, columns)
+    in_set_N = of_class & ~named_N & set_NC[:, columns].any(axis=1)
     abstained_N = of_class & ~named_N & ~in_set_N & abstain_N
     counts = {"images": of_class, "named": named_N, "in_set": in_set_N, "abstained": abstained_N}
     found = {name: int(inside_N.sum()) for name, inside_N in counts.items()}

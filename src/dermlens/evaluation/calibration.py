@@ -44,7 +44,7 @@ def ece(target_N: Ints, p_NC: Floats, weights: Floats | None = None, bins: int =
         weights: (..., N); none for ones.
         bins: B, of equal width over 0 … 1.
     """
-    inside_NB = (_bin_of(p_NC, bins)[:, None] == np.arange(bins)).astype(np.float64)
+    inside_NB = (bin_of(p_NC, bins)[:, None] == np.arange(bins)).astype(np.float64)
     gap_NB = (_right(target_N, p_NC) - p_NC.max(axis=1))[:, None] * inside_NB
     w = np.ones(len(target_N)) if weights is None else weights
     return np.asarray(np.abs(w @ gap_NB).sum(axis=-1) / w.sum(axis=-1))
@@ -52,7 +52,7 @@ def ece(target_N: Ints, p_NC: Floats, weights: Floats | None = None, bins: int =
 
 def reliability(target_N: Ints, p_NC: Floats, bins: int = BINS) -> list[dict[str, float | int | None]]:
     """The bins of the reliability diagram, empty ones included, as plain numbers."""
-    edges, where_N = _edges(bins), _bin_of(p_NC, bins)
+    edges, where_N = _edges(bins), bin_of(p_NC, bins)
     right_N, confidence_N = _right(target_N, p_NC), p_NC.max(axis=1)
     found = []
     for index in range(bins):
@@ -78,7 +78,7 @@ def _edges(bins: int) -> Floats:
     return np.linspace(0.0, 1.0, bins + 1)
 
 
-def _bin_of(p_NC: Floats, bins: int) -> Ints:
+def bin_of(p_NC: Floats, bins: int) -> Ints:
     """Which bin (low, high] holds each highest probability."""
     found = np.searchsorted(_edges(bins), p_NC.max(axis=1), side="left") - 1
     return np.asarray(np.clip(found, 0, bins - 1), dtype=np.int64)

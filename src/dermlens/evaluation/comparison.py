@@ -19,10 +19,11 @@ from rich.table import Table
 from dermlens.data.split import load_manifest
 from dermlens.errors import UserError
 from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.evaluate import seals_test
 from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
+from dermlens.evaluation.ledger import Openings
+from dermlens.evaluation.openings import run_openings, seals_test
 from dermlens.evaluation.predictions import arrays, classes_of, diagnoses, read_predictions
-from dermlens.evaluation.score import ROLE_ORDER, core_numbers
+from dermlens.evaluation.score import ROLE_ORDER, core_numbers, recall_estimates
 from dermlens.metrics import Floats
 from dermlens.runs import Run
 
@@ -64,6 +65,7 @@ class Comparison:
         classes: of all of them.
         config: of the bootstrap.
         roles: the comparison on each role in which the runs share images.
+        openings: of each run, the looks at its test role.
         warnings: what was left out.
     """
 
@@ -71,6 +73,7 @@ class Comparison:
     classes: tuple[str, ...]
     config: EvaluationConfig
     roles: dict[str, RoleComparison]
+    openings: dict[str, Openings]
     warnings: tuple[str, ...] = ()
 
     def render(self) -> Group:
@@ -96,7 +99,8 @@ class Comparison:
                         cells.append(_cell(compared.differences[name][place], signed=True))
                 table.add_row(words, *cells)
             tables.append(table)
-        return Group(*tables, *(f"warning: {said}" for said in self.warnings))
+        looks = (f"{name}: {found.sentence()}" for name, found in self.openings.items() if found.opened)
+        return Group(*tables, *looks, *(f"warning: {said}" for said in self.warnings))
 
     def to_json(self) -> dict[str, Any]:
         """Every metric by its dotted place in metrics.json, with plain numbers and null."""
@@ -121,6 +125,7 @@ class Comparison:
                 }
                 for role, compared in self.roles.items()
             },
+            "openings": {name: found.to_json() for name, found in self.openings.items()},
             "warnings": list(self.warnings),
         }
 
@@ -163,7 +168,8 @@ def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) ->
         aligned = {name: table.loc[ids] for name, table in by_image.items()}
         _same_truth(aligned, names[0])
         roles[role] = _compare_role(aligned, classes, config)
-    return Comparison(names, classes, config, roles, warnings)
+    looks = {name: run_openings(run) for name, run in zip(names, runs, strict=True)}
+    return Comparison(names, classes, config, roles, looks, warnings)
 
 
 def _without_sealed(
@@ -204,6 +210,9 @@ def _compare_role(
 
     resamples = draw_lesions(lesion_N, scored[names[0]][0], replicates=config.bootstrap, seed=config.seed)
     estimates = estimate(numbers, resamples, level=config.level)
+    for name in names:  # the values as `evaluate` gives them; differences keep their percentiles
+        own = recall_estimates(*scored[name], classes, resamples, named[name], level=config.level)
+        estimates |= {(name, "values", *place): found for place, found in own.items()}
 
     def part(name: str, kind: str) -> dict[Place, Estimate]:
         return {place[2:]: found for place, found in estimates.items() if place[:2] == (name, kind)}

@@ -27,6 +27,7 @@ from dermlens.evaluation.figures.calibration import reliability_diagram
 from dermlens.evaluation.figures.decision import coverage_bars, risk_coverage_curve
 from dermlens.evaluation.figures.style import save_figure
 from dermlens.evaluation.intervals import draw_lesions, estimate
+from dermlens.labels import Vocabulary
 
 SHARES = np.linspace(0.5, 1.0, 51)
 
@@ -121,7 +122,7 @@ def set_table(
     return pd.DataFrame(rows)
 
 
-def risk_coverage(role: Labelled, answers: Answers, classes: tuple[str, ...]) -> pd.DataFrame:
+def risk_coverage(role: Labelled, answers: Answers, vocabulary: Vocabulary) -> pd.DataFrame:
     """What answering fewer images would bring: errors and missed melanomas by the share answered.
 
     Images are answered in falling order of the confidence; equal ones in the order that they stand in.
@@ -130,46 +131,53 @@ def risk_coverage(role: Labelled, answers: Answers, classes: tuple[str, ...]) ->
     Args:
         role: the truth.
         answers: to it.
-        classes: codes.
+        vocabulary: the classes.
 
     Returns:
         A row a share of `SHARES`: `answered`, `error` (share of wrong diagnoses among the answered),
         `mean_recall` among them, and with a class `mel` its images by `fate`: `mel_named`, `mel_in_set`,
-        `mel_abstained`, `mel_missed`.
+        `mel_abstained`, `mel_missed`; of malignant own classes `malignant_named` and so on.
     """
     order = np.argsort(-answers.confidence_N, kind="stable")
     rows = []
     for share in SHARES:
         abstain_N = np.ones(len(order), dtype=bool)
         abstain_N[order[: max(1, round(share * len(order)))]] = False
-        rows.append(_outcome(role, answers, abstain_N, classes))
+        rows.append(_outcome(role, answers, abstain_N, vocabulary))
     return pd.DataFrame(rows)
 
 
-def rule_row(role: Labelled, answers: Answers, classes: tuple[str, ...]) -> dict[str, float]:
+def rule_row(role: Labelled, answers: Answers, vocabulary: Vocabulary) -> dict[str, float]:
     """The columns of `risk_coverage` where the model abstains as its rule says."""
-    return _outcome(role, answers, answers.abstain_N, classes)
+    return _outcome(role, answers, answers.abstain_N, vocabulary)
 
 
 def _outcome(
-    role: Labelled, answers: Answers, abstain_N: metrics.Bools, classes: tuple[str, ...]
+    role: Labelled, answers: Answers, abstain_N: metrics.Bools, vocabulary: Vocabulary
 ) -> dict[str, float]:
     numbers = answer_numbers(
-        role.target_N, answers.diagnosis_N, answers.set_NC, abstain_N, classes, weights=None
+        role.target_N, answers.diagnosis_N, answers.set_NC, abstain_N, vocabulary.classes, weights=None
     )
     found = {
         "answered": float(numbers["answered",]),
         "error": 1 - float(numbers["accuracy_answered",]),
         "mean_recall": float(numbers["mean_recall_answered",]),
     }
-    if "mel" not in classes:
+    if not vocabulary.sought:
         return found
-    counts = fate(role.target_N, answers.diagnosis_N, answers.set_NC, abstain_N, classes.index("mel"))
-    return found | {f"mel_{name}": float(count) for name, count in counts.items() if name != "images"}
+    counts = fate(role.target_N, answers.diagnosis_N, answers.set_NC, abstain_N, vocabulary)
+    what = "mel" if vocabulary.sought_group == "melanoma" else "malignant"
+    return found | {f"{what}_{name}": float(count) for name, count in counts.items() if name != "images"}
 
 
 def write_decision_report(
-    folder: Path, role: Labelled, document: DecisionDocument, arrays: Arrays, *, replicates: int = 1000
+    folder: Path,
+    role: Labelled,
+    document: DecisionDocument,
+    arrays: Arrays,
+    *,
+    replicates: int = 1000,
+    vocabulary: Vocabulary | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Write every table as CSV and every figure as PNG.
 
@@ -179,6 +187,7 @@ def write_decision_report(
         document: the decision, with a prior and sets.
         arrays: of its out-of-distribution score.
         replicates: resamples of lesions.
+        vocabulary: the classes, where some are someone's own; none for what is known of their codes.
 
     Returns:
         The tables by the name of their file: `calibration`, `sets`, `risk_coverage`, `rule`.
@@ -187,12 +196,12 @@ def write_decision_report(
         UserError: the decision states no prior or makes no sets.
     """
     answers = answer(role.logits_NC, role.features_ND, document, arrays)
-    classes = document.classes
+    vocabulary = vocabulary or Vocabulary(document.classes)
     tables = {
         "calibration": calibration_table(role, document),
         "sets": set_table(role, answers, document, replicates=replicates),
-        "risk_coverage": risk_coverage(role, answers, classes),
-        "rule": pd.DataFrame([rule_row(role, answers, classes)]),
+        "risk_coverage": risk_coverage(role, answers, vocabulary),
+        "rule": pd.DataFrame([rule_row(role, answers, vocabulary)]),
     }
     for name, table in tables.items():
         write_table(folder / f"{name}.csv", table)

@@ -1,27 +1,28 @@
 """`dermlens evaluate`: a run's own roles from its predictions, its sealed test role, or any other labelled
 set.
 
-The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger, even where
-its predictions lie in the run already. Under `singletons` alone the test role is all that is held out; it is
-scored like any other and `open_test` merely enters it. Another set never lets in an image of the run's own
-split, under its name or as a copy, so it is no back door to the test role.
+The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger of the run,
+even where its predictions lie in the run already. Under `singletons` alone the test role is all that is held
+out; it is scored like any other and `open_test` merely enters it. Of another set, images of the run's own
+split are left out, under their names or as copies, and copies of test images are entered in the ledger too:
+a look at the test role that nobody counts is hard to do by accident.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 
 from dermlens.atomic import write_json
+from dermlens.data.absent import absent_classes
 from dermlens.data.split import Split, load_manifest
-from dermlens.data.table import read_configured, read_table, table_sha256
+from dermlens.data.table import read_configured_set, read_set, table_sha256
+from dermlens.data.values import ValueMap
 from dermlens.errors import UserError
-from dermlens.evaluation.ledger import append_entry
+from dermlens.evaluation.openings import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.predictions import classes_of, is_answered, read_predictions, write_predictions
 from dermlens.evaluation.score import score
@@ -30,7 +31,6 @@ from dermlens.runs import Run
 
 FEW = 2
 """Lesions of a class that a bootstrap cannot vary."""
-LEDGER = Path("docs/results/test_ledger.csv")
 
 
 def evaluate_run(
@@ -39,10 +39,12 @@ def evaluate_run(
     data: Path | None = None,
     open_test: bool = False,
     device: str = "auto",
-    ledger: Path = LEDGER,
+    ledger: Path | None = None,
     cache: Path | None = None,
     columns: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    values: ValueMap | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Score a run and write metrics.json.
 
@@ -50,38 +52,57 @@ def evaluate_run(
         run: a completed run.
         data: another labelled set, scored as the role `external` into `evaluations/<name>/` of the run; with
             `open_test`, where the run's own images are now, if they have moved.
-        open_test: score the sealed test role too, and enter it in the ledger.
+        open_test: score the sealed test role too, and enter it in the run's ledger.
         device: where to predict: auto, cpu, cuda or mps.
-        ledger: the CSV of opened tests.
+        ledger: a CSV of opened tests to enter it in besides the run's own; none for that alone.
         cache: root of the pixel cache; none for the usual one.
         columns: the set's column by ours, as `read_table` takes them.
         labels: our class by the set's diagnosis, likewise.
+        values: the set's words of age, sex and site by ours, likewise.
+        say: takes sentences on which table was read and what was made of it, before anything is predicted.
 
     Returns:
         The content of metrics.json; `warnings` says what a reader must know of the numbers.
 
     Raises:
         UserError: nothing to score, no test role, predictions that are not of the split's images, the data
-            are not there or not the run's, a set has no image that is not the run's own, or `columns` or
-            `labels` without another set.
+            are not there or not the run's, a set has no image that is not the run's own, or a map without
+            another set.
     """
-    if (columns or labels) and (data is None or open_test):
+    maps: Maps = {"columns": columns, "labels": labels, "values": values}
+    if any(maps.values()) and (data is None or open_test):
         raise UserError(
-            "--column and --label go with --data of another set; the run's own images are read as its "
+            "--column, --label and --value go with --data of another set; the run's own images are read "
+            "as its "
             "recipe maps them"
         )
+    said = say or _nothing
     if data is not None and not open_test:
-        return _evaluate_other(run, data, device=device, cache=cache, columns=columns, labels=labels)
-    return _evaluate_own(run, data, open_test=open_test, device=device, ledger=ledger, cache=cache)
+        return _evaluate_other(run, data, maps, said, device=device, cache=cache, ledger=ledger)
+    return _evaluate_own(run, data, said, open_test=open_test, device=device, ledger=ledger, cache=cache)
 
 
-def seals_test(split: Split) -> bool:
-    """Whether the test role waits for `open_test`; only `singletons` has it as the role to look at."""
-    return split.protocol != "singletons"
+class Maps(TypedDict):
+    """How names in someone's table become ours."""
+
+    columns: Mapping[str, str] | None
+    labels: Mapping[str, str] | None
+    values: ValueMap | None
+
+
+def _nothing(sentence: str) -> None:
+    del sentence
 
 
 def _evaluate_own(
-    run: Run, data: Path | None, *, open_test: bool, device: str, ledger: Path, cache: Path | None
+    run: Run,
+    data: Path | None,
+    say: Callable[[str], None],
+    *,
+    open_test: bool,
+    device: str,
+    ledger: Path | None,
+    cache: Path | None,
 ) -> dict[str, Any]:
     split = load_manifest(str(run.split_file))
     held_out = [role for role in ("selection", "calibration", "test") if split.ids(role)]
@@ -94,7 +115,9 @@ def _evaluate_own(
     if not roles and sealed and "test" in held_out:
         raise UserError(f"run {run.path} holds out a test role alone, which is sealed; --open-test scores it")
 
-    predictions = _held_out(run, split, roles, lambda: _predict_test(run, data, device=device, cache=cache))
+    predictions = _held_out(
+        run, split, roles, lambda: _predict_test(run, data, say, device=device, cache=cache)
+    )
     classes = classes_of(predictions)
     scored = predictions[predictions["role"].isin(roles)]
     if scored.empty:
@@ -103,10 +126,11 @@ def _evaluate_own(
             "`dermlens train` predicts them, and --open-test the test role"
         )
     _check_complete(run, split, scored, roles)
-    metrics = score(scored, classes, run.recipe().evaluation)
-    metrics["warnings"] = _own_warnings(run, metrics) + _rare(scored)
+    recipe = run.recipe()
+    metrics = score(scored, classes, recipe.evaluation, described=recipe.data.facts)
+    metrics["warnings"] = _own_warnings(run, metrics) + absent_classes(_support(metrics)) + _rare(scored)
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
-        append_entry(ledger, _entry(run, metrics["roles"]["test"]))
+        enter_opening(run, metrics["roles"]["test"], project=ledger)
     write_predictions(run.predictions_file, predictions)
     write_json(run.metrics_file, metrics)
     return metrics
@@ -149,13 +173,18 @@ def _check_complete(run: Run, split: Split, predictions: pd.DataFrame, roles: Se
             )
 
 
-def _predict_test(run: Run, data: Path | None, *, device: str, cache: Path | None) -> pd.DataFrame:
+def _predict_test(
+    run: Run, data: Path | None, say: Callable[[str], None], *, device: str, cache: Path | None
+) -> pd.DataFrame:
     folder = data or Path(run.read_record().get("data") or "")
     if not folder.exists() or folder == Path():
         raise UserError(
             f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
         )
-    table = read_configured(folder, run.recipe().data)
+    read = read_configured_set(folder, run.recipe().data)
+    table = read.table
+    for sentence in read.account.sentences():
+        say(sentence)
     split: Split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
     test = table[table["image_id"].isin(split.ids("test"))].reset_index(drop=True)
     return _predict(run, test, role="test", device=device, cache=cache)
@@ -218,68 +247,80 @@ def _rare(scored: pd.DataFrame) -> list[str]:
     return warnings
 
 
-def _entry(run: Run, scored: dict[str, Any]) -> dict[str, object]:
-    recipe = run.recipe()
-    mean_recall = scored["overall"]["balanced_accuracy_isic"]
+def _support(metrics: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Images by role and class."""
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run": run.path.resolve().name,
-        "recipe": recipe.name,
-        "recipe_sha256": _sha256(run.recipe_file),
-        "manifest": recipe.split.manifest or recipe.split.protocol,
-        "split_sha256": _sha256(run.split_file),
-        "git_commit": run.read_record().get("git_commit"),
-        "images": scored["images"],
-        "accuracy": _rounded(scored["overall"]["accuracy"]["value"]),
-        "mean_recall": _rounded(mean_recall["value"]),
-        "mean_recall_low": _rounded(mean_recall["low"]),
-        "mean_recall_high": _rounded(mean_recall["high"]),
-        "melanoma_recall": _rounded(scored["per_class"].get("mel", {}).get("recall", {}).get("value")),
+        role: {code: of_class["support"] for code, of_class in scored["per_class"].items()}
+        for role, scored in metrics["roles"].items()
     }
 
 
-def _rounded(number: float | None) -> str | None:
-    return None if number is None else f"{number:.4f}"
+def score_other(run: Run, external: pd.DataFrame) -> dict[str, Any]:
+    """Score a run's predictions of another set, with the thresholds of its own roles.
 
+    Args:
+        run: with its split and the predictions of its own roles.
+        external: predictions of the role `external`.
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    Returns:
+        metrics.json but for `warnings` and `data`.
+    """
+    recipe = run.recipe()
+    own = read_predictions(run.predictions_file)
+    thresholds = own[own["role"].isin(["selection", "calibration"])]
+    split = load_manifest(str(run.split_file))
+    _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
+    return score(
+        _joined(run, thresholds, external),
+        classes_of(external),
+        recipe.evaluation,
+        only=["external"],
+        described=recipe.data.facts,
+    )
 
 
 def _evaluate_other(
     run: Run,
     data: Path,
+    maps: Maps,
+    say: Callable[[str], None],
     *,
     device: str,
     cache: Path | None,
-    columns: Mapping[str, str] | None,
-    labels: Mapping[str, str] | None,
+    ledger: Path | None,
 ) -> dict[str, Any]:
     recipe = run.recipe()
-    table = read_table(data, columns=columns, labels=labels, classes=recipe.data.classes)
-    kept, warnings = without_own(run, data, table)
-    external = _predict(run, kept, role="external", device=device, cache=cache)
-    own = read_predictions(run.predictions_file)
-    thresholds = own[own["role"].isin(["selection", "calibration"])]
-    split = load_manifest(str(run.split_file))
-    _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
-    metrics = score(
-        _joined(run, thresholds, external),
-        classes_of(external),
-        recipe.evaluation,
-        only=["external"],
+    read = read_set(
+        data,
+        **maps,
+        classes=recipe.data.classes,
+        skip=recipe.data.skip,
+        squashed=recipe.data.squashed,
     )
+    table = read.table
+    for sentence in read.account.sentences():
+        say(sentence)
+    kept, warnings = without_own(run, data, table, ledger=ledger)
+    external = _predict(run, kept, role="external", device=device, cache=cache)
+    metrics = score_other(run, external)
     sha256 = table_sha256(table)
     name = f"{data.resolve().stem}-{sha256[:8]}"
     folder = run.path / "evaluations" / name
     metrics |= {
-        "warnings": [*warnings, *_rare(external)],
+        "warnings": [
+            *warnings,
+            *(f"external: {loss}" for loss in read.account.losses()),
+            *absent_classes(_support(metrics)),
+            *_rare(external),
+        ],
         "data": {
             "name": name,
             "table_sha256": sha256,
             "images": len(table),
-            "columns": dict(columns or {}),
-            "labels": dict(labels or {}),
+            "columns": dict(maps["columns"] or {}),
+            "labels": dict(maps["labels"] or {}),
+            "values": dict(maps["values"] or {}),
+            "skip": list(recipe.data.skip),
         },
     }
     write_predictions(folder / "predictions.csv", external)

@@ -8,11 +8,12 @@ Shapes: N images, C classes, `...` the leading axes of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from dermlens.labels import BY_CODE
+from dermlens.labels import BY_CODE, Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, weighted_mean
 
 SENSITIVITIES = (0.90, 0.95)
@@ -28,15 +29,18 @@ else of `selection`. With no such role, as under the paper's protocol, a role ha
 says it is optimistic."""
 
 
-def detection_groups(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def detection_groups(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
     """The groups that can be sought with these classes: name → codes of its classes.
 
-    Melanoma wherever `mel` is a class. Malignant against benign only where every class is one of the seven
-    (what someone's own label means is not known here) and all of a group's codes are there: with and without
-    akiec, which holds precursors and a carcinoma in situ.
+    Melanoma wherever `mel` is a class. Malignant against benign where all of a group's codes are there and it
+    is known of every class what it is: of the seven with and without akiec, which holds precursors and a
+    carcinoma in situ; with own classes, where a recipe calls any of them malignant, as `malignant`.
     """
+    classes = vocabulary.classes
     groups: dict[str, tuple[str, ...]] = {"melanoma": ("mel",)}
-    if all(code in BY_CODE for code in classes):
+    if any(code in vocabulary.described for code in vocabulary.malignant):
+        groups["malignant"] = vocabulary.malignant
+    elif all(code in BY_CODE for code in classes):
         malignant = tuple(code for code, diagnosis in BY_CODE.items() if diagnosis.malignant)
         between = tuple(code for code, diagnosis in BY_CODE.items() if diagnosis.in_situ)
         groups["malignant_with_akiec"] = (*between, *malignant)
@@ -46,6 +50,13 @@ def detection_groups(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
         for name, codes in groups.items()
         if set(codes) <= set(classes) and len(codes) < len(classes)
     }
+
+
+def sought_recall(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a role's scores, the recall of melanoma, else of the malignant own classes; empty without."""
+    if "mel" in scores["per_class"]:
+        return dict(scores["per_class"]["mel"].get("recall") or {})
+    return dict((scores["detection"].get("malignant") or {}).get("recall") or {})
 
 
 def threshold_role(role: str, available: Sequence[str]) -> str:

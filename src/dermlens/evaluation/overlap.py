@@ -6,24 +6,33 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermlens.data.lesion_groups import contents, lesion_groups
+from dermlens.data.lesion_groups import contents, lesion_groups, of_shared_lesions
 from dermlens.data.split import load_manifest
 from dermlens.data.table import read_configured, read_table
 from dermlens.errors import UserError
+from dermlens.evaluation.openings import enter_copies
+from dermlens.evaluation.role_copies import find_copies, shipped_fingerprints
 from dermlens.runs import Run
 
+NO_FILES = pd.DataFrame({"image_id": pd.Series(dtype=str), "path": pd.Series(dtype=str)})
 
-def without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+
+def without_own(
+    run: Run, data: Path, table: pd.DataFrame, *, ledger: Path | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """The images that the run neither trained on nor holds out.
 
     An image of the run, of its split or of `data.also_train`, is known by its id, or by its file's bytes
-    where the run's own file is still there.
+    where the run's own file is still there. An image of the test role is known by how it looks too: saved
+    anew under another name, at another size or quality, it is still left out. Test images under other names
+    are entered in the ledger of the run, as a look at its test role.
     Lesion ids alone are not grounds to leave an image out: two sources may both count from 1.
 
     Args:
         run: with its split.
         data: the other set, for messages.
         table: its LesionTable.
+        ledger: a project's own, to enter copies of test images in besides the run's.
 
     Returns:
         The rest of the table, index 0 … N−1, and in words what was left out, what could not be checked and
@@ -35,11 +44,23 @@ def without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFrame
     roles = load_manifest(str(run.split_file)).roles
     further, gone = _further(run)
     named_N = table["image_id"].isin([*roles["image_id"], *further["image_id"]])
-    split_files = _own_files(run, roles["image_id"]) if not named_N.all() else []
-    own_files = [*split_files, *(path for path in further["path"] if Path(path).is_file())]
+    own = _own_files(run, roles["image_id"]) if not named_N.all() else NO_FILES
+    own_files = [*own["path"], *(path for path in further["path"] if Path(path).is_file())]
     digests = contents([*own_files, *table["path"]])
     own_digests = {digests[path] for path in own_files if path in digests}
     copied_N = ~named_N & table["path"].map(digests).isin(own_digests)
+    test_ids = roles.loc[roles["role"] == "test", "image_id"].tolist()
+    of_test = own.loc[own["image_id"].isin(test_ids)]
+    same_N = copied_N & table["path"].map(digests).isin({digests.get(path) for path in of_test["path"]})
+    alike = find_copies(
+        test_ids,
+        dict(zip(of_test["image_id"], of_test["path"], strict=True)),
+        table.loc[~named_N & ~copied_N, "path"].tolist(),
+    )
+    of_test_N = same_N | table["path"].isin(alike)
+    copied_N |= of_test_N
+    if of_test_N.any():
+        enter_copies(run, int(of_test_N.sum()), data.resolve().name, project=ledger)
     if (named_N | copied_N).all():
         raise UserError(
             f"{data} holds only images of the run's own split or of data.also_train; `dermlens evaluate"
@@ -52,12 +73,17 @@ def without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFrame
                 f"external: {int(found_N.sum())} of {len(table)} images {what} in the run's own split "
                 f"{'or its further training images ' if len(further) else ''}and were left out"
             )
+    if of_test_N.any():
+        warnings.append(
+            f"external: {int(of_test_N.sum())} of them are images of the test role, which the ledger has"
+            " as a look"
+        )
     if gone:
         warnings.append(
             f"external: the run also trained on {', '.join(gone)}, which is not there, so it could not be"
             " checked whether the set holds images that were trained on"
         )
-    unchecked = len(roles) - len(split_files)
+    unchecked = len({*roles["image_id"]} - {*own["image_id"]} - ({*test_ids} & {*shipped_fingerprints()}))
     if unchecked:
         warnings.append(
             f"external: {unchecked} of the {len(roles)} images of the run's own split are not where the run "
@@ -66,10 +92,12 @@ def without_own(run: Run, data: Path, table: pd.DataFrame) -> tuple[pd.DataFrame
     kept = table[~(named_N | copied_N)].reset_index(drop=True)
     ids = ["image_id", "lesion_id"]
     group_N = lesion_groups(pd.concat([roles[ids], kept[ids]], ignore_index=True))
-    shared = int(group_N[len(roles) :].isin(group_N[: len(roles)]).sum())
+    listed = of_shared_lesions(kept["image_id"], roles["image_id"])
+    shared_N = group_N[len(roles) :].isin(group_N[: len(roles)]).to_numpy() | kept["image_id"].isin(listed)
+    shared = int(shared_N.sum())
     if shared:
         warnings.append(
-            f"external: {shared} images show, by their lesion ids or the list of lesions with several ids, "
+            f"external: {shared} images show, by their lesion ids or the lists of lesions with several ids, "
             "a lesion of the run's own split; if that is so, the scores flatter the model"
         )
     return kept, warnings
@@ -80,7 +108,7 @@ def _further(run: Run) -> tuple[pd.DataFrame, list[str]]:
     named = str(run.read_record().get("data") or "")
     data = Path(named)
     beside = (data if data.is_dir() else data.parent).resolve().parent
-    tables = [pd.DataFrame({"image_id": pd.Series(dtype=str), "path": pd.Series(dtype=str)})]
+    tables = [NO_FILES]
     gone = []
     for recipe in run.recipes():
         for folder in recipe.data.also_train:
@@ -91,14 +119,14 @@ def _further(run: Run) -> tuple[pd.DataFrame, list[str]]:
     return pd.concat([table[["image_id", "path"]] for table in tables], ignore_index=True), gone
 
 
-def _own_files(run: Run, image_ids: pd.Series[str]) -> list[str]:
-    """Paths of the split's images, those that are still in the folder that run.json names."""
+def _own_files(run: Run, image_ids: pd.Series[str]) -> pd.DataFrame:
+    """`image_id` and `path` of the split's images, those still in the folder that run.json names."""
     named = run.read_record().get("data")
     if not named or not Path(named).is_absolute():  # a published run names no place
-        return []
+        return NO_FILES
     try:
         table = read_configured(Path(named), run.recipe().data, check_files=False)
     except UserError:
-        return []
-    paths = table.loc[table["image_id"].isin(image_ids), "path"]
-    return [path for path in paths if Path(path).is_file()]
+        return NO_FILES
+    there_N = table["image_id"].isin(image_ids) & table["path"].map(lambda path: Path(path).is_file())
+    return table.loc[there_N, ["image_id", "path"]]

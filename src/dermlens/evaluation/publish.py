@@ -10,12 +10,16 @@ from typing import Any
 
 import yaml
 
-from dermlens.atomic import write_json, write_text
+from dermlens.atomic import copy_file, read_json, write_json, write_text
 from dermlens.errors import UserError
+from dermlens.evaluation.ledger import LEDGER_FILE
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.runs import MEMBERS, Run
+from dermlens.yaml_text import load_yaml
 
 RECIPE = "recipe.yaml"
+OTHER_SETS = "evaluations"
+"""The folder of the sets that a run was scored on besides its own."""
 COPIED = ("split.csv", "metrics.json", "model_card.md")
 DECIDED = ("decision/*/*.csv", "told.csv")
 """What a card reads beside them, where it is there, and what another decision makes stale."""
@@ -52,27 +56,43 @@ def publish_run(run: Run, folder: Path) -> Run:
             raise UserError(f"run {run.path} has no {name}: evaluate and report it first")
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
-        shutil.copyfile(run.path / name, folder / name)
+        copy_file(run.path / name, folder / name)
     publish_recipe(run, folder)
+    if (run.path / LEDGER_FILE).is_file():
+        copy_file(run.path / LEDGER_FILE, folder / LEDGER_FILE)
     if run.history_file.is_file():
-        shutil.copyfile(run.history_file, folder / HISTORY)
+        copy_file(run.history_file, folder / HISTORY)
     for member in sorted((run.path / MEMBERS).glob("*")):
         (folder / MEMBERS / member.name).mkdir(parents=True, exist_ok=True)
         write_json(folder / MEMBERS / member.name / "run.json", without_paths(Run(member).read_record()))
         publish_recipe(Run(member), folder / MEMBERS / member.name)
-        shutil.copyfile(member / HISTORY, folder / MEMBERS / member.name / HISTORY)
+        copy_file(member / HISTORY, folder / MEMBERS / member.name / HISTORY)
+    _publish_other_sets(run, folder)
     for stale in [file for pattern in DECIDED for file in folder.glob(pattern)]:
         stale.unlink()
     for file in [file for pattern in BESIDE for file in sorted(run.path.glob(pattern))]:
         copy = folder / file.relative_to(run.path)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
+        copy_file(file, copy)
     document = run.path / "model.json"
     if document.is_file():  # the decision: the weights that it is of stay behind
-        write_json(folder / "model.json", without_paths(json.loads(document.read_text(encoding="utf-8"))))
+        content = json.loads(document.read_text(encoding="utf-8"))
+        write_json(folder / "model.json", without_paths(content | {"manifest": None}))
     write_predictions(folder / "predictions.csv.gz", read_predictions(run.predictions_file))
     write_json(folder / "run.json", without_paths(run.read_record()))
     return Run(folder)
+
+
+def _publish_other_sets(run: Run, folder: Path) -> None:
+    """Scores and predictions of the other sets that a run was scored on; older ones are taken away."""
+    for old in (folder / OTHER_SETS).glob("*"):
+        shutil.rmtree(old)
+    for metrics in sorted((run.path / OTHER_SETS).glob("*/metrics.json")):
+        copy = folder / OTHER_SETS / metrics.parent.name
+        copy.mkdir(parents=True)
+        write_json(copy / "metrics.json", without_paths(read_json(metrics)))
+        predictions = read_predictions(Run(metrics.parent).predictions_file)
+        write_predictions(copy / "predictions.csv.gz", predictions)
 
 
 def without_paths(value: Any) -> Any:
@@ -93,5 +113,5 @@ def without_paths(value: Any) -> Any:
 
 def publish_recipe(run: Run, folder: Path) -> None:
     """Write a run's recipe as it was resolved then, without the paths of its machine."""
-    recipe = yaml.safe_load(run.recipe_file.read_text(encoding="utf-8"))
+    recipe, _ = load_yaml(run.recipe_file.read_text(encoding="utf-8"), str(run.recipe_file))
     write_text(folder / RECIPE, yaml.safe_dump(without_paths(recipe), sort_keys=False, allow_unicode=True))

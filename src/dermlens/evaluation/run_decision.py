@@ -46,4 +46,4 @@ def report_run(
     if role not in scored:
         raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, scored)}")
     labelled = run_outputs(run, saved, (role,), data=data, device=device, cache=cache)[role].labelled
-    return write_decision_report(folder, labelled, saved.decision, saved.arrays)
+    return write_decision_report(folder, labelled, saved.decision, saved.arrays, vocabulary=saved.vocabulary)

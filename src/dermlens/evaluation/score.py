@@ -9,7 +9,7 @@ Shapes: N images, C classes, R resamples, `...` the leading axes of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,22 @@ from dermlens import metrics
 from dermlens.evaluation import operating_points, subgroups
 from dermlens.evaluation.answers import answer_section
 from dermlens.evaluation.calibration import ece, reliability
+from dermlens.evaluation.calibration_line import ece_by_chance, line
 from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
+from dermlens.evaluation.intervals import Estimate, Place, Resamples, draw_lesions, estimate, nest
 from dermlens.evaluation.predictions import arrays, diagnoses, is_answered
+from dermlens.evaluation.proportions import share
+from dermlens.evaluation.recall_intervals import mean_recall, recall
+from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats, Ints
 
 SCHEMA = 1
 PARTIAL_AUC_SENSITIVITY = 0.8
 HISTOLOGY = ("histo", "histopathology")
 """What HAM10000 and the ISIC archive call a diagnosis that was confirmed by histology."""
+
+INTERVALS = {"recall": "korn_graubard", "mean_recall": "bca", "other": "percentile"}
+"""What `low` and `high` are: of a class's recall, of the mean over classes, of everything else."""
 
 ROLE_ORDER = ("train", "selection", "calibration", "test", "external")
 
@@ -38,6 +45,7 @@ def score(
     config: EvaluationConfig,
     *,
     only: Sequence[str] | None = None,
+    described: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Score a table of predictions, role by role.
 
@@ -46,17 +54,20 @@ def score(
         classes: the classes in the order of the probabilities.
         config: how many resamples, which level, which seed.
         only: the roles to score; the others still serve to fix thresholds on. None for all.
+        described: of own classes, `name` and `malignant`, as a recipe's `data.facts` has them.
 
     Returns:
         The content of metrics.json.
     """
     codes = tuple(classes)
+    vocabulary = Vocabulary(codes, described)
     by_role = {str(role): part for role, part in predictions.groupby("role")}
     wanted = [role for role in by_role if only is None or role in only]
     wanted.sort(key=lambda role: (ROLE_ORDER.index(role) if role in ROLE_ORDER else len(ROLE_ORDER), role))
     return {
         "schema": SCHEMA,
         "classes": list(codes),
+        "described": vocabulary.described,
         "decision": "rule" if is_answered(predictions) else "argmax",
         "bootstrap": {
             "replicates": config.bootstrap,
@@ -64,9 +75,9 @@ def score(
             "seed": config.seed,
             "unit": "lesion",
             "strata": "class",
-            "interval": "percentile",
+            "interval": dict(INTERVALS),
         },
-        "roles": {role: _score_role(role, by_role, codes, config) for role in wanted},
+        "roles": {role: _score_role(role, by_role, vocabulary, config) for role in wanted},
     }
 
 
@@ -125,6 +136,38 @@ def core_numbers(
     return numbers
 
 
+def recall_estimates(
+    target_N: Ints,
+    p_NC: Floats,
+    classes: Sequence[str],
+    resamples: Resamples,
+    diagnosis_N: Ints | None,
+    *,
+    level: float,
+) -> dict[Place, Estimate]:
+    """Recall and its means again, by place, with intervals that hold for classes of a dozen lesions.
+
+    Args:
+        target_N: class indices.
+        p_NC: probabilities.
+        classes: codes, in the order of the columns.
+        resamples: draws of the lesions.
+        diagnosis_N: as for `core_numbers`, whose places and values these are.
+        level: of the intervals.
+    """
+    named_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    strict_N = metrics.decided_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    found: dict[Place, Estimate] = {
+        ("per_class", code, "recall"): recall(target_N, named_N, index, resamples, level=level)
+        for index, code in enumerate(classes)
+    }
+    places = {("overall", "balanced_accuracy_isic"): strict_N, ("averages", "macro", "recall"): named_N}
+    return found | {
+        place: mean_recall(target_N, of_N, len(classes), resamples, level=level)
+        for place, of_N in places.items()
+    }
+
+
 def _micro_auc(target_N: Ints, p_NC: Floats, weights: Floats | None) -> Floats:
     """AUC of all N·C probabilities against whether each is of the true class."""
     truth_NC = target_N[:, None] == np.arange(p_NC.shape[1])
@@ -133,18 +176,24 @@ def _micro_auc(target_N: Ints, p_NC: Floats, weights: Floats | None) -> Floats:
 
 
 def _score_role(
-    role: str, by_role: dict[str, pd.DataFrame], classes: tuple[str, ...], config: EvaluationConfig
+    role: str, by_role: dict[str, pd.DataFrame], vocabulary: Vocabulary, config: EvaluationConfig
 ) -> dict[str, Any]:
+    classes = vocabulary.classes
     predictions = by_role[role]
     target_N, p_NC = arrays(predictions, classes)
     diagnosis_N = diagnoses(predictions, classes)
-    detection = _Detection(role, by_role, classes)
+    detection = _Detection(role, by_role, vocabulary)
     groups = subgroups.find_subgroups(predictions)
     histology_N = _melanoma_or_histology_nevus(predictions) if {"mel", "nv"} <= set(classes) else None
+
+    right_N = metrics.predicted_classes(p_NC) == target_N
 
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
         found = core_numbers(target_N, p_NC, classes, weights, diagnosis_N)
         found |= detection.numbers(target_N, p_NC, weights)
+        found["calibration", "slope"], found["calibration", "intercept"] = line(
+            right_N, p_NC.max(axis=1), weights
+        )
         found |= subgroups.subgroup_numbers(target_N, p_NC, classes, groups, weights, diagnosis_N)
         if histology_N is not None and histology_N.any():
             mel = classes.index("mel")
@@ -156,7 +205,14 @@ def _score_role(
     resamples = draw_lesions(
         predictions["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
     )
-    tree = nest(estimate(numbers, resamples, level=config.level))
+    estimates = estimate(numbers, resamples, level=config.level)
+    estimates |= recall_estimates(target_N, p_NC, classes, resamples, diagnosis_N, level=config.level)
+    named_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    estimates |= detection.recalls(target_N, named_N, resamples, level=config.level)
+    estimates |= subgroups.recall_estimates(
+        target_N, p_NC, classes, groups, resamples, diagnosis_N, level=config.level
+    )
+    tree = nest(estimates)
     predicted_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
     counts = metrics.one_vs_rest(target_N, predicted_N, len(classes))
     scored = {
@@ -178,6 +234,12 @@ def _score_role(
         },
         "confusion": metrics.confusion_matrix(target_N, predicted_N, len(classes)).tolist(),
         "reliability": reliability(target_N, p_NC),
+        "calibration": {
+            "ece_by_chance": ece_by_chance(
+                p_NC, draws=config.bootstrap, seed=config.seed, level=config.level
+            ),
+            **tree["calibration"],
+        },
         "detection": detection.section(target_N, p_NC, tree.get("detection", {})),
     }
     if histology_N is not None and histology_N.any():
@@ -187,7 +249,7 @@ def _score_role(
             "nevi": int((predictions["target"].to_numpy()[histology_N] == "nv").sum()),
         }
     if is_answered(predictions):
-        scored["answers"] = answer_section(predictions, classes, resamples, level=config.level)
+        scored["answers"] = answer_section(predictions, vocabulary, resamples, level=config.level)
     scored["subgroups"] = _subgroup_section(target_N, classes, groups, tree.get("subgroups", {}))
     return scored
 
@@ -216,9 +278,9 @@ def _subgroup_section(
 class _Detection:
     """Groups of diagnoses sought in one role, with thresholds fixed on another."""
 
-    def __init__(self, role: str, by_role: dict[str, pd.DataFrame], classes: tuple[str, ...]) -> None:
-        self.classes = classes
-        self.groups = operating_points.detection_groups(classes)
+    def __init__(self, role: str, by_role: dict[str, pd.DataFrame], vocabulary: Vocabulary) -> None:
+        self.classes = classes = vocabulary.classes
+        self.groups = operating_points.detection_groups(vocabulary)
         self.source = operating_points.threshold_role(role, list(by_role))
         self.optimistic = self.source == role
         target_N, p_NC = arrays(by_role[self.source], classes)
@@ -237,6 +299,9 @@ class _Detection:
         for name, codes in self.groups.items():
             positive_N, score_N = operating_points.group_scores(target_N, p_NC, self.classes, codes)
             found["detection", name, "auc"] = metrics.ranking(positive_N, score_N, weights).auc
+            found["detection", name, "slope"], found["detection", name, "intercept"] = line(
+                positive_N, score_N, weights
+            )
             for aim in operating_points.SENSITIVITIES:
                 threshold = self.thresholds[name, aim]
                 rates = (
@@ -252,6 +317,19 @@ class _Detection:
                 found["detection", name, f"at {threshold}", "specificity"] = rates[1]
         return found
 
+    def recalls(
+        self, target_N: Ints, named_N: Ints, resamples: Resamples, *, level: float
+    ) -> dict[Place, Estimate]:
+        """Of the images of each group, the share for which a class of the group is named."""
+        found: dict[Place, Estimate] = {}
+        for name, codes in self.groups.items():
+            columns = [self.classes.index(code) for code in codes]
+            positive_N = np.isin(target_N, columns)
+            one = share(np.isin(named_N[positive_N], columns), resamples.lesion[positive_N], level=level)
+            drawn = len(resamples.counts) > 0
+            found["detection", name, "recall"] = one if drawn else one | {"low": None, "high": None}
+        return found
+
     def section(self, target_N: Ints, p_NC: Floats, tree: dict[str, Any]) -> dict[str, Any]:
         """The part of metrics.json, from the estimates of `numbers`."""
         section = {}
@@ -261,6 +339,9 @@ class _Detection:
                 "classes": list(codes),
                 "positives": int(positive_N.sum()),
                 "auc": tree[name]["auc"],
+                "recall": tree[name]["recall"],
+                "slope": tree[name]["slope"],
+                "intercept": tree[name]["intercept"],
                 "operating_points": [
                     {
                         "sensitivity_aim": aim,

@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from dermlens import metrics
+from dermlens.atomic import atomic_path
 from dermlens.decision.fit_ood import fit_ood
 from dermlens.decision.labelled import Labelled
 from dermlens.decision.ood import Kind, ood_scores
@@ -93,10 +94,18 @@ def write_photographs(folder: Path, *, pieces: int = 8, seed: int = 0) -> pd.Dat
             top, left = (int(rng.integers(0, length - side + 1)) for length in (height, width))
             image_id = f"{name}_{piece}"
             path = folder / f"{image_id}.png"
-            Image.fromarray(picture[top : top + side, left : left + side]).save(path)
+            with atomic_path(path) as part:
+                Image.fromarray(picture[top : top + side, left : left + side]).save(part, "PNG")
             rows.append({"image_id": image_id, "lesion_id": name, "path": str(path.resolve())})
     return pd.DataFrame(rows).assign(
-        dx="none", age=np.nan, sex="unknown", site="unknown", dx_type="unknown", dataset="unknown", mask=None
+        dx="none",
+        age=np.nan,
+        sex="unknown",
+        site="unknown",
+        dx_type="unknown",
+        source="photographs",
+        mask=None,
+        aspect=np.nan,
     )
 
 

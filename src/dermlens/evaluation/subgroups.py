@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dermlens.evaluation.intervals import Estimate, Place, Resamples
+from dermlens.evaluation.proportions import share
+from dermlens.evaluation.recall_intervals import mean_recall
 from dermlens.metrics import (
     Bools,
     Floats,
@@ -56,7 +59,7 @@ def age_band(age: float | None) -> str:
 
 def find_subgroups(predictions: pd.DataFrame) -> list[Subgroup]:
     """The groups that hold any image, in a fixed order: by sex, by age band, by shared group of sites."""
-    from dermlens.data.sites import group_of
+    from dermlens.data.vocabulary import group_of
 
     names = {
         "sex": predictions["sex"].astype(str),
@@ -110,6 +113,39 @@ def subgroup_numbers(
             enough = support_C[index] >= ENOUGH
             numbers[*at, "per_class_recall", code] = counts.recall[..., index] if enough else undefined
     return numbers
+
+
+def recall_estimates(
+    target_N: Ints,
+    p_NC: Floats,
+    classes: Sequence[str],
+    groups: Sequence[Subgroup],
+    resamples: Resamples,
+    diagnosis_N: Ints | None,
+    *,
+    level: float,
+) -> dict[Place, Estimate]:
+    """The recalls of `subgroup_numbers` that are given, by place, with intervals for few lesions."""
+    named_N = predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    strict_N = decided_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    present = set(np.unique(target_N))
+    found: dict[Place, Estimate] = {}
+    if not len(resamples.counts):
+        return found
+    for group in groups:
+        at = ("subgroups", group.kind, group.name)
+        support_C = positives(target_N, classes, group)
+        for index, code in enumerate(classes):
+            if support_C[index] >= ENOUGH:
+                rows = group.inside & (target_N == index)
+                found[*at, "per_class_recall", code] = share(
+                    named_N[rows] == index, resamples.lesion[rows], level=level
+                )
+        if all(support_C[index] >= ENOUGH for index in present):
+            found[*at, "balanced_accuracy_isic"] = mean_recall(
+                target_N, strict_N, len(classes), resamples, level=level, inside_N=group.inside
+            )
+    return found
 
 
 def positives(target_N: Ints, classes: Sequence[str], group: Subgroup) -> Ints:

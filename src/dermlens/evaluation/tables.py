@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dermlens.labels import full_name
+from dermlens.labels import Vocabulary
 
 OVERALL = {
     "balanced_accuracy_isic": "mean recall of the diagnosis (ISIC: a tie counts as wrong)",
@@ -32,13 +32,14 @@ def estimate(value: dict[str, float | None] | None) -> str:
 def render_metrics(metrics: dict[str, Any]) -> RenderableType:
     """Every scored role: per-class table, then the overall figures."""
     parts: list[RenderableType] = []
+    vocabulary = Vocabulary(metrics["classes"], metrics.get("described"))
     for role, scores in metrics["roles"].items():
         classes = Table(title=f"{role}: {scores['images']} images of {scores['lesions']} lesions")
         for column in ("diagnosis", "n", "recall", "precision", "specificity", "AUC"):
             classes.add_column(column, justify="left" if column == "diagnosis" else "right")
         for code, row in scores["per_class"].items():
             cells = [estimate(row[name]) for name in ("recall", "precision", "specificity", "auc")]
-            classes.add_row(f"{code}  {full_name(code)}", str(row["support"]), *cells)
+            classes.add_row(f"{code}  {vocabulary.name(code)}", str(row["support"]), *cells)
         overall = Table(box=None, show_header=False)
         for name, words in OVERALL.items():
             overall.add_row(words, estimate(scores["overall"].get(name)))

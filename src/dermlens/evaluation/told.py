@@ -18,6 +18,7 @@ from dermlens.data.split import load_manifest
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.calibrate import own_table
 from dermlens.evaluation.decision_report import write_table
+from dermlens.evaluation.operating_points import sought_recall
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.score import score
 from dermlens.models.saved import SavedModel, load_model
@@ -26,12 +27,13 @@ from dermlens.training.predict import predict_table
 
 MEASURES = {
     "mean_recall": ("overall", "balanced_accuracy_isic"),
-    "melanoma_recall": ("per_class", "mel", "recall"),
+    "melanoma_recall": (),
     "accuracy": ("overall", "accuracy"),
     "mean_auc": ("averages", "macro", "auc"),
     "ece": ("overall", "ece"),
 }
-"""The columns of the table, and where metrics.json has them."""
+"""The columns of the table, and where metrics.json has them. `melanoma_recall` has no one place: it is of the
+malignant own classes where there is no `mel`."""
 
 
 def untold(table: pd.DataFrame) -> pd.DataFrame:
@@ -88,8 +90,8 @@ def told_less(
     if saved.config.metadata == "none":
         raise UserError(f"the model of run {run.path} is told nothing of patients: it has no metadata branch")
     predictions = read_predictions(run.predictions_file)
-    if role not in (scored := predictions["role"].unique()):
-        raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, scored)}")
+    if role not in (known := predictions["role"].unique()):
+        raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, known)}")
     own = predictions[predictions["role"] == role]
     table = own_table(run, data)
     split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
@@ -100,7 +102,8 @@ def told_less(
             found = own
         else:
             found = _answered(saved, told(of_role), table, role, device=device, cache=cache)
-        scores = score(found, saved.classes, run.recipe().evaluation)["roles"][role]
+        metrics = score(found, saved.classes, run.recipe().evaluation, described=saved.described)
+        scores = metrics["roles"][role]
         rows.append({"told": name, "role": role, "images": scores["images"]} | _measured(scores))
     result = pd.DataFrame(rows)
     write_table(path, result)
@@ -117,7 +120,7 @@ def _measured(scores: Mapping[str, Any]) -> dict[str, float]:
     """The measures of a role's scores, each with its interval; NaN where undefined."""
     found: dict[str, float] = {}
     for name, place in MEASURES.items():
-        value: Any = scores
+        value: Any = scores if place else sought_recall(scores)
         for key in place:
             value = value.get(key, {})
         for key, end in (("value", ""), ("low", "_low"), ("high", "_high")):

@@ -18,6 +18,7 @@ from dermlens.explain.heat import Heat, Pixels
 from dermlens.explain.methods import METHODS, choose
 from dermlens.explain.neighbours import Case, nearest_cases, training_cases
 from dermlens.explain.network import decide, look, outputs
+from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel
 from dermlens.runs import Run
@@ -43,6 +44,7 @@ class Explained:
         cases: of training; empty where there are none.
         paths: of training images that are there, by image id.
         notes: what is missing, and why.
+        vocabulary: what the classes are called.
     """
 
     image_id: str
@@ -57,6 +59,7 @@ class Explained:
     cases: list[Case]
     paths: dict[str, Path]
     notes: list[str]
+    vocabulary: Vocabulary
 
 
 def explain_image(
@@ -144,4 +147,5 @@ def explain_image(
         cases=cases,
         paths=paths,
         notes=notes,
+        vocabulary=saved.vocabulary,
     )

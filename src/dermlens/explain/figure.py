@@ -26,7 +26,6 @@ from dermlens.explain.heat import Heat, Pixels
 from dermlens.explain.methods import METHODS
 from dermlens.explain.neighbours import Case
 from dermlens.explain.words import answer_words
-from dermlens.labels import full_name
 
 COLUMNS = 4
 THUMBNAIL = 96
@@ -77,7 +76,7 @@ def draw(explained: Explained) -> Figure:
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout="constrained", facecolor="white")
     parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     title = f"{explained.image_id}: {answer_words(explained)}"
-    lines = [*textwrap.wrap(title, LETTERS), f"explained: {code}, {full_name(code)}"]
+    lines = [*textwrap.wrap(title, LETTERS), f"explained: {code}, {explained.vocabulary.name(code)}"]
     figure.suptitle("\n".join(lines), fontsize=11, fontweight="bold")
     _images(next(parts), pictures, COLUMNS)
     for heat in heads:

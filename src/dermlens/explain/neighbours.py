@@ -24,7 +24,8 @@ from dermlens.decision.ood import unit
 from dermlens.explain.network import BATCH, many
 from dermlens.metrics import Floats
 from dermlens.models.document import read_document
-from dermlens.models.saved import DOCUMENT_FILE, SavedModel
+from dermlens.models.manifest import DOCUMENT_FILE
+from dermlens.models.saved import SavedModel
 from dermlens.runs import Run
 
 REMEDY = "name the run's own data by --data"

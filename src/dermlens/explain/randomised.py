@@ -30,7 +30,13 @@ def randomised(saved: SavedModel, x_BSSC: Pixels, meta_BM: Metadata, *, seed: in
         meta_BM: their metadata.
         seed: of the weights.
     """
-    config = saved.config.model_copy(update={"weights": "none", "form": saved.config.resolved_form})
+    config = saved.config.model_copy(
+        update={
+            "weights": "none",
+            "form": saved.config.resolved_form,
+            "conventions": saved.config.resolved_conventions,
+        }
+    )
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         network = build_classifier(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dermlens.explain.explained import Explained
-from dermlens.labels import full_name
 
 
 def answer_words(explained: Explained) -> str:
     """What the model answers; of a picture that seems no dermoscopy it names nothing."""
     named = explained.classes[explained.named]
-    said = [] if explained.withheld else [f"the decision rule names {named} ({full_name(named)})"]
+    name = explained.vocabulary.name(named)
+    said = [] if explained.withheld else [f"the decision rule names {named} ({name})"]
     if explained.reason:
         said.append(f"the model abstains: {explained.reason}")
     return "; ".join(said)
@@ -21,7 +21,7 @@ def sentences(explained: Explained) -> Iterator[str]:
     """What the figure says, for who cannot see it."""
     code = explained.classes[explained.target]
     yield answer_words(explained)
-    yield f"explained: {code} ({full_name(code)})"
+    yield f"explained: {code} ({explained.vocabulary.name(code)})"
     if not explained.withheld:
         yield f"probability of {code}: {explained.p_C[explained.target]:.3f}"
     for name, heat in explained.heats.items():

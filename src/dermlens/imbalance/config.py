@@ -37,16 +37,27 @@ class LDAMConfig(Section):
 
 
 class LogitAdjustedConfig(Section):
-    """τ times the log of the sampled prior is added to the logits in training."""
+    """τ times the log of the sampled prior is added to the logits in training.
+
+    Attributes:
+        tau: how much of it.
+        prior: `sampled` is of all that an epoch draws; `source` of what it draws of the image's own source,
+            so that a source's class shares teach nothing, and classes that a source lacks do not compete.
+        smoothing: share of the label that is spread over the classes as the prior is.
+    """
 
     kind: Literal["logit_adjusted"] = "logit_adjusted"
     tau: NonNegativeFloat = 1.0
+    prior: Literal["sampled", "source"] = "sampled"
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class BalancedSoftmaxConfig(Section):
-    """Logit adjustment at τ = 1."""
+    """Logit adjustment at τ = 1; `prior` and `smoothing` as there."""
 
     kind: Literal["balanced_softmax"] = "balanced_softmax"
+    prior: Literal["sampled", "source"] = "sampled"
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 LossConfig = Annotated[
@@ -68,17 +79,28 @@ class PowerSamplerConfig(Section):
     exponent: Share = 0.5
 
 
-class LesionSamplerConfig(Section):
-    """One image of each lesion an epoch, a random one of those it has.
+class ClassDraws(Section):
+    """How many of each class are drawn.
 
     Attributes:
         caps: lesions of a class that an epoch sees at the most, such as `{nv: 1500}`; new ones each time.
         repeats: how often each lesion of a class comes, such as `{df: 4}`; its image is drawn each time.
     """
 
-    kind: Literal["lesions"] = "lesions"
     caps: dict[str, PositiveInt] = Field(default_factory=dict)
     repeats: dict[str, PositiveInt] = Field(default_factory=dict)
+
+
+class LesionSamplerConfig(ClassDraws):
+    """One image of each lesion an epoch, a random one of those it has.
+
+    Attributes:
+        caps, repeats: of all sources together that `by_source` does not name.
+        by_source: caps and repeats of a source on its own, such as `{isic2017: {caps: {nv: 600}}}`.
+    """
+
+    kind: Literal["lesions"] = "lesions"
+    by_source: dict[str, ClassDraws] = Field(default_factory=dict)
 
 
 SamplerConfig = Annotated[

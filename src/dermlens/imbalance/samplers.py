@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermlens.errors import UserError, nearest
-from dermlens.imbalance.config import LesionSamplerConfig, PowerSamplerConfig, SamplerConfig
+from dermlens.imbalance.config import ClassDraws, LesionSamplerConfig, PowerSamplerConfig, SamplerConfig
 
 Indices = NDArray[np.int64]
 
@@ -22,6 +22,7 @@ def epoch_positions(
     lesion_R: Sequence[str],
     rng: np.random.Generator,
     classes: Sequence[str],
+    source_R: Sequence[str] = (),
 ) -> Indices:
     """The images of one epoch, not yet in random order.
 
@@ -33,6 +34,7 @@ def epoch_positions(
         lesion_R: their lesions.
         rng: of the epoch.
         classes: the codes, in the order of the indices.
+        source_R: their sources; none where the sampler names none.
 
     Returns:
         Positions in `target_R`, (E,).
@@ -43,14 +45,24 @@ def epoch_positions(
     if isinstance(config, PowerSamplerConfig):
         return _by_class(target_R, config.exponent, rng)
     if isinstance(config, LesionSamplerConfig):
-        for key, named in (("caps", config.caps), ("repeats", config.repeats)):
-            if unknown := [code for code in named if code not in classes]:
-                raise UserError(
-                    f"imbalance.sampler.{key}: {unknown[0]} is none of the classes"
-                    f"{nearest(unknown[0], classes)}"
-                )
-        return _by_lesion(config, target_R, lesion_R, rng, classes)
+        _check_classes(config, "imbalance.sampler", classes)
+        for source, own in config.by_source.items():
+            _check_classes(own, f"imbalance.sampler.by_source.{source}", classes)
+        from_R = np.asarray(source_R if config.by_source else [""] * len(target_R), dtype=str)
+        pooled = ~np.isin(from_R, list(config.by_source))
+        drawn = [_by_lesion(config, target_R, lesion_R, rng, classes, np.flatnonzero(pooled))]
+        for name, own in config.by_source.items():
+            drawn.append(_by_lesion(own, target_R, lesion_R, rng, classes, np.flatnonzero(from_R == name)))
+        return np.concatenate(drawn)
     return np.arange(len(target_R))
+
+
+def _check_classes(config: ClassDraws, where: str, classes: Sequence[str]) -> None:
+    for key, named in (("caps", config.caps), ("repeats", config.repeats)):
+        if unknown := [code for code in named if code not in classes]:
+            raise UserError(
+                f"{where}.{key}: {unknown[0]} is none of the classes{nearest(unknown[0], classes)}"
+            )
 
 
 def _by_class(target_R: Indices, exponent: float, rng: np.random.Generator) -> Indices:
@@ -67,17 +79,18 @@ def _by_class(target_R: Indices, exponent: float, rng: np.random.Generator) -> I
 
 
 def _by_lesion(
-    config: LesionSamplerConfig,
+    config: ClassDraws,
     target_R: Indices,
     lesion_R: Sequence[str],
     rng: np.random.Generator,
     classes: Sequence[str],
+    among: Indices,
 ) -> Indices:
-    """One image of each lesion; a lesion whose images disagree counts once in each class that it has."""
-    drawn = []
+    """Of some images, one of each lesion; one whose images disagree counts once in each of its classes."""
+    drawn = [np.empty(0, dtype=np.int64)]
     lesion = np.unique(np.asarray(lesion_R, dtype=str), return_inverse=True)[1]
     for index, code in enumerate(classes):
-        images = np.flatnonzero(target_R == index)
+        images = among[target_R[among] == index]
         kinds = np.unique(lesion[images])
         if not len(images):
             continue

@@ -27,6 +27,7 @@ class LesionClassifier(nn.Module):
         head: all that follows it.
         feature_shape: (channels, height, width) of the backbone's output; (1000,) for the plain classifier.
         size: side of the square images that it was built for.
+        divide_map: what the map at the cut is divided by.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class LesionClassifier(nn.Module):
         feature_shape: tuple[int, ...],
         size: int,
         channel_order: ChannelOrder = "rgb",
+        divide_map: float = 1.0,
     ) -> None:
         super().__init__()
         self.normalize = Normalize(normalization, channel_order)
@@ -45,6 +47,7 @@ class LesionClassifier(nn.Module):
         self.head = head
         self.feature_shape = feature_shape
         self.size = size
+        self.divide_map = divide_map
 
     def forward(self, x_BCHW: Tensor, meta_BM: Tensor | None = None) -> tuple[Tensor, Intermediates]:
         """Classify.
@@ -61,7 +64,10 @@ class LesionClassifier(nn.Module):
         Raises:
             ValueError: the network has a metadata branch and got no metadata.
         """
-        out: tuple[Tensor, Intermediates] = self.head(self.backbone(self.normalize(x_BCHW)), meta_BM)
+        map_BCHW = self.backbone(self.normalize(x_BCHW))
+        if self.divide_map != 1.0:
+            map_BCHW = map_BCHW / self.divide_map
+        out: tuple[Tensor, Intermediates] = self.head(map_BCHW, meta_BM)
         return out
 
 
@@ -104,7 +110,13 @@ def build_classifier(
         UserError: the weights cannot be had, the images are too small, or the network wants metadata that the
             encoder does not give.
     """
-    backbone = build_backbone(config.backbone, config.cut, form=config.resolved_form, weights=config.weights)
+    backbone = build_backbone(
+        config.backbone,
+        config.cut,
+        form=config.resolved_form,
+        conventions=config.resolved_conventions,
+        weights=config.weights,
+    )
     return assemble(config, backbone, num_classes=num_classes, meta_width=meta_width, size=size)
 
 
@@ -142,8 +154,16 @@ def assemble(
             # the authors' VGG16 is cut in its middle and goes on behind the attention
             tail=row.tail if config.cut == "paper" else None,
         )
+    if config.resolved_conventions == "keras":
+        head.start_as_keras()
     own = row.input_normalization(config.resolved_form)
     pixels = HALF if config.normalization == "half" else own
     return LesionClassifier(
-        pixels, backbone, head, feature_shape=shape, size=size, channel_order=config.channel_order
+        pixels,
+        backbone,
+        head,
+        feature_shape=shape,
+        size=size,
+        channel_order=config.channel_order,
+        divide_map=config.divide_map,
     )

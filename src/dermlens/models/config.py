@@ -26,6 +26,11 @@ class ModelConfig(Section):
             `.h5` file of keras.applications; `dermlens weights` lists them.
         form: `keras` is the network of keras.applications (padding, stride, ε), `library` the network as the
             weights of timm and torchvision were trained; none takes what `weights` asks for.
+        conventions: how it is trained: `keras` draws new layers, averages the statistics of batch norm and
+            drops out as Keras does, `library` as PyTorch does; none takes a `form` that is given, and where
+            none is, `library`.
+        divide_map: the map at the cut is divided by this: for a start whose maps are larger than those that a
+            recipe's rate was chosen for.
         normalization: of the pixels: `weights` as the backbone's weights expect it, `half` is x/127.5 − 1,
             which the authors fed most networks whatever their weights expected.
         channel_order: in which the network gets the colours: `bgr` is how the authors' reader gave them to
@@ -44,6 +49,8 @@ class ModelConfig(Section):
     cut: Cut = "full"
     weights: str = "none"
     form: Form | None = None
+    conventions: Form | None = None
+    divide_map: Annotated[float, Field(gt=0)] = 1.0
     normalization: Literal["weights", "half"] = "weights"
     channel_order: ChannelOrder = "rgb"
     attention: Literal["none"] | AttentionKernel = "corrected"
@@ -57,6 +64,11 @@ class ModelConfig(Section):
     def resolved_form(self) -> Form:
         """The form that is built: weights of hub and packages were trained in their library's."""
         return self.form or ("library" if self.weights in ("hub", "package") else "keras")
+
+    @property
+    def resolved_conventions(self) -> Form:
+        """The conventions that it is trained by."""
+        return self.conventions or self.form or "library"
 
     @field_validator("backbone")
     @classmethod
@@ -88,7 +100,7 @@ class ModelConfig(Section):
         if self.attention == "none" and self._is_set("heads"):
             raise ValueError("heads belong to Soft-Attention: they need attention=original or corrected")
         if self.cut == "plain":
-            for key in ("pool", "dropout"):
+            for key in ("pool", "dropout", "divide_map"):
                 if self._is_set(key):
                     raise ValueError(f"cut plain has one linear layer and no {key}: leave {key} out")
         if self.cut == "paper" and row.tail is not None and self._is_set("pool"):

@@ -10,14 +10,22 @@ import torchvision
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from dermlens.models.keras_form import fix_norm_scales, to_keras_form
+from dermlens.models.keras_form import fix_norm_scales, to_keras_form, to_keras_training
+from dermlens.models.keras_start import start_backbone
 from dermlens.models.nasnet_mobile import NASNetMobile
 from dermlens.models.table import BACKBONES, Backbone, Cut, Form
 from dermlens.models.vgg16_authors import VGG16Trunk
 from dermlens.models.weights import load_pretrained, pretrained
 
 
-def build_backbone(name: str, cut: Cut, *, form: Form = "keras", weights: str = "none") -> fx.GraphModule:
+def build_backbone(
+    name: str,
+    cut: Cut,
+    *,
+    form: Form = "keras",
+    conventions: Form | None = None,
+    weights: str = "none",
+) -> fx.GraphModule:
     """Build one row of the table up to its cut; what follows the cut is gone, not idle.
 
     Args:
@@ -25,6 +33,8 @@ def build_backbone(name: str, cut: Cut, *, form: Form = "keras", weights: str = 
         cut: `paper`, `full` or, for the whole network with its 1000 logits, `plain`.
         form: `keras` makes it the network of keras.applications, `library` leaves it as the library's weights
             were trained.
+        conventions: whose random start, momentum of batch norm and dropout it is trained by; none takes the
+            form's.
         weights: `none`, `hub`, `package`, or the path of a file of the uncut network.
 
     Returns:
@@ -39,6 +49,10 @@ def build_backbone(name: str, cut: Cut, *, form: Form = "keras", weights: str = 
     network = _create(row)
     if form == "keras":
         to_keras_form(network, row.keras)
+    if (conventions or form) == "keras":
+        to_keras_training(network, row.keras)
+        if weights == "none":
+            start_backbone(network, row.keras)
     if not row.scaled_norms:
         fix_norm_scales(network)
     known = network.state_dict()

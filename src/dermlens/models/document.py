@@ -8,13 +8,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError, model_validator
 
+from dermlens.atomic import write_json
 from dermlens.data.colour_constancy import ColourConstancy
+from dermlens.data.config import ClassFacts
 from dermlens.data.metadata import encoder_from_json
 from dermlens.data.views import ViewsConfig
 from dermlens.decision.dermoscopy import Dermoscopy
 from dermlens.decision.document import DecisionDocument
 from dermlens.errors import UserError
+from dermlens.labels import Vocabulary
 from dermlens.models.config import ModelConfig
+from dermlens.models.manifest import DOCUMENT_FILE, KEY, check_content, sealed
 from dermlens.section import Section
 
 
@@ -45,6 +49,7 @@ class ModelDocument(Section):
         dermlens: version that wrote it.
         model: the network.
         classes: labels, in the order of the logits.
+        described: of classes that are not ours, what they are called and whether they are malignant.
         size: side of the square input in pixels.
         crop: how an image becomes square.
         encoder: the fitted metadata encoder.
@@ -56,12 +61,15 @@ class ModelDocument(Section):
         views: what is averaged at prediction.
         sha256: of the weights in model.safetensors.
         onnx: what model.onnx is, where there is one.
+        manifest: SHA-256 of each file of the folder, model.json's own of all the rest of it; none in what
+            0.1.0 wrote.
     """
 
     format: Literal["dermlens model 1"] = "dermlens model 1"
     dermlens: str
     model: ModelConfig
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    described: dict[str, ClassFacts] = Field(default_factory=dict)
     size: PositiveInt
     crop: Literal["center", "squash"]
     encoder: dict[str, Any]
@@ -72,6 +80,7 @@ class ModelDocument(Section):
     views: ViewsConfig = ViewsConfig()
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     onnx: OnnxFile | None = None
+    manifest: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -88,6 +97,11 @@ class ModelDocument(Section):
         offsets = [0.0] * len(classes)
         scaling = {"temperature": temperature}
         return rest | {"decision": {"classes": classes, "scaling": scaling, "rule": {"offsets": offsets}}}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes, with their names and which are malignant."""
+        return Vocabulary(self.classes, {code: facts.model_dump() for code, facts in self.described.items()})
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -111,14 +125,16 @@ def read_document(path: Path) -> ModelDocument:
     """Read model.json.
 
     Raises:
-        UserError: it is absent, not JSON, or not a description of a model of ours.
+        UserError: it is absent, not JSON, not a description of a model of ours, or was changed since it was
+            written.
     """
     if not path.is_file():
         raise UserError(
             f"{path} does not exist; a saved model is a folder with model.json and model.safetensors"
         )
     try:
-        return ModelDocument.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        document = ModelDocument.model_validate(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     except ValidationError as error:
@@ -126,3 +142,19 @@ def read_document(path: Path) -> ModelDocument:
         key = ".".join(map(str, first["loc"])) or "the whole"
         said = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{path} does not describe a dermlens model: {key}: {said}") from error
+    check_content(path, content)
+    return document
+
+
+def write_document(folder: Path, document: ModelDocument) -> ModelDocument:
+    """Write model.json, with the manifest of the files that are in the folder; so it comes last.
+
+    Returns:
+        The document, with its manifest.
+
+    Raises:
+        OSError: as the writing raised it.
+    """
+    content = sealed(folder, document.model_dump(mode="json"))
+    write_json(folder / DOCUMENT_FILE, content)
+    return document.model_copy(update={KEY: content[KEY]})

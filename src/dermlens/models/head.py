@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dermlens.models.metadata_branch import MetadataBranch
+from dermlens.models.keras_start import start_dense
+from dermlens.models.metadata_branch import MetadataBranch, PaperBranch
 from dermlens.models.soft_attention import SoftAttention
 from dermlens.models.vgg16_authors import VGG16Tail
 
@@ -24,6 +25,10 @@ class LogitsHead(nn.Module):
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, num_classes)
+
+    def start_as_keras(self) -> None:
+        """Draw the weights as Keras does."""
+        start_dense(self.linear)
 
     def forward(self, features_BD: Tensor, meta_BM: Tensor | None) -> tuple[Tensor, Intermediates]:
         del meta_BM
@@ -77,6 +82,16 @@ class MapHead(nn.Module):
         else:
             features = channels * height * width
         self.linear = nn.Linear(features + (branch.width if branch is not None else 0), num_classes)
+
+    def start_as_keras(self) -> None:
+        """Draw the weights of the authors' layers as Keras does; Soft-Attention's always are."""
+        start_dense(self.linear)
+        if isinstance(self.branch, PaperBranch):
+            start_dense(self.branch.linear)
+        if self.tail is not None:
+            for layer in self.tail.dense:
+                if isinstance(layer, nn.Linear):
+                    start_dense(layer)
 
     def forward(self, x_BCHW: Tensor, meta_BM: Tensor | None) -> tuple[Tensor, Intermediates]:
         """logits_BC, and `features_BD`, `last_BCHW` where there is no tail, and `alpha_BKHW` with attention.

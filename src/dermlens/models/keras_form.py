@@ -1,4 +1,10 @@
-"""From a library's network to the one of keras.applications: same parameters, slightly different function."""
+"""From a library's network to the one of keras.applications: same parameters, slightly different function.
+
+And how Keras trains it: what a step leaves of the moving statistics, and the dropout before the last layer.
+The moving variance is of the unbiased variance of a batch, as PyTorch has it: the fused kernel by which
+Keras 2 runs batch norm on images (TensorFlow's `FusedBatchNormV3`) does the same. Keras 3 averages the biased
+one.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +35,23 @@ def to_keras_form(network: nn.Module, form: KerasForm) -> None:
         _pad_pools_with_zeros(network)
     if form.stride_first:
         _stride_first(network)
+
+
+def to_keras_training(network: nn.Module, form: KerasForm) -> None:
+    """Train as Keras does, in place; what the network computes once it is trained does not change.
+
+    Args:
+        network: the library's uncut network.
+        form: of its row.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1 - form.momentum
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
+    if form.dropout:
+        before = network.get_submodule(form.dropout_behind)
+        setattr(network, form.dropout_behind, nn.Sequential(before, nn.Dropout(form.dropout)))
 
 
 def fix_norm_scales(network: nn.Module) -> None:

@@ -12,8 +12,9 @@ import safetensors.torch
 import torch
 
 from dermlens import __version__
-from dermlens.atomic import atomic_path, write_json
+from dermlens.atomic import atomic_path
 from dermlens.data.colour_constancy import ColourConstancy
+from dermlens.data.config import ClassFacts
 from dermlens.data.metadata import MetadataEncoder, encoder_from_json
 from dermlens.data.views import ViewsConfig
 from dermlens.decision.dermoscopy import Dermoscopy
@@ -21,12 +22,14 @@ from dermlens.decision.document import DecisionDocument
 from dermlens.decision.ood import Arrays
 from dermlens.decision.sidecar import DECISION_FILE, read_arrays, write_arrays
 from dermlens.errors import UserError
+from dermlens.labels import Vocabulary
 from dermlens.models.classifier import LesionClassifier, build_classifier
 from dermlens.models.config import ModelConfig
-from dermlens.models.document import ModelDocument, read_document
+from dermlens.models.document import ModelDocument, read_document, write_document
+from dermlens.models.manifest import DOCUMENT_FILE
 from dermlens.models.weights import read_tensors
 
-WEIGHTS_FILE, DOCUMENT_FILE = "model.safetensors", "model.json"
+WEIGHTS_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class SavedModel:
         views: what is averaged at prediction.
         colour_constancy: how the light of a picture is taken out of it.
         dermoscopy: what tells a picture that is none, where the model has that.
+        described: of own classes, `name` and `malignant`.
     """
 
     model: LesionClassifier
@@ -58,6 +62,12 @@ class SavedModel:
     views: ViewsConfig = field(default_factory=ViewsConfig)
     colour_constancy: ColourConstancy = "none"
     dermoscopy: Dermoscopy | None = None
+    described: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes, with their names and which are malignant."""
+        return Vocabulary(self.classes, self.described)
 
 
 def save_model(
@@ -71,6 +81,7 @@ def save_model(
     encoder_json: Mapping[str, Any],
     views: ViewsConfig | None = None,
     colour_constancy: ColourConstancy = "none",
+    described: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write a model; the weights first, then the document that holds their check sum.
 
@@ -84,6 +95,7 @@ def save_model(
         encoder_json: the fitted metadata encoder, as its `to_json` gives it.
         views: what is averaged at prediction; none for the image as it is.
         colour_constancy: how the light of a picture is taken out of it.
+        described: of own classes, `name` and `malignant`.
 
     Raises:
         OSError: as the writing raised it; no half-written file stays.
@@ -100,12 +112,13 @@ def save_model(
         meta_width=encoder_from_json(dict(encoder_json)).width,
         views=views or ViewsConfig(),
         colour_constancy=colour_constancy,
+        described={code: ClassFacts.model_validate(facts) for code, facts in (described or {}).items()},
         sha256=hashlib.sha256(weights).hexdigest(),
     )
     with atomic_path(folder / WEIGHTS_FILE) as part:
         part.write_bytes(weights)
-    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
     (folder / DECISION_FILE).unlink(missing_ok=True)
+    write_document(folder, document)
 
 
 def save_decision(folder: Path, decision: DecisionDocument, arrays: Arrays) -> None:
@@ -123,13 +136,13 @@ def save_decision(folder: Path, decision: DecisionDocument, arrays: Arrays) -> N
     before = read_document(folder / DOCUMENT_FILE).model_dump(mode="json")
     document = ModelDocument.model_validate(before | {"decision": decision.model_dump(mode="json")})
     write_arrays(folder, arrays)
-    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+    write_document(folder, document)
 
 
 def save_dermoscopy(folder: Path, found: Dermoscopy) -> None:
     """Give a saved model what tells a picture that is no dermoscopy. Raises: UserError without a model."""
     document = read_document(folder / DOCUMENT_FILE).model_copy(update={"dermoscopy": found})
-    write_json(folder / DOCUMENT_FILE, document.model_dump(mode="json"))
+    write_document(folder, document)
 
 
 def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
@@ -148,7 +161,13 @@ def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
     if hashlib.sha256(weights_path.read_bytes()).hexdigest() != document.sha256:
         raise UserError(f"{weights_path} is not the file that {document_path} was written for")
     # the weights are all in the file: none are fetched, and none are drawn
-    config = document.model.model_copy(update={"weights": "none", "form": document.model.resolved_form})
+    config = document.model.model_copy(
+        update={
+            "weights": "none",
+            "form": document.model.resolved_form,
+            "conventions": document.model.resolved_conventions,
+        }
+    )
     with torch.device("meta"):
         model = build_classifier(
             config,
@@ -175,4 +194,5 @@ def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
         document.views,
         document.colour_constancy,
         document.dermoscopy,
+        {code: facts.model_dump() for code, facts in document.described.items()},
     )

@@ -33,10 +33,14 @@ CAFFE = Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
 
 @dataclass(frozen=True, slots=True)
 class KerasForm:
-    """What turns the library's network into the one of keras.applications.
+    """What turns the library's network into the one of keras.applications, and how Keras trains that.
 
     Attributes:
         eps: ε of every batch norm; none leaves the library's.
+        momentum: what a step leaves of the moving statistics of batch norm; PyTorch's is 1 minus this.
+        dropout: before the last layer of the uncut network.
+        dropout_behind: the library's module whose output is dropped.
+        he_normal: convolutions start by `he_normal`, but for separable ones; else by `glorot_uniform`.
         same_padding: strided convolutions pad as TensorFlow's SAME does, more at the bottom and right.
         zero_padded_pools: NASNet's strided pools see zeros around the map, not nothing.
         stride_first: a residual bottleneck strides in its first 1×1 convolution, not in its 3×3.
@@ -44,6 +48,10 @@ class KerasForm:
     """
 
     eps: float | None = None
+    momentum: float = 0.99
+    dropout: float = 0.0
+    dropout_behind: str = ""
+    he_normal: bool = False
     same_padding: bool = False
     zero_padded_pools: bool = False
     stride_first: bool = False
@@ -144,6 +152,7 @@ BACKBONES: dict[str, Backbone] = {
         299,
         HALF,
         {"paper": "repeat_2.8.branch0.bn", "full": "conv2d_7b.bn"},
+        keras=KerasForm(eps=1e-3),
         ends_before_activation=True,
         scaled_norms=False,
         published=Published(
@@ -193,7 +202,7 @@ BACKBONES: dict[str, Backbone] = {
         331,
         HALF,
         {"paper": "cell_17.comb_iter_4_left.act_2", "full": "act"},
-        keras=KerasForm(zero_padded_pools=True),
+        keras=KerasForm(eps=1e-3, momentum=0.9997, he_normal=True, zero_padded_pools=True),
         published=Published(
             metadata=(78_389_773, 78_573_004),
             image_only=(78_270_989, 78_454_217),
@@ -207,6 +216,7 @@ BACKBONES: dict[str, Backbone] = {
         224,
         HALF,
         {"paper": "cells.15.left5.act_2", "full": "act"},
+        keras=KerasForm(eps=1e-3, momentum=0.9997, he_normal=True),
         published=Published(
             metadata=(3_922_873, 3_956_094),
             image_only=(3_804_089, 3_837_307),
@@ -221,7 +231,7 @@ BACKBONES: dict[str, Backbone] = {
         224,
         IMAGENET,
         {"paper": "features.15.conv.1.0", "full": "features.18.2"},
-        keras=KerasForm(eps=1e-3, same_padding=True, normalization=HALF),
+        keras=KerasForm(eps=1e-3, momentum=0.999, same_padding=True, normalization=HALF),
         published=Published(
             metadata=(1_334_039, 1_354_714),
             image_only=(1_215_255, 1_235_927),
@@ -235,6 +245,7 @@ BACKBONES: dict[str, Backbone] = {
         224,
         HALF,
         {"paper": "blocks.4.2.bn2", "full": "blocks.5.0.bn1"},
+        keras=KerasForm(eps=1e-3, momentum=0.999, dropout=0.2, dropout_behind="flatten"),
         published=Published(
             metadata=(979_239, 990_010),
             image_only=(860_455, 871_223),
@@ -248,6 +259,7 @@ BACKBONES: dict[str, Backbone] = {
         224,
         HALF,
         {"paper": "blocks.5.2.bn1", "full": "blocks.6.0.bn1"},
+        keras=KerasForm(eps=1e-3, momentum=0.999, dropout=0.2, dropout_behind="flatten"),
         published=Published(
             metadata=(2_646_679, 2_666_922),
             image_only=(2_527_895, 2_548_135),
@@ -263,6 +275,7 @@ BACKBONES: dict[str, Backbone] = {
         224,
         HALF,
         {"paper": "block4.bn3", "full": "block5.bn3"},
+        keras=KerasForm(eps=1e-3, he_normal=True),
         plain=False,
         tail="vgg16",
         published=Published(image_only=(62_642_263, 62_650_711)),
@@ -273,7 +286,7 @@ BACKBONES: dict[str, Backbone] = {
         224,
         HALF,
         {},
-        keras=KerasForm(eps=1e-3, same_padding=True),
+        keras=KerasForm(eps=1e-3, dropout=1e-3, dropout_behind="global_pool", same_padding=True),
         published=Published(uncut=4_253_864, depth=55),
     ),
     "efficientnet_lite0": Backbone("timm", "tf_efficientnet_lite0", 224, HALF, {"full": "bn2"}),

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from timm.layers.pool2d_same import MaxPool2dSame
 from torch import Tensor, nn
 
+from dermlens.models.keras_start import he_normal_
+
 
 class VGG16Trunk(nn.Module):
     """The five blocks with 2×2 max-pools between, and no head. He-normal start, as the authors'."""
@@ -55,7 +57,7 @@ def conv_block(width: int, kernels: tuple[int, ...], out: int) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, kernel in enumerate(kernels, start=1):
         conv = nn.Conv2d(width, out, kernel, padding=kernel // 2)
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        he_normal_(conv.weight)
         assert conv.bias is not None
         nn.init.zeros_(conv.bias)
         layers |= {

@@ -17,18 +17,21 @@ from fastapi.responses import JSONResponse
 from dermlens import __version__
 from dermlens.deploy.pictures import Picture
 from dermlens.deploy.predictor import Predictor
+from dermlens.deploy.requests import Patient, one_patient
 from dermlens.deploy.words import answer_json, heading_json
+from dermlens.errors import UserError
 from dermlens.serve import openapi
-from dermlens.serve.asked import read_request
+from dermlens.serve.bodies import Bodies
 from dermlens.serve.config import ServeConfig
 from dermlens.serve.engine import Engine
 from dermlens.serve.explained import explained
 from dermlens.serve.guard import Guard
 from dermlens.serve.headers import Headers
+from dermlens.serve.hosts import Hosts
 from dermlens.serve.metrics import Metrics
 from dermlens.serve.model import describe
 from dermlens.serve.page import page_routes
-from dermlens.serve.problems import Problem
+from dermlens.serve.problems import Problem, shortened
 
 
 def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastAPI:
@@ -40,7 +43,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
     """
     config = config or ServeConfig()
     metrics = Metrics(predictor.id)
-    engine = Engine(predictor, config, metrics)
+    engine, bodies = Engine(predictor, config, metrics), Bodies(config)
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
@@ -56,6 +59,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
         lifespan=living,
         docs_url=None,  # its page would fetch scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat the client's Host
     )
     app.add_exception_handler(Problem, _say)
     app.add_exception_handler(404, _nothing_there)
@@ -63,19 +67,22 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
 
     @app.post("/v1/predict", **openapi.PREDICT)
     async def predict(request: Request) -> JSONResponse:
-        asked = await read_request(request, config)
-        with engine.room(len(asked.images)):
-            decoded = await engine.decode(asked.images)
-            pictures = [one for one in decoded if isinstance(one, Picture)]
+        kind = _kind(request)
+        with engine.room() as room:
+            async with bodies.body(request) as body:
+                asked = await engine.read(body, kind, config.most_images, room)
+            del body  # its pictures are out of it
+            patient = _patient(asked.words)
+            pictures = [one for one in asked.pictures if isinstance(one, Picture)]
             if not pictures:
-                metrics.answers.labels("unreadable").inc(len(decoded))
-                raise Problem(422, _sentence(decoded))
-            found = iter(await engine.answer(pictures, [asked.patient] * len(pictures)))
+                metrics.answers.labels("unreadable").inc(len(asked.pictures))
+                raise Problem(422, _sentence(asked.pictures))
+            found = iter(await engine.answer(pictures, [patient] * len(pictures)))
         answers: list[dict[str, Any]] = []
-        for one in decoded:
+        for one in asked.pictures:
             if isinstance(one, str):
                 metrics.answers.labels("unreadable").inc()
-                answers.append({"error": one})
+                answers.append({"error": shortened(one)})
                 continue
             answer = next(found)
             outcome = "withheld" if answer.withheld else "abstained" if answer.abstain else "answered"
@@ -85,14 +92,16 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
 
     @app.post("/v1/explain", **openapi.EXPLAIN)
     async def explain(request: Request) -> JSONResponse:
-        asked = await read_request(request, config)
-        if len(asked.images) != 1:
-            raise Problem(422, f"{len(asked.images)} images; an explanation is of one")
-        with engine.room(1):
-            (picture,) = await engine.decode(asked.images)
+        kind = _kind(request)
+        with engine.room() as room:
+            async with bodies.body(request) as body:
+                asked = await engine.read(body, kind, 1, room)
+            del body  # its pictures are out of it
+            patient = _patient(asked.words)
+            (picture,) = asked.pictures
             if isinstance(picture, str):
                 raise Problem(422, picture)
-            found = await engine.aside(explained, predictor, picture, asked.patient)
+            found = await engine.aside(explained, predictor, picture, patient)
         return JSONResponse(heading_json(predictor, None) | found)
 
     @app.get("/v1/model", **openapi.MODEL)
@@ -123,8 +132,25 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
             allow_methods=["GET", "POST"],
             allow_headers=["X-API-Key", "Content-Type"],
         )
+    app.add_middleware(Hosts, config=config, metrics=metrics)
     app.add_middleware(Headers)
     return app
+
+
+def _kind(request: Request) -> str:
+    """The type of a body that can be taken apart. Raises: Problem 415."""
+    given = request.headers.get("content-type", "")
+    if given.partition(";")[0].strip().lower() not in ("multipart/form-data", "application/json"):
+        raise Problem(415, "send images as multipart/form-data, or as application/json in base64")
+    return given
+
+
+def _patient(words: dict[str, str]) -> Patient:
+    """Raises: Problem 422 when a word is not understood."""
+    try:
+        return one_patient(words.get("age"), words.get("sex"), words.get("site"), option="")
+    except UserError as error:
+        raise Problem(422, str(error)) from error
 
 
 def _sentence(decoded: list[Picture | str]) -> str:

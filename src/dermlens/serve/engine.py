@@ -1,8 +1,12 @@
-"""Between requests and the network: a bounded queue, one thread that looks, several pictures at a time.
+"""Between requests and the network: processes that decode, a bounded queue, one thread that looks.
+
+Bodies are taken apart and pictures decoded in two processes with a memory and a time limit, ended and
+replaced when a file passes them. Small pictures go first, and one process is for them alone; a picture that
+is large, or took too long among the small ones, waits for the other, and of one request they go one after the
+other.
 
 An idle network starts on the first picture that comes, without waiting for others; what arrives meanwhile
-goes together in the next batch. Pictures are decoded beside it, two at a time, and of one request one after
-the other, so that a request of many leaves room beside it; only small squares wait.
+goes together in the next batch. Only small squares wait.
 """
 
 from __future__ import annotations
@@ -18,14 +22,21 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dermlens.deploy.answers import Answer
-from dermlens.deploy.pictures import Picture
+from dermlens.deploy.pictures import Needs, Picture
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.requests import Patient
+from dermlens.deploy.workers import Lane, Pool, Reply, Worker, read, why
 from dermlens.serve.config import ServeConfig
 from dermlens.serve.metrics import Metrics
-from dermlens.serve.problems import busy, late
+from dermlens.serve.problems import Problem, busy, late
 
-DECODERS = 2
+READER = "dermlens.serve.reader"
+QUICK_SECONDS, QUICK_MEMORY = 2.0, 160 * 2**20
+"""Of a body with what is small in it."""
+LARGE_SECONDS, LARGE_MEMORY = 10.0, 448 * 2**20
+"""Of one large picture: 40 million pixels take 0.35 GB and some seconds."""
+QUICK_BYTES = 4 * 2**20
+"""Bodies beyond it are taken apart among the large pictures."""
 T = TypeVar("T")
 
 
@@ -34,6 +45,19 @@ class _Asked:
     picture: Picture
     patient: Patient
     answer: Future[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A body taken apart.
+
+    Attributes:
+        pictures: in their order; for one that cannot be read the sentence why.
+        words: age, sex and site, as they were given.
+    """
+
+    pictures: list[Picture | str]
+    words: dict[str, str]
 
 
 class Engine:
@@ -47,18 +71,26 @@ class Engine:
         self.predictor = predictor
         self._config, self._metrics = config, metrics
         self._started, self._inside = False, 0
-        self._decoding: dict[int, float] = {}
-        self._looking: dict[int, float] = {}
+        self._working: dict[int, float] = {}
         self._waiting: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
-        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._pool: Pool | None = None
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._thread = threading.Thread(target=self._look, name="network", daemon=True)
 
     def start(self) -> None:
-        """Begin, by answering once: the first answer of a runtime is a slow one."""
+        """Begin, by answering once: the first answer of a runtime is a slow one.
+
+        Raises:
+            RuntimeError: no process that decodes begins.
+        """
         import numpy as np
 
+        needs = Needs.of(self.predictor.document)
+        quick, large = Worker(needs, QUICK_MEMORY, READER), Worker(needs, LARGE_MEMORY, READER)
+        self._pool = Pool([(quick, ("quick",)), (large, ("large", "quick"))])
         blank = np.full((64, 64, 3), 128, dtype=np.uint8)
         self.predictor.predict(blank)
+        self._pool.start()
         self._thread.start()
         self._started = True
 
@@ -67,39 +99,89 @@ class Engine:
         self._started = False
         self._waiting.put(None)
         self._thread.join(self._config.seconds)
-        self._decoders.shutdown(cancel_futures=True)
+        self._beside.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            self._pool.stop()
 
     @property
     def ready(self) -> bool:
-        """Whether it has begun, and neither network nor all decoders work longer than a request may take."""
-        late = time.monotonic() - self._config.seconds
-        stuck = [sum(began < late for began in list(at.values())) for at in (self._decoding, self._looking)]
-        return self._started and stuck[0] < DECODERS and not stuck[1]
+        """Whether it has begun, its processes do, and its network works no longer than a request may take."""
+        since = time.monotonic() - self._config.seconds
+        stuck = any(began < since for began in list(self._working.values()))
+        return self._started and not stuck and self._pool is not None and not self._pool.failing
 
     @contextmanager
-    def room(self, images: int) -> Iterator[None]:
-        """Take places in the queue. Raises: Problem 429 when there are too few."""
-        if self._inside + images > self._config.queue:
-            raise busy()
-        self._inside += images
-        self._metrics.inside.set(self._inside)
+    def room(self) -> Iterator[Room]:
+        """Take a place in the queue. Raises: Problem 503 when there is none."""
+        place = Room(self)
         try:
-            yield
+            place.grow(1)
+            yield place
         finally:
-            self._inside -= images
-            self._metrics.inside.set(self._inside)
+            place.leave()
 
-    async def decode(self, sources: Sequence[bytes]) -> list[Picture | str]:
-        """Pictures, or the sentence why there is none.
+    async def read(self, body: bytearray, content_type: str, most: int, room: Room) -> Request:
+        """Take a body apart and decode its pictures.
+
+        Args:
+            body: all of it.
+            content_type: the header.
+            most: images that it may have.
+            room: a place in the queue, which grows to one for each image.
 
         Raises:
-            Problem: 503 when it takes too long.
+            Problem: as `dermlens.serve.body.read_body` has it; 422 when it cannot be taken apart in the time
+                and memory that a body may take; 503 when there is too little room, or it takes too long.
         """
+        return await self._in_time(self._read(body, content_type, most, room))
 
-        async def one_by_one() -> list[Picture | str]:
-            return [await self._beside(self._settle, source) for source in sources]
+    async def _read(self, body: bytearray, content_type: str, most: int, room: Room) -> Request:
+        header = {"task": "body", "type": content_type, "most": most, "pixels": self._config.max_pixels}
+        lanes: list[Lane] = ["quick", "large"] if len(body) <= QUICK_BYTES else ["large"]
+        for lane in lanes:
+            reply = await self._ask(lane, header | {"only": None, "quick": True}, body)
+            if reply.messages:
+                break
+        else:
+            raise Problem(422, f"the request cannot be taken apart: {why(reply.ended, LARGE_SECONDS)}")
+        first = reply.messages.pop(0)[0]
+        if "problem" in first:
+            raise Problem(*first["problem"])
+        count: int = first["images"]
+        room.grow(count)
+        found: dict[int, Picture | str] = {}
+        large: list[int] = []
+        wanted = list(range(count))
+        while True:
+            for place, message in zip(wanted, reply.messages, strict=False):
+                if "large" in message[0]:
+                    large.append(place)
+                else:
+                    found[place] = read(message)
+            if reply.ended == "done":
+                break
+            # it ended at the next one, which tries again by itself; those behind it were not reached
+            large += wanted[len(reply.messages) :][:1]
+            wanted = wanted[len(reply.messages) + 1 :]
+            if not wanted:
+                break
+            reply = await self._ask(lane, header | {"only": wanted, "quick": True}, body)
+            reply.messages[:1] = []
+        for place in large:
+            reply = await self._ask("large", header | {"only": [place], "quick": False}, body)
+            done = len(reply.messages) > 1
+            found[place] = (
+                read(reply.messages[1]) if done else f"the image: {why(reply.ended, LARGE_SECONDS)}"
+            )
+        return Request([found[place] for place in range(count)], first["words"])
 
-        return await self._in_time(one_by_one())
+    async def _ask(self, lane: Lane, header: dict[str, Any], body: bytearray) -> Reply:
+        assert self._pool is not None
+        seconds = min(QUICK_SECONDS if lane == "quick" else LARGE_SECONDS, self._config.seconds)
+        reply = await asyncio.wrap_future(self._pool.submit(lane, header, body, seconds))
+        if reply.ended != "done":
+            self._metrics.ended.labels(reply.ended).inc()
+        return reply
 
     async def answer(self, pictures: Sequence[Picture], patients: Sequence[Patient]) -> list[Answer]:
         """Answers, in order.
@@ -114,18 +196,13 @@ class Engine:
         return await self._in_time(asyncio.gather(*map(asyncio.wrap_future, answers)))
 
     async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Other work that takes a while, beside the decoding. Raises: Problem 503 when it takes too long."""
-        return await self._in_time(self._beside(work, *arguments))
+        """Other work that takes a while, one at a time. Raises: Problem 503 when it takes too long."""
 
-    def _settle(self, source: bytes) -> Picture | str:
-        return settled(self.predictor, source, self._config.max_pixels)
-
-    def _beside(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         def timed() -> T:
-            with _clocked(self._decoding):
+            with _clocked(self._working):
                 return work(*arguments)
 
-        return asyncio.get_running_loop().run_in_executor(self._decoders, timed)
+        return await self._in_time(asyncio.get_running_loop().run_in_executor(self._beside, timed))
 
     async def _in_time(self, awaited: Awaitable[T]) -> T:
         try:
@@ -146,7 +223,7 @@ class Engine:
                     ended = True
                 else:
                     asked.append(further)
-            with _clocked(self._looking):
+            with _clocked(self._working):
                 self._answer([one for one in asked if one.answer.set_running_or_notify_cancel()])
             if ended:
                 return
@@ -164,6 +241,30 @@ class Engine:
         for one, answer in zip(asked, answers, strict=True):
             one.answer.set_result(answer)
 
+    def _take(self, images: int) -> None:
+        if self._inside + images > self._config.queue:
+            raise busy()
+        self._inside += images
+        self._metrics.inside.set(self._inside)
+
+
+class Room:
+    """Places that a request has in the queue of an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._places = engine, 0
+
+    def grow(self, images: int) -> None:
+        """Have a place for each of so many. Raises: Problem 503 when there are too few."""
+        further = images - self._places
+        self._engine._take(further)
+        self._places += further
+
+    def leave(self) -> None:
+        """Give them back."""
+        self._engine._take(-self._places)
+        self._places = 0
+
 
 @contextmanager
 def _clocked(since: dict[int, float]) -> Iterator[None]:
@@ -173,15 +274,3 @@ def _clocked(since: dict[int, float]) -> Iterator[None]:
         yield
     finally:
         del since[threading.get_ident()]
-
-
-def settled(predictor: Predictor, source: bytes, max_pixels: int) -> Picture | str:
-    """A picture reduced to what the network needs of it, or the sentence why there is none."""
-    from dermlens.data.images import ImageError
-
-    try:
-        picture = Picture(source, max_pixels=max_pixels)
-        picture.settle(predictor.document)
-    except ImageError as error:
-        return str(error)
-    return picture

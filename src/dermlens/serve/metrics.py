@@ -16,6 +16,7 @@ class Metrics:
         answers: images, by what became of them: answered, abstained, withheld, unreadable.
         inside: images that are being worked on.
         batch: images that the network looked at together.
+        ended: processes that were ended while they decoded, by why.
     """
 
     def __init__(self, model: str) -> None:
@@ -28,6 +29,9 @@ class Metrics:
         self.inside = Gauge("dermlens_images_inside", "Images being worked on.", registry=registry)
         self.batch = Histogram(
             "dermlens_batch_images", "Images in a batch.", buckets=(1, 2, 4, 8, 16, 32), registry=registry
+        )
+        self.ended = Counter(
+            "dermlens_decoders_ended", "Decoding processes ended and replaced.", ["why"], registry=registry
         )
         Gauge("dermlens_model_info", "The model.", ["model"], registry=registry).labels(model).set(1)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
-from dermlens.data.sites import known_words
+from dermlens.data.images import FORMATS
+from dermlens.data.vocabulary import known_sites
 from dermlens.deploy.predictor import Predictor
 from dermlens.deploy.words import heading_json
 from dermlens.serve.config import ServeConfig
@@ -23,13 +25,13 @@ def describe(predictor: Predictor, config: ServeConfig) -> dict[str, Any]:
         "views": document.views.model_dump(mode="json"),
         "precision": document.onnx.precision if document.onnx is not None else None,
         "level": predictor.level,
-        "sites": known_words(),
+        "sites": known_sites(),
         "measured": predictor.measured,
         "takes": {
             "bytes": config.max_bytes,
             "images": config.most_images,
             "pixels": config.max_pixels,
-            "formats": ["JPEG", "PNG", "TIFF", "BMP", "DICOM"],
+            "formats": [*FORMATS, "DICOM"] if find_spec("pydicom") else list(FORMATS),
         },
         "card": card.read_text(encoding="utf-8") if card is not None and card.is_file() else None,
     }

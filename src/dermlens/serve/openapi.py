@@ -49,11 +49,12 @@ ANSWER = {
     "abstain": False,
     "reason": "",
     "quality": [],
-    "model": "mobilenet_v2-192-ba9ce7ca5ed1",
+    "model": "mobilenet_v2-192-8298c6f25f7a",
 }
 _HEADING = {
     "model": ANSWER["model"],
     "classes": {"mel": "melanoma", "nv": "melanocytic nevus"},
+    "malignant": ["mel"],
     "limits": ["Research software, not a medical device: …"],
     "prior": {"mel": 0.11, "nv": 0.67},
 }
@@ -104,15 +105,15 @@ def _said(about: str, schema: dict[str, Any], example: Any = None) -> dict[str, 
 _PROBLEMS = {
     status: _said(about, _PROBLEM, {"detail": "the file is empty (0 bytes), not an image"})
     for status, about in {
-        400: "The request is damaged.",
+        400: "The request is damaged, or to a host that the service does not answer to.",
         401: "The service wants a key.",
         408: "The request took too long to arrive.",
         413: "Too many bytes or images.",
         415: "Neither a form nor JSON.",
         422: "No image that can be read, or a patient that is not understood.",
-        429: "The service is full.",
+        403: "A page of another host asks.",
         500: "The service has failed.",
-        503: "The answer took too long.",
+        503: "The service is full, or the answer took too long.",
     }.items()
 }
 

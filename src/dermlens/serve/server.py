@@ -1,79 +1,128 @@
-"""The socket and uvicorn around the service: what a connection may do before it is a request."""
+"""The socket and uvicorn around the service. Slow heads and many connections are a reverse proxy's work."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
+import time
 from typing import Any
 
-import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dermlens.errors import UserError
-from dermlens.serve.headers import with_headers
+from dermlens.serve.log import configure
 
 CONNECTIONS = 512
-"""At once; further ones are closed unread."""
-HEAD_SECONDS = 10.0
-"""From a connection's beginning, or its last answer, to the end of a request's head."""
+"""Connections or requests at once; further ones are answered with 503."""
 IDLE_SECONDS = 5
 HEAD_BYTES = 16 * 1024
+LEAST_PIECE, MOST_PIECE = 256, 65_536
+"""Bytes that are parsed at a time, before other connections have their turn."""
+SHORT, LONG = 0.0005, 0.002
+"""Seconds: pieces grow while one takes less, and shrink when one takes more."""
+DEAR = 3e-8
+"""Seconds a byte: chunks of one byte cost fifty times as much, those of a kilobyte a third. A head is as
+dear, so that one dear piece means nothing."""
+REST, MOST_REST = 64, 0.1
+"""A connection of dear pieces rests so many times as long as each took; in seconds at most."""
 
 
-class Connection(H11Protocol):
-    """uvicorn's connection, which in addition closes when no whole head arrives in time."""
+class Paced(asyncio.Protocol):
+    """Hands what arrives to uvicorn's protocol in pieces, so that no client keeps the loop for long.
 
-    _deadline: asyncio.TimerHandle | None = None
+    Some bytes cost a thousand times what others do: a body in chunks of one byte above all. Between two
+    pieces the loop serves everyone else, whoever sends such bytes waits longer, and while pieces wait the
+    socket is not read.
+    """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, unless there are too many."""
-        super().connection_made(transport)
-        # an answer's body is written after its head: it would wait 40 ms for the client to have seen that
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self.connections) > CONNECTIONS:
-            transport.abort()
-        self._mind_the_clock()
+    def __init__(self, **given: Any) -> None:
+        self._inner = H11Protocol(**given)
+        self._loop = asyncio.get_running_loop()
+        self._waiting = bytearray()
+        self._piece = 2 * LEAST_PIECE
+        self._next: asyncio.TimerHandle | None = None
+        self._rest, self._dear = 0.0, False
+        self.held = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._inner.connection_made(_Held(transport, self))  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrives."""
+        self._waiting += data
+        self.proceed()
+
+    def proceed(self) -> None:
+        """Go on with what waits, if it may."""
+        if self._next is None:
+            self._feed()
+
+    def _feed(self) -> None:
+        self._next = None
+        if self._transport.is_closing():
+            self._waiting.clear()
+            return
+        if self._waiting and not self.held:
+            piece = bytes(self._waiting[: self._piece])
+            del self._waiting[: self._piece]
+            began = time.thread_time()
+            self._inner.data_received(piece)
+            spent = time.thread_time() - began
+            dear = spent > DEAR * len(piece)
+            self._rest = min(MOST_REST, REST * spent) if dear and self._dear else 0.0
+            self._dear = dear
+            if spent > LONG:
+                self._piece = max(LEAST_PIECE, self._piece // 4)
+            elif spent < SHORT:
+                self._piece = min(MOST_PIECE, 2 * self._piece)
+        if self._transport.is_closing():
+            return
+        if self._waiting and not self.held:
+            self._next = self._loop.call_later(self._rest, self._feed)
+        if self._waiting or self.held:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def eof_received(self) -> bool | None:
+        """The client sends no more."""
+        self._inner.eof_received()
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-        super().connection_lost(exc)
+        self._waiting.clear()
+        self._inner.connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        """Go on with a head or a body."""
-        super().data_received(data)
-        self._mind_the_clock()
+    def pause_writing(self) -> None:
+        """The client takes no more for now."""
+        self._inner.pause_writing()
 
-    def on_response_complete(self) -> None:
-        """Go on to the next request."""
-        super().on_response_complete()
-        self._mind_the_clock()
+    def resume_writing(self) -> None:
+        """The client takes more again."""
+        self._inner.resume_writing()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP as the service refuses everything: one sentence, and the headers."""
-        del msg
-        content = json.dumps({"detail": "the request is not HTTP, or its head is too long"}).encode()
-        given = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        headers = [*with_headers(given), (b"connection", b"close")]
-        for event in (
-            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=content),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event))
-        self.transport.close()
 
-    def _mind_the_clock(self) -> None:
-        """Let it run as long as no request is inside; the service itself times those."""
-        inside = self.cycle is not None and not self.cycle.response_complete
-        if inside and self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        elif not inside and self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+class _Held:
+    """A transport whose reading its protocol may pause without the pieces that wait being read further."""
+
+    def __init__(self, transport: asyncio.Transport, paced: Paced) -> None:
+        self._transport, self._paced = transport, paced
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def pause_reading(self) -> None:
+        self._paced.held = True
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._paced.held = False
+        self._paced.proceed()
 
 
 def make_server(service: Any, seconds: float) -> uvicorn.Server:
@@ -83,14 +132,17 @@ def make_server(service: Any, seconds: float) -> uvicorn.Server:
         service: the application.
         seconds: that requests inside may take when it is told to end.
     """
+    configure()
     return uvicorn.Server(
         uvicorn.Config(
             service,
-            http=Connection,
+            http=Paced,
             ws="none",
-            log_level="error",
+            log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=int(seconds),
             h11_max_incomplete_event_size=HEAD_BYTES,
@@ -108,7 +160,10 @@ def listening_on(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
         both = host == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(address[:2], family=family, backlog=CONNECTIONS, dualstack_ipv6=both)
+        listening = socket.create_server(address[:2], family=family, backlog=CONNECTIONS, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
         said = getattr(error, "strerror", None) or error
         raise UserError(f"cannot listen on {host}, port {port}: {said}") from error
+    # an answer's body is written after its head: it would wait 40 ms for the client to have seen that
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening

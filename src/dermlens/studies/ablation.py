@@ -15,7 +15,6 @@ differences.png    the differences as a picture
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,13 @@ from typing import Any
 
 import pandas as pd
 
-from dermlens.atomic import read_json, write_json, write_text
+from dermlens.atomic import copy_file, read_json, write_json, write_text
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import write_csv
 from dermlens.evaluation.publish import without_paths
 from dermlens.recipe import Recipe
-from dermlens.runs import Run, environment
+from dermlens.runs import Run, environment, taken_back
 from dermlens.studies.ablation_page import render_page
 from dermlens.studies.arm_files import IMAGES, read_images, read_tables, write_arm, write_images
 from dermlens.studies.arms import compare_arms
@@ -90,9 +89,10 @@ def ablate(
         raise UserError(
             f"arm {strange[0]} is none of the matrix {matrix.name}{nearest(strange[0], matrix.arms)}"
         )
-    plans = begin(matrix, data, out)
-    for name in matrix.names if only is None else [name for name in matrix.names if name in only]:
-        train_arm(matrix, plans[name], name, data, out, device=device, cache=cache)
+    with taken_back(out, lambda: any(out.glob("arms/*/fold-*/run.json"))):
+        plans = begin(matrix, data, out)
+        for name in matrix.names if only is None else [name for name in matrix.names if name in only]:
+            train_arm(matrix, plans[name], name, data, out, device=device, cache=cache)
     return collect(matrix, plans, out)
 
 
@@ -187,7 +187,7 @@ def publish(out: Path, folder: Path) -> None:
     record["arms"] = {name: record["arms"][name] for name in names if name in record["arms"]}
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     for name in (IMAGES, *(f"predictions/{arm}.csv.gz" for arm in ours)):
-        shutil.copyfile(out / name, folder / name)
+        copy_file(out / name, folder / name)
     write_csv(folder / HISTORIES, epochs.sort_values(list(EPOCH)), digits=6)
     write_json(folder / RECORD, record)
     rescore(folder)

@@ -18,7 +18,7 @@ from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimat
 from dermlens.evaluation.predictions import classes_of
 from dermlens.metrics import Floats
 from dermlens.studies.rules import of_one_kind
-from dermlens.studies.scores import judge, numbers
+from dermlens.studies.scores import judge, numbers, recall_estimates
 
 COLUMNS = (
     "arm", "decision", "metric", "value", "low", "high", "difference", "difference_low", "difference_high",
@@ -68,6 +68,10 @@ def compare_arms(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig) -
         baseline["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
     )
     estimates = estimate(statistic, resamples, level=config.level)
+    for name in names:
+        for decision, one in decided[name].items():
+            own = recall_estimates(target_N, one, classes, resamples, level=config.level)
+            estimates |= {(name, decision, "value", *place): found for place, found in own.items()}
     rows = []
     for (name, decision, kind, *metric), value in estimates.items():
         if kind == "value":

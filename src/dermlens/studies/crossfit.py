@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.publish import publish_recipe, without_paths
 from dermlens.recipe import Recipe, load_recipe
-from dermlens.runs import Run, environment
+from dermlens.runs import Run, environment, taken_back
 from dermlens.studies.folds import check_fold, draw, fold_recipes, held_out, train_fold
 from dermlens.studies.out_of_fold import merge, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
@@ -82,23 +82,59 @@ def train_folds(
     if strange := sorted(set(only or ()) - set(range(folds))):
         raise UserError(f"fold {strange[0]} is none of {folds}: folds count from 0 to {folds - 1}")
     recipes = fold_recipes(recipe, folds, peeks=peeks)
-    table, splits = draw(recipes, data)
-    _begin(out, recipe)
-    runs = [Run(out / f"fold-{fold}") for fold in range(folds)]
-    facts = _facts(recipe, table, splits)
-    for run, own in zip(runs, recipes, strict=True):
-        check_fold(run, own, facts["table_sha256"])
-    write_json(out / RECORD, facts | _state(runs))
-    for fold in range(folds) if only is None else sorted(set(only)):
-        train_fold(recipes[fold], data, runs[fold].path, device=device, cache=cache)
-        write_json(out / RECORD, facts | _state(runs))
-    state = _state(runs)
-    if state["status"] == "completed":
-        parts = {
-            fold: held_out(run, split) for fold, (run, split) in enumerate(zip(runs, splits, strict=True))
-        }
+    units = {f"fold-{fold}": own for fold, own in enumerate(recipes)}
+    wanted = None if only is None else [f"fold-{fold}" for fold in sorted(set(only))]
+    facts, splits = train_units(
+        recipe, units, data, out, record=out / RECORD, only=wanted, device=device, cache=cache
+    )
+    if facts["status"] == "completed":
+        parts = {fold: held_out(Run(out / name), splits[name]) for fold, name in enumerate(units)}
         write_out_of_fold(out / PREDICTIONS, merge(parts))
-    return facts | state
+    return facts
+
+
+def train_units(
+    recipe: Recipe,
+    units: Mapping[str, Recipe],
+    data: Path,
+    out: Path,
+    *,
+    record: Path,
+    only: Collection[str] | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> tuple[dict[str, Any], dict[str, Split]]:
+    """Train the parts of a cross-fit that are wanted and not there yet.
+
+    Args:
+        recipe: what they have in common.
+        units: the recipe of each, by the name of its folder within `out`.
+        data: the data folder.
+        out: of the cross-fit; absent, empty, or of the same recipe.
+        record: the file that says how far they are, written before, between and after.
+        only: folders to train now; none for all.
+        device: as for `fit`.
+        cache: as for `fit`.
+
+    Returns:
+        What the record says, and the split of each.
+
+    Raises:
+        UserError, KeyboardInterrupt: as `crossfit`.
+    """
+    table, drawn = draw(list(units.values()), data)
+    splits = dict(zip(units, drawn, strict=True))
+    runs = {name: Run(out / name) for name in units}
+    with taken_back(out, lambda: any(run.record_file.is_file() for run in runs.values())):
+        _begin(out, recipe)
+        facts = _facts(recipe, table, drawn)
+        for name, own in units.items():
+            check_fold(runs[name], own, facts["table_sha256"])
+        write_json(record, facts | _state(list(runs.values())))
+        for name in units if only is None else only:
+            train_fold(units[name], data, runs[name].path, device=device, cache=cache)
+            write_json(record, facts | _state(list(runs.values())))
+    return facts | _state(list(runs.values())), splits
 
 
 def publish_crossfit(out: Path, folder: Path) -> None:
@@ -133,7 +169,7 @@ def _begin(out: Path, recipe: Recipe) -> None:
 
 def _facts(recipe: Recipe, table: pd.DataFrame, splits: Sequence[Split]) -> dict[str, Any]:
     """What is known before training."""
-    header = {key: value for key, value in splits[0].header.items() if key != "fold"}
+    header = {key: value for key, value in splits[0].header.items() if key not in ("fold", "left-out")}
     return {
         "recipe": recipe.name,
         "seed": recipe.seed,

@@ -59,10 +59,6 @@ def ensemble(
         raise UserError(f"{out} is not empty: name a new folder with --out")
     files = [predictions_file(member) for member in members]
     table = average(files, mean)
-    if FOLD in table:
-        write_out_of_fold(out / "predictions.csv", table)
-    else:
-        write_predictions(out / "predictions.csv", table)
     facts = {
         "mean": mean,
         "calibrated": _is_calibrated(files[0]),
@@ -73,6 +69,10 @@ def ensemble(
         ],
         **score_study(table, config or EvaluationConfig()),
     }
+    if FOLD in table:
+        write_out_of_fold(out / "predictions.csv", table)
+    else:
+        write_predictions(out / "predictions.csv", table)
     write_json(out / RECORD, facts)
     return facts
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dermlens.data.manifest import HOME
 from dermlens.data.split import Split, load_manifest, resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
@@ -16,20 +17,31 @@ from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.training.fit import fit, resume_fit
 
-SEALED = "grouped-v1"
-
 
 def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Recipe]:
-    """A recipe for each fold, which chooses nothing on the images that it is scored on.
+    """A recipe for each fold, as `unit_recipe` makes it.
 
     Args:
         recipe: any recipe of a grouped split.
         folds: how many.
+        peeks: as for `unit_recipe`.
+    """
+    return [
+        unit_recipe(recipe, f"split.folds={folds}", f"split.fold={fold}", peeks=peeks)
+        for fold in range(folds)
+    ]
+
+
+def unit_recipe(recipe: Recipe, *held: str, peeks: bool = False) -> Recipe:
+    """A recipe of one part of a cross-fit, which chooses nothing on the images that it is scored on.
+
+    Args:
+        recipe: any recipe of a split by lesion.
+        held: overrides that say which images are scored.
         peeks: choose the epoch by accuracy on the very images that are scored, to show what that is worth.
 
     Returns:
-        The recipes, in the order of the folds; each keeps its last epoch and monitors no role, unless it
-        peeks.
+        The recipe; it keeps its last epoch and monitors no role, unless it peeks.
 
     Raises:
         UserError: the recipe watches held-out images to stop or to lower its rate.
@@ -45,11 +57,8 @@ def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Rec
                 " nothing: leave it out (--set train.early_stopping=null, train.schedule.kind=cosine)"
             )
     keep, monitored = ("val_accuracy", "selection") if peeks else ("last", "none")
-    settled = (f"train.keep={keep}", f"train.monitor_role={monitored}", f"split.folds={folds}")
-    return [
-        parse_recipe(recipe.dump(), f"recipe {recipe.name}", (*settled, f"split.fold={fold}"))
-        for fold in range(folds)
-    ]
+    settled = (f"train.keep={keep}", f"train.monitor_role={monitored}", *held)
+    return parse_recipe(recipe.dump(), f"recipe {recipe.name}", settled)
 
 
 def draw(recipes: Sequence[Recipe], data: Path) -> tuple[pd.DataFrame, list[Split]]:
@@ -74,14 +83,14 @@ def check_sealed(table: pd.DataFrame, split: Split) -> None:
     Raises:
         UserError: one of them is in a fold; or the table is HAM10000, and its test role is another.
     """
-    sealed = load_manifest(SEALED)
+    sealed = load_manifest(HOME)
     theirs, ours = set(sealed.ids("test")), set(split.ids("test"))
     opened = theirs & (set(split.roles["image_id"]) - ours)
     same_table = sealed.header["table-sha256"] == table_sha256(table)
     if opened or (same_table and ours != theirs):
         raise UserError(
-            f"the split's test role is not that of {SEALED}, whose test images no study may look at"
-            f" ({len(opened)} of {len(theirs)} would be in folds): set split.manifest={SEALED}, or"
+            f"the split's test role is not that of {HOME}, whose test images no study may look at"
+            f" ({len(opened)} of {len(theirs)} would be in folds): set split.manifest={HOME}, or"
             " protocol grouped with its seed and share of test"
         )
 

@@ -25,7 +25,7 @@ DECIDED = ("name", "train.epochs", "train.keep", "train.monitor_role", "split.fo
 
 FOLLOWS = "follows from name, folds and images of the matrix"
 
-OF_IMAGES = ("split", "data.classes", "data.labels", "data.columns", "data.also_train")
+OF_IMAGES = ("split", "data.classes", "data.described", "data.labels", "data.columns", "data.also_train")
 SHARED = (*DECIDED, "seed", *OF_IMAGES)
 """What an arm cannot change, or its numbers would be of another start, other images or another budget."""
 
@@ -166,7 +166,8 @@ def epoch_size(recipe: Recipe, found: Sorted) -> int:
     target_R = np.array([position[code] for code in found.table["dx"].iloc[rows]], dtype=np.int64)
     lesion_R = found.table["lesion_id"].iloc[rows].tolist()
     rng = np.random.default_rng(recipe.seed)
-    drawn = epoch_positions(recipe.imbalance.sampler, target_R, lesion_R, rng, recipe.data.classes)
+    source_R = found.table["source"].iloc[rows].tolist()
+    drawn = epoch_positions(recipe.imbalance.sampler, target_R, lesion_R, rng, recipe.data.classes, source_R)
     if recipe.augment is not None and recipe.augment.offline_plan:
         drawn = planned_epoch(target_R[drawn], rng)[0]
     return len(drawn)

@@ -161,7 +161,7 @@ def _write(one: _Without, data: Path) -> None:
     # The nearest table is the one that a folder is read by.
     link.unlink(missing_ok=True)
     link.symlink_to((data if data.is_dir() else data.parent).resolve(), target_is_directory=True)
-    columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site", "dataset"]
+    columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site", "source"]
     text = one.table[columns].rename(columns=COLUMNS).to_csv(index=False)
     write_text(one.folder / "HAM10000_metadata.csv", text)
     one.split.save(Path(str(one.recipe.split.manifest)))
@@ -173,12 +173,19 @@ def _recipe_text(code: str, recipe: Recipe, manifest: Path) -> str:
     content["name"] = f"{recipe.name}-without-{code}"
     content["data"] |= {
         "classes": [other for other in recipe.data.classes if other != code],
+        "described": {other: facts for other, facts in recipe.data.facts.items() if other != code},
         "columns": {},
         "labels": {},
     }
     content["split"]["manifest"] = str(manifest)
     imbalance = content["imbalance"]
-    for numbers in (imbalance["weights"], *imbalance["sampler"].values()):
-        if isinstance(numbers, dict):
-            numbers.pop(code, None)
+    _drop(code, imbalance["weights"], imbalance["sampler"])
     return json.dumps(content)
+
+
+def _drop(code: str, *branches: Any) -> None:
+    """Take a class out of every mapping of these, at any depth."""
+    for branch in branches:
+        if isinstance(branch, dict):
+            branch.pop(code, None)
+            _drop(code, *branch.values())

@@ -20,8 +20,10 @@ from dermlens import metrics
 from dermlens.decision.document import Rule, Scaling
 from dermlens.evaluation.calibration import ece
 from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
+from dermlens.evaluation.fold_intervals import over_folds
+from dermlens.evaluation.intervals import Estimate, Place, Resamples, draw_lesions, estimate, nest
 from dermlens.evaluation.predictions import arrays, classes_of
+from dermlens.evaluation.recall_intervals import mean_recall, recall
 from dermlens.metrics import Floats, Ints
 from dermlens.studies.out_of_fold import FOLD
 from dermlens.studies.rules import Fit, as_shipped, nested
@@ -119,6 +121,20 @@ def numbers(
     return found | {("recall", code): counts.recall[..., index] for index, code in enumerate(classes)}
 
 
+def recall_estimates(
+    target_N: Ints, decided: Decided, classes: Sequence[str], resamples: Resamples, *, level: float
+) -> dict[Place, Estimate]:
+    """Mean recall and recall by class as `numbers` has them, with intervals that hold for few lesions."""
+    named_N = decided.named_N
+    found: dict[Place, Estimate] = {
+        ("mean_recall",): mean_recall(target_N, named_N, len(classes), resamples, level=level)
+    }
+    return found | {
+        ("recall", code): recall(target_N, named_N, index, resamples, level=level)
+        for index, code in enumerate(classes)
+    }
+
+
 def score_study(table: pd.DataFrame, config: EvaluationConfig) -> dict[str, Any]:
     """Score a table of predictions, role by role and decision by decision.
 
@@ -128,7 +144,8 @@ def score_study(table: pd.DataFrame, config: EvaluationConfig) -> dict[str, Any]
 
     Returns:
         `bootstrap` and, by role, `images`, `lesions`, `support` by class, the decisions, each number as
-        {value, low, high}, and what was fitted on the other folds of each.
+        {value, low, high}, its mean over folds as `over_folds` gives it, and what was fitted on the other
+        folds of each.
     """
     classes = classes_of(table)
     return {
@@ -136,6 +153,25 @@ def score_study(table: pd.DataFrame, config: EvaluationConfig) -> dict[str, Any]
         "bootstrap": bootstrap_facts(config),
         "roles": {str(role): _score_role(part, classes, config) for role, part in table.groupby("role")},
     }
+
+
+def _over_folds(
+    table: pd.DataFrame, judged: Judged, classes: tuple[str, ...], level: float
+) -> dict[str, Any]:
+    """Every number by decision, in each fold and on average; nothing for predictions that have no folds."""
+    if FOLD not in table:
+        return {}
+    fold_N = table[FOLD].to_numpy(dtype=np.int64)
+    found: dict[Place, Any] = {}
+    for name, decided in judged.decisions.items():
+        by_fold = []
+        for fold in np.unique(fold_N):
+            rows = fold_N == fold
+            of_fold = Decided(decided.p_NC[rows], decided.named_N[rows])
+            by_fold.append(numbers(judged.target_N[rows], of_fold, classes, None))
+        for place in by_fold[0]:
+            found[name, *place] = over_folds([float(one[place]) for one in by_fold], level=level)
+    return nest(found)
 
 
 def bootstrap_facts(config: EvaluationConfig) -> dict[str, Any]:
@@ -157,12 +193,17 @@ def _score_role(table: pd.DataFrame, classes: tuple[str, ...], config: Evaluatio
     resamples = draw_lesions(
         table["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
     )
+    estimates = estimate(statistic, resamples, level=config.level)
+    for name, one in judged.decisions.items():
+        own = recall_estimates(target_N, one, classes, resamples, level=config.level)
+        estimates |= {(name, *place): found for place, found in own.items()}
     support = {code: int((target_N == index).sum()) for index, code in enumerate(classes)}
     return {
         "images": len(table),
         "lesions": int(table["lesion_id"].nunique()),
         "support": support,
-        "decisions": nest(estimate(statistic, resamples, level=config.level)),
+        "decisions": nest(estimates),
+        "folds": _over_folds(table, judged, classes, config.level),
         "fitted": {
             str(fold): {"scaling": scaling.model_dump(mode="json"), "rule": rule.model_dump(mode="json")}
             for fold, (scaling, rule) in judged.fitted.items()

@@ -25,10 +25,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dermlens.atomic import write_json
+from dermlens.atomic import copy_file, write_json
 from dermlens.data.split import load_manifest
 from dermlens.errors import UserError
 from dermlens.evaluation.calibrate import own_table
+from dermlens.evaluation.openings import carry_over
 from dermlens.evaluation.predictions import write_predictions
 from dermlens.models.saved import SavedModel, load_model, save_model
 from dermlens.runs import MEMBERS, Run
@@ -95,12 +96,13 @@ def soup(
         folder.mkdir(parents=True)
         for name in TOLD:
             if (run.path / name).is_file():
-                shutil.copyfile(run.path / name, folder / name)
+                copy_file(run.path / name, folder / name)
     save_model(
         made.path,
         model,
         config=saved[0].config,
         classes=saved[0].classes,
+        described=saved[0].described,
         size=saved[0].size,
         crop=saved[0].crop,
         encoder_json=saved[0].encoder.to_json(),
@@ -115,6 +117,7 @@ def soup(
         frames.append(frame.assign(role=role))
     if frames:
         write_predictions(made.predictions_file, pd.concat(frames, ignore_index=True))
+    carry_over(runs, made)
     made.end("completed", predicted_roles=roles)
     return made
 

@@ -53,7 +53,7 @@ class EpochBatches(pl.LightningDataModule):
         self.inputs, self.recipe, self.world = inputs, recipe, world
         self.augment = Augmentation(recipe.augment) if recipe.augment is not None else None
         hiding = recipe.augment.metadata_dropout if recipe.augment is not None else None
-        self.hide = MetadataDropout(hiding, inputs.encoder) if hiding is not None else None
+        self.hide = MetadataDropout(hiding, inputs.encoder, inputs.sources) if hiding is not None else None
         self.generator = torch.Generator()
 
     def train_dataloader(self) -> Batches:
@@ -79,6 +79,8 @@ class EpochBatches(pl.LightningDataModule):
         if not self.trainer.training:
             return batch
         batch = batch | {"image": resized(batch["image"], self._side())}
+        source_B = torch.from_numpy(self.inputs.source_N[batch["row"].cpu().numpy()])
+        batch["source"] = source_B.to(batch["image"].device)
         for name, values_N in (("weight", self.inputs.weight_N), ("soft", self.inputs.soft_NC)):
             if values_N is not None:
                 batch[name] = values_N[batch["row"].cpu()].to(batch["image"].device)
@@ -90,7 +92,7 @@ class EpochBatches(pl.LightningDataModule):
                 mixed = mix(self.augment.config.mix, batch["image"], self.generator)
                 batch["image"], batch["partner"], batch["share"] = mixed
         if self.hide is not None:
-            batch["meta"] = self.hide(batch["meta"], self.generator)
+            batch["meta"] = self.hide(batch["meta"], batch["source"], self.generator)
         return batch
 
     def _side(self) -> int:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import errno
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from dermlens.errors import UserError
 from dermlens.recipe import Recipe
-from dermlens.runs import Run
+from dermlens.runs import Run, taken_back
 from dermlens.training import processes
+from dermlens.training.begun import KEY
 from dermlens.training.checkpoint import NAME as CHECKPOINT
 from dermlens.training.device import check_count, check_precision, resolve_device
 from dermlens.training.inputs import Sorted, read_inputs, read_sorted
-from dermlens.training.lock import held
 from dermlens.training.tracking import check_tracker
 from dermlens.training.train import Hardware, train
+
+
+def _nothing(sentence: str) -> None:
+    del sentence
 
 
 def fit(
@@ -31,6 +35,7 @@ def fit(
     devices: int = 1,
     cache: Path | None = None,
     logger: str = "csv",
+    say: Callable[[str], None] = _nothing,
 ) -> Run:
     """Train a recipe.
 
@@ -42,13 +47,15 @@ def fit(
         devices: processes, each with a device of its own; they share each batch.
         cache: where pixel caches are; none takes the default place.
         logger: `csv`, which is always written, or `tensorboard` or `mlflow` besides.
+        say: takes sentences on which table was read, what was made of it, and what is wrong with the split.
 
     Returns:
         The completed run: model, history, predictions of its held-out roles but test.
 
     Raises:
         UserError: the table, the split or the machine does not allow it, and no run is made; or an image, the
-            network or a full disk does not, and the run directory says `failed`.
+            network or a full disk does not. Before the first epoch has begun no run directory stays, so that
+            the corrected command may name it again; later it says `failed`.
         KeyboardInterrupt: with a sentence that says how to go on. The run directory says `interrupted`.
     """
     hardware = _hardware(recipe, device, devices)
@@ -56,13 +63,13 @@ def fit(
     # A run that cannot begin is none: what is wrong with table and split is said before there is a directory.
     images = read_sorted(recipe, Path(data))
     if processes.is_first():
-        with _said_when_full(Run(out)):
-            run = Run.create(out, recipe)
-            run.record(data=str(Path(data).resolve()))
-    else:
-        run = Run(processes.shared_folder(out))
-    with _said_when_full(run), held(run):
-        return _run(run, recipe, images, hardware, cache, logger)
+        _say_all(images, say)
+    run = Run(out if processes.is_first() else processes.shared_folder(out))
+    with taken_back(run.path, lambda: not processes.is_first() or _has_begun(run)), _said_when_full(run):
+        if processes.is_first():
+            Run.create(out, recipe).record(data=str(Path(data).resolve()))
+        with processes.held(run):
+            return _run(run, recipe, images, hardware, cache, logger)
 
 
 def resume_fit(
@@ -73,6 +80,7 @@ def resume_fit(
     devices: int = 1,
     cache: Path | None = None,
     logger: str = "csv",
+    say: Callable[[str], None] = _nothing,
 ) -> Run:
     """Go on with a run that was stopped, from the end of its last whole epoch.
 
@@ -86,6 +94,7 @@ def resume_fit(
         devices: as for `fit`.
         cache: as for `fit`.
         logger: as for `fit`.
+        say: as for `fit`.
 
     Raises:
         UserError: there is no such run, it is completed, another process trains it, or as for `fit`.
@@ -102,12 +111,18 @@ def resume_fit(
     recipe = run.recipe()
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
-    with _said_when_full(run), held(run):
+    with _said_when_full(run), processes.held(run):
         manifest = run.split_file if run.split_file.is_file() else None
         images = read_sorted(recipe, data or Path(record["data"]), manifest=manifest)
         if processes.is_first():
+            _say_all(images, say)
             run.record(status="running", error=None)
         return _run(run, recipe, images, hardware, cache, logger)
+
+
+def _say_all(images: Sorted, say: Callable[[str], None]) -> None:
+    for sentence in [*images.accounts, *images.warnings]:
+        say(sentence)
 
 
 def _hardware(recipe: Recipe, device: str, devices: int) -> Hardware:
@@ -160,6 +175,14 @@ def _how_to_go_on(run: Run) -> str:
     return f" before its first epoch was whole; begin again with `dermlens train --resume {run.path}`"
 
 
+def _has_begun(run: Run) -> bool:
+    """Whether the first epoch of a run has begun, so that there is something to keep."""
+    try:
+        return KEY in run.read_record()
+    except (OSError, UserError):
+        return False
+
+
 @contextmanager
 def _said_when_full(run: Run) -> Iterator[None]:
     """A full disk is a sentence; checkpoints say their own."""
@@ -170,7 +193,7 @@ def _said_when_full(run: Run) -> Iterator[None]:
             raise
         raise UserError(
             f"{run.path}: {error.strerror}, while writing {error.filename or 'there'}: make room"
-            f"{_how_to_go_on(run)}"
+            f"{_how_to_go_on(run) if _has_begun(run) else ', and give the same command again'}"
         ) from error
 
 

@@ -5,7 +5,8 @@ Shapes: N images of the table, M metadata width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dermlens.data.absent import absent_classes
 from dermlens.data.cache import PixelCache, open_cache
-from dermlens.data.manifest import make_roles
+from dermlens.data.manifest import BY_LESION, make_roles
 from dermlens.data.metadata import MetadataEncoder, make_encoder
 from dermlens.data.shuffled import shuffled_metadata
 from dermlens.data.split import Split, check_disjoint, load_manifest, resolve_split
-from dermlens.data.table import read_configured, read_table
-from dermlens.errors import UserError
+from dermlens.data.table import Reading, read_configured_set, read_set
+from dermlens.errors import UserError, nearest
+from dermlens.imbalance.config import LesionSamplerConfig
 from dermlens.imbalance.samplers import epoch_positions
 from dermlens.models.table import BACKBONES
 from dermlens.recipe import Recipe
@@ -38,13 +41,15 @@ class Sorted:
         table: all images of the folder, and behind them those of `data.also_train`.
         own: how many are of the folder.
         split: the roles of the folder's images, which may have none; the others train.
-        warnings: what crosses roles, under a protocol that lets it.
+        warnings: what crosses roles, under a protocol that lets it; classes without an image in a role.
+        accounts: which tables were read, and what was made of them, a sentence each.
     """
 
     table: pd.DataFrame
     own: int
     split: Split
     warnings: list[str]
+    accounts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Inputs:
         encoder: fitted on the training role.
         meta_NM: encoded metadata, float32.
         target_N: class indices.
+        source_N: places in `sources`.
         weight_N: how much each image counts, float32; none where all count alike.
         soft_NC: soft labels, float32, rows of 0 where there are none; none without distillation.
     """
@@ -75,8 +81,14 @@ class Inputs:
     encoder: MetadataEncoder
     meta_NM: npt.NDArray[np.float32]
     target_N: npt.NDArray[np.int64]
+    source_N: npt.NDArray[np.int64]
     weight_N: Tensor | None
     soft_NC: Tensor | None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources of the table, in alphabetical order."""
+        return tuple(sorted(set(self.table["source"])))
 
     def rows(self, role: str) -> npt.NDArray[np.int64]:
         """Where the images of a role stand in the table, ascending."""
@@ -95,6 +107,7 @@ class Inputs:
             self.table["lesion_id"].iloc[rows].tolist(),
             np.random.default_rng([recipe.seed, epoch, SAMPLER_STREAM]),
             recipe.data.classes,
+            self.table["source"].iloc[rows].tolist(),
         )
         return rows[positions]
 
@@ -111,24 +124,32 @@ def read_sorted(recipe: Recipe, data: Path, *, manifest: Path | None = None) -> 
         UserError: whatever is wrong with the table or the split, or a role that the recipe watches is not in
             the split.
     """
-    table = read_configured(data, recipe.data)
+    read = read_configured_set(data, recipe.data)
+    table, accounts = read.table, read.account.sentences()
     own = len(table)
     if manifest is None:
-        split = resolve_split(table, recipe.split)
+        split = resolve_split(table, recipe.split, read.roles)
     else:
         split = load_manifest(str(manifest), table, "name the data that the run began with, by --data")
     _check_roles(recipe, split)
     further = [_further(data, folder, recipe) for folder in recipe.data.also_train]
     if further:
-        table = pd.concat([table, *further], ignore_index=True)
+        table = pd.concat([table, *(one.table for one in further)], ignore_index=True)
+        accounts += [said for one in further for said in one.account.sentences()]
         if twice := table.loc[table["image_id"].duplicated(), "image_id"].tolist():
             raise UserError(
                 f"data.also_train: image {twice[0]} is in two of the folders; it can have one row"
             )
+    _check_sources(recipe, table)
     train = dict.fromkeys(table["image_id"].iloc[own:], "train")
     roles = dict(zip(split.roles["image_id"], split.roles["role"], strict=True)) | train
-    warnings = check_disjoint(Split(make_roles(table, roles), split.header), table, split.protocol)
-    return Sorted(table, own, split, warnings)
+    whole = Split(make_roles(table, roles), split.header)
+    warnings = check_disjoint(whole, table, split.protocol)
+    counts = {
+        role: {code: of_role.get(code, 0) for code in recipe.data.classes}
+        for role, of_role in whole.counts(table).items()
+    }
+    return Sorted(table, own, split, [*warnings, *absent_classes(counts)], accounts)
 
 
 def rows_of(role: str, table: pd.DataFrame, own: int, split: Split) -> npt.NDArray[np.int64]:
@@ -138,15 +159,15 @@ def rows_of(role: str, table: pd.DataFrame, own: int, split: Split) -> npt.NDArr
     return np.flatnonzero(is_of_role)
 
 
-def _further(data: Path, folder: str, recipe: Recipe) -> pd.DataFrame:
-    """The table of one folder of `data.also_train`."""
+def _further(data: Path, folder: str, recipe: Recipe) -> Reading:
+    """One folder of `data.also_train`."""
     beside = data if data.is_dir() else data.parent
     path = beside.resolve().parent / folder
     if not path.exists():
         raise UserError(
             f"data.also_train: {path} does not exist; name a folder beside {beside}, or an absolute path"
         )
-    return read_table(path, classes=recipe.data.classes)
+    return read_set(path, classes=recipe.data.classes)
 
 
 def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = None) -> Inputs:
@@ -188,6 +209,7 @@ def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = Non
         encoder=encoder,
         meta_NM=encoder.encode(told["age"], told["sex"].tolist(), told["site"].tolist()),
         target_N=np.array([position[code] for code in table["dx"]], dtype=np.int64),
+        source_N=np.unique(table["source"].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64),
         weight_N=_confirmation_weights(recipe, table),
         soft_NC=read_soft_labels(Path(taught.soft_labels), table["image_id"], recipe.data.classes)
         if taught is not None
@@ -214,6 +236,24 @@ def _confirmation_weights(recipe: Recipe, table: pd.DataFrame) -> Tensor | None:
     return torch.tensor([weights.get(way, 1.0) for way in table["dx_type"].astype(str)])
 
 
+def _check_sources(recipe: Recipe, table: pd.DataFrame) -> None:
+    """Refuse a recipe that names a source which is not there."""
+    sources = sorted(set(table["source"]))
+    sampler = recipe.imbalance.sampler
+    hiding = recipe.augment.metadata_dropout if recipe.augment is not None else None
+    named: dict[str, Iterable[str]] = {
+        "data.squashed": recipe.data.squashed,
+        "imbalance.sampler.by_source": sampler.by_source if isinstance(sampler, LesionSamplerConfig) else {},
+        "augment.metadata_dropout.by_source": hiding.by_source if hiding is not None else {},
+    }
+    for key, found in named.items():
+        if unknown := [source for source in found if source not in sources]:
+            raise UserError(
+                f"{key}: {unknown[0]} is no source of the table{nearest(unknown[0], sources)}; its"
+                f" sources are {', '.join(sources)}"
+            )
+
+
 def _check_roles(recipe: Recipe, split: Split) -> None:
     """Refuse a recipe that watches a role which is not there, or which it must not see."""
     watched = recipe.train.monitor_role
@@ -227,8 +267,8 @@ def _check_roles(recipe: Recipe, split: Split) -> None:
                 f"the split has no image of role {role}, {wanted}: its roles are"
                 f" {', '.join(split.role_names)}; {remedy}"
             )
-    if watched == "test" and split.protocol == "grouped":
+    if watched == "test" and split.protocol in BY_LESION:
         raise UserError(
-            "train.monitor_role test would choose the epoch on the test role, which a grouped split keeps"
+            "train.monitor_role test would choose the epoch on the test role, which the split keeps"
             " unseen; use selection"
         )

@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
+
+from dermlens.errors import UserError
+from dermlens.lock import claimed
+from dermlens.runs import Run
+
+LOCK = ".lock"
+"""Name of the lock file in the run directory."""
 
 _FOLDER = "DERMLENS_RUN_FOLDER"
 
@@ -29,6 +38,29 @@ def share_folder(folder: Path) -> None:
 def shared_folder(named: Path) -> Path:
     """The folder that the first process uses, whatever this one's command says."""
     return Path(os.environ.get(_FOLDER, named))
+
+
+@contextmanager
+def held(run: Run) -> Iterator[None]:
+    """Hold a run's lock: a second command that trains it would write over what the first does.
+
+    Of a distributed run the first process holds it for all.
+
+    Args:
+        run: its directory exists.
+
+    Raises:
+        UserError: another command holds it, or the run's file system has no locks.
+    """
+    if not is_first():
+        yield
+        return
+    with claimed(run.path / LOCK) as ours:
+        if not ours:
+            raise UserError(
+                f"run {run.path} is being trained by another process: wait for it, or stop it, then --resume"
+            )
+        yield
 
 
 def end_others() -> None:

@@ -98,11 +98,13 @@ class LesionTask(pl.LightningModule):
         """loss_B; what a recipe does not ask for is not in the batch."""
         criterion = self.loss if self.current_epoch >= self.deferred_epochs else self.plain_loss
         weight_B = batch.get("weight", torch.ones_like(batch["target"], dtype=logits_BC.dtype))
-        loss_B = weight_B * criterion.per_image(logits_BC, batch["target"])
+        source_B = batch["source"]
+        loss_B = weight_B * criterion.per_image(logits_BC, batch["target"], source_B)
         soft_BC = batch["soft"] if self.distillation is not None else None
         if "partner" in batch:
             partner_B, share_B = batch["partner"], batch["share"]
-            other_B = weight_B[partner_B] * criterion.per_image(logits_BC, batch["target"][partner_B])
+            other_B = criterion.per_image(logits_BC, batch["target"][partner_B], source_B[partner_B])
+            other_B = weight_B[partner_B] * other_B
             loss_B = torch.lerp(other_B, loss_B, share_B)
             weight_B = torch.lerp(weight_B[partner_B], weight_B, share_B)
             if soft_BC is not None:

@@ -21,6 +21,7 @@ def check_tracker(tracker: str) -> None:
     if tracker not in get_args(Tracker):
         raise UserError(f"--logger {tracker} is not known{nearest(tracker, get_args(Tracker))}")
     if tracker != "csv":
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it reports its use to its makers
         require(tracker, "track")
     if tracker == "mlflow" and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise UserError(

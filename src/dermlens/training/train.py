@@ -27,11 +27,14 @@ from dermlens.errors import UserError
 from dermlens.imbalance.registry import make_loss
 from dermlens.imbalance.weights import class_weights
 from dermlens.models.classifier import LesionClassifier, build_classifier
+from dermlens.models.pretrained.folded import start_note
 from dermlens.models.saved import SavedModel, save_model
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
 from dermlens.training import processes
 from dermlens.training.batches import EpochBatches
+from dermlens.training.begun import KEY as BEGAN_WITH
+from dermlens.training.begun import begun_with, check_unchanged
 from dermlens.training.checkpoint import NAME as CHECKPOINT
 from dermlens.training.checkpoint import AtomicCheckpoints, SaveEpoch
 from dermlens.training.device import Device
@@ -74,12 +77,16 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         Facts for run.json.
 
     Raises:
-        UserError: the run has diverged, or a checkpoint cannot be written or read.
+        UserError: the run has diverged, a checkpoint cannot be written or read, or is of another recipe,
+            split or data.
         KeyboardInterrupt: Ctrl-C or a polite kill.
     """
     keep_memory()
     weight_C = class_weights_of(recipe, inputs)
     if processes.is_first():
+        began_with = begun_with(recipe, inputs)
+        if (run.checkpoints / CHECKPOINT).is_file():
+            check_unchanged(run, began_with)
         inputs.split.save(run.split_file)
         run.record(**_facts_before(recipe, inputs, hardware, weight_C))
     task = make_task(recipe, inputs, weight_C)
@@ -100,8 +107,11 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         TQDMProgressBar(leave=False) if sys.stdout.isatty() else None,
         SaveEpoch(run.checkpoints),
     ]
+    trainer = _trainer(run, recipe, hardware, [one for one in callbacks if one is not None], logger)
+    if processes.is_first():
+        run.record(**{BEGAN_WITH: began_with})
     _loop(
-        _trainer(run, recipe, hardware, [one for one in callbacks if one is not None], logger),
+        trainer,
         task,
         EpochBatches(inputs, recipe, world=hardware.devices),
         run,
@@ -139,11 +149,31 @@ def class_weights_of(recipe: Recipe, inputs: Inputs) -> npt.NDArray[np.float64]:
 
 def _sampled_prior(recipe: Recipe, inputs: Inputs) -> torch.Tensor:
     """prior_C: each class's share of what an epoch draws; one that is never drawn counts as one image."""
-    drawn = inputs.target_N[inputs.sampled(recipe, epoch=0)]
-    if recipe.augment is not None and recipe.augment.offline_plan:
-        drawn = drawn[planned_epoch(drawn, np.random.default_rng(0))[0]]
+    drawn = inputs.target_N[_drawn(recipe, inputs, epoch=0)]
     counts_C = np.maximum(np.bincount(drawn, minlength=len(recipe.data.classes)), 1)
     return torch.from_numpy(counts_C / counts_C.sum()).float()
+
+
+def sampled_prior_of_sources(recipe: Recipe, inputs: Inputs) -> torch.Tensor:
+    """prior_SC: each class's share of what all epochs together draw of a source.
+
+    A class that is never drawn of a source has share 0 there; a source of which nothing is drawn has equal
+    shares, which nothing reads.
+    """
+    counts_SC = np.zeros((len(inputs.sources), len(recipe.data.classes)))
+    for epoch in range(recipe.train.epochs):
+        rows = _drawn(recipe, inputs, epoch)
+        np.add.at(counts_SC, (inputs.source_N[rows], inputs.target_N[rows]), 1)
+    counts_SC[counts_SC.sum(1) == 0] = 1
+    return torch.from_numpy(counts_SC / counts_SC.sum(1, keepdims=True)).float()
+
+
+def _drawn(recipe: Recipe, inputs: Inputs, epoch: int) -> npt.NDArray[np.int64]:
+    """The rows that an epoch sees; the offline plan repeats some, as many of each class every time."""
+    rows = inputs.sampled(recipe, epoch)
+    if recipe.augment is not None and recipe.augment.offline_plan:
+        rows = rows[planned_epoch(inputs.target_N[rows], np.random.default_rng(0))[0]]
+    return rows
 
 
 def _facts_before(
@@ -153,10 +183,13 @@ def _facts_before(
     return {
         "table_sha256": table_sha256(inputs.table.iloc[: inputs.own]),
         "also_train": {"images": len(inputs.table) - inputs.own, "folders": list(recipe.data.also_train)},
+        "folders": list(recipe.data.folders),
         "split": inputs.split.header,
         "counts": _counts(recipe, inputs),
+        "sources": _trained_sources(inputs),
         "class_weights": dict(zip(recipe.data.classes, weight_C.tolist(), strict=True)),
         "warnings": inputs.warnings,
+        "start": start_note(recipe.model.weights),
         "seeds": {"run": recipe.seed, "split": inputs.split.header.get("seed")},
         "device": hardware.device,
         "devices": hardware.devices,
@@ -174,6 +207,12 @@ def _counts(recipe: Recipe, inputs: Inputs) -> dict[str, dict[str, int]]:
     return counts
 
 
+def _trained_sources(inputs: Inputs) -> dict[str, int]:
+    """Images of the training role by source."""
+    counts_S = np.bincount(inputs.source_N[inputs.rows("train")], minlength=len(inputs.sources))
+    return {name: int(count) for name, count in zip(inputs.sources, counts_S, strict=True) if count}
+
+
 def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64]) -> LesionTask:
     """Network and losses, the random weights fixed by the recipe's seed."""
     torch.manual_seed(recipe.seed)
@@ -184,10 +223,11 @@ def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64])
         size=inputs.size,
     )
     weights, prior = torch.from_numpy(weight_C).float(), _sampled_prior(recipe, inputs)
+    by_source = sampled_prior_of_sources(recipe, inputs)
     return LesionTask(
         model,
-        loss=make_loss(recipe.imbalance.loss, weights, prior),
-        plain_loss=make_loss(recipe.imbalance.loss, torch.ones_like(weights), prior),
+        loss=make_loss(recipe.imbalance.loss, weights, prior, by_source),
+        plain_loss=make_loss(recipe.imbalance.loss, torch.ones_like(weights), prior, by_source),
         optimizer=recipe.train.optimizer,
         seed=recipe.seed,
         deferred_epochs=recipe.imbalance.deferred_epochs,
@@ -266,6 +306,7 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
         model=model,
         config=recipe.model,
         classes=recipe.data.classes,
+        described=recipe.data.facts,
         size=inputs.size,
         crop=recipe.data.crop,
         encoder=inputs.encoder,
@@ -288,6 +329,7 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
         model,
         config=saved.config,
         classes=saved.classes,
+        described=saved.described,
         size=saved.size,
         crop=saved.crop,
         encoder_json=saved.encoder.to_json(),

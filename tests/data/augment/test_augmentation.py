@@ -18,6 +18,10 @@ RECIPES = {
     "colour alone": NONE | {"colour": COLOUR},
     "rand": {"policy": {"kind": "rand", "operations": 3, "magnitude": 1.0}},
     "trivial": {"policy": {"kind": "trivial"}},
+    "camera": {"camera": {"resample": 0.3, "quality": [30, 90], "probability": 0.7}},
+    "camera alone": NONE | {"camera": {"resample": 0.5, "probability": 1.0}},
+    "proportions": NONE | {"scale": [0.7, 1.2], "aspect": 0.2},
+    "other light": NONE | {"colour": {"gains": 0.2, "gamma": 0.3}},
     "cutout alone": NONE | {"cutout": {"side": 0.5}},
     "all": {"colour": COLOUR, "policy": {"kind": "rand"}, "cutout": {"side": 5, "holes": 2}},
 }

@@ -9,8 +9,16 @@ import torch
 from torch.testing import assert_close
 from torchvision.transforms.v2 import functional as oracle
 
-from dermlens.data.augment.colour import NEUTRAL, colour_maps, draw_colours, recolour
-from dermlens.data.config import ColourConfig
+from dermlens.data.augment import Augmentation
+from dermlens.data.augment.colour import (
+    NEUTRAL,
+    colour_maps,
+    draw_colours,
+    draw_gains,
+    draw_gamma,
+    recolour,
+)
+from dermlens.data.config import AugmentConfig, ColourConfig
 
 COLUMN = {"brightness": 0, "contrast": 1, "saturation": 2, "hue": 3, "illuminant": 4, "angle": 5}
 
@@ -124,3 +132,31 @@ def test_nothing_asked_for_draws_nothing(seeded):
     before = generator.get_state()
     assert draw_colours(ColourConfig(), 4, generator).shape == (4, 0, 6)
     assert torch.equal(generator.get_state(), before)
+
+
+def test_gains_are_of_each_channel_by_itself(seeded):
+    gain_B3 = draw_gains(ColourConfig(gains=0.18), 4000, seeded()).log()
+    assert gain_B3.abs().max() <= 0.18 + 1e-6
+    assert (gain_B3.amax(0) > 0.175).all()
+    assert (gain_B3.amin(0) < -0.175).all()
+    assert torch.corrcoef(gain_B3.T).triu(1).abs().max() < 0.05
+
+
+def test_gains_and_gamma_are_what_an_image_gets(noise, seeded):
+    """Of a recipe of nothing else: 255·(x/255)^exp(s), then a gain a channel, held to 0 … 255."""
+    still = {"rotation": 0, "shift": 0, "zoom": 0, "horizontal_flip": False, "vertical_flip": False}
+    config = AugmentConfig.model_validate(still | {"colour": {"gains": 0.2, "gamma": 0.3}})
+    x_BCHW = noise(batch=5)
+    replay = seeded(2)
+    torch.rand(5, 5, generator=replay), torch.rand(5, 2, generator=replay)  # the views
+    gain_B3 = draw_gains(config.colour, 5, replay)
+    gamma_B = draw_gamma(config.colour, 5, replay)
+    bent = 255 * (x_BCHW.float() / 255) ** gamma_B.exp()[:, None, None, None]
+    expected = (bent * gain_B3[:, :, None, None]).clamp(0, 255)
+    assert_close(Augmentation(config)(x_BCHW, seeded(2)), expected, atol=5e-2, rtol=0)
+
+
+def test_gamma_draws_to_either_side_up_to_its_limit(seeded):
+    strength_B = draw_gamma(ColourConfig(gamma=0.3), 4000, seeded())
+    assert -0.3 <= strength_B.min() < -0.29
+    assert 0.3 >= strength_B.max() > 0.29

@@ -90,3 +90,34 @@ def test_a_turn_of_180_degrees_covers_the_circle(seeded):
     angle_B = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0])
     counts = torch.histc(angle_B, 8, -math.pi, math.pi)
     assert counts.min() > 180
+
+
+def test_scale_is_of_both_sides_and_reaches_its_limits(seeded):
+    config = AugmentConfig(rotation=70, zoom=0, scale=(0.75, 1.1))
+    side_B2 = draw_maps(config, 4000, seeded())[:, :, :2].double().norm(dim=1)
+    torch.testing.assert_close(side_B2[:, 0], side_B2[:, 1])
+    assert 0.75 - 1e-5 <= side_B2.min() < 0.76
+    assert 1.1 + 1e-5 >= side_B2.max() > 1.09
+
+
+def test_aspect_keeps_circles_within_its_limit_and_their_area(seeded):
+    """A circle becomes an ellipse: its axes are the singular values of the map, its area their product."""
+    config = AugmentConfig(rotation=180, zoom=0, aspect=0.15)
+    axes_B2 = torch.linalg.svdvals(draw_maps(config, 4000, seeded())[:, :, :2].double())
+    ratio_B = axes_B2[:, 0] / axes_B2[:, 1]
+    assert ratio_B.max() <= 1.15 + 1e-5
+    assert ratio_B.max() > 1.14
+    torch.testing.assert_close(axes_B2.prod(1), torch.ones(4000, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_wide_is_as_likely_as_high(seeded):
+    config = AugmentConfig(
+        rotation=0, shift=0, zoom=0, aspect=0.3, horizontal_flip=False, vertical_flip=False
+    )
+    matrix = draw_maps(config, 4000, seeded())
+    assert float((matrix[:, 0, 0] > matrix[:, 1, 1]).float().mean()) == pytest.approx(0.5, abs=0.03)
+
+
+def test_scale_and_zoom_are_not_both_set():
+    with pytest.raises(ValueError, match="set zoom to 0"):
+        AugmentConfig(scale=(0.8, 1.2))

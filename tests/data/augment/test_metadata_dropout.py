@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,10 @@ def fitted(kind: str) -> MetadataEncoder:
     return make_encoder(kind).fit([20, 80], ["male"] * 2, ["back"] * 2)
 
 
-def dropout(kind: str, **rates: float) -> MetadataDropout:
-    return MetadataDropout(MetadataDropoutConfig(**rates), fitted(kind))
+def dropout(kind: str, **rates: float) -> Callable[[torch.Tensor, torch.Generator], torch.Tensor]:
+    """Of one source."""
+    drop = MetadataDropout(MetadataDropoutConfig(**rates), fitted(kind), ["clinic"])
+    return lambda meta_BM, generator: drop(meta_BM, torch.zeros(len(meta_BM), dtype=torch.int64), generator)
 
 
 def patients(kind: str, count: int) -> torch.Tensor:
@@ -84,3 +88,15 @@ def test_what_goes_depends_on_the_seed_and_the_place_alone(seeded):
     out_BM, turned_BM = drop(meta_BM, seeded(1)), drop(meta_BM.flip(0), seeded(1))
     assert torch.equal(out_BM[:, 1], turned_BM[:, 1])  # age_missing
     assert not torch.equal(out_BM, drop(meta_BM, seeded(2)))
+
+
+def test_a_source_may_have_rates_of_its_own(seeded):
+    """One source loses everything, another nothing, the third a half, wherever they stand in the batch."""
+    config = MetadataDropoutConfig(all=0.5, by_source={"a": {"all": 1.0}, "c": {}})
+    source_B = torch.arange(3000) % 3
+    out_BM = MetadataDropout(config, fitted("default"), ["a", "b", "c"])(
+        patients("default", 3000), source_B, seeded()
+    )
+    gone_B = out_BM[:, 1] == 1  # age_missing
+    rates = [float(gone_B[source_B == source].float().mean()) for source in range(3)]
+    assert rates == [1.0, pytest.approx(0.5, abs=0.05), 0.0]

@@ -27,7 +27,7 @@ def run(tmp_path_factory) -> Run:
     run = Run.create(folder / "run", parse_recipe("name: a", "here"))
     save_tiny(run.path, views=ViewsConfig(symmetries=2))
     document = json.loads((run.path / "model.json").read_text())
-    (run.path / "model.json").write_text(json.dumps(document | {"size": 64}))
+    (run.path / "model.json").write_text(json.dumps(document | {"size": 64, "manifest": None}))
     make_split(read_table(data), SplitConfig()).save(run.split_file)
     run.end("completed", data=str(data))
     return run

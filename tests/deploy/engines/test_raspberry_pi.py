@@ -33,7 +33,7 @@ def model(exported, tmp_path_factory) -> Path:
     folder = shutil.copytree(exported, tmp_path_factory.mktemp("edge") / "model")
     document = json.loads((folder / "model.json").read_text())
     document["views"]["sizes"] = []
-    (folder / "model.json").write_text(json.dumps(document))
+    (folder / "model.json").write_text(json.dumps(document | {"manifest": None}))
     return folder
 
 
@@ -96,7 +96,7 @@ def test_it_abstains_as_dermlens_does(model, tmp_path, section, limits):
     folder = shutil.copytree(model, tmp_path / "model")
     document = json.loads((folder / "model.json").read_text())
     document["decision"][section] |= limits
-    (folder / "model.json").write_text(json.dumps(document))
+    (folder / "model.json").write_text(json.dumps(document | {"manifest": None}))
     files = [draw(tmp_path / f"{seed}.png", seed, (90, 70)) for seed in range(4)]
     lines = said(folder, *files).stdout.splitlines()
     for line, one in zip(lines, Predictor.open(folder).predict(files), strict=False):
@@ -121,7 +121,7 @@ def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
         "weights": weights, "bias": -10 * float(np.median(features_ND[:, feature])), "kept": 0.98,
         "dermoscopic": {"own": 9}, "other": {"telephone": 9},
     }  # fmt: skip
-    (folder / "model.json").write_text(json.dumps(document))
+    (folder / "model.json").write_text(json.dumps(document | {"manifest": None}))
     lines = said(folder, *files).stdout.splitlines()
     answers = Predictor.open(folder).predict(files)
     assert {one.withheld for one in answers} == {False, True}

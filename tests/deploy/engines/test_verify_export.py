@@ -113,7 +113,7 @@ def test_an_unknown_engine_and_an_absent_extra(run, monkeypatch, tmp_path):
 
 def test_int8_is_judged_by_what_it_loses(run, fake, exported, tmp_path, monkeypatch):
     """The file of a folder whose model.onnx is int8 may differ in probabilities, but not lose melanomas."""
-    monkeypatch.setattr("dermlens.deploy.gate.FEWEST", {"mel": 1, "other": 1})
+    monkeypatch.setattr("dermlens.deploy.gate.FEWEST", {"sought": 1, "other": 1})
     document = read_document(run.path / "model.json")
     onnx = OnnxFile(sha256="0" * 64, precision="int8", largest_difference=0.1)
     (tmp_path / "model.json").write_text(document.model_copy(update={"onnx": onnx}).model_dump_json())
@@ -122,7 +122,7 @@ def test_int8_is_judged_by_what_it_loses(run, fake, exported, tmp_path, monkeypa
     found = export_verified(run.path, tmp_path, "fake", cache_root=tmp_path / "cache")
     assert found["precision"] == "int8"
     assert found["numbers"]["loss"]["mel_recall"]["lost_at_most"] == 0
-    assert found["limits"]["may_lose"] == {"mean_recall": 0.01, "mel_recall": 0.02}
+    assert found["limits"]["may_lose"] == {"mean_recall": 0.01, "sought_recall": 0.02}
 
     monkeypatch.setattr(verify_export, "compare", lambda *words: {"accepted": False, "why": "recall falls"})
     with pytest.raises(UserError, match=r"not written.*recall falls"):

@@ -11,7 +11,7 @@ import torch
 from dermlens.models.classifier import build_classifier
 from dermlens.models.summary import count
 from dermlens.models.table import BACKBONES
-from dermlens.studies.paper.systems import load_systems, recipe_of
+from dermlens.studies.paper.systems import WithoutGpu, load_systems, recipe_of
 
 SYSTEMS = load_systems()
 
@@ -75,16 +75,19 @@ def test_seeds_draw_the_training_and_not_the_split():
 
 
 def test_a_short_form_is_the_same_training_for_fewer_epochs():
-    for system in SYSTEMS.values():
-        if system.short is not None:
-            short, whole = (recipe_of(system, short=form, seed=0) for form in (True, False))
-            assert short.train.epochs == system.short.epochs < system.epochs
-            assert short == whole.model_copy(
-                update={"train": whole.train.model_copy(update={"epochs": short.train.epochs})}
-            )
-    assert [name for name, system in SYSTEMS.items() if system.short] == [
-        "mobilenet_v3_small-md", "mobilenet_v3_large-md", "mobilenet_v2-md",
-    ]  # fmt: skip
+    system = SYSTEMS["densenet201-md"].model_copy(update={"without_gpu": WithoutGpu(seeds=1, epochs=2)})
+    short, whole = (recipe_of(system, short=form, seed=0) for form in (True, False))
+    assert short.train.epochs == system.short_epochs == 2
+    assert short == whole.model_copy(update={"train": whole.train.model_copy(update={"epochs": 2})})
+
+
+def test_without_a_gpu_the_mobile_networks_are_trained_whole():
+    here = {name: system.without_gpu for name, system in SYSTEMS.items() if system.without_gpu}
+    assert {name: (one.seeds, one.epochs) for name, one in here.items()} == {
+        "mobilenet_v3_small-md": (3, None),
+        "mobilenet_v3_large-md": (1, None),
+        "mobilenet_v2-md": (2, None),
+    }
 
 
 def test_notebooks_exist_and_epochs_are_those_of_their_logs():

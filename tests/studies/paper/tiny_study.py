@@ -38,7 +38,7 @@ def tiny_study(recipe: Path) -> Study:
     matrix = parse_matrix(MATRIX.replace("RECIPE", str(recipe)), "tiny")
     system = {"about": "A tiny network.", "column": "md", "epochs": 2, "seeds": 1}
     systems = {
-        "here": System(id="here", recipe=str(recipe), short={"epochs": 1, "seeds": 1}, **system),
+        "here": System(id="here", recipe=str(recipe), without_gpu={"epochs": 1, "seeds": 1}, **system),
         "elsewhere": System(id="elsewhere", recipe=str(recipe), **system),
     }
     return Study({"questions": matrix}, {}, systems)

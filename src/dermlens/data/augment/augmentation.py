@@ -10,8 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dermlens.data.augment.colour import colour_maps, draw_colours, recolour
+from dermlens.data.augment.camera import draw_shots, photographed
+from dermlens.data.augment.colour import colour_maps, draw_colours, draw_gains, draw_gamma, recolour
 from dermlens.data.augment.cutout import cut_out, draw_holes
+from dermlens.data.augment.filters import gamma
 from dermlens.data.augment.geometry import draw_maps, view
 from dermlens.data.augment.policy import draw_operations, filtered, then_move
 from dermlens.data.config import AugmentConfig
@@ -25,6 +27,9 @@ class Drawn(NamedTuple):
     filters_BT: Tensor
     strength_BT: Tensor
     centre_BK2: Tensor
+    gamma_B: Tensor
+    share_B: Tensor
+    quality_B: Tensor
 
     def of(self, rows: slice | Tensor) -> Drawn:
         """What is to be done to some of the images."""
@@ -42,6 +47,7 @@ class Augmentation:
         self.config = config
         self.moves = not config.stays_in_place or config.policy is not None
         self.recolours = not config.colour.is_neutral or config.policy is not None
+        self.bends = bool(config.colour.gamma)
 
     def __call__(
         self, x_BCHW: Tensor, generator: torch.Generator | None = None, mask_B: Tensor | None = None
@@ -60,7 +66,7 @@ class Augmentation:
             float32 in 0 … 255, same shape and memory format.
         """
         drawn = Drawn(*(tensor.to(x_BCHW.device) for tensor in self._draw(len(x_BCHW), generator)))
-        if not (self.moves or self.recolours or self.config.cutout is not None):
+        if not (self.moves or self.recolours or self.config.cutout or self.config.camera):
             return x_BCHW.float()
         if mask_B is not None and not mask_B.all():
             out_BCHW = x_BCHW.to(torch.float32, copy=True)
@@ -74,15 +80,21 @@ class Augmentation:
         matrix_B23 = draw_maps(c, batch, generator)
         colours_BT6 = draw_colours(c.colour, batch, generator)
         moves_BT23, policy_BT6, filters_BT, strength_BT = draw_operations(c.policy, batch, generator)
+        centre_BK2 = draw_holes(c.cutout, batch, generator)
+        gain_B3 = draw_gains(c.colour, batch, generator)
         return Drawn(
             then_move(matrix_B23, moves_BT23),
-            colour_maps(torch.cat([colours_BT6, policy_BT6], dim=1)),
+            gain_B3[:, :, None] * colour_maps(torch.cat([colours_BT6, policy_BT6], dim=1)),
             filters_BT,
             strength_BT,
-            draw_holes(c.cutout, batch, generator),
+            centre_BK2,
+            draw_gamma(c.colour, batch, generator),
+            *draw_shots(c.camera, batch, generator),
         )
 
     def _apply(self, x_BCHW: Tensor, drawn: Drawn) -> Tensor:
+        if self.config.camera is not None:
+            x_BCHW = photographed(x_BCHW, drawn.share_B, drawn.quality_B)
         out_BCHW = torch.empty_like(x_BCHW, dtype=torch.float32)
         # A few images at a time stay in a CPU's cache, which halves the time; a GPU takes them all at once.
         step = 4 if x_BCHW.device.type == "cpu" else len(x_BCHW)
@@ -96,6 +108,8 @@ class Augmentation:
         if self.moves:
             x_BCHW = view(x_BCHW, drawn.matrix_B23)
         x_B3HW = x_BCHW[:, :3]
+        if self.bends:
+            x_B3HW = gamma(x_B3HW, drawn.gamma_B)
         if self.recolours:
             x_B3HW = recolour(x_B3HW, drawn.colour_B36)
         x_B3HW = filtered(x_B3HW, drawn.filters_BT, drawn.strength_BT)

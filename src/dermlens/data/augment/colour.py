@@ -8,6 +8,9 @@ costs one pass over the pixels. With x a colour, g = (0.2989, 0.587, 0.114), and
     saturation  f·x + (1 − f)·g·x
     hue         x turned about the grey axis (1, 1, 1) by 2π·h (Rodrigues' formula)
     illuminant  x_c·exp(s·cos(φ + 2πc/3)): a gain a channel, their product 1
+    gains       x_c·exp(s_c): a gain a channel, each by itself
+
+Before them comes the one that is not affine, gamma: 255·(x/255)^exp(s).
 
 Sources: brightness, contrast and saturation are torchvision's, of Pillow's `ImageEnhance`. The hue is its
 `adjust_hue` at every third of a turn, and between them keeps the mean of the three where that keeps the
@@ -44,11 +47,31 @@ def draw_colours(config: ColourConfig, batch: int, generator: torch.Generator | 
         float32 (B, T, 6), T at most 1.
     """
     device = torch.device("cpu") if generator is None else generator.device
-    if config.is_neutral:
+    if config.is_affine_neutral:
         return torch.empty(batch, 0, 6, device=device)
     uniform_B16 = 2 * torch.rand(batch, 1, 6, generator=generator, device=device) - 1
     limits = [config.brightness, config.contrast, config.saturation, config.hue, config.illuminant, math.pi]
     return torch.tensor(NEUTRAL, device=device) + torch.tensor(limits, device=device) * uniform_B16
+
+
+def draw_gains(config: ColourConfig, batch: int, generator: torch.Generator | None = None) -> Tensor:
+    """Random gains of the channels: their logarithms uniform within the limit, each by itself.
+
+    Returns:
+        float32 (B, 3); ones, and nothing drawn, where the limit is 0.
+    """
+    device = torch.device("cpu") if generator is None else generator.device
+    if not config.gains:
+        return torch.ones(batch, 3, device=device)
+    return (config.gains * (2 * torch.rand(batch, 3, generator=generator, device=device) - 1)).exp()
+
+
+def draw_gamma(config: ColourConfig, batch: int, generator: torch.Generator | None = None) -> Tensor:
+    """Random strengths for `filters.gamma`, (B,), uniform; zeros, and nothing drawn, where the limit is 0."""
+    device = torch.device("cpu") if generator is None else generator.device
+    if not config.gamma:
+        return torch.zeros(batch, device=device)
+    return config.gamma * (2 * torch.rand(batch, generator=generator, device=device) - 1)
 
 
 def colour_maps(settings_BT6: Tensor) -> Tensor:

@@ -35,10 +35,25 @@ def draw_maps(config: AugmentConfig, batch: int, generator: torch.Generator | No
     shift_B2 = 2 * config.shift * uniform_B5[:, 1:3]  # the side is two half sides
     scale_B2 = 1 + config.zoom * uniform_B5[:, 3:5]
     flips_2 = torch.tensor([config.horizontal_flip, config.vertical_flip], device=device)
+    if config.scale is not None or config.aspect:
+        scale_B2 = scale_B2 * _proportions(config, batch, generator)
     scale_B2[flip_B2 & flips_2] *= -1
     cos_B, sin_B = angle_B.cos(), angle_B.sin()
     turn_B22 = torch.stack([cos_B, -sin_B, sin_B, cos_B], dim=1).view(-1, 2, 2)
     return turn_B22 @ torch.cat([torch.diag_embed(scale_B2), shift_B2[..., None]], dim=2)
+
+
+def _proportions(config: AugmentConfig, batch: int, generator: torch.Generator | None) -> Tensor:
+    """Factors of the view's two sides, (B, 2): `scale` for both, `aspect` one against the other.
+
+    Scale is uniform in its range; the logarithm of the aspect is, so that wide and high are as likely.
+    """
+    device = torch.device("cpu") if generator is None else generator.device
+    uniform_B2 = torch.rand(batch, 2, generator=generator, device=device)
+    low, high = config.scale or (1.0, 1.0)
+    side_B = low + (high - low) * uniform_B2[:, 0]
+    half_B = math.log1p(config.aspect) * (uniform_B2[:, 1] - 0.5)
+    return torch.stack([side_B * half_B.exp(), side_B * (-half_B).exp()], dim=1)
 
 
 def view(x_BCHW: Tensor, matrix_B23: Tensor) -> Tensor:

@@ -1,29 +1,36 @@
-"""A folder per class, named after it, with its images inside."""
+"""A folder per class, named after it, with its images inside or further below."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pandas as pd
 
-from dermlens.data.readers.columns import NAMES
 from dermlens.data.readers.survey import Survey
 
 
 def class_names(found: Survey) -> list[str]:
     """The names of the folders that hold images, sorted."""
-    return sorted({Path(path).parent.name for paths in found.images.values() for path in paths})
+    return sorted(
+        {found.relative(path).split("/")[-2] for path in found.paths if "/" in found.relative(path)}
+    )
 
 
-def read_class_folders(found: Survey) -> pd.DataFrame:
-    """One row an image, its diagnosis the name of the folder it lies in; no metadata.
+def read_class_folders(found: Survey, is_class: Callable[[str], bool]) -> pd.DataFrame:
+    """One row an image, its diagnosis the nearest folder above it that is named after a class.
+
+    Args:
+        found: the data folder.
+        is_class: whether a name is that of a class or of a diagnosis.
 
     Returns:
-        The frame that `read_columns` gives, sorted by path; an id that lies in two folders has two rows.
+        A frame of `image_id` (the file's path below the folder), `dx` and `where`, sorted by path; where no
+        folder above is a class, `dx` is the folder that the image lies in.
     """
-    paths = sorted(path for paths in found.images.values() for path in paths)
-    frame = pd.DataFrame({ours: [""] * len(paths) for ours in NAMES})
-    frame["image_id"] = [Path(path).stem for path in paths]
-    frame["dx"] = [Path(path).parent.name for path in paths]
-    frame["where"] = [str(found.folder / Path(path).parent.name / Path(path).name) for path in paths]
-    return frame
+    rows = []
+    for path in found.paths:
+        relative = found.relative(path)
+        folders = relative.split("/")[:-1]
+        dx = next((name for name in reversed(folders) if is_class(name)), folders[-1] if folders else "")
+        rows.append((relative, dx, str(found.folder / relative)))
+    return pd.DataFrame(rows, columns=["image_id", "dx", "where"])

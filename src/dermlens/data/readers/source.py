@@ -1,73 +1,231 @@
-"""Which form a data set has, and its rows as text."""
+"""Which form a data set has, and its rows as text. Nothing is taken that is not named in the account."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from dermlens.data.account import Account
+from dermlens.data.column_names import NAMES, is_answers
+from dermlens.data.diagnosis_names import class_of, is_diagnosis
+from dermlens.data.problems import Problems, option
 from dermlens.data.readers.class_folders import class_names, read_class_folders
 from dermlens.data.readers.columns import is_table, read_columns
-from dermlens.data.readers.onehot import is_companion, is_onehot, read_onehot
-from dermlens.data.readers.sheet import read_header, read_sheet
-from dermlens.data.readers.survey import Survey, is_table_name, survey
+from dermlens.data.readers.diagnoses import BINARY
+from dermlens.data.readers.guesses import guess_columns, refuse_columns
+from dermlens.data.readers.onehot import is_companion, is_onehot, join_companions, read_onehot
+from dermlens.data.readers.origin import companion_sources, refuse_audited_inputs
+from dermlens.data.readers.roles import role_column, role_of_word
+from dermlens.data.readers.sheet import Sheet, read_header, read_sheet
+from dermlens.data.readers.survey import Survey, image_id_of, is_table_name, survey
+from dermlens.data.values import FIELDS
+from dermlens.data.vocabulary import plain
 from dermlens.errors import UserError
+
+ZERO_ONE = {"0": "benign", "1": "malignant", "0.0": "benign", "1.0": "malignant"}
+"""ISIC 2016's test truth writes its two classes so."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as text.
+
+    Attributes:
+        rows: the frame that `read_columns` describes; `image_id` is what the source calls the image.
+        found: the files that lie around it.
+        account: what was read.
+        problems: what is wrong so far.
+        roles: that the table gives, a role or empty for each row; none where it has no such column.
+    """
+
+    rows: pd.DataFrame
+    found: Survey
+    account: Account
+    problems: Problems
+    roles: list[str] | None = None
 
 
 def read_source(
-    source: Path, *, columns: Mapping[str, str] | None, known: Collection[str]
-) -> tuple[pd.DataFrame, Survey]:
+    source: Path,
+    *,
+    columns: Mapping[str, str] | None,
+    classes: Collection[str],
+    labels: Mapping[str, str],
+    own_classes: bool,
+) -> Source:
     """Find the form of a data set and read it.
 
     Args:
         source: its folder, or its table.
         columns: the source's column by ours; none or empty where it has our names.
-        known: names that a folder per class may have.
-
-    Returns:
-        The frame of text that `read_columns` describes, and the files that lie around it.
+        classes: the classes.
+        labels: class by the source's diagnosis.
+        own_classes: whether somebody asked for these classes; else two folders, benign and malignant, will
+            do.
 
     Raises:
-        UserError: there is no table and there are no class folders, or there are several tables.
+        UserError: there is no table and there are no class folders, there are several tables, the table lacks
+        a
+            column, or it holds what a model says.
     """
+    refuse_audited_inputs(columns)
     columns = columns or None  # the command line and recipes say "no map" with an empty one
     if not source.exists():
         raise UserError(f"folder {source} does not exist; name the one that holds the images and their table")
+    reader = _Reader(columns, {*classes, *labels, *(() if own_classes else BINARY)}, classes, labels)
     if source.is_file():
         found = survey(source.parent)
-        if not found.images:
-            found = survey(Path(os.path.normpath(source.parent / "..")))
-        return _read(source, found, columns), found
+        above = Path(os.path.normpath(source.parent / ".."))
+        if not found.images and (beside := survey(above)).images:
+            read = reader.read(
+                source, Survey(above, beside.images, beside.masks, found.tables, beside.others)
+            )
+            read.account.notes.append(f"images: from {above}, since none lie beside the table")
+            return read
+        return reader.read(source, found)
     found = survey(source)
-    table = _the_one(source, found.tables, columns)
-    folders = class_names(found)
-    if table is None and columns is None and any(name in known or name.lower() in known for name in folders):
-        return read_class_folders(found), found
-    if table is None and found.images and not found.tables:
-        table = _the_one(source, _above(source), columns)
+    table = reader.the_one(source, found)
     if table is not None:
-        return _read(table, found, columns), found
-    if found.tables:
-        return _read(found.tables[0], found, columns), found  # its reader says which column is missing
-    if found.images:
-        raise UserError(
-            f"{source} has images and no table: a CSV file with image_id and dx is wanted, "
-            f"or a folder per class (found: {', '.join(folders[:5])})"
-        )
-    raise UserError(f"{source} holds no images and no table; name the folder that holds both")
+        return reader.read(table, found)
+    if columns is None and (folders := reader.read_folders(source, found)) is not None:
+        return folders
+    return reader.nothing(source, found)
 
 
-def _read(table: Path, found: Survey, columns: Mapping[str, str] | None) -> pd.DataFrame:
-    if columns is None and is_onehot(read_header(table)):
-        others = [read_sheet(other) for other in found.tables if is_companion(read_header(other))]
-        return read_onehot(read_sheet(table), others)
-    return read_columns(read_sheet(table), columns)
+@dataclass(frozen=True)
+class _Reader:
+    columns: Mapping[str, str] | None
+    known: Collection[str]
+    classes: Collection[str]
+    labels: Mapping[str, str]
+
+    def is_class(self, name: str) -> bool:
+        """Whether a folder of this name can hold the images of a class."""
+        wanted = {plain(code) for code in self.known}
+        return plain(name) in wanted or class_of(name, self.classes) is not None or is_diagnosis(name)
+
+    def fits(self, header: Sequence[str], found: Survey) -> bool:
+        """Whether a table with this header can be read."""
+        if self.columns is not None:
+            return is_table(header, self.columns)
+        return is_table(header, None) or is_onehot(header, self.known) or _is_bare(header, found)
+
+    def the_one(self, source: Path, found: Survey) -> Path | None:
+        """Of several files the one that is the table: the nearest to the top that has the columns."""
+        fit = [table for table in found.tables if self.fits(read_header(table), found)]
+        nearest_to_top = [table for table in fit if len(table.parts) == len(fit[0].parts)]
+        # Harvard Dataverse keeps the truth of the ISIC 2018 test set in HAM10000's record; to a one-hot
+        # truth, a table of the other form is a companion.
+        named = [table for table in nearest_to_top if table.stem == "HAM10000_metadata"]
+        onehot = [table for table in nearest_to_top if is_onehot(read_header(table), self.known)]
+        nearest_to_top = named[:1] or (onehot if self.columns is None else []) or nearest_to_top
+        if len(nearest_to_top) > 1:
+            raise UserError(
+                f"{source} holds several tables: {', '.join(map(str, nearest_to_top))}; "
+                "name the one that is meant"
+            )
+        return nearest_to_top[0] if nearest_to_top else None
+
+    def read(self, table: Path, found: Survey) -> Source:
+        """Read a table."""
+        header = read_header(table)
+        if is_answers(header):
+            raise UserError(
+                f"{table} holds what a model says of images (columns p_…), and no diagnosis that is "
+                "known to be "
+                "true; name the table with the diagnoses"
+            )
+        account, problems = Account(table), Problems()
+        others = [other for other in found.tables if other.absolute() != table.absolute()]
+        if self.columns is None and is_onehot(header, self.known):
+            sheet = read_sheet(table)
+            joined = [read_sheet(other) for other in others if is_companion(read_header(other), self.known)]
+            rows = read_onehot(sheet, joined, self.known, account, problems)
+        else:
+            sheet = read_sheet(table)
+            if self.columns is None and _is_bare(header, found):
+                sheet = _with_words(sheet.with_header(("image_id", "dx")))
+            if not self.fits(sheet.header, found):
+                refuse_columns(sheet, found, self.columns, self.classes, self.labels)
+            rows = read_columns(sheet, self.columns, account)
+            joined = []
+            if not rows["source"].any():
+                rows = _with_sources(rows, companion_sources(table, others), account)
+            self.note_unread(sheet, found, account)
+        for each in (sheet, *joined):
+            _note_image_types(each, account)
+        account.not_read += [_why(other) for other in others if other not in account.joined]
+        column = role_column(sheet)
+        roles = None
+        if column is not None and len(rows) == len(sheet.rows):
+            roles = [role_of_word(cell) for cell in sheet.column(column)]
+            account.unread = [name for name in account.unread if name != column]
+        return Source(rows, found, account, problems, roles)
+
+    def note_unread(self, sheet: Sheet, found: Survey, account: Account) -> None:
+        """Say which columns hold what is not read from any."""
+        taken = [*NAMES, *account.columns]
+        held = guess_columns(sheet, found, self.classes, self.labels, taken)
+        options = [
+            option("--column", ours, name)
+            for ours, name in held.items()
+            if ours in FIELDS and ours not in (self.columns or {})
+        ]
+        if options:
+            account.notes.append(
+                f"age, sex or site may be in columns that were not read: {' '.join(options)}"
+            )
+
+    def read_folders(self, source: Path, found: Survey) -> Source | None:
+        """Read a folder per class; none where no folder is named after one."""
+        if found.others and not found.images:
+            found.take_dicom()
+        names = {part for path in found.paths for part in found.relative(path).split("/")[:-1]}
+        wanted = {plain(code) for code in self.known}
+        if not any(plain(name) in wanted or class_of(name, self.classes) is not None for name in names):
+            return None
+        account = Account(source, notes=["classes: the names of the folders that the images lie in"])
+        joined = [read_sheet(other) for other in found.tables if is_companion(read_header(other))]
+        rows = join_companions(read_class_folders(found, self.is_class), joined, account)
+        account.not_read += [_why(other) for other in found.tables if other not in account.joined]
+        return Source(rows, found, account, Problems())
+
+    def nothing(self, source: Path, found: Survey) -> Source:
+        """Say why there is nothing to read. Raises: UserError always."""
+        tables = [table for table in found.tables if not is_answers(read_header(table))]
+        if tables:
+            return self.read(tables[0], found)  # which says what is missing
+        if found.tables:
+            return self.read(found.tables[0], found)  # which says that it is no truth
+        if found.images:
+            folders = ", ".join(class_names(found)[:5])
+            above = [str(table) for table in _above(source) if self.fits(read_header(table), found)]
+            named = f"; if {above[0]} is its table, name that" if above else ""
+            raise UserError(
+                f"{source} has images and no table: a CSV file with image_id and dx is wanted, "
+                f"or a folder per class{f' (found: {folders})' if folders else ''}{named}"
+            )
+        raise UserError(f"{source} holds no images and no table; name the folder that holds both")
+
+
+def _with_sources(
+    rows: pd.DataFrame, sources: Mapping[Path, Mapping[str, str]], account: Account
+) -> pd.DataFrame:
+    """The rows with the source of each image, from files beside the table."""
+    said: dict[str, str] = {}
+    for path, of_image in sources.items():
+        said |= of_image
+        account.joined.append(path)
+    return rows.assign(source=[said.get(image_id_of(cell), "") for cell in rows["image_id"]])
 
 
 def _above(folder: Path) -> list[Path]:
-    """What may be the table of a folder that holds images alone."""
+    """What may be the table of a folder that holds images alone: to be named, not to be read."""
     above = Path(os.path.normpath(folder / ".."))
     try:
         return [file for file in sorted(above.iterdir()) if is_table_name(file.name) and file.is_file()]
@@ -75,22 +233,31 @@ def _above(folder: Path) -> list[Path]:
         return []
 
 
-def _the_one(source: Path, tables: Sequence[Path], columns: Mapping[str, str] | None) -> Path | None:
-    """Of several files the one that is the table: the nearest to the top that has the columns."""
-    fit = [table for table in tables if _fits(read_header(table), columns)]
-    nearest_to_top = [table for table in fit if len(table.parts) == len(fit[0].parts)]
-    # Harvard Dataverse keeps the truth of the ISIC 2018 test set in HAM10000's record; to a one-hot truth, a
-    # table of the other form is a companion.
-    named = [table for table in nearest_to_top if table.stem == "HAM10000_metadata"]
-    onehot = [table for table in nearest_to_top if columns is None and is_onehot(read_header(table))]
-    nearest_to_top = named[:1] or onehot or nearest_to_top
-    if len(nearest_to_top) > 1:
-        raise UserError(
-            f"{source} holds several tables: {', '.join(map(str, nearest_to_top))}; "
-            "name the one that is meant"
+def _is_bare(header: Sequence[str], found: Survey) -> bool:
+    """Whether a file names no columns: ISIC 2016's truth begins with an image and one of its two classes."""
+    return (
+        len(header) == 2
+        and image_id_of(header[0]) in found.images
+        and (header[1] in ZERO_ONE or plain(header[1]) in BINARY)
+    )
+
+
+def _note_image_types(sheet: Sheet, account: Account) -> None:
+    """Say which images are no dermoscopy by the ISIC archive's column image_type."""
+    if "image_type" in sheet.header:
+        others = Counter(
+            word for word in sheet.column("image_type") if plain(word) not in ("", "dermoscopic")
         )
-    return nearest_to_top[0] if nearest_to_top else None
+        if others:
+            named = ", ".join(f"'{word}' {count:,}" for word, count in others.most_common())
+            account.notes.append(f"image_type: not dermoscopic, and read all the same: {named}")
 
 
-def _fits(header: Sequence[str], columns: Mapping[str, str] | None) -> bool:
-    return is_table(header, columns) or (columns is None and is_onehot(header))
+def _with_words(sheet: Sheet) -> Sheet:
+    rows = tuple((image, ZERO_ONE.get(dx, dx)) for image, dx in sheet.rows)
+    return Sheet(sheet.path, sheet.header, rows, sheet.numbers)
+
+
+def _why(table: Path) -> str:
+    answers = is_answers(read_header(table))
+    return f"{table} ({'what a model says is no truth' if answers else 'another table'})"

@@ -17,11 +17,12 @@ from dermlens.runs import Run
 MEASURES = {"recall": "Recall (sensitivity)", "f1": "F1", "precision": "Precision", "auc": "AUC"}
 
 
-def recall_bars(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Recall of every class with its interval, melanoma's bar hatched.
+def recall_bars(per_class: Mapping[str, Mapping[str, Any]], sought: Sequence[str] = ("mel",)) -> Figure:
+    """Recall of every class with its interval, the bars of what is sought hatched.
 
     Args:
         per_class: class → its scores, as metrics.json has them.
+        sought: melanoma, or the malignant own classes.
 
     Returns:
         A figure with one horizontal bar a class that has images.
@@ -32,7 +33,7 @@ def recall_bars(per_class: Mapping[str, Mapping[str, Any]]) -> Figure:
         words = f"{estimate(recall)}\nn = {scores['support']}"
         if recall["value"] is not None:
             mark = class_mark(4)
-            color, hatch = (mark.color, mark.hatch) if code == "mel" else (BLUE, "")
+            color, hatch = (mark.color, mark.hatch) if code in sought else (BLUE, "")
             axis.barh(row, recall["value"], 0.62, color=color, hatch=hatch, edgecolor="white", gid=code)
             _whisker(axis, recall, row, across=False)
         axis.text(1.03, row, words, va="center", fontsize=8.5, transform=axis.get_yaxis_transform())

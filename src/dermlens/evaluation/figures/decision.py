@@ -11,6 +11,9 @@ from matplotlib.ticker import PercentFormatter
 
 from dermlens.evaluation.figures.style import BLACK, BLUE, GREY, ORANGE, VERMILION, panels, title
 
+SOUGHT = {"mel": ("images of melanoma", "Melanomas"), "malignant": ("malignant images", "Malignant images")}
+"""What the columns `<name>_missed` are of, in words."""
+
 
 def coverage_bars(sets: pd.DataFrame, promised: float) -> Figure:
     """Coverage of each class with its interval, above the mean size of its sets.
@@ -51,10 +54,10 @@ def risk_coverage_curve(curve: pd.DataFrame, rule: Mapping[str, float] | pd.Seri
         rule: the same columns where the model abstains as its rule says.
 
     Returns:
-        A figure of two axes; of one where melanoma is not among the classes.
+        A figure of two axes; of one where no class is melanoma or said to be malignant.
     """
-    melanoma = "mel_missed" in curve
-    figure, axes = panels(2 if melanoma else 1, height=5.4 if melanoma else 3.9)
+    what = next((name for name in SOUGHT if f"{name}_missed" in curve), None)
+    figure, axes = panels(2 if what else 1, height=5.4 if what else 3.9)
     wrong = axes[0]
     wrong.plot(
         curve["answered"], curve["error"], color=BLUE, linewidth=1.9, label="by confidence", gid="error"
@@ -72,13 +75,14 @@ def risk_coverage_curve(curve: pd.DataFrame, rule: Mapping[str, float] | pd.Seri
     wrong.set_ylabel("wrong diagnoses")
     wrong.legend(loc="upper left", fontsize=9)
     title(wrong, "Wrong among the answered")
-    if melanoma:
-        below = axes[1]
-        below.plot(curve["answered"], curve["mel_missed"], color=VERMILION, linewidth=1.9, gid="mel_missed")
-        below.plot([rule["answered"]], [rule["mel_missed"]], linestyle="", marker="D", color=BLACK)
+    if what:
+        missed, below = f"{what}_missed", axes[1]
+        images, heading = SOUGHT[what]
+        below.plot(curve["answered"], curve[missed], color=VERMILION, linewidth=1.9, gid=missed)
+        below.plot([rule["answered"]], [rule[missed]], linestyle="", marker="D", color=BLACK)
         below.set_ylim(bottom=0)
-        below.set_ylabel("images of melanoma")
-        title(below, "Melanomas missed: answered, and not in the set")
+        below.set_ylabel(images)
+        title(below, f"{heading} missed: answered, and not in the set")
     axes[-1].set_xlabel("share of images answered")
     for axis in axes:
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))

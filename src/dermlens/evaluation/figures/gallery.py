@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermlens.evaluation.figures.style import DPI
+from dermlens.labels import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,13 +48,14 @@ class CaseGroup:
 
 
 def worst_errors(
-    predictions: pd.DataFrame, classes: Sequence[str], *, most: tuple[int, int, int, int] = (8, 6, 10, 3)
+    predictions: pd.DataFrame, vocabulary: Vocabulary, *, most: tuple[int, int, int, int] = (8, 6, 10, 3)
 ) -> list[CaseGroup]:
     """Choose the cases to show.
 
     Args:
         predictions: image_id, lesion_id, target, p_<class>… of one role.
-        classes: the codes.
+        vocabulary: the classes. Where there is no `mel`, the malignant own classes stand for melanoma, and
+            all others for nevus.
         most: how many at the most: melanoma named nevus; nevus named melanoma; other errors; and of melanoma
             and nevus each, images recognised with the highest probability, for comparison.
 
@@ -61,19 +63,24 @@ def worst_errors(
         Groups in that order, without the empty ones; within each the highest probability of the named class
         comes first (ties by image_id).
     """
+    classes = vocabulary.classes
     p_NC = predictions[[f"p_{code}" for code in classes]].to_numpy(float)
     named_N = np.asarray(classes, dtype=object)[p_NC.argmax(axis=1)]
     target_N = predictions["target"].to_numpy(str)
     image_ids, lesion_ids = predictions["image_id"].tolist(), predictions["lesion_id"].tolist()
     errors_N = named_N != target_N
-    missed_N = (target_N == "mel") & (named_N == "nv")
-    alarm_N = (target_N == "nv") & (named_N == "mel")
+    sought = vocabulary.sought or ("mel",)
+    others = ("nv",) if sought == ("mel",) else tuple(code for code in classes if code not in sought)
+    name, other = ("melanoma", "nevus") if sought == ("mel",) else ("malignant", "another class")
+    is_sought_N, is_other_N = np.isin(target_N, sought), np.isin(target_N, others)
+    missed_N = is_sought_N & np.isin(named_N, others)
+    alarm_N = is_other_N & np.isin(named_N, sought)
     chosen = [
-        ("Melanoma named nevus", missed_N, most[0]),
-        ("Nevus named melanoma", alarm_N, most[1]),
+        (f"{name.capitalize()} named {other}", missed_N, most[0]),
+        (f"{other.capitalize()} named {name}", alarm_N, most[1]),
         ("Other errors", errors_N & ~missed_N & ~alarm_N, most[2]),
-        ("For comparison: melanoma recognised", (target_N == "mel") & ~errors_N, most[3]),
-        ("For comparison: nevus recognised", (target_N == "nv") & ~errors_N, most[3]),
+        (f"For comparison: {name} recognised", is_sought_N & ~errors_N, most[3]),
+        (f"For comparison: {other} recognised", is_other_N & ~errors_N, most[3]),
     ]
 
     def cases(rows_N: NDArray[np.bool_]) -> Iterator[Case]:

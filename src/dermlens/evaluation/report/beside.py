@@ -13,6 +13,7 @@ import pandas as pd
 from dermlens.decision.document import DecisionDocument
 from dermlens.errors import UserError
 from dermlens.evaluation.dermoscopy import DERMOSCOPY
+from dermlens.evaluation.operating_points import sought_recall
 from dermlens.evaluation.told import MEASURES
 from dermlens.models.document import read_document
 from dermlens.runs import Run
@@ -126,7 +127,7 @@ def read_other_sets(run: Run) -> dict[str, dict[str, Any]]:
 
 def _value(scores: Mapping[str, Any], place: Sequence[str]) -> float:
     """One value of a role's scores; NaN where undefined."""
-    found: Any = scores
+    found: Any = scores if place else {"value": sought_recall(scores).get("value")}
     for key in (*place, "value"):
         found = (found or {}).get(key)
     return math.nan if found is None else float(found)

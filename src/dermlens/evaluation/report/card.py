@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dermlens.atomic import write_text
 from dermlens.decision.document import DecisionDocument
+from dermlens.evaluation.openings import run_openings
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.publish import without_paths
 from dermlens.evaluation.report import beside, decided, failures, made, outside, tables
@@ -30,7 +31,7 @@ from dermlens.evaluation.report.data import (
 from dermlens.evaluation.report.detection import operating_table, probability_table
 from dermlens.evaluation.report.exported import Exported
 from dermlens.evaluation.report.numbers import count, duration, estimate, in_role_order
-from dermlens.labels import full_name
+from dermlens.labels import Vocabulary
 from dermlens.runs import Run
 
 USES = (
@@ -72,6 +73,7 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
     recipe = run.recipe() if run.recipe_file.is_file() else None
     roles = in_role_order(metrics["roles"])
     classes = list(metrics["classes"])
+    vocabulary = Vocabulary(classes, metrics.get("described"))
     found = found or read_run_data(run, run, predictions, classes, None)
     scores = metrics["roles"][roles[0]]
     source = words.provenance(predictions)
@@ -91,8 +93,8 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         "seconds": duration(seconds) if (seconds := training_seconds(read_history(run))) else None,
         "role": roles[0],
         "scores": scores,
-        "classes": [(code, full_name(code), scores["per_class"][code]) for code in classes],
-        "melanoma_words": words.melanoma_words(scores, classes),
+        "classes": [(code, vocabulary.name(code), scores["per_class"][code]) for code in classes],
+        "melanoma_words": words.sought_words(scores, vocabulary),
         "groups": tables.subgroup_tables(scores, classes),
         "failures": [
             table
@@ -106,9 +108,11 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         "told": outside.told_table(beside.read_told(run)),
         "dermoscopy": outside.dermoscopy_table(beside.read_dermoscopy(run)),
         "strangers": outside.strangers_table(beside.read_strangers(run), ood),
-        "other_sets": outside.other_sets_table(beside.read_other_sets(run)),
+        "other_sets": outside.other_sets_table(
+            beside.read_other_sets(run), vocabulary.sought_name if vocabulary.sought else "melanoma"
+        ),
         "protocol_words": words.protocol_words(
-            record, run.recipes(), metrics, roles, measure_leak(run, predictions, roles[0])
+            record, run.recipes(), metrics, roles, measure_leak(run, predictions, roles[0]), run_openings(run)
         ),
         "also_train": _also_train(record),
         "people": _people(found, classes),
@@ -171,7 +175,11 @@ def _decision_facts(
     if decision is not None:
         measured = beside.read_calibration(run, judging, scores)
         calibration = {
-            "words": [*decided.scaling_words(decision), *([] if measured is not None else [UNMEASURED])],
+            "words": [
+                *decided.scaling_words(decision),
+                *decided.chance_words(scores),
+                *([] if measured is not None else [UNMEASURED]),
+            ],
             "table": decided.calibration_table(scores["overall"], measured),
         }
     if "answers" in scores:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pandas as pd
 
 from dermlens.data.lesion_groups import lesion_groups
 from dermlens.data.manifest import load_manifest
-from dermlens.data.sites import group_of
-from dermlens.data.table import read_table, table_sha256
+from dermlens.data.table import read_configured, read_table, table_sha256
+from dermlens.data.vocabulary import group_of
 from dermlens.errors import UserError
 from dermlens.runs import Run
 
@@ -85,8 +86,10 @@ def _likeness(scored: Run, data: Path) -> int:
 
 
 def _maps(about: Mapping[str, Any]) -> dict[str, Any]:
-    """The maps of columns and labels that a set was scored with."""
-    return {"columns": about.get("columns"), "labels": about.get("labels")}
+    """The maps of columns, labels and values that a set was scored with, and the diagnoses left out."""
+    return {name: about.get(name) for name in ("columns", "labels", "values")} | {
+        "skip": about.get("skip") or ()
+    }
 
 
 def read_run_data(
@@ -106,11 +109,13 @@ def read_run_data(
     """
     record = run.read_record() if run.record_file.is_file() else {}
     own = scored.path == run.path
-    if not own:
-        maps = _maps(scored.read_metrics().get("data") or {})
+    read: Callable[[Path], pd.DataFrame]
+    if own and run.recipe_file.is_file():
+        read = partial(read_configured, config=run.recipe().data, check_files=False)
     else:
-        maps = _maps(run.recipe().data.model_dump() if run.recipe_file.is_file() else {})
-    table, why_not = _table(run, record, predictions, classes, data, maps, own=own)
+        about = {} if own else scored.read_metrics().get("data") or {}
+        read = partial(read_table, **_maps(about), classes=classes, check_files=False)
+    table, why_not = _table(run, record, predictions, data, read, own=own)
     people = predictions[["role", "age", "sex", "site"]]
     note = "Of the scored roles alone: the table of the other images was not there when the page was written."
     counts = record.get("counts") or {}
@@ -172,9 +177,8 @@ def _table(
     run: Run,
     record: Mapping[str, Any],
     predictions: pd.DataFrame,
-    classes: Sequence[str],
     data: Path | None,
-    maps: Mapping[str, Any],
+    read: Callable[[Path], pd.DataFrame],
     *,
     own: bool,
 ) -> tuple[pd.DataFrame | None, str]:
@@ -185,7 +189,7 @@ def _table(
     if data is None and not folder.exists():
         return None, "No pictures: the images are no longer where the run found them; name them with --data."
     try:
-        table = read_table(folder, **maps, classes=classes, check_files=False)
+        table = read(folder)
     except UserError as error:
         if data is not None and own:
             raise

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dermlens.decision.document import DecisionDocument, Scaling
+from dermlens.evaluation.operating_points import sought_recall
 from dermlens.evaluation.report.numbers import NONE, estimate, number, percent
 from dermlens.evaluation.report.tables import Table
+from dermlens.labels import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,15 +104,17 @@ def _by_class(classes: Sequence[str], shown: Iterable[str]) -> str:
 
 
 def decision_table(metrics: Mapping[str, Any], roles: Sequence[str], marks: Mapping[str, str]) -> Table:
-    """Mean recall, accuracy and melanoma recall of the diagnosis, role by role."""
+    """Mean recall, accuracy and recall of what is sought, of the diagnosis, role by role."""
     rows = []
+    vocabulary = Vocabulary(metrics["classes"], metrics.get("described"))
+    sought = f"{vocabulary.sought_name if vocabulary.sought else 'melanoma'} recall"
     for role in roles:
         scores = metrics["roles"][role]
-        melanoma = scores["per_class"].get("mel", {}).get("recall")
-        shown = (scores["overall"]["balanced_accuracy_isic"], scores["overall"]["accuracy"], melanoma)
+        overall = scores["overall"]
+        shown = (overall["balanced_accuracy_isic"], overall["accuracy"], sought_recall(scores) or None)
         auc = estimate(scores["averages"]["macro"]["auc"], 3)
         rows.append((role, marks[role], str(scores["images"]), *(estimate(value) for value in shown), auc))
-    columns = ("role", "used for", "images", "mean recall", "accuracy", "melanoma recall", "mean AUC")
+    columns = ("role", "used for", "images", "mean recall", "accuracy", sought, "mean AUC")
     return Table("At this one rule", columns, rows, words=(0, 1))
 
 
@@ -159,13 +163,31 @@ def abstention_words(scores: Mapping[str, Any]) -> list[str]:
         f" holds for, several for some: {reasons}. Where it answers, accuracy is"
         f" {estimate(answers['accuracy_answered'])}."
     ]
-    if melanomas := answers.get("melanomas"):
+    what = "melanomas" if "melanomas" in answers else "malignant"
+    if melanomas := answers.get(what):
+        words = "melanomas" if what == "melanomas" else "malignant images"
         said.append(
-            f"Of {melanomas['images']} melanomas, {melanomas['named']} are named; {melanomas['in_set']} are"
+            f"Of {melanomas['images']} {words}, {melanomas['named']} are named; {melanomas['in_set']} are"
             f" not named but in the set; of the others the model abstains from {melanomas['abstained']}, and"
             f" {melanomas['missed']} are missed: neither named nor in the set, and it does not abstain."
         )
     return said
+
+
+def chance_words(scores: Mapping[str, Any]) -> list[str]:
+    """What chance alone gives for the calibration error, and which way the probabilities err."""
+    found = scores.get("calibration")
+    if not found:
+        return []
+    chance = found["ece_by_chance"]
+    band = {"value": chance["mean"], "low": chance["low"], "high": chance["high"]}
+    return [
+        f"Were every probability exactly right, chance would give a calibration error of {estimate(band, 3)}"
+        f" on these {scores['images']:,} images: one within that band shows no miscalibration, and does not"
+        " rule it out.",
+        f"Of the highest probability, the calibration slope is {estimate(found['slope'])} (below 1: too sure)"
+        f" and the intercept {estimate(found['intercept'])} (below 0: too high on the whole).",
+    ]
 
 
 def complement(share: Mapping[str, float | None]) -> dict[str, float | None]:

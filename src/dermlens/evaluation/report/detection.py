@@ -10,6 +10,7 @@ from dermlens.evaluation.report.tables import Table
 
 DETECTION = {
     "melanoma": "melanoma",
+    "malignant": "malignant",
     "malignant_with_akiec": "malignant, with akiec",
     "malignant_without_akiec": "malignant, without akiec",
 }

@@ -74,10 +74,16 @@ def _int8(found: dict[str, Any]) -> str:
     losses = [
         f"{words} from {number(found[name]['before'], 3)} to {number(found[name]['after'], 3)}, with 95 %"
         f" confidence by no more than {number(100 * found[name]['lost_at_most'], 1)} points"
-        for name, words in (("mean_recall", "mean recall"), ("mel_recall", "melanoma recall"))
-        if name in found
+        for name, words in _watched(found).items()
     ]
     return (
         f"{stays}: {found['why']}. On {found['images']:,} images of the selection and calibration roles it"
         f" names {percent(found['changed'])} otherwise; {'; '.join(losses)}."
     )
+
+
+def _watched(found: dict[str, Any]) -> dict[str, str]:
+    """The recalls that the gate looked at, in words."""
+    names = [name for name in found if name.endswith("_recall")]
+    known = {"mean_recall": "mean recall", "mel_recall": "melanoma recall"}
+    return {name: known.get(name, f"recall of {name.removesuffix('_recall')}") for name in names}

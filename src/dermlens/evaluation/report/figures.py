@@ -59,10 +59,11 @@ class Album:
         return Picture(data_uri(content, "svg+xml"), alt, f"{name}.svg", width)
 
 
-def recall_picture(album: Album, scores: Mapping[str, Any]) -> Picture:
+def recall_picture(album: Album, scores: Mapping[str, Any], sought: Sequence[str]) -> Picture:
     """Recall per class."""
     said = ", ".join(f"{code} {estimate(row['recall'])}" for code, row in scores["per_class"].items())
-    return album.add("recall", recall_bars(scores["per_class"]), f"Bars of the recall of each class: {said}.")
+    bars = recall_bars(scores["per_class"], sought)
+    return album.add("recall", bars, f"Bars of the recall of each class: {said}.")
 
 
 def confusion_picture(album: Album, scores: Mapping[str, Any], classes: Sequence[str]) -> Picture:

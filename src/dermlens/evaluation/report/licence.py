@@ -52,13 +52,19 @@ def licence_text(model: ModelConfig, record: dict[str, Any], boundary: Dermoscop
 
 
 def _also(record: dict[str, Any]) -> str:
+    """The owners of other data sets: of `data.folders` whose sources trained, and of `data.also_train`."""
+    trained = record.get("sources") or {}
+    owed = {folder: trained[folder] for folder in record.get("folders") or () if folder in trained}
     also = record.get("also_train") or {}
-    if not also.get("images"):
-        return ""
-    names = ", ".join(Path(folder).name for folder in also["folders"])
-    return "\n" + _filled(
-        f"the owners of {names}, whose {also['images']:,} images it was trained on as well, on their terms.",
-        indent="    ",
+    if also.get("images"):
+        owed[", ".join(Path(folder).name for folder in also["folders"])] = also["images"]
+    return "".join(
+        "\n"
+        + _filled(
+            f"the owners of {names}, whose {images:,} images it was trained on as well, on their terms.",
+            indent="    ",
+        )
+        for names, images in owed.items()
     )
 
 

@@ -31,7 +31,13 @@ def recipe_text(recipe: Recipe) -> str:
 
 
 def commands(
-    run: Run, record: Mapping[str, Any], roles: Sequence[str], *, ood: str | None, decided: bool, int8: bool
+    run: Run,
+    record: Mapping[str, Any],
+    roles: Sequence[str],
+    *,
+    ood: str | None,
+    decided: bool,
+    int8: bool | None,
 ) -> list[str]:
     """The commands that lead from the recipe to the exported folder.
 
@@ -42,7 +48,7 @@ def commands(
         roles: the scored ones.
         ood: kind of the decision's out-of-distribution score; none without one.
         decided: whether the run was calibrated.
-        int8: whether the export was quantised, or tried to be.
+        int8: whether the export was quantised, or tried to be; none for a run that is not exported.
 
     Raises:
         UserError: told.csv is not of the run's scores.
@@ -61,6 +67,8 @@ def commands(
         said.append(f"dermlens told-less RUN --role {told['role'].iloc[0]} --output RUN/{TOLD}")
     said += [command for name, command in STRANGERS.items() if (run.path / name).is_file()]
     said.append("dermlens report RUN")
+    if int8 is None:
+        return said
     return [*said, "dermlens export RUN FOLDER" + (" --to onnx-int8" if int8 else "")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dermlens.evaluation.operating_points import sought_recall
 from dermlens.evaluation.report.numbers import estimate, number, percent
 from dermlens.evaluation.report.tables import Table
 
@@ -91,11 +92,15 @@ def told_table(found: pd.DataFrame | None) -> Table | None:
     return Table("What the model is told of the patient", columns, rows, note)
 
 
-def other_sets_table(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    """Scores on labelled sets that the run was not split from; none where there are none."""
+def other_sets_table(found: Mapping[str, Mapping[str, Any]], sought: str = "melanoma") -> Table | None:
+    """Scores on labelled sets that the run was not split from; none where there are none.
+
+    Args:
+        found: as `read_other_sets` gives it.
+        sought: what the malignant classes that are counted by themselves are called.
+    """
     rows = []
     for name, scores in found.items():
-        melanoma = scores["per_class"].get("mel", {})
         shown = (scores["overall"]["balanced_accuracy_isic"], scores["overall"]["accuracy"])
         rows.append(
             (
@@ -103,10 +108,10 @@ def other_sets_table(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
                 str(scores["images"]),
                 str(scores["classes_present"]),
                 *(estimate(value) for value in shown),
-                estimate(melanoma.get("recall")),
+                estimate(sought_recall(scores) or None),
                 estimate(scores["averages"]["macro"]["auc"], 3),
             )
         )
-    columns = ("set", "images", "classes in it", "mean recall", "accuracy", "melanoma recall", "mean AUC")
+    columns = ("set", "images", "classes in it", "mean recall", "accuracy", f"{sought} recall", "mean AUC")
     note = "Means run over the classes that the set has. No image of the run's own split is among them."
     return Table("Other sets", columns, rows, note) if rows else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +13,19 @@ from dermlens.atomic import write_text
 from dermlens.errors import UserError
 from dermlens.evaluation.figures.curves import kept_epoch
 from dermlens.evaluation.figures.gallery import worst_errors
+from dermlens.evaluation.openings import run_openings
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.report import detection as detection
 from dermlens.evaluation.report import figures as pictures
+from dermlens.evaluation.report import made as made
 from dermlens.evaluation.report import tables as tables
 from dermlens.evaluation.report import words as words
+from dermlens.evaluation.report.beside import read_decision
 from dermlens.evaluation.report.card import write_card
 from dermlens.evaluation.report.data import RunData, find_scored, measure_leak, read_run_data
 from dermlens.evaluation.report.gallery import build_gallery
 from dermlens.evaluation.report.numbers import ROLE_ORDER, count, duration, in_role_order, number
-from dermlens.labels import full_name
+from dermlens.labels import Vocabulary
 from dermlens.runs import Run
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ FILES = {
     "recipe.yaml": "the resolved recipe",
     "run.json": "status, versions, machine, data hash, times",
     "split.csv": "which image plays which role",
+    "test_ledger.csv": "every look at the test role",
     "history.csv": "one row an epoch",
     "model.safetensors": "the weights",
     "model.json": "everything else that rebuilds the model",
@@ -95,7 +98,7 @@ def what_the_numbers_mean(run: Run) -> list[str]:
     metrics = run.read_metrics()
     roles = in_role_order(metrics["roles"])
     leak = measure_leak(run, read_predictions(run.predictions_file), roles[0])
-    return words.protocol_words(run.read_record(), run.recipes(), metrics, roles, leak)
+    return words.protocol_words(run.read_record(), run.recipes(), metrics, roles, leak, run_openings(run))
 
 
 def _context(
@@ -105,6 +108,7 @@ def _context(
     record = run.read_record() if run.record_file.is_file() else {}
     recipe = run.recipe() if run.recipe_file.is_file() else None
     classes = list(metrics["classes"])
+    vocabulary = Vocabulary(classes, metrics.get("described"))
     roles = in_role_order(metrics["roles"])
     role, scores = roles[0], metrics["roles"][roles[0]]
     of_role = predictions[predictions["role"] == role].reset_index(drop=True)
@@ -113,20 +117,24 @@ def _context(
     if kept is None and recipe and found.history is not None:
         kept = kept_epoch(found.history, recipe.train.keep)
     source = words.provenance(predictions)
-    warnings = [*(record.get("warnings") or ()), *(metrics.get("warnings") or ())]
+    warnings = list(dict.fromkeys([*(record.get("warnings") or ()), *(metrics.get("warnings") or ())]))
     return {
         "name": recipe.name if recipe else run.path.resolve().name,
         "notice": words.NOTICE,
         "role": role,
         "scores": scores,
         "classes": classes,
-        "names": {code: full_name(code) for code in classes},
+        "names": {code: vocabulary.name(code) for code in classes},
         "synthetic": source == "synthetic",
         "facts": _facts(record, recipe, role, scores, metrics.get("data") or {}),
         "warnings": [said for said in warnings if not _of_another(said, role, roles)],
         "other_warnings": [said for said in warnings if _of_another(said, role, roles)],
-        "melanoma_words": words.melanoma_words(scores, classes),
-        "recall": (tables.recall_table(scores, role), pictures.recall_picture(album, scores)),
+        "sought": vocabulary.sought_group or "melanoma",
+        "melanoma_words": words.sought_words(scores, vocabulary),
+        "recall": (
+            tables.recall_table(scores, role, vocabulary),
+            pictures.recall_picture(album, scores, vocabulary.sought),
+        ),
         "confusion": (
             tables.confusion_table(scores, classes),
             pictures.confusion_picture(album, scores, classes),
@@ -146,7 +154,7 @@ def _context(
             else None
         ),
         "protocol_words": words.protocol_words(
-            record, run.recipes(), metrics, roles, measure_leak(run, predictions, role)
+            record, run.recipes(), metrics, roles, measure_leak(run, predictions, role), run_openings(run)
         ),
         "detection": [
             table
@@ -172,11 +180,11 @@ def _context(
         "people_note": found.people_note,
         "training": _training(found, album, kept),
         "gallery": build_gallery(
-            run, worst_errors(of_role, classes), found.images, found.images_note, album.folder
+            run, worst_errors(of_role, vocabulary), found.images, found.images_note, album.folder
         ),
         "recipe_text": run.recipe_file.read_text(encoding="utf-8") if recipe else None,
         "made_with": _made_with(record, recipe, found.seconds),
-        "commands": _commands(run, record, roles),
+        "commands": _commands(run, record, roles, decided=metrics.get("decision") == "rule"),
         "files": [
             (name, said)
             for name, said in FILES.items()
@@ -262,13 +270,11 @@ HISTORY = {
 }
 
 
-def _commands(run: Run, record: Mapping[str, Any], roles: list[str]) -> list[str]:
-    """The commands that lead to this page again."""
-    data = record.get("data") or "DIR"
-    opened = " --open-test" if "test" in roles else ""
-    other = " --data THIS_SET" if not any(role in ROLE_ORDER for role in roles) else ""
-    return [
-        shlex.join(["dermlens", "train", str(run.recipe_file), "--data", str(data), "--out", "AGAIN"]),
-        f"dermlens evaluate AGAIN{opened}{other}",
-        f"dermlens report AGAIN{other}",
-    ]
+def _commands(run: Run, record: Mapping[str, Any], roles: list[str], *, decided: bool) -> list[str]:
+    """The commands that lead to this page again; DIR is the data, RUN a new folder."""
+    decision = read_decision(run) if decided else None
+    ood = decision.ood.kind if decision is not None and decision.ood is not None else None
+    if any(role in ROLE_ORDER for role in roles):
+        return made.commands(run, record, roles, ood=ood, decided=decided, int8=None)
+    way = made.commands(run, record, (), ood=ood, decided=decided, int8=None)[:-1]
+    return [*way, "dermlens evaluate RUN --data THIS_SET", "dermlens report RUN --data THIS_SET"]

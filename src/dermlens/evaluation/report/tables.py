@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dermlens.evaluation.report.numbers import NONE, estimate, number, percent
-from dermlens.labels import full_name
+from dermlens.labels import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,19 +59,19 @@ class Table:
         return ([self.note] if self.note else []) + dash
 
 
-def recall_table(scores: Mapping[str, Any], role: str) -> Table:
+def recall_table(scores: Mapping[str, Any], role: str, vocabulary: Vocabulary) -> Table:
     """Recall of every class: the first table of the report."""
     rows = []
     for code, of_class in scores["per_class"].items():
         found = f"{of_class['tp']} of {of_class['support']}"
-        rows.append((code, estimate(of_class["recall"]), found, full_name(code)))
+        rows.append((code, estimate(of_class["recall"]), found, vocabulary.name(code)))
     return Table(
         f"Recall per class, role {role}",
         ("class", "recall [interval]", "named correctly", "name"),
         rows,
-        "Recall (sensitivity) is the share of a class's images that the model named as that class. An "
-        "interval without width is not certainty: with n of n right, the true share may be as low as 1 − "
-        "3/n.",
+        "Recall (sensitivity) is the share of a class's images that the model named as that class. Its "
+        "interval is Clopper and Pearson's, of as many independent images as these, which come in lesions, "
+        "are worth (Korn and Graubard).",
         words=(0, 3),
     )
 
@@ -95,13 +95,30 @@ def overall_table(scores: Mapping[str, Any], role: str) -> Table:
         3,
         ("AUC of the probabilities, mean over classes", estimate(scores["averages"]["macro"].get("auc"), 3)),
     )
+    rows += calibration_rows(scores)
     return Table(
         f"Overall scores, role {role}",
         ("score", "value [interval]"),
         rows,
         "Of expected calibration error, Brier score and log loss, less is better. The calibration error "
-        "grows by resampling, so its interval can lie above its value.",
+        "grows by resampling, so its interval can lie above its value; it shows something only where it lies "
+        "above what chance would give. A slope below 1 is of probabilities that are too sure, an intercept "
+        "below 0 of ones that are too high on the whole.",
     )
+
+
+def calibration_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What chance alone gives for the calibration error, slope and intercept; nothing for old scores."""
+    found = scores.get("calibration")
+    if not found:
+        return []
+    chance = found["ece_by_chance"]
+    band = {"value": chance["mean"], "low": chance["low"], "high": chance["high"]}
+    return [
+        ("the same error by chance, were every probability exactly right", estimate(band, 3)),
+        ("calibration slope of the highest probability (1 is right)", estimate(found["slope"])),
+        ("calibration intercept, the slope kept at 1 (0 is right)", estimate(found["intercept"])),
+    ]
 
 
 def averages_table(scores: Mapping[str, Any]) -> Table:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dermlens.evaluation.ledger import Openings
 from dermlens.evaluation.report.numbers import ROLE_ORDER, percent
 from dermlens.evaluation.teaching import epoch_roles, taught
-from dermlens.labels import full_name
+from dermlens.labels import Vocabulary
 from dermlens.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def protocol_words(
     metrics: Mapping[str, Any],
     roles: Sequence[str],
     leak: Mapping[str, Any] | None,
+    looks: Openings | None = None,
 ) -> list[str]:
     """The protocol, its leak and what each scored role had to do with training.
 
@@ -45,6 +47,7 @@ def protocol_words(
         metrics: metrics.json.
         roles: the scored ones, the headline role first.
         leak: of the headline role, as `measure_leak` gives it; none where it could not be measured.
+        looks: at the run's test role; none where nobody asked.
 
     Returns:
         Sentences, a paragraph each.
@@ -66,16 +69,24 @@ def protocol_words(
     said += [_role(role, recipes, protocol, decided=decided) for role in roles]
     if taught(recipes) and any(role in ("selection", "calibration") for role in roles):
         said.append(_taught(recipes))
-    if "test" not in roles and (record.get("counts") or {}).get("test"):
-        held = sum(record["counts"]["test"].values())
-        said.append(f"The test role ({held} images) has not been opened: nothing here was measured on it.")
+    held = sum(((record.get("counts") or {}).get("test") or {}).values())
+    opened = looks is not None and looks.opened
+    if looks is not None and looks.opened:
+        said.append(looks.sentence())
+    if "test" not in roles and held:
+        said.append(
+            f"No number here is of the {held} images of the test role."
+            if opened
+            else f"The test role ({held} images) has not been opened: nothing here was measured on it."
+        )
     boot = metrics.get("bootstrap") or {}
     if boot.get("replicates"):
         said.append(
             f"Brackets are {percent(boot.get('level'))} intervals from {boot['replicates']} resamples of "
             f"{boot.get('unit', 'image')}s. They say how far a number could move with other "
             f"{boot.get('unit', 'image')}s from the same source; not with another training seed, and not "
-            "with another clinic."
+            "with another clinic. Those of a class's recall are Clopper and Pearson's, of the effective "
+            "number of images; those of the mean over classes are corrected for bias and skewness (BCa)."
         )
     else:
         said.append("No intervals were asked for, so small differences cannot be told from chance.")
@@ -100,18 +111,22 @@ def role_marks(roles: Sequence[str], recipes: Sequence[Recipe], *, decided: bool
     return {role: known.get(role, "from outside the split") for role in roles}
 
 
-def melanoma_words(scores: Mapping[str, Any], classes: Sequence[str]) -> str | None:
-    """What became of the melanomas, counted; none where the data have none."""
-    if "mel" not in classes:
-        return None
-    counts = dict(zip(classes, scores["confusion"][list(classes).index("mel")], strict=True))
-    total = sum(counts.values())
-    if not total:
-        return "No melanoma is among the scored images."
-    wrong = sorted(((n, code) for code, n in counts.items() if code != "mel" and n), reverse=True)
-    others = ", ".join(f"{n} {full_name(code)}" for n, code in wrong)
-    rest = f"; the others were named {others}" if others else ""
-    return f"Of {total} images of melanoma, the model named {counts['mel']} melanoma{rest}."
+def sought_words(scores: Mapping[str, Any], vocabulary: Vocabulary) -> str | None:
+    """What became of the melanomas, or of each malignant own class, counted; none where there are none."""
+    classes = vocabulary.classes
+    said = []
+    for code in vocabulary.sought:
+        name = vocabulary.name(code)
+        counts = dict(zip(classes, scores["confusion"][classes.index(code)], strict=True))
+        total = sum(counts.values())
+        if not total:
+            said.append(f"No {name} is among the scored images.")
+            continue
+        wrong = sorted(((n, other) for other, n in counts.items() if other != code and n), reverse=True)
+        others = ", ".join(f"{n} {vocabulary.name(other)}" for n, other in wrong)
+        rest = f"; the others were named {others}" if others else ""
+        said.append(f"Of {total} images of {name}, the model named {counts[code]} {name}{rest}.")
+    return " ".join(said) or None
 
 
 def provenance(predictions: pd.DataFrame) -> str:
@@ -181,6 +196,8 @@ def _protocol(protocol: str) -> str:
     words = {
         "grouped": "The split is by lesion (protocol “grouped”): all images of one lesion have the same "
         "role, so no lesion is both trained on and scored.",
+        "sources": "The split is by lesion within each source (protocol “sources”): all images of one lesion "
+        "have the same role, whatever source shows it, so no lesion is both trained on and scored.",
         "paper": "The split follows the paper (protocol “paper”): single images, not lesions, were drawn at "
         "random, so images of one lesion can lie on both sides.",
         "singletons": "The split follows reference [14] of the paper (protocol “singletons”): only lesions "
@@ -231,7 +248,7 @@ def _role(role: str, recipes: Sequence[Recipe], protocol: str | None, *, decided
             f"on it in this run{clean}."
         )
     if role == "test":
-        return "Role test: held out from training and from every choice, and opened for this evaluation."
+        return "Role test: held out from training and from every choice that this run knows of."
     if role == "selection" and decided:
         return (
             "Role selection: held out from training; the diagnosis rule was fitted on it, so its recall and "

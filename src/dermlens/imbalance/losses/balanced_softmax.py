@@ -13,7 +13,9 @@ from dermlens.imbalance.registry import loss
 
 
 @loss(BalancedSoftmaxConfig)
-def balanced_softmax(logits_BC: Tensor, target_B: Tensor, weight_C: Tensor, *, prior_C: Tensor) -> Tensor:
+def balanced_softmax(
+    logits_BC: Tensor, target_B: Tensor, weight_C: Tensor, *, prior_BC: Tensor, smoothing: float
+) -> Tensor:
     """w_y · (−log(n_y·e^{z_y} / Σ_c n_c·e^{z_c})): logit adjustment at τ = 1.
 
     With a sampler, n counts what was sampled: what sampling has evened out must not be evened out again.
@@ -22,9 +24,11 @@ def balanced_softmax(logits_BC: Tensor, target_B: Tensor, weight_C: Tensor, *, p
         logits_BC: unnormalised scores.
         target_B: class indices in 0 … C−1.
         weight_C: class weights; ones for none.
-        prior_C: share of each class among what was sampled; all alike gives cross-entropy.
+        prior_BC: share of each class among what was sampled where the image comes from; all alike gives
+            cross-entropy, and a class of share 0 takes no part.
+        smoothing: ε of the labels, spread as the prior is.
 
     Returns:
         loss_B.
     """
-    return logit_adjusted(logits_BC, target_B, weight_C, prior_C=prior_C, tau=1.0)
+    return logit_adjusted(logits_BC, target_B, weight_C, prior_BC=prior_BC, tau=1.0, smoothing=smoothing)

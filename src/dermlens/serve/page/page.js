@@ -10,6 +10,12 @@ const PLAIN = {
   nv: "a mole",
   vasc: "a lesion of blood vessels, such as an angioma",
 };
+// What a role was to the model: only the test role had no part in making it.
+const USED = {
+  test: "pictures that had no part in making the model",
+  calibration: "not trained on, but its probabilities, sets and abstention were fitted on them, so they flatter it",
+  selection: "not trained on, but its epoch or its rule may have been chosen on them, so they flatter it",
+};
 const at = (id) => document.getElementById(id);
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 let chosen = [];
@@ -89,6 +95,19 @@ function nameOf(code) {
   return (model && model.classes[code]) || code;
 }
 
+function malignant(code) {
+  return Boolean(model && model.malignant && model.malignant.includes(code));
+}
+
+function looked(openings) {
+  if (!openings) return "";
+  if (openings.unrecorded) return "The test pictures have been looked at; nobody wrote down when.";
+  if (!openings.times) return "The test pictures have not been looked at.";
+  const day = (stamp) => stamp.slice(0, 10);
+  const often = openings.times === 1 ? `once, on ${day(openings.first)}` : `${openings.times} times, first on ${day(openings.first)}, last on ${day(openings.last)}`;
+  return `The test pictures had been looked at ${often} (recipe ${openings.recipes.join(", ")}) when this model was exported.`;
+}
+
 function show(file, said, index) {
   const part = at("answer").content.cloneNode(true);
   const find = (selector) => part.querySelector(selector);
@@ -112,6 +131,7 @@ function show(file, said, index) {
       const row = element("tr", undefined, code === answer.diagnosis ? { class: "named" } : {});
       const head = element("th", nameOf(code), { scope: "row" });
       if (PLAIN[code]) head.append(element("small", PLAIN[code]));
+      else if (malignant(code)) head.append(element("small", "counted as malignant"));
       const cell = element("td");
       cell.append(element("meter", undefined, { value: p, min: 0, max: 1, "aria-label": `${nameOf(code)}: ${percent(p)}` }), percent(p));
       row.append(head, cell);
@@ -180,14 +200,18 @@ function describe() {
   at("prior").textContent = model.prior
     ? Object.entries(model.prior).map(([code, share]) => `${nameOf(code)} ${percent(share, 0)}`).join(", ") : "nobody has said which";
   const parts = [];
+  const known = Object.keys(model.classes).map((code) => nameOf(code) + (malignant(code) ? " (malignant)" : ""));
+  parts.push(element("p", `It knows ${known.length} diagnoses: ${known.join(", ")}.`));
   const limits = element("ul");
   for (const sentence of model.limits) limits.append(element("li", sentence));
   parts.push(limits);
   const { measured } = model;
   if (measured) {
     const interval = (one) => `${percent(one.value, 0)} (${percent(one.low, 0)} to ${percent(one.high, 0)})`;
-    parts.push(element("p", `On ${measured.images} pictures of ${measured.lesions} lesions that it had never seen (role ${measured.role}, 95 % intervals): `
+    parts.push(element("p", `On ${measured.images} pictures of ${measured.lesions} lesions (role ${measured.role}: ${USED[measured.role] || "not said what for"}; 95 % intervals): `
       + Object.entries(measured.scores).map(([name, one]) => `${name} ${interval(one)}`).join(", ") + "."));
+    const openings = looked(measured.test_openings);
+    if (openings) parts.push(element("p", openings));
     const table = element("table");
     table.append(element("caption", "Of the pictures of each diagnosis, how many the rule names rightly"));
     const head = element("tr");

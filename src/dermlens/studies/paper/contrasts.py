@@ -37,13 +37,13 @@ Measure = Literal["accuracy", "mean_recall", "macro_auc", "log_loss"]
 ALPHA, POWER = 0.05, 0.8
 COLUMNS = (
     "question", "arm", "reference", "measure", "images", "value", "reference_value", "difference", "low",
-    "high", "se", "p", "p_holm", "detectable", "matters", "verdict",
+    "high", "se", "draws", "p", "p_holm", "detectable", "matters", "verdict",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Two arms that differ in one thing, chosen before either was trained.
+    """Two arms that differ in one thing.
 
     Attributes:
         question: that it belongs to.
@@ -101,10 +101,23 @@ def measure_contrasts(
     Returns:
         A row each, with `COLUMNS`; `p_holm`, `detectable` and `verdict` wait for `correct`, which needs `se`.
     """
-    compared = [one for one in contrasts if one.arm in tables and one.reference in tables]
-    if not compared:
-        return pd.DataFrame(columns=list(COLUMNS))
-    first = tables[compared[0].arm]
+    compared = present(tables, contrasts)
+    drawn = draw_differences(tables, compared, replicates=replicates, seed=seed)
+    return rows_of(tables, compared, drawn)
+
+
+def present(tables: Mapping[str, pd.DataFrame], contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """The contrasts whose two arms are there."""
+    return [one for one in contrasts if one.arm in tables and one.reference in tables]
+
+
+def draw_differences(
+    tables: Mapping[str, pd.DataFrame], contrasts: Sequence[Contrast], *, replicates: int, seed: int
+) -> list[Floats]:
+    """The difference of each contrast in each draw, (R,); arguments as for `measure_contrasts`."""
+    if not contrasts:
+        return []
+    first = tables[contrasts[0].arm]
     classes = classes_of(first)
     target_N, _ = arrays(first, classes)
     resamples = draw_two_levels(
@@ -116,19 +129,37 @@ def measure_contrasts(
     )
 
     @cache
-    def drawn(arm: str, measure: Measure) -> tuple[float, Floats]:
-        """The number of an arm, and that of each draw; the draws are the same for all arms."""
+    def drawn(arm: str, measure: Measure) -> Floats:
+        """The number of an arm in each draw; the draws are the same for all arms."""
         assert tables[arm]["image_id"].tolist() == first["image_id"].tolist()
         decided = by_argmax(arrays(tables[arm], classes)[1])
-        value = float(_number(measure, target_N, decided, classes, None))
         if measure in ("accuracy", "mean_recall"):
-            return value, _recalls(target_N, decided, len(classes), resamples, pooled=measure == "accuracy")
+            return _recalls(target_N, decided, len(classes), resamples, pooled=measure == "accuracy")
         values = [_number(measure, target_N, decided, classes, weights) for weights in resamples.blocks()]
-        return value, np.concatenate(values)
+        return np.concatenate(values)
+
+    return [drawn(one.arm, one.measure) - drawn(one.reference, one.measure) for one in contrasts]
+
+
+def rows_of(
+    tables: Mapping[str, pd.DataFrame], contrasts: Sequence[Contrast], drawn: Sequence[Floats]
+) -> pd.DataFrame:
+    """A row for each contrast, from the differences that were drawn."""
+
+    def value(arm: str, measure: Measure) -> float:
+        classes = classes_of(tables[arm])
+        target_N, p_NC = arrays(tables[arm], classes)
+        return float(_number(measure, target_N, by_argmax(p_NC), classes, None))
 
     rows = [
-        _row(one, len(first), drawn(one.arm, one.measure), drawn(one.reference, one.measure))
-        for one in compared
+        _row(
+            one,
+            len(tables[one.arm]),
+            value(one.arm, one.measure),
+            value(one.reference, one.measure),
+            difference_R,
+        )
+        for one, difference_R in zip(contrasts, drawn, strict=True)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -164,9 +195,8 @@ def holm(p_K: Floats, planned: int | None = None) -> Floats:
 
 
 def _row(
-    contrast: Contrast, images: int, own: tuple[float, Floats], reference: tuple[float, Floats]
+    contrast: Contrast, images: int, value: float, reference_value: float, difference_R: Floats
 ) -> dict[str, Any]:
-    difference_R = own[1] - reference[1]
     low, high = np.quantile(difference_R, [ALPHA / 2, 1 - ALPHA / 2])
     sides = [int((difference_R <= 0).sum()), int((difference_R >= 0).sum())]
     return {
@@ -175,13 +205,14 @@ def _row(
         "reference": contrast.reference,
         "measure": contrast.measure,
         "images": images,
-        "value": own[0],
-        "reference_value": reference[0],
-        "difference": own[0] - reference[0],
+        "value": value,
+        "reference_value": reference_value,
+        "difference": value - reference_value,
         "low": float(low),
         "high": float(high),
         "p": min(1.0, 2 * (min(sides) + 1) / (len(difference_R) + 1)),
         "se": float(difference_R.std(ddof=1)),
+        "draws": len(difference_R),
         "matters": contrast.matters,
     }
 

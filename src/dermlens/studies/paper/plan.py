@@ -129,7 +129,7 @@ def is_done(study: Study, job: Job, folders: Folders, *, gpu: bool) -> bool:
 
 def is_short(study: Study, job: Job, *, gpu: bool) -> bool:
     """Whether a system's training takes its short form here."""
-    return not gpu and study.systems[job.name].short is not None
+    return not gpu and study.systems[job.name].short_epochs is not None
 
 
 def form_of(folder: Path) -> str | None:
@@ -174,8 +174,8 @@ def _planned(study: Study, job: Job, folders: Folders, *, gpu: bool) -> Planned:
 
 
 def _runs_here(study: Study, job: Job) -> bool:
-    short = study.systems[job.name].short
-    return short is not None and job.seed < short.seeds
+    here = study.systems[job.name].without_gpu
+    return here is not None and job.seed < here.seeds
 
 
 def _left(study: Study, job: Job, folders: Folders, *, gpu: bool) -> tuple[float | None, str]:
@@ -196,8 +196,8 @@ def _what_is_done(job: Job, folders: Folders) -> str:
 
 
 def _form(study: Study, job: Job, *, gpu: bool) -> str:
-    short = study.systems[job.name].short
-    return f"short: {short.epochs} epochs" if short is not None and not gpu else ""
+    epochs = study.systems[job.name].short_epochs
+    return f"short: {epochs} epochs" if epochs is not None and not gpu else ""
 
 
 def _is_done_by_id(study: Study, name: str, folders: Folders, *, gpu: bool) -> bool:
@@ -238,6 +238,6 @@ def _hours_of_system(study: Study, job: Job, folders: Folders, *, gpu: bool) -> 
     for folder in folders.both:
         row = read_probes(folder / PROBES).get(job.name)
         if row is not None and not math.isnan(row["hours"]):
-            epochs = system.short.epochs if system.short is not None and not gpu else system.epochs
+            epochs = system.epochs if gpu else system.short_epochs or system.epochs
             return float(row["hours"]) * epochs / system.epochs
     return None

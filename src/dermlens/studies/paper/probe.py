@@ -23,7 +23,7 @@ import torch
 from dermlens.data.split import Split, resolve_split
 from dermlens.data.table import read_configured
 from dermlens.evaluation.predictions import write_csv
-from dermlens.lock import claimed
+from dermlens.lock import exclusive
 from dermlens.models.cuts import build_backbone
 from dermlens.models.summary import count, depth
 from dermlens.models.table import BACKBONES
@@ -97,18 +97,12 @@ def probe(system: System, data: Path, *, device: str = "auto") -> Row:
 
 def write_probe(path: Path, row: Mapping[str, Any]) -> None:
     """Put a row into probes.csv, in place of the system's old one; other processes may do so at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
-    while True:
-        with claimed(lock) as ours:
-            if ours:
-                rows = read_probes(path) | {row["system"]: dict(row)}
-                order = [name for name in load_systems() if name in rows]
-                known = order + [name for name in rows if name not in order]
-                table = pd.DataFrame([rows[name] for name in known], columns=list(COLUMNS))
-                write_csv(path, table, digits=4)
-                return
-        time.sleep(0.1)
+    with exclusive(path):
+        rows = read_probes(path) | {row["system"]: dict(row)}
+        order = [name for name in load_systems() if name in rows]
+        known = order + [name for name in rows if name not in order]
+        table = pd.DataFrame([rows[name] for name in known], columns=list(COLUMNS))
+        write_csv(path, table, digits=4)
 
 
 def read_probes(path: Path) -> dict[str, Row]:

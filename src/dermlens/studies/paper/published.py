@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-from dermlens.atomic import write_json
+from dermlens.atomic import copy_file, write_json
 from dermlens.data.table import read_configured
 from dermlens.evaluation.predictions import read_predictions, write_csv, write_predictions
 from dermlens.evaluation.publish import publish_recipe, without_paths
 from dermlens.recipe import load_recipe
 from dermlens.runs import Run
 from dermlens.studies import ablation
+from dermlens.studies.paper.curves import publish_first_epochs
 from dermlens.studies.paper.plan import PROBES, READING, form_of, reading_folder
 from dermlens.studies.paper.probe import measure_uncut, read_probes, write_probe
 from dermlens.studies.paper.study import Study
 
 COUNTS, UNCUT = "counts.csv", "uncut.csv"
 SCORED = "selection"
+
+OF_TIME = (
+    "steps", "seconds_per_step", "hours", "latency_ms_p50", "latency_ms_p95", "threads", "device", "machine",
+    "timed_batch",
+)  # fmt: skip
+"""Columns of a probe that stay behind: three steps on a machine that does other work time nothing."""
 
 
 def publish(study: Study, data: Path, out: Path, results: Path) -> None:
@@ -42,8 +48,9 @@ def publish(study: Study, data: Path, out: Path, results: Path) -> None:
             _publish_reading(reading_folder(out, job), reading_folder(results, job))
         elif job.kind == "system" and form_of(out / job.id) is not None:
             _publish_training(Run(out / job.id), results / job.id)
+    publish_first_epochs(out / "systems", results)
     for row in read_probes(out / PROBES).values():
-        write_probe(results / PROBES, row)
+        write_probe(results / PROBES, {**row, **dict.fromkeys(OF_TIME)})
     _count(study, data, results)
     write_csv(results / UNCUT, measure_uncut(), digits=4)
 
@@ -51,7 +58,7 @@ def publish(study: Study, data: Path, out: Path, results: Path) -> None:
 def _publish_reading(folder: Path, copy: Path) -> None:
     copy.mkdir(parents=True, exist_ok=True)
     for table in sorted(folder.glob("*.csv.gz")):
-        shutil.copyfile(table, copy / table.name)
+        copy_file(table, copy / table.name)
     facts = json.loads((folder / READING).read_text(encoding="utf-8"))
     write_json(copy / READING, without_paths(facts))
 
@@ -60,7 +67,7 @@ def _publish_training(run: Run, folder: Path) -> None:
     """A run without weights, and of its predictions those that are scored."""
     folder.mkdir(parents=True, exist_ok=True)
     publish_recipe(run, folder)
-    shutil.copyfile(run.history_file, folder / "history.csv")
+    copy_file(run.history_file, folder / "history.csv")
     predictions = read_predictions(run.predictions_file)
     scored = predictions[predictions["role"] == SCORED].reset_index(drop=True)
     write_predictions(folder / "predictions.csv.gz", scored)

@@ -147,8 +147,8 @@ def start_of(backbone: str, weights: Path | None) -> tuple[str, ...]:
         weights: a folder of starts, or none.
 
     Returns:
-        An override, or nothing without a folder: the folder's file; where it has none, a Python package that
-        has weights, if there is one.
+        Overrides, or nothing without a folder: the folder's file, and what it says that the map is to be
+        divided by; where the folder has none, a Python package that has weights, if there is one.
 
     Raises:
         UserError: the folder is none, or has two files of the backbone.
@@ -161,7 +161,11 @@ def start_of(backbone: str, weights: Path | None) -> tuple[str, ...]:
     if len(found) > 1:
         raise UserError(f"--weights {weights}: {found[0].name} and {found[1].name} are both of {backbone}")
     if found:
-        return (f"model.weights={found[0]}",)
+        from dermlens.models.pretrained.folded import start_of_file
+
+        divisor = start_of_file(found[0])[1]
+        divided = (f"model.divide_map={divisor}",) if divisor != 1 else ()
+        return (f"model.weights={found[0]}", *divided)
     return ("model.weights=package",) if backbone in PACKAGES else ()
 
 

@@ -13,16 +13,16 @@ from dermlens.recipe import Recipe, load_recipe, parse_recipe
 from dermlens.section import Section
 
 
-class Short(Section):
+class WithoutGpu(Section):
     """What is trained of a system where there is no GPU.
 
     Attributes:
-        epochs: at the most; plateau and early stopping stay.
         seeds: how many trainings.
+        epochs: of the short form, at the most; plateau and early stopping stay. None trains it whole.
     """
 
-    epochs: PositiveInt
     seeds: PositiveInt
+    epochs: PositiveInt | None = None
 
 
 class System(Section):
@@ -38,7 +38,7 @@ class System(Section):
         notebook: of the authors' run, if there is one.
         epochs: how many a whole training takes, for the estimate of hours.
         seeds: trainings that a table's mean and deviation are of.
-        short: what a machine without a GPU trains; none where that is out of its reach.
+        without_gpu: what a machine without a GPU trains; none where that is out of its reach.
         timed_batch: images of the steps that a probe times, where the recipe's batch needs more memory than
             24 GB; none for the recipe's.
     """
@@ -50,8 +50,13 @@ class System(Section):
     notebook: str | None = None
     epochs: PositiveInt
     seeds: PositiveInt = 3
-    short: Short | None = None
+    without_gpu: WithoutGpu | None = None
     timed_batch: PositiveInt | None = None
+
+    @property
+    def short_epochs(self) -> int | None:
+        """Epochs of the short form that is trained without a GPU; none where there is no such form."""
+        return self.without_gpu.epochs if self.without_gpu is not None else None
 
 
 def load_systems() -> dict[str, System]:
@@ -75,5 +80,5 @@ def recipe_of(system: System, *, short: bool, seed: int, overrides: Sequence[str
     recipe = load_recipe(system.recipe, (f"seed={seed}", *overrides))
     if not short:
         return recipe
-    assert system.short is not None, "a system without a short form has none to train"
-    return parse_recipe(recipe.dump(), f"recipe {recipe.name}", [f"train.epochs={system.short.epochs}"])
+    assert system.short_epochs is not None, "a system without a short form has none to train"
+    return parse_recipe(recipe.dump(), f"recipe {recipe.name}", [f"train.epochs={system.short_epochs}"])

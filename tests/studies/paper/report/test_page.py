@@ -18,7 +18,7 @@ from dermlens.evaluation.predictions import write_csv, write_predictions
 from dermlens.labels import CLASSES
 from dermlens.studies.arm_files import write_arm, write_images
 from dermlens.studies.paper.report import write_report
-from dermlens.studies.paper.systems import load_systems, recipe_of
+from dermlens.studies.paper.systems import WithoutGpu, load_systems, recipe_of
 
 PUBLISHED = Path(__file__).parents[4] / "docs" / "results" / "paper"
 
@@ -62,14 +62,17 @@ def results(images, tmp_path_factory) -> Path:
     seen = table(ids, seed=0, skill=1)[["image_id", "lesion_id", "fold", "target"]]
     masses = seen.rename(columns={"target": "dx"}).assign(**shares)
     write_csv(readings / "attention_base" / "attention.csv.gz", masses, digits=5)
+    system = load_systems()["mobilenet_v3_small-md"]
+    short = system.model_copy(update={"without_gpu": WithoutGpu(seeds=2, epochs=6)})
     for seed in (0, 1):
         run = folder / "systems" / "mobilenet_v3_small-md" / f"seed-{seed}"
         run.mkdir(parents=True)
         write_predictions(
             run / "predictions.csv.gz", table(ids, seed=20 + seed, skill=2).drop(columns="fold")
         )
-        recipe_of(load_systems()["mobilenet_v3_small-md"], short=True, seed=seed).save(run / "recipe.yaml")
-        pd.DataFrame({"epoch": range(6)}).to_csv(run / "history.csv", index=False)
+        recipe_of(short, short=True, seed=seed).save(run / "recipe.yaml")
+        history = {"epoch": range(6), "train_loss": 1.0, "train_accuracy": 0.5}
+        pd.DataFrame(history).to_csv(run / "history.csv", index=False)
         (run / "run.json").write_text(json.dumps({"status": "completed", "form": "short"}))
     return folder
 
@@ -119,16 +122,18 @@ def test_a_new_report_keeps_the_annex_and_what_is_not_its_own(results, page, tmp
     assert found == contents(page.parent)
 
 
-def test_a_trained_system_is_in_its_tables_with_seeds_and_interval(page):
+def test_a_trained_system_is_in_its_tables_with_its_seeds(page):
     cells = pd.read_csv(page.parent / "tables" / "table_5.csv").set_index(["row", "column"])
     own = cells.loc["MobileNetV3Small", "metadata + weighted loss"]
     assert own["seeds"] == 2
     assert own["ours_sd"] > 0
-    assert own["ours_low"] < own["ours"] < own["ours_high"]
+    # one seed's interval does not belong to the mean of two
+    assert np.isnan(own["ours_low"])
+    assert np.isnan(own["ours_high"])
     assert (own["trained"], own["ours_agrees"]) == ("6 of 63 epochs", "short")
     other = cells.loc["DenseNet201", "metadata + weighted loss"]
     assert np.isnan(other["ours"])
-    assert other["needs"] == "not run: needs a GPU (not timed)"
+    assert other["needs"] == "not run: needs a GPU"
 
 
 def test_contrasts_are_corrected_together_and_those_not_run_are_named(page):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from dermlens.metrics import Floats
 from dermlens.studies.paper.attention_mass import COLUMNS as ATTENTION_COLUMNS
 from dermlens.studies.paper.attention_mass import summarise
-from dermlens.studies.paper.contrasts import COLUMNS, correct, measure_contrasts
+from dermlens.studies.paper.contrasts import (
+    COLUMNS,
+    Contrast,
+    correct,
+    draw_differences,
+    present,
+    rows_of,
+)
+from dermlens.studies.paper.enough_draws import draw_enough
 from dermlens.studies.paper.questions import Question, load_questions, read_arms
 from dermlens.studies.paper.tables import read_published
 
 REPLICATES = 10_000
-"""A p-value near 0.001, where forty corrected contrasts are decided, rests on five draws or more."""
+"""Draws at a time; a contrast whose verdict hangs on them is drawn on, see `enough_draws`."""
 SEED = 0
 
 
@@ -40,18 +50,30 @@ def answer_all(results: Path) -> list[Answer]:
         UserError: a table is damaged.
     """
     questions = load_questions()
-    measured = []
+    family = sum(len(question.contrasts) for question in questions)
+    places: list[tuple[dict[str, pd.DataFrame], Contrast]] = []
     for folder in dict.fromkeys(question.folder for question in questions):  # one draw for all of its arms
         own = [question for question in questions if question.folder == folder]
         tables: dict[str, pd.DataFrame] = {}
         for question in own:
             tables |= read_arms(results, question)
         planned = [one for question in own for one in question.contrasts]
-        measured.append(measure_contrasts(tables, planned, replicates=REPLICATES, seed=SEED))
-    known = [rows for rows in measured if len(rows)]
-    family = sum(len(question.contrasts) for question in questions)
+        places += [(tables, one) for one in present(tables, planned)]
+
+    def draw(which: Sequence[int], batch: int) -> list[Floats]:
+        """A batch of differences; contrasts of one folder share their draws."""
+        found: dict[int, Floats] = {}
+        for tables in {id(places[index][0]): places[index][0] for index in which}.values():
+            own = [index for index in which if places[index][0] is tables]
+            wanted = [places[index][1] for index in own]
+            drawn = draw_differences(tables, wanted, replicates=REPLICATES, seed=SEED + batch)
+            found |= dict(zip(own, drawn, strict=True))
+        return [found[index] for index in which]
+
+    drawn = draw_enough(draw, len(places), family, batch=REPLICATES)
+    rows = [rows_of(tables, [one], [own]) for (tables, one), own in zip(places, drawn, strict=True)]
     corrected = (
-        correct(pd.concat(known, ignore_index=True), family) if known else pd.DataFrame(columns=list(COLUMNS))
+        correct(pd.concat(rows, ignore_index=True), family) if rows else pd.DataFrame(columns=list(COLUMNS))
     )
     return [_answer(question, corrected) for question in questions]
 

@@ -86,6 +86,37 @@ def our_roc(training: Training) -> Figure:
     return roc_curves(np.array(classes)[target_N], p_NC, classes)
 
 
+def curves(
+    authors: pd.DataFrame, ours: Mapping[int, pd.DataFrame], keras: Mapping[int, pd.DataFrame]
+) -> Figure:
+    """Training loss and accuracy by epoch, from 1: the authors' log, ours and Keras's from our start.
+
+    Args:
+        authors: their log.
+        ours: histories by seed.
+        keras: the same of Keras.
+    """
+    figure, axes = panels(2, height=5.6, width=7.2)
+    for axis, column in zip(axes, ("train_loss", "train_accuracy"), strict=True):
+        looks = (
+            ("the authors' log", [authors], BLACK, "-", 1.8),
+            ("ours", list(ours.values()), BLUE, "-", 1.2),
+            ("Keras from our start", list(keras.values()), ORANGE, "--", 1.2),
+        )
+        for label, histories, color, line, width in looks:
+            for place, history in enumerate(histories):
+                axis.plot(
+                    history["epoch"] + 1, history[column], line, color=color, linewidth=width, marker=".",
+                    markersize=3, label=label if place == 0 and axis is axes[0] else None,
+                )  # fmt: skip
+        axis.set_xlabel("epoch")
+        title(axis, "Training loss" if column == "train_loss" else "Training accuracy")
+    axes[0].set_yscale("log")
+    axes[1].set_ylim(0, 1)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
 def notebook_areas(notebooks: Mapping[str, Mapping[str, str]], notebook: str) -> Figure:
     """Figures 16 and 17 as far as they are kept: the areas; no notebook stores its curves."""
     figure, [axis] = panels(height=2.6, width=4.6)

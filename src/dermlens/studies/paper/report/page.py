@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dermlens.errors import UserError
 from dermlens.evaluation.figures.style import save_figure
 from dermlens.evaluation.predictions import write_csv
 from dermlens.evaluation.report.numbers import NONE, number
+from dermlens.studies.paper.curves import LOGS, Curves, judge, read_curves
 from dermlens.studies.paper.questions import load_questions
 from dermlens.studies.paper.report import figures
 from dermlens.studies.paper.report.afterwards import look_afterwards
@@ -97,12 +98,17 @@ def _write(results: Path, measured: Measured, folder: Path, data: Path | None) -
     afterwards = look_afterwards(results, replicates=REPLICATES, seed=SEED)
     write_csv(folder / "tables" / "afterwards.csv", afterwards, digits=5)
     album = _Album(folder / "figures")
+    curves = read_curves(results)
+    write_csv(folder / "tables" / "curves.csv", pd.DataFrame(judge(curves)), digits=5)
     context = {
         "tables": [_table(name, TABLES[name], own) for name, own in by_table.items()],
         "figures": _paper_figures(album, by_table),
         "ours": _our_figures(album, measured),
         "answers": [_answer(album, answer) for answer in answers],
         "attention": _attention(results),
+        "judgements": judge(curves),
+        "curves": _curves(album, measured, curves),
+        "starts": _starts(measured),
         "afterwards": afterwards.to_dict("records"),
         "trained": sum(len(trainings) for trainings in measured.trainings.values()),
         "systems": len(measured.systems),
@@ -197,11 +203,37 @@ def _our_figures(album: _Album, measured: Measured) -> list[dict[str, str]]:
     return drawn
 
 
+def _curves(album: _Album, measured: Measured, curves: Mapping[str, Curves]) -> list[dict[str, str]]:
+    """Training curves of each network beside the authors' and Keras's; the longest of ours that there is."""
+    drawn = []
+    for backbone, own in curves.items():
+        whole = {one.seed: one.history for one in measured.trainings.get(f"{backbone}-md", ())}
+        ours = {**own.ours, **whole}
+        counted = f"{len(ours)} of ours, {len(own.keras)} of Keras from our start"
+        caption = (
+            f"{backbone}: training loss (logarithmic) and training accuracy by epoch, the log of notebook"
+            f" {LOGS[backbone]}, {counted}."
+        )
+        drawn.append(album.add(f"curves_{backbone}", figures.curves(own.authors, ours, own.keras), caption))
+    return drawn
+
+
+def _starts(measured: Measured) -> list[dict[str, str]]:
+    """What each system of ours began with, as the file says of itself."""
+    return [
+        {"system": name, "note": note}
+        for name, trainings in measured.trainings.items()
+        for note in dict.fromkeys(training.start for training in trainings)
+        if note
+    ]
+
+
 def _trained(measured: Measured, system: str) -> str:
     trainings = measured.trainings[system]
     epochs, whole = len(trainings[0].history), measured.systems[system].epochs
     seeds = f"{len(trainings)} seeds, the first is shown" if len(trainings) > 1 else "one seed"
-    return f"Ours: {epochs} epochs ({whole} in the notebook), {seeds}."
+    start = f" Started from {trainings[0].start}." if trainings[0].start else ""
+    return f"Ours: {epochs} epochs ({whole} in the notebook), {seeds}.{start}"
 
 
 def _table(name: str, caption: str, cells: Sequence[Cell]) -> dict[str, Any]:

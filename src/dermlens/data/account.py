@@ -1,0 +1,108 @@
+"""What a reader made of a data set: what it read, understood, mapped, dropped and left out, in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SHOWN = 8
+"""Words in one sentence; how many more there are is said."""
+
+
+@dataclass
+class Account:
+    """What was read, and what was made of it. Whatever is not as it stands in the source is counted here.
+
+    Attributes:
+        source: the table that was read; the folder, where its folders are the classes.
+        columns: our column by the source's, those with another name.
+        joined: further tables whose columns were taken, for the same images.
+        not_read: tables in the folder that were not read, and why.
+        unread: columns of the table that were not read.
+        telling: columns that tell the answer.
+        mapped: by field (dx, sex, site, age) how often a word was read as another one, by (theirs, ours).
+        dropped: by field how often a word was not understood, or is none of ours, and counts as missing.
+        left_out: images left out, by the diagnosis that is in none of the classes, or that a map drops.
+        notes: further sentences.
+        parts: the accounts of several data sets that make one table; it has no more to say than they.
+    """
+
+    source: Path
+    columns: dict[str, str] = field(default_factory=dict)
+    joined: list[Path] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    telling: list[str] = field(default_factory=list)
+    mapped: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
+    dropped: dict[str, Counter[str]] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    parts: list[Account] = field(default_factory=list)
+
+    def map(self, name: str, theirs: str, ours: str) -> None:
+        """Count a word that was read as another one."""
+        self.mapped.setdefault(name, Counter())[theirs, ours] += 1
+
+    def drop(self, name: str, theirs: str) -> None:
+        """Count a word that counts as missing."""
+        self.dropped.setdefault(name, Counter())[theirs] += 1
+
+    def sentences(self) -> list[str]:
+        """All of it, a sentence each, the table that was read first."""
+        if self.parts:
+            return [sentence for part in self.parts for sentence in part.sentences()]
+        said = [f"read: {self.source}"]
+        if self.columns:
+            named = ", ".join(f"{ours}={theirs}" for theirs, ours in self.columns.items())
+            said[0] += f" (columns {named})"
+        said += [f"joined: {path}" for path in self.joined]
+        said += [f"not read: {why}" for why in self.not_read]
+        said += [f"{name}: read as {_pairs(words)}" for name, words in self.mapped.items()]
+        said += self.losses()
+        if self.telling:
+            said.append(f"columns that tell the answer, and never become inputs: {', '.join(self.telling)}")
+        if self.unread:
+            said.append(f"columns that were not read: {_some(self.unread)}")
+        return [*said, *self.notes]
+
+    def losses(self) -> list[str]:
+        """What the source says and the table does not: words that count as missing, images left out."""
+        if self.parts:
+            return [sentence for part in self.parts for sentence in part.losses()]
+        said = [
+            f"{name}: words that count as missing: {_counts(words)}, on {_images(sum(words.values()))}; "
+            f"--value {name}.OURS=THEIRS reads one as a word of ours"
+            for name, words in self.dropped.items()
+        ]
+        if self.left_out:
+            said.append(
+                f"left out: {_images(sum(self.left_out.values()))}, whose diagnosis is in none of the "
+                "classes, or is "
+                f"dropped: {_counts(self.left_out)}; --label THEIRS=OURS reads one as a class"
+            )
+        return said
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
+
+
+def _pairs(words: Mapping[tuple[str, str], int]) -> str:
+    common = Counter(dict(words)).most_common()
+    shown = [f"'{theirs}' → {ours} ({count:,})" for (theirs, ours), count in common[:SHOWN]]
+    return ", ".join(shown) + _more(len(common))
+
+
+def _counts(words: Mapping[str, int]) -> str:
+    common = Counter(dict(words)).most_common()
+    return ", ".join(f"'{word}' {count:,}" for word, count in common[:SHOWN]) + _more(len(common))
+
+
+def _some(words: list[str]) -> str:
+    return ", ".join(words[: 2 * SHOWN]) + (f" and {n} more" if (n := len(words) - 2 * SHOWN) > 0 else "")
+
+
+def _more(number: int) -> str:
+    return f" and {number - SHOWN} more words" if number > SHOWN else ""
