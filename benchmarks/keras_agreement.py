@@ -25,25 +25,15 @@ from torch import Tensor, nn
 from dermlens.atomic import atomic_path
 from dermlens.models.cuts import build_backbone
 from dermlens.models.table import BACKBONES
+from dermlens.studies.paper.keras_twin import PAPER_CUTS
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "keras_agreement.csv"
 
 Layers = dict[str, dict[str, np.ndarray]]  # Keras layer → weight → values
 
-# name: the class in keras.applications, and the layer of the paper's cut there; `+`: the activation behind it
-KERAS = {
-    "densenet201": ("DenseNet201", "conv5_block29_1_relu"),
-    "inception_resnet_v2": ("InceptionResNetV2", "batch_normalization_195"),
-    "resnet50": ("ResNet50", "conv5_block3_out"),
-    "resnet152": ("ResNet152", "conv5_block1_out"),
-    "nasnet_large": ("NASNetLarge", "separable_conv_1_bn_normal_left5_18+"),
-    "nasnet_mobile": ("NASNetMobile", "separable_conv_1_bn_normal_left5_12+"),
-    "mobilenet_v2": ("MobileNetV2", "block_14_depthwise"),
-    "mobilenet_v3_small": ("MobileNetV3Small", "expanded_conv_10_depthwise_bn+"),
-    "mobilenet_v3_large": ("MobileNetV3Large", "expanded_conv_14_expand_bn+"),
-    "mobilenet": ("MobileNet", None),
-}
+KERAS: dict[str, tuple[str, str | None]] = {**PAPER_CUTS, "mobilenet": ("MobileNet", None)}
+"""The class in keras.applications, and the layer of the paper's cut there."""
 
 
 def run_keras(name: str) -> tuple[Layers, np.ndarray, list[np.ndarray]]:
