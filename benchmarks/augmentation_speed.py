@@ -22,11 +22,11 @@ import torch
 from heading import heading
 from torch import Tensor
 
-from dermlens.atomic import write_text
-from dermlens.data.augment import Augmentation
-from dermlens.data.augment.mix import mix
-from dermlens.data.colour_constancy import constant_colours
+from dermlens.data.augment.augmentation import Augmentation
+from dermlens.data.augment.geometry import mix
 from dermlens.data.config import AugmentConfig, MixConfig
+from dermlens.files import write_text
+from dermlens.predict.pictures.preprocessing import constant_colours
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "augmentation_speed.md"
 SIDES = (128, 224)

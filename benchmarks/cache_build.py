@@ -32,8 +32,7 @@ from PIL import Image, features
 from sklearn.datasets import load_sample_images
 
 from dermlens.data.cache import _cores, _fill, open_cache
-from dermlens.data.crops import crop_resize, read_square
-from dermlens.data.images import read_image
+from dermlens.predict.pictures.preprocessing import crop_resize, read_image, read_square
 
 BLOCKS = 9
 FILES = 40
@@ -251,7 +250,7 @@ between training's resize (torch) and prediction's (Pillow): largest and mean.
 |---|---|---|---|---|---|
 {pixels}
 
-simplejpeg and Pillow alone give the same pixels bit for bit (tests/data/test_images.py).
+simplejpeg and Pillow alone give the same pixels bit for bit (tests/predict/pictures/test_images.py).
 
 ## The whole data set
 

@@ -26,22 +26,18 @@ from heading import heading
 from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
 
-from dermlens.atomic import write_text
-from dermlens.data.crops import crop_resize, read_square
-from dermlens.data.images import read_image
-from dermlens.data.split import load_manifest
+from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_table
-from dermlens.deploy.predictor import shipped_folder
 from dermlens.evaluation.intervals import draw_lesions, estimate
 from dermlens.explain import faithfulness as faith
-from dermlens.explain.baselines import blurred, skin
-from dermlens.explain.heat import Metadata, Pixels
-from dermlens.explain.kernel_shap import kernel_shap
-from dermlens.explain.methods import METHODS, Draw
-from dermlens.explain.network import decide, look, probabilities
-from dermlens.explain.randomised import randomised
+from dermlens.explain.faithfulness import randomised
+from dermlens.explain.methods import METHODS, Draw, blurred, kernel_shap, skin
+from dermlens.explain.network import Metadata, Pixels, decide, look, probabilities
+from dermlens.files import write_text
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel, load_model
+from dermlens.predict.pictures.preprocessing import crop_resize, read_image, read_square
+from dermlens.predict.predictor import shipped_folder
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "explanations"
 SAMPLES = 100

@@ -1,4 +1,4 @@
-"""Where the limits of `dermlens.decision.quality` come from, and whom they turn away.
+"""Where the limits of `dermlens.predict.pictures.preprocessing` come from, and whom they turn away.
 
     OMP_NUM_THREADS=1 python benchmarks/image_quality.py DATA [--further FOLDER]… --write
 
@@ -23,16 +23,22 @@ import numpy as np
 from heading import heading
 from PIL import Image, ImageFilter
 
-from dermlens.atomic import write_text
-from dermlens.data.images import read_image
-from dermlens.data.split import load_manifest
+from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_table
-from dermlens.decision.dermoscopy import Dermoscopy
-from dermlens.decision.quality import LIMITS, SIDE, faults, measured_square, measures
-from dermlens.deploy.answers import NOT_DERMOSCOPY
-from dermlens.deploy.predictor import Predictor
-from dermlens.deploy.requests import find_images
-from dermlens.evaluation.strangers import write_photographs
+from dermlens.files import write_text
+from dermlens.predict.answers import NOT_DERMOSCOPY
+from dermlens.predict.document import Dermoscopy
+from dermlens.predict.pictures.preprocessing import (
+    LIMITS,
+    SIDE,
+    faults,
+    measured_square,
+    measures,
+    read_image,
+)
+from dermlens.predict.predictor import Predictor
+from dermlens.predict.requests import find_images
+from dermlens.studies.out_of_distribution import write_photographs
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "image_quality.md"
 TAIL = 0.001

@@ -54,15 +54,15 @@ def prepare(engine: str, name: str, folder: Path) -> None:
     if engine == "pytorch":
         _make_network(name, folder)
     elif engine == "onnxruntime":
-        from dermlens.deploy.export import export_folder
+        from dermlens.export.onnx_export import export_folder
 
         export_folder(folder, folder)
     elif engine == "openvino":
-        from dermlens.deploy.engines.openvino import write as write_openvino
+        from dermlens.export.edge import write_openvino
 
         write_openvino(load_model(folder), folder)
     else:
-        from dermlens.deploy.engines.litert import write as write_litert
+        from dermlens.export.edge import write_litert
 
         write_litert(load_model(folder), folder)
 
@@ -70,11 +70,11 @@ def prepare(engine: str, name: str, folder: Path) -> None:
 def _make_network(name: str, folder: Path) -> None:
     import torch
 
-    from dermlens.data.metadata import make_encoder
     from dermlens.labels import CLASSES
     from dermlens.models.classifier import build_classifier
     from dermlens.models.config import ModelConfig
     from dermlens.models.saved import save_model
+    from dermlens.predict.metadata import make_encoder
 
     torch.manual_seed(0)
     config = ModelConfig(backbone=name, cut="plain", form="library", attention="none", metadata="none")
@@ -92,10 +92,10 @@ def _make_network(name: str, folder: Path) -> None:
 
 
 def _make_int8(folder: Path) -> None:
-    from dermlens.data.synthetic import write_synthetic
+    from dermlens.data.synthetic.folder import write_synthetic
     from dermlens.data.table import read_table
-    from dermlens.deploy.quantise import _int8
-    from dermlens.models.document import read_document
+    from dermlens.export.int8 import _int8
+    from dermlens.predict.document import read_document
 
     with tempfile.TemporaryDirectory() as scratch:
         drawn = read_table(write_synthetic(Path(scratch) / "set", lesions=RANGES, size=(225, 300)))
@@ -165,14 +165,16 @@ def _open(engine: str, folder: Path, threads: int) -> Run:
         return keras.saving.load_model(folder / "model.keras", compile=False).predict_on_batch
     path = folder / ENGINES[engine][0]
     if engine.startswith("onnxruntime"):
-        from dermlens.deploy import network
+        from dermlens.predict import network
 
         network._cores = lambda: threads
         opened = network.OnnxNetwork(path.read_bytes(), str(path))
         return lambda x_BSSC: opened(x_BSSC, None)
-    from importlib import import_module
-
-    loaded = import_module(f"dermlens.deploy.engines.{engine}").load(path, threads)
+    if engine == "litert":
+        from dermlens.export.edge import load_litert as load
+    else:
+        from dermlens.export.edge import load_openvino as load
+    loaded = load(path, threads)
     return lambda x_BSSC: loaded(x_BSSC, None)
 
 

@@ -207,7 +207,7 @@ def write(rows: list[dict[str, Any]], other: str) -> None:
     """The CSV and the page."""
     from importlib.metadata import version
 
-    from dermlens.atomic import atomic_path, write_text
+    from dermlens.files import atomic_path, write_text
     from dermlens.runs import environment
 
     here = environment()

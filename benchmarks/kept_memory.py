@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from heading import heading
 
-from dermlens.atomic import write_text
+from dermlens.files import write_text
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
-from dermlens.training.memory import keep_memory
+from dermlens.training.machine import keep_memory
 
 RESULT = Path(__file__).parent.parent / "docs" / "results" / "kept_memory.md"
 SIDE, IMAGES = 192, 256
@@ -69,8 +69,8 @@ def as_text() -> str:
     lines = [
         *heading("Memory that is kept", "kept_memory.py", ""),
         "Images a CPU second (user and system), MobileNetV2 at 192 px, one thread; each figure of a process"
-        " of its own. Kept: glibc is asked to keep freed memory (`dermlens.training.memory`), as training and"
-        " prediction here do.",
+        " of its own. Kept: glibc is asked to keep freed memory (`dermlens.training.machine`), as training"
+        " and prediction here do.",
         "",
         "| | batch | given back | kept | ratio |",
         "|---|---:|---:|---:|---:|",

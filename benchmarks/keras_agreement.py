@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dermlens.atomic import atomic_path
+from dermlens.files import atomic_path
 from dermlens.models.cuts import build_backbone
 from dermlens.models.table import BACKBONES
-from dermlens.studies.paper.keras_twin import PAPER_CUTS
+from paper.keras_twin import PAPER_CUTS
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "keras_agreement.csv"

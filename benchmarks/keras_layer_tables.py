@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from keras_agreement import KERAS, NAMES, Layers, names_in_order
 
-from dermlens.atomic import atomic_path
+from dermlens.files import atomic_path
 from dermlens.models.cuts import build_backbone
 
 os.environ.setdefault("KERAS_BACKEND", "torch")

@@ -28,13 +28,12 @@ import numpy as np
 os.environ.setdefault("KERAS_BACKEND", "torch")
 import keras
 
-from dermlens.atomic import write_text
 from dermlens.data.loaders import make_loader
-from dermlens.studies.paper.keras_twin import build_twin
-from dermlens.studies.paper.study import start_of
-from dermlens.studies.paper.systems import load_systems, recipe_of
-from dermlens.training.inputs import Inputs, read_inputs, read_sorted
+from dermlens.files import write_text
+from dermlens.training.inputs import Inputs, read_inputs, read_role_plan
 from dermlens.training.train import class_weights_of, make_task
+from paper.keras_twin import build_twin
+from paper.study import load_systems, recipe_of, start_of
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "paper" / "control"
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds", "made_by")
@@ -78,7 +77,7 @@ def main() -> None:
     system = load_systems()[f"{given.backbone}-md"]
     start = start_of(given.backbone, given.weights)
     recipe = recipe_of(system, short=False, seed=given.seed, overrides=start)
-    inputs = read_inputs(recipe, read_sorted(recipe, given.data), cache_root=given.cache)
+    inputs = read_inputs(recipe, read_role_plan(recipe, given.data), cache_root=given.cache)
     weight_C = class_weights_of(recipe, inputs)
     task = make_task(recipe, inputs, weight_C)
     keras.utils.set_random_seed(given.seed)  # of dropout and order: not ours, so seeds pair nothing

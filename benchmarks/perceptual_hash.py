@@ -1,4 +1,4 @@
-"""Where the threshold of `dermlens.data.perceptual` comes from, and which copies it finds.
+"""Where the threshold of `dermlens.data.duplicates` comes from, and which copies it finds.
 
     OMP_NUM_THREADS=1 python benchmarks/perceptual_hash.py DATA --write
 
@@ -23,9 +23,9 @@ import numpy as np
 from heading import heading
 from PIL import Image, ImageFilter
 
-from dermlens.atomic import write_text
-from dermlens.data.images import read_image
-from dermlens.data.perceptual import BLOCK, SIDE, THRESHOLD, distances, fingerprint
+from dermlens.data.duplicates import BLOCK, SIDE, THRESHOLD, distances, fingerprint
+from dermlens.files import write_text
+from dermlens.predict.pictures.preprocessing import read_image
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "perceptual_hash.md"
 SETS = {"ham10000": "HAM10000_metadata.csv", "isic2017": "metadata.csv"}

@@ -20,7 +20,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dermlens.atomic import write_text
+from dermlens.files import write_text
 
 RESULT = Path(__file__).parent.parent / "docs" / "results" / "predict_memory.md"
 COUNTS = (500, 2500)
@@ -28,7 +28,7 @@ COUNTS = (500, 2500)
 
 def peak(folder: Path) -> float:
     """MB that this process and the one that decodes held at most, once they have answered for a folder."""
-    from dermlens.cli import main as dermlens
+    from dermlens.cli.app import main as dermlens
 
     sys.argv = ["dermlens", "predict", str(folder), "--output", str(folder / "answers.csv")]
     try:

@@ -33,7 +33,7 @@ import psutil
 from heading import heading
 from PIL import Image
 
-from dermlens.atomic import write_text
+from dermlens.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -41,7 +41,7 @@ import hostile  # noqa: E402 (its files are the tests' too)
 
 RESULTS = ROOT / "docs" / "results" / "service_limits.md"
 LESION = Path(str(files("dermlens.serve.page"))) / "examples" / "a.jpg"
-COMMAND = [sys.executable, "-u", "-c", "from dermlens.cli import main; main()", "serve", "--port", "0"]
+COMMAND = [sys.executable, "-u", "-c", "from dermlens.cli.app import main; main()", "serve", "--port", "0"]
 Body = tuple[bytes, str]
 SIDE = 6324
 """Of a square of just under the 40 million pixels that are taken."""

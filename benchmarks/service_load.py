@@ -35,12 +35,12 @@ from locust import FastHttpUser, constant, task  # noqa: E402
 from locust.env import Environment  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from dermlens.atomic import write_text  # noqa: E402
-from dermlens.data.views import symmetry  # noqa: E402
-from dermlens.deploy.network import OnnxNetwork  # noqa: E402
-from dermlens.deploy.pictures import Picture  # noqa: E402
-from dermlens.deploy.predictor import Predictor, shipped_folder  # noqa: E402
-from dermlens.deploy.requests import Patient  # noqa: E402
+from dermlens.files import write_text  # noqa: E402
+from dermlens.predict.network import OnnxNetwork  # noqa: E402
+from dermlens.predict.picture import Picture  # noqa: E402
+from dermlens.predict.pictures.preprocessing import symmetry  # noqa: E402
+from dermlens.predict.predictor import Predictor, shipped_folder  # noqa: E402
+from dermlens.predict.requests import Patient  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "service_load.md"
 EXAMPLES = Path(str(files("dermlens.serve.page"))) / "examples"
@@ -82,7 +82,7 @@ class Service:
             sys.executable,
             "-u",
             "-c",
-            "from dermlens.cli import main; main()",
+            "from dermlens.cli.app import main; main()",
             "serve",
             "--port",
             "0",

@@ -33,8 +33,8 @@ import numpy as np
 from heading import heading
 from PIL import Image, ImageDraw
 
-from dermlens.atomic import write_text
-from dermlens.data.images import read_image
+from dermlens.files import write_text
+from dermlens.predict.pictures.preprocessing import read_image
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "shared_lesions.md"
 BEFORE = "same_lesion_other_id.csv"

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermlens.atomic import write_json
-from dermlens.data.split import load_manifest
+from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_configured
-from dermlens.deploy.predictor import shipped_folder
 from dermlens.evaluation.predictions import write_predictions
 from dermlens.evaluation.transfer import score_source
+from dermlens.files import write_json
 from dermlens.models.saved import SavedModel, load_model
+from dermlens.predict.predictor import shipped_folder
 from dermlens.recipe import load_recipe
 from dermlens.studies.by_source import RECORD
 from dermlens.training.predict import CARRIED, logits_table

@@ -11,12 +11,12 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from dermlens.atomic import write_text
-from dermlens.data.images import read_image
-from dermlens.data.perceptual import SIDE, fingerprint
-from dermlens.data.split import load_manifest
+from dermlens.data.duplicates import SIDE, fingerprint
+from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_table
-from dermlens.evaluation.role_copies import COLUMNS, SHIPPED
+from dermlens.evaluation.overlap import COLUMNS, SHIPPED
+from dermlens.files import write_text
+from dermlens.predict.pictures.preprocessing import read_image
 
 
 def main(data: Path) -> None:

@@ -63,7 +63,7 @@ def main() -> None:
     text = as_text(speeds, memories, starts)
     print(text)
     if options.write:
-        from dermlens.atomic import write_text
+        from dermlens.files import write_text
 
         write_text(RESULTS, text)
 
@@ -77,7 +77,7 @@ def run(name: str, scratch: Path, *words: object) -> dict[str, Any]:
 
 def folder_of(images: int, scratch: Path) -> Path:
     """A data set of so many images: synthetic ones, linked under many names."""
-    from dermlens.data.synthetic import write_synthetic
+    from dermlens.data.synthetic.folder import write_synthetic
 
     folder = scratch / f"images-{images}"
     if folder.is_dir():

@@ -8,21 +8,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermlens.atomic import write_json
-from dermlens.data.metadata import make_encoder
-from dermlens.decision.answer import answer
-from dermlens.decision.columns import answer_columns
-from dermlens.decision.fit import fit_decision
-from dermlens.decision.labelled import Labelled
-from dermlens.decision.sidecar import write_arrays
-from dermlens.evaluation.decision_report import calibration_table, write_table
-from dermlens.evaluation.predictions import write_predictions
+from dermlens.calibration.decision import fit_decision
+from dermlens.calibration.labelled import Labelled
+from dermlens.evaluation.predictions import write_predictions, write_table
 from dermlens.evaluation.score import score
+from dermlens.files import write_json
 from dermlens.labels import CLASSES
 from dermlens.models.config import ModelConfig
-from dermlens.models.document import ModelDocument
+from dermlens.predict.decision import answer, answer_columns, write_arrays
+from dermlens.predict.document import ModelDocument
+from dermlens.predict.metadata import make_encoder
 from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
+from dermlens.studies.reliability import calibration_table
 
 MIXTURE = np.array([0.06, 0.08, 0.12, 0.03, 0.14, 0.54, 0.03])
 LESIONS = {"train": 500, "selection": 420, "calibration": 400, "test": 450}
@@ -81,7 +79,7 @@ def make_calibrated_run(
     run = Run.create(folder, parse_recipe(base, "here"))
     model = ModelDocument(
         dermlens="0.1.0",
-        model=ModelConfig(),
+        model=ModelConfig().model_dump(mode="json"),
         classes=CLASSES,
         size=224,
         crop="center",

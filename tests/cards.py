@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss, precision_score, recall_score, roc_auc_score
 
-from dermlens.decision.document import DecisionDocument
+from dermlens.predict.document import DecisionDocument
 
 SITES = {
     "head/neck": ("scalp", "face", "ear", "neck"),

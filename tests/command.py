@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dermlens.cli import main
+from dermlens.cli.app import main
 
 
 def exit_code(*words: object) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command import exit_code
 
-from dermlens.data.synthetic import write_synthetic
+from dermlens.data.synthetic.folder import write_synthetic
 
 CSV = "HAM10000_metadata.csv"
 

@@ -14,7 +14,7 @@ import crossplane
 import pytest
 import yaml
 
-from dermlens.serve.config import ServeConfig
+from dermlens.serve.limits import ServeConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,7 +75,7 @@ def test_the_container_s_command_is_one_that_starts(words, dermlens, monkeypatch
             for word in services()["dermlens"]["command"]
         ]
     started = []
-    monkeypatch.setattr("dermlens.deploy.predictor.Predictor.open", lambda *words: None)
+    monkeypatch.setattr("dermlens.predict.predictor.Predictor.open", lambda *words: None)
     monkeypatch.setattr("dermlens.serve.app.create_app", lambda predictor, config: config)
     monkeypatch.setattr(
         "dermlens.serve.server.make_server",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command import exit_code
 
-from dermlens.data.synthetic import write_synthetic
+from dermlens.data.synthetic.folder import write_synthetic
 
 TINY = ("--set", "data.size=32", "--set", "train.epochs=2", "--set", "evaluation.bootstrap=50")
 

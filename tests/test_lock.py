@@ -12,17 +12,17 @@ import time
 import pytest
 
 from dermlens.errors import UserError
-from dermlens.lock import claimed, exclusive, is_claimed
+from dermlens.files import claimed, exclusive, is_claimed
 
 fcntl = pytest.importorskip("fcntl")
 
 HOLDER = (
-    "import pathlib, sys; from dermlens.lock import claimed\n"
+    "import pathlib, sys; from dermlens.files import claimed\n"
     "with claimed(pathlib.Path(sys.argv[1])) as ours:\n"
     "    print(ours, flush=True); sys.stdin.readline()"
 )
 ADDER = (
-    "import pathlib, sys, time; from dermlens.lock import exclusive\n"
+    "import pathlib, sys, time; from dermlens.files import exclusive\n"
     "path = pathlib.Path(sys.argv[1])\n"
     "for _ in range(20):\n"
     "    with exclusive(path):\n"

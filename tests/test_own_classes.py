@@ -8,21 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dermlens.atomic import write_json
-from dermlens.data.metadata import make_encoder
 from dermlens.errors import UserError
-from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.figures.gallery import worst_errors
-from dermlens.evaluation.operating_points import sought_recall
+from dermlens.evaluation.measures import sought_recall
 from dermlens.evaluation.predictions import write_predictions
-from dermlens.evaluation.report.page import write_report
 from dermlens.evaluation.score import score
+from dermlens.files import write_json
 from dermlens.labels import Vocabulary
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
 from dermlens.models.saved import load_model, save_model
+from dermlens.predict.metadata import make_encoder
 from dermlens.recipe import load_recipe, parse_recipe
+from dermlens.report.gallery import worst_errors
+from dermlens.report.page import write_report
 from dermlens.runs import Run
+from dermlens.sections import EvaluationConfig
 
 OWN = """
 data:

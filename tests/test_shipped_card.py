@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from cards import check_card, sections
 
-from dermlens.atomic import write_json
-from dermlens.deploy.measured import read_measured, write_measured
-from dermlens.evaluation.openings import run_openings
+from dermlens.evaluation.ledger import run_openings
 from dermlens.evaluation.predictions import classes_of, read_predictions
-from dermlens.evaluation.report.beside import read_decision
-from dermlens.evaluation.report.card import card_text
 from dermlens.evaluation.score import score
-from dermlens.models.document import read_document
+from dermlens.files import write_json
+from dermlens.predict.document import read_document
+from dermlens.predict.model_files import read_measured, write_measured
+from dermlens.report.card import card_text
+from dermlens.report.run_data import read_decision
 from dermlens.runs import Run
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,9 @@ from typing import get_type_hints
 import pytest
 from command import exit_code
 
-from dermlens.atomic import atomic_folder, atomic_path, check_target, write_text
 from dermlens.cli.app import app
 from dermlens.errors import UserError
+from dermlens.files import atomic_folder, atomic_path, check_target, write_text
 from dermlens.targets import file_target, folder_target
 
 

@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from dermlens.section import Section
-from dermlens.validation import sentence
-from dermlens.yaml_text import load_yaml
+from dermlens.documents import Section, load_yaml, sentence
 
 
 class Round(Section):

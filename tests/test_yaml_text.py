@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dermlens.documents import load_yaml
 from dermlens.errors import UserError
-from dermlens.yaml_text import load_yaml
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("abcé -:#", max_size=9),

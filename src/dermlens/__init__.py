@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dermlens.deploy.predictor import Predictor
+    from dermlens.predict.predictor import Predictor
+
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,6 @@ def load(model: Path | str = "shipped") -> Predictor:
     Raises:
         UserError: there is no such model, or its files are damaged.
     """
-    from dermlens.deploy.predictor import Predictor
+    from dermlens.predict.predictor import Predictor
 
     return Predictor.open(model)

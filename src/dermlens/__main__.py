@@ -7,11 +7,11 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    from dermlens.streams import prepare_streams
+    from dermlens.cli.app import prepare_streams
 
     prepare_streams()
     try:
-        from dermlens.cli import main as verbs
+        from dermlens.cli.app import main as verbs
 
         verbs()
     except KeyboardInterrupt:

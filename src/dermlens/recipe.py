@@ -12,17 +12,13 @@ from typing import Any, Self
 import yaml
 from pydantic import NonNegativeInt, ValidationError, field_validator, model_validator
 
-from dermlens.atomic import write_text
 from dermlens.data.config import AugmentConfig, DataConfig, SplitConfig, parted_classes
+from dermlens.documents import Section, load_yaml, sentence
 from dermlens.errors import UserError, nearest
-from dermlens.evaluation.config import EvaluationConfig
-from dermlens.imbalance.config import ImbalanceConfig
+from dermlens.files import write_text
 from dermlens.models.config import ModelConfig
 from dermlens.models.table import BACKBONES
-from dermlens.section import Section
-from dermlens.training.config import TrainConfig
-from dermlens.validation import sentence
-from dermlens.yaml_text import load_yaml
+from dermlens.sections import EvaluationConfig, ImbalanceConfig, TrainConfig
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 

@@ -29,8 +29,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from dermlens.atomic import read_json, write_json
 from dermlens.errors import UserError
+from dermlens.files import read_json, write_json
 from dermlens.recipe import Recipe, load_recipe
 
 Status = Literal["running", "completed", "failed", "interrupted"]

@@ -73,7 +73,7 @@ def test_a_mistake_gets_one_sentence_and_code_2(dermlens, words, sentence):
 
 
 def test_a_mistake_ends_the_process_with_the_sentence_alone():
-    command = [sys.executable, "-c", "from dermlens.cli import main; main()", "recipes", "nosuch"]
+    command = [sys.executable, "-c", "from dermlens.cli.app import main; main()", "recipes", "nosuch"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
@@ -118,7 +118,7 @@ def test_what_cannot_be_written_is_named_as_it_was_asked_for(dermlens, tmp_path)
 
 
 def test_export_without_torch_names_both_extras():
-    program = "import sys; sys.modules['torch'] = None; from dermlens.cli import main; main()"
+    program = "import sys; sys.modules['torch'] = None; from dermlens.cli.app import main; main()"
     command = [sys.executable, "-c", program, "export", "run", "model"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 
-COMMAND = [sys.executable, "-u", "-c", "from dermlens.cli import main; main()", "serve"]
+COMMAND = [sys.executable, "-u", "-c", "from dermlens.cli.app import main; main()", "serve"]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from dermlens.models.pretrained import packages
+from dermlens.models.pretrained import sources
 from dermlens.models.pretrained.registry import Package
 
 
@@ -22,7 +22,7 @@ def wheel(tmp_path, monkeypatch):
     buffer = io.BytesIO()
     torch.save(torchvision.models.mobilenet_v2().features.state_dict(), buffer)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    monkeypatch.setitem(packages.PACKAGES, "mobilenet_v2", Package("x", "1", "w.pt", digest, "MIT"))
+    monkeypatch.setitem(sources.PACKAGES, "mobilenet_v2", Package("x", "1", "w.pt", digest, "MIT"))
     path = tmp_path / "x.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("w.pt", buffer.getvalue())

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from dermlens.data.sources import Remote
+from dermlens.data.sources import RemoteFile
 
 
 @dataclass
@@ -29,11 +29,11 @@ class Server:
     sent: int = 0
     address: str = ""
 
-    def remote(self, name: str, body: bytes) -> Remote:
+    def remote(self, name: str, body: bytes) -> RemoteFile:
         """Serve a file; what `sources` would say of it."""
         self.files[f"/{name}"] = body
         md5, sha256 = hashlib.md5(body).hexdigest(), hashlib.sha256(body).hexdigest()
-        return Remote(name, (self.address,), f"/{name}", len(body), md5, sha256)
+        return RemoteFile(name, (self.address,), f"/{name}", len(body), md5, sha256)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -21,10 +21,8 @@ from PIL import Image
 
 from dermlens.data import cache as module
 from dermlens.data.cache import open_cache
-from dermlens.data.colour_constancy import constant_colours
-from dermlens.data.crops import crop_resize, read_square
-from dermlens.data.images import read_image
 from dermlens.errors import UserError
+from dermlens.predict.pictures.preprocessing import constant_colours, crop_resize, read_image, read_square
 
 SPAWN = multiprocessing.get_context("spawn")
 

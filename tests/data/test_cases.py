@@ -18,11 +18,11 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, VLPhotographicImageStorage
 
-from dermlens.data.images import read_image
 from dermlens.data.table import read_set, read_table
 from dermlens.data.verify import verify
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
+from dermlens.predict.pictures.preprocessing import read_image
 
 
 def drawn(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -445,6 +445,6 @@ def test_one_hot_of_somebodys_own_classes(tmp_path):
 
 @pytest.mark.parametrize("code", CLASSES)
 def test_every_class_is_its_own_name(code):
-    from dermlens.data.diagnosis_names import class_of
+    from dermlens.data.readers.names import class_of
 
     assert class_of(code.upper(), CLASSES) == code

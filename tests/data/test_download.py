@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from dermlens.data.download import TRIES, download, sums_of
-from dermlens.data.sources import Remote
+from dermlens.data.sources import RemoteFile
 from dermlens.errors import UserError
 
 BODY = bytes(range(256)) * 400
 
 
 @pytest.fixture
-def remote(server) -> Remote:
+def remote(server) -> RemoteFile:
     return server.remote("file", BODY)
 
 
 @pytest.fixture
-def bare(remote) -> Remote:
+def bare(remote) -> RemoteFile:
     """The same without anything published about it."""
     return replace(remote, size=None, md5=None, sha256=None)
 

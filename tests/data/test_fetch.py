@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 from dermlens.data.fetch import RECORD, fetch
-from dermlens.data.sources import CC_BY_NC, SOURCES, Remote, Source
+from dermlens.data.sources import CC_BY_NC, SOURCES, RemoteFile, Source
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 
@@ -184,8 +184,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from dermlens.data.fetch import fetch
-from dermlens.data.sources import CC_BY_NC, SOURCES, Remote, Source
-big = Remote("big.bin", (), "/big.bin", int(sys.argv[3]), None, sys.argv[4])
+from dermlens.data.sources import CC_BY_NC, SOURCES, RemoteFile, Source
+big = RemoteFile("big.bin", (), "/big.bin", int(sys.argv[3]), None, sys.argv[4])
 SOURCES["big"] = Source("big", CC_BY_NC, (), (big,))
 fetch("big", Path(sys.argv[1]), accept_licence=True, base_url=sys.argv[2], pause_s=0)
 """
@@ -220,7 +220,7 @@ def test_a_killed_fetch_goes_on_where_it_was(server, tmp_path):
     assert server.sent == len(body), "no byte twice"
 
 
-def all_remotes() -> list[Remote]:
+def all_remotes() -> list[RemoteFile]:
     return [remote for source in SOURCES.values() for remote in source.remotes]
 
 

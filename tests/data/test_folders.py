@@ -67,7 +67,7 @@ def test_an_image_in_two_folders_is_named(data):
 
 def test_equal_lesion_ids_in_two_folders_are_one_lesion(data):
     """The archive's ids mean the same lesion everywhere; taking two for one can only hold back too much."""
-    from dermlens.data.lesion_groups import lesion_groups
+    from dermlens.data.protocols import lesion_groups
 
     written(data / "milk10k" / "metadata.csv", [["B1", "L_A1", "bcc", "", "", ""]], THEIRS)
     table = read_configured(data, config(folders=("isic2017", "milk10k")))

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dermlens.data.cache import open_cache
-from dermlens.data.loaders import make_loader
-from dermlens.data.offline_plan import offline_plan
+from dermlens.data.loaders import make_loader, offline_plan
 
 N = 23
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.data.offline_plan import offline_plan, planned_epoch
+from dermlens.data.loaders import offline_plan, planned_epoch
 
 # P§1.3, training images per class of the authors' splits; targets.json "offline_augmentation".
 TRAIN_15 = {"akiec": 278, "bcc": 437, "bkl": 925, "df": 98, "mel": 944, "nv": 5661, "vasc": 121}

@@ -10,15 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from dermlens.data.perceptual import (
-    BLOCK,
-    BYTES,
-    THRESHOLD,
-    distances,
-    fingerprint,
-    matches,
-    same_picture,
-)
+from dermlens.data.duplicates import BLOCK, BYTES, THRESHOLD, distances, fingerprint, matches, same_picture
 
 SIZE = (360, 270)
 

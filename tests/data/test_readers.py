@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from dermlens.data.account import Account
-from dermlens.data.problems import Problems
-from dermlens.data.readers.diagnoses import Diagnoses, classes_of
-from dermlens.data.readers.sheet import read_sheet
-from dermlens.data.readers.survey import image_id_of
+from dermlens.data.readers.account import Account
+from dermlens.data.readers.names import Diagnoses, classes_of
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES, ISIC_COLUMNS
+from dermlens.predict.sources.folders import image_id_of
+from dermlens.predict.sources.tables import Problems, read_sheet
 
 ONE_HOT = "image," + ",".join(ISIC_COLUMNS)
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 
-from dermlens.data.split import load_manifest
+from dermlens.data.manifest import load_manifest
 
 FOLDERS = {
     "ham": "ham10000",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.data.shuffled import FIELDS, shuffled_metadata
+from dermlens.data.split import FIELDS, shuffled_metadata
 from dermlens.errors import UserError
 from dermlens.recipe import parse_recipe
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from dermlens.data.config import SplitConfig
-from dermlens.data.leak import check_disjoint, leak
-from dermlens.data.lesion_groups import lesion_groups
-from dermlens.data.split import Split, resolve_split
+from dermlens.data.manifest import Split
+from dermlens.data.protocols import lesion_groups
+from dermlens.data.split import check_disjoint, leak, resolve_split
 from dermlens.errors import UserError
 
 from .test_split import make_table, many

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dermlens.data.config import SplitConfig
-from dermlens.data.lesion_groups import lesion_groups, same_lesion_list
-from dermlens.data.split import Split, make_split, resolve_split
+from dermlens.data.manifest import Split
+from dermlens.data.protocols import lesion_groups, same_lesion_list
+from dermlens.data.split import make_split, resolve_split
 from dermlens.errors import UserError
 
 CLASSES = ("mel", "nv", "vasc")

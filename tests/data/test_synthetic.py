@@ -15,9 +15,17 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import recall_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-from dermlens.data.synthetic import contact_sheet, write_synthetic
-from dermlens.data.synthetic.folder import COLUMNS, METADATA, render
-from dermlens.data.synthetic.patients import GROUPS, SITES, draw_patient, lesion_counts
+from dermlens.data.synthetic.folder import (
+    COLUMNS,
+    GROUPS,
+    METADATA,
+    SITES,
+    contact_sheet,
+    draw_patient,
+    lesion_counts,
+    render,
+    write_synthetic,
+)
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES

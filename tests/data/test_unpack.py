@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dermlens.data.unpack import MOST_ENTRIES, MOST_RATIO, unpack
+from dermlens.data.fetch import MOST_ENTRIES, MOST_RATIO, unpack
 from dermlens.errors import UserError
 
 
@@ -68,7 +68,7 @@ def test_a_bomb_is_refused_before_it_unfolds(tmp_path):
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("dermlens.data.unpack.MOST_ENTRIES", 2)
+    monkeypatch.setattr("dermlens.data.fetch.MOST_ENTRIES", 2)
     assert MOST_ENTRIES > 25_331, "ISIC 2019 has as many images"
     with pytest.raises(UserError, match="has 3 members; at most 2 are unpacked"):
         unpack(archive_with(tmp_path, *((f"{i}.jpg", b"1") for i in range(3))), tmp_path / "here")

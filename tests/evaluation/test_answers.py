@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, recall_score
 
-from dermlens.decision.answer import REASONS, STRANGE, UNSURE
 from dermlens.errors import UserError
-from dermlens.evaluation.answers import fate
-from dermlens.evaluation.config import EvaluationConfig
+from dermlens.evaluation.comparison import render_metrics
+from dermlens.evaluation.measures import fate
 from dermlens.evaluation.predictions import arrays, read_predictions, write_predictions
 from dermlens.evaluation.score import score
-from dermlens.evaluation.tables import render_metrics
 from dermlens.labels import CLASSES, Vocabulary
+from dermlens.predict.decision import REASONS, STRANGE, UNSURE
+from dermlens.sections import EvaluationConfig
 
 CONFIG = EvaluationConfig(bootstrap=20)
 

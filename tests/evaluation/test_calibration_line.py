@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from dermlens.evaluation.calibration import ece
-from dermlens.evaluation.calibration_line import ece_by_chance, line
+from dermlens.evaluation.measures import ece, ece_by_chance, line
 
 
 def probabilities(images=1500, seed=0):

@@ -11,12 +11,12 @@ from rich.console import Console
 from dermlens.data.manifest import Split
 from dermlens.errors import UserError
 from dermlens.evaluation.comparison import compare_runs
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import write_predictions
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
+from dermlens.sections import EvaluationConfig
 
 RECIPE = Recipe(evaluation=EvaluationConfig(bootstrap=100))
 

@@ -20,16 +20,14 @@ from dermlens.data.split import make_split
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.evaluation.comparison import compare_runs
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.evaluate import evaluate_run
-from dermlens.evaluation.ledger import LEDGER_FILE
-from dermlens.evaluation.openings import run_openings
+from dermlens.evaluation.ledger import LEDGER_FILE, run_openings
 from dermlens.evaluation.predictions import read_predictions, write_predictions
-from dermlens.evaluation.report.page import write_report
 from dermlens.labels import CLASSES
 from dermlens.recipe import Recipe
+from dermlens.report.page import write_report
 from dermlens.runs import Run
-from dermlens.training.config import TrainConfig
+from dermlens.sections import EvaluationConfig, TrainConfig
 
 
 def write_data(folder, *, images=420, prefix="ISIC", classes=CLASSES):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dermlens.evaluation.fold_intervals import over_folds
+from dermlens.evaluation.intervals import over_folds
 
 
 def test_it_is_the_interval_of_the_t_test():

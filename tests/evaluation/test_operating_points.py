@@ -6,7 +6,7 @@ import sklearn.metrics as sk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.evaluation.operating_points import (
+from dermlens.evaluation.measures import (
     detection_groups,
     group_scores,
     net_benefit,

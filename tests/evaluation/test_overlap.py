@@ -10,10 +10,8 @@ from PIL import Image
 from dermlens.data.manifest import Split, load_manifest
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
-from dermlens.evaluation.ledger import LEDGER_FILE, read_entries
-from dermlens.evaluation.openings import run_openings
-from dermlens.evaluation.overlap import without_own
-from dermlens.evaluation.role_copies import find_copies, shipped_fingerprints
+from dermlens.evaluation.ledger import LEDGER_FILE, read_entries, run_openings
+from dermlens.evaluation.overlap import find_copies, shipped_fingerprints, without_own
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
 
@@ -111,7 +109,7 @@ def test_the_test_images_are_known_without_the_runs_own_files(tmp_path):
     path = str(tmp_path / "images" / "copy.png")
     assert find_copies([image_id], {}, [path]) == set()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dermlens.evaluation.role_copies.fingerprint", lambda _pixels: known)
+        patch.setattr("dermlens.evaluation.overlap.fingerprint", lambda _pixels: known)
         assert find_copies([image_id], {}, [path]) == {path}
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dermlens.evaluation.proportions import clopper_pearson, effective_size, share
+from dermlens.evaluation.intervals import clopper_pearson, effective_size, share
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.sampled_from([0.9, 0.95, 0.99]))

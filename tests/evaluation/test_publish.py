@@ -9,7 +9,7 @@ from calibrated import make_calibrated_run
 
 from dermlens.errors import UserError
 from dermlens.evaluation.publish import publish_run
-from dermlens.evaluation.report.card import write_card
+from dermlens.report.card import write_card
 
 
 @pytest.fixture

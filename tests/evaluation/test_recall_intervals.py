@@ -5,9 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from dermlens.evaluation.intervals import draw_lesions
-from dermlens.evaluation.proportions import share
-from dermlens.evaluation.recall_intervals import bca, mean_recall, recall
+from dermlens.evaluation.intervals import bca, draw_lesions, mean_recall, recall, share
 
 
 def of_strata(*right, axis=-1):

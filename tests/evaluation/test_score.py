@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES
+from dermlens.sections import EvaluationConfig
 
 QUICK = EvaluationConfig(bootstrap=40)
 

@@ -10,7 +10,6 @@ import pytest
 from sklearn.metrics import log_loss, recall_score, roc_auc_score
 
 from dermlens.errors import UserError
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.transfer import (
     Difference,
     decide,
@@ -21,6 +20,7 @@ from dermlens.evaluation.transfer import (
     paired_difference,
     score_source,
 )
+from dermlens.sections import EvaluationConfig
 
 CODES = ("bcc", "mel", "nv")
 

@@ -10,17 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from deploy.conftest import save_tiny
 from PIL import Image
+from saved_models import save_tiny
 
-from dermlens.data.metadata import make_encoder
-from dermlens.explain.heat import Heat
-from dermlens.explain.kernel_shap import kernel_shap
-from dermlens.explain.methods import METHODS, Draw
+from dermlens.explain.methods import METHODS, Draw, kernel_shap
+from dermlens.explain.network import Heat
 from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
 from dermlens.models.saved import SavedModel, load_model, save_model
+from dermlens.predict.metadata import make_encoder
 
 TINY = {
     "gap": {"attention": "none", "metadata": "gessert"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dermlens.explain.baselines import blurred, skin
+from dermlens.explain.methods import blurred, skin
 
 from .conftest import SIDE
 

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from dermlens.cli.explain import explain
-from dermlens.decision.dermoscopy import Dermoscopy
-from dermlens.deploy.predictor import Predictor, shipped_folder
-from dermlens.deploy.requests import Patient
 from dermlens.explain.explained import explain_image
 from dermlens.explain.methods import METHODS
 from dermlens.explain.network import outputs
 from dermlens.models.saved import load_model, save_dermoscopy
+from dermlens.predict.document import Dermoscopy
+from dermlens.predict.predictor import Predictor, shipped_folder
+from dermlens.predict.requests import Patient
 
 EXAMPLE = Path(str(files("dermlens.serve.page"))) / "examples" / "a.jpg"
 

@@ -9,12 +9,11 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from dermlens.deploy.requests import Patient
-from dermlens.evaluation.figures.style import render
-from dermlens.explain.explained import explain_image
+from dermlens.explain.explained import explain_image, sentences
 from dermlens.explain.figure import DISCLAIMER, draw, overlay
 from dermlens.explain.neighbours import Case
-from dermlens.explain.words import sentences
+from dermlens.predict.requests import Patient
+from dermlens.report.plots import render
 
 from .conftest import SIDE
 

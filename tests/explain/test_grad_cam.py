@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dermlens.explain.grad_cam import grad_cam
-from dermlens.explain.heat import spread
+from dermlens.explain.methods import grad_cam
+from dermlens.explain.network import spread
 from dermlens.models.saved import load_model
 
 from .conftest import SIDE, patient

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.explain.heat import spread
+from dermlens.explain.network import spread
 
 
 @given(cells=st.integers(1, 7), scale=st.integers(1, 9), seed=st.integers(0, 99))

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dermlens.explain.baselines import blurred
-from dermlens.explain.kernel_shap import kernel_shap, patches
+from dermlens.explain.methods import blurred, kernel_shap, patches
 
 from .conftest import FEW, patient
 

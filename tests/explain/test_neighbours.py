@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from dermlens.data.config import SplitConfig
-from dermlens.data.crops import read_square
 from dermlens.data.split import make_split
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.explain import neighbours
 from dermlens.explain.neighbours import Embedded, nearest_cases, training_cases
 from dermlens.explain.network import outputs
+from dermlens.predict.pictures.preprocessing import read_square
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
 

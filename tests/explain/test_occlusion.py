@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dermlens.explain.baselines import blurred
-from dermlens.explain.occlusion import occlusion
+from dermlens.explain.methods import blurred, occlusion
 
 from .conftest import SIDE, patient
 

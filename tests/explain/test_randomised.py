@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from dermlens.explain.faithfulness import randomised
 from dermlens.explain.network import outputs
-from dermlens.explain.randomised import randomised
 
 from .conftest import SIDE, patient
 

@@ -44,7 +44,7 @@ def test_table_and_registry_name_the_same_branches():
 
 
 def test_configuration_is_free_of_torch(loaded):
-    statement = "import dermlens.models.config, dermlens.models.document"
-    assert loaded(statement, "dermlens.models.document", "torch", "pandas", "timm") == {
-        "dermlens.models.document"
+    statement = "import dermlens.models.config, dermlens.predict.document"
+    assert loaded(statement, "dermlens.predict.document", "torch", "pandas", "timm") == {
+        "dermlens.predict.document"
     }

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from dermlens.models.architectures import glorot_uniform_, he_normal_, keras_fans
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
 from dermlens.models.cuts import build_backbone
-from dermlens.models.keras_start import glorot_uniform_, he_normal_, keras_fans
 from dermlens.models.table import BACKBONES
 from dermlens.recipe import load_recipe, shipped_recipes
-from dermlens.studies.paper.systems import load_systems
+from paper.study import load_systems
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="Keras is the oracle; it comes with the dev requirements")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from timm.models.nasnet import NormalCell as TimmNormalCell
 
-from dermlens.models.nasnet_mobile import NASNetMobile, NormalCell
+from dermlens.models.architectures import NASNetMobile, NormalCell
 
 # ours ← timm's
 PARTS = {

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dermlens.data import images
 from dermlens.data.cache import open_cache
-from dermlens.data.crops import crop_resize, read_square
-from dermlens.data.images import read_image
+from dermlens.predict.pictures import images
+from dermlens.predict.pictures.preprocessing import crop_resize, read_image, read_square
 
 pytestmark = pytest.mark.realdata
 

@@ -8,13 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dermlens.data.crops import crop_resize
-from dermlens.data.images import read_image
-from dermlens.data.metadata import make_encoder
 from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
 from dermlens.models.table import BACKBONES
+from dermlens.predict.metadata import make_encoder
+from dermlens.predict.pictures.preprocessing import crop_resize, read_image
 
 pytestmark = pytest.mark.realdata
 

@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 from dermlens.data.config import SplitConfig
-from dermlens.data.lesion_groups import lesion_groups
-from dermlens.data.split import check_disjoint, leak, load_manifest, make_split, resolve_split
+from dermlens.data.manifest import load_manifest
+from dermlens.data.protocols import lesion_groups
+from dermlens.data.split import check_disjoint, leak, make_split, resolve_split
 from dermlens.data.table import read_table, table_sha256
-from dermlens.data.vocabulary import group_of
 from dermlens.errors import UserError
+from dermlens.predict.sources.vocabulary import group_of
 
 pytestmark = pytest.mark.realdata
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dermlens.data.manifest import HOME
-from dermlens.data.split import load_manifest
+from dermlens.data.manifest import HOME, load_manifest
 from dermlens.errors import UserError
 from dermlens.recipe import parse_recipe
 from dermlens.studies.folds import draw, fold_recipes

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from dermlens.deploy.predictor import Predictor
+from dermlens.predict.predictor import Predictor
 from dermlens.serve.app import create_app
 from dermlens.serve.server import listening_on, make_server
 

@@ -7,13 +7,12 @@ import tempfile
 import pytest
 from PIL import Image
 
-from dermlens.deploy.pictures import Picture
-from dermlens.deploy.predictor import Predictor
-from dermlens.deploy.requests import Patient
-from dermlens.deploy.words import answer_json
-from dermlens.serve.app import create_app
-from dermlens.serve.config import ServeConfig
-from dermlens.serve.explained import explained
+from dermlens.predict.answers import answer_json
+from dermlens.predict.picture import Picture
+from dermlens.predict.predictor import Predictor
+from dermlens.predict.requests import Patient
+from dermlens.serve.app import create_app, explained
+from dermlens.serve.limits import ServeConfig
 
 from .conftest import EXAMPLES, LESION, STRANGE, asking_of
 

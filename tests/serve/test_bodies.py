@@ -12,10 +12,8 @@ import hostile
 import pytest
 from starlette.requests import Request
 
-from dermlens.serve.bodies import CHUNKED, HELD, Bodies
-from dermlens.serve.body import read_body
-from dermlens.serve.config import ServeConfig
-from dermlens.serve.problems import Problem
+from dermlens.serve.limits import Problem, ServeConfig
+from dermlens.serve.requests import CHUNKED, HELD, Bodies, read_body
 
 IMAGE = bytes(range(256)) * 8192
 JSON = json.dumps({"images": [base64.b64encode(IMAGE).decode()]}).encode()

@@ -9,11 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dermlens.deploy.requests import Patient
-from dermlens.serve.config import ServeConfig
+from dermlens.predict.requests import Patient
 from dermlens.serve.engine import Engine
-from dermlens.serve.metrics import Metrics
-from dermlens.serve.problems import Problem
+from dermlens.serve.limits import Metrics, Problem, ServeConfig
 
 
 class Slow:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dermlens.serve.app import create_app
-from dermlens.serve.config import ServeConfig
-from dermlens.serve.hosts import bare, is_same
+from dermlens.serve.limits import ServeConfig
+from dermlens.serve.middleware import bare, is_same
 
 from .conftest import LESION, asking_of
 
@@ -87,7 +87,7 @@ def test_what_is_no_origin_is_of_no_page(origin):
 
 
 def test_a_service_for_everyone_needs_a_name(dermlens, monkeypatch):
-    monkeypatch.setattr("dermlens.deploy.predictor.Predictor.open", None)
+    monkeypatch.setattr("dermlens.predict.predictor.Predictor.open", None)
     for host in ("0.0.0.0", "::"):
         said = dermlens("serve", "--host", host, "--port", 0)
         assert (said.code, "--allow-host" in said.err) == (2, True)
@@ -107,7 +107,7 @@ def test_the_names_that_are_given_are_those_that_are_answered(dermlens, monkeypa
     def create(predictor, config):
         found.append(config.hosts)
 
-    monkeypatch.setattr("dermlens.deploy.predictor.Predictor.open", lambda *words: shipped)
+    monkeypatch.setattr("dermlens.predict.predictor.Predictor.open", lambda *words: shipped)
     monkeypatch.setattr("dermlens.serve.app.create_app", create)
     monkeypatch.setattr("dermlens.serve.server.make_server", lambda *words: Server())
     assert (

@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from dermlens.serve import log as module
-from dermlens.serve.log import LONGEST_LINE, MOST_KINDS, OneLine, Sparing
+from dermlens.serve import middleware as module
+from dermlens.serve.middleware import LONGEST_LINE, MOST_KINDS, OneLine, Sparing
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_whatever_runs_the_service_goes_the_same_way(capsys):
     before = {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).level) for name in names}
     try:
         module.configure()
-        for name in ("uvicorn.error", "asyncio", "dermlens.serve.headers"):
+        for name in ("uvicorn.error", "asyncio", "dermlens.serve.middleware"):
             for _ in range(100):
                 logging.getLogger(name).error("again and again")
         assert len(capsys.readouterr().err.splitlines()) == 1

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import hostile
 import pytest
 
-from dermlens.deploy.predictor import Predictor
+from dermlens.predict.predictor import Predictor
 from dermlens.serve.app import create_app
-from dermlens.serve.config import ServeConfig
+from dermlens.serve.limits import ServeConfig
 from dermlens.serve.server import listening_on, make_server
 
 from .conftest import LESION

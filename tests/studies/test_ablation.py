@@ -5,14 +5,12 @@ import shutil
 
 import pandas as pd
 import pytest
+from tiny_studies import TINY
 
 from dermlens.errors import UserError
 from dermlens.studies.ablation import ablate, publish, read_record, rescore, score_folder
-from dermlens.studies.arm_files import read_tables, write_arm
+from dermlens.studies.folds import read_out_of_fold, read_tables, write_arm
 from dermlens.studies.matrix import parse_matrix
-from dermlens.studies.out_of_fold import read_out_of_fold
-
-from .conftest import TINY
 
 MATRIX = """
 name: tiny

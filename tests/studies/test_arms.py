@@ -6,12 +6,12 @@ import pytest
 from sklearn import metrics
 
 from dermlens.evaluation.comparison import compare_runs
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import write_predictions
 from dermlens.labels import CLASSES
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
-from dermlens.studies.arms import by_arm, compare_arms
+from dermlens.sections import EvaluationConfig
+from dermlens.studies.scores import by_arm, compare_arms
 
 CONFIG = EvaluationConfig(bootstrap=80)
 

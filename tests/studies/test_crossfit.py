@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from dermlens.data.split import make_split
-from dermlens.data.synthetic import write_synthetic
+from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import arrays, read_predictions
@@ -16,7 +16,7 @@ from dermlens.labels import CLASSES
 from dermlens.recipe import load_recipe
 from dermlens.studies.crossfit import crossfit
 from dermlens.studies.ensemble import soft_labels
-from dermlens.studies.out_of_fold import read_out_of_fold
+from dermlens.studies.folds import read_out_of_fold
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import gmean
 
 from dermlens.errors import UserError
-from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.predictions import ANSWERED, read_predictions, write_predictions
+from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.labels import CLASSES
+from dermlens.predict.decision import ANSWERED
+from dermlens.sections import EvaluationConfig
 from dermlens.studies.ensemble import ensemble, mean_of, soft_labels
-from dermlens.studies.out_of_fold import read_out_of_fold, write_out_of_fold
-from dermlens.studies.rules import of_one_kind
-from dermlens.training.distillation import read_soft_labels
+from dermlens.studies.folds import read_out_of_fold, write_out_of_fold
+from dermlens.studies.scores import of_one_kind
+from dermlens.training.losses import read_soft_labels
 
 P = [f"p_{code}" for code in CLASSES]
 CONFIG = EvaluationConfig(bootstrap=20)

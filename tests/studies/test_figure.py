@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dermlens.evaluation.config import EvaluationConfig
-from dermlens.studies.arms import by_arm, compare_arms
-from dermlens.studies.figure import DRAWN, draw_differences
+from dermlens.sections import EvaluationConfig
+from dermlens.studies.ablation_page import DRAWN, draw_differences
+from dermlens.studies.scores import by_arm, compare_arms
 
 
 def test_every_arm_but_the_baseline_is_drawn_where_the_table_has_it(predictions):

@@ -7,7 +7,7 @@ from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.studies.folds import fold_recipes
 from dermlens.studies.matrix import budgeted, epoch_size, load_matrix, parse_matrix, shipped_matrices
-from dermlens.training.inputs import read_sorted
+from dermlens.training.inputs import read_role_plan
 
 SMALL = """
 name: small
@@ -93,7 +93,7 @@ def test_an_override_of_every_arm_may_set_the_seed():
 def test_the_budget_is_met_to_half_an_epoch(sampler, recipe, data):
     """The size of an epoch counted from the table, not from the sampler."""
     [fold, _] = fold_recipes(recipe(f"imbalance.sampler={sampler}"), 2)
-    drawn = epoch_size(fold, read_sorted(fold, data))
+    drawn = epoch_size(fold, read_role_plan(fold, data))
     epochs = budgeted(fold, drawn, 400).train.epochs
     table = read_configured(data, fold.data)
     train = table[table["image_id"].isin(resolve_split(table, fold.split).ids("train"))]

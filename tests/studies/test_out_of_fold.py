@@ -6,7 +6,7 @@ import pytest
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import AFTER, BEFORE
 from dermlens.labels import CLASSES
-from dermlens.studies.out_of_fold import merge, read_out_of_fold, write_out_of_fold
+from dermlens.studies.folds import merge, read_out_of_fold, write_out_of_fold
 
 
 def test_columns_are_a_runs_and_fold(predictions, tmp_path):

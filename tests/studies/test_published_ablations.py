@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from dermlens.evaluation.predictions import classes_of
 from dermlens.studies.ablation import read_record, score_folder
 from dermlens.studies.ablation_page import render_page
-from dermlens.studies.arm_files import read_tables
+from dermlens.studies.folds import read_tables
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 PUBLISHED = sorted(path.parent for path in RESULTS.rglob("ablation.json"))

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from dermlens.data.manifest import HOME, load_manifest
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.transfer import score_source
+from dermlens.sections import EvaluationConfig
 from dermlens.studies.by_source import RECORD, left_out_predictions
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "travel"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.recipe import load_recipe
+from dermlens.sections import EvaluationConfig
 from dermlens.studies.crossfit import PREDICTIONS, RECIPE, RECORD, publish_crossfit
-from dermlens.studies.out_of_fold import read_out_of_fold
+from dermlens.studies.folds import read_out_of_fold
 from dermlens.studies.scores import score_study
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"

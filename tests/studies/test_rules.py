@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
-from dermlens.decision.answer import answer
-from dermlens.decision.document import DecisionDocument
-from dermlens.evaluation.calibration import ece
+from dermlens.evaluation.measures import ece
 from dermlens.metrics import balanced_accuracy_isic
-from dermlens.studies.rules import as_shipped, nested, of_one_kind
+from dermlens.predict.decision import answer
+from dermlens.predict.document import DecisionDocument
+from dermlens.studies.scores import as_shipped, nested, of_one_kind
 
 PRIOR = np.array([0.7, 0.2, 0.1])
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES
+from dermlens.sections import EvaluationConfig
 from dermlens.studies.scores import by_argmax, numbers, score_study
 
 

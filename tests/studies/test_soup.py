@@ -16,9 +16,9 @@ from dermlens.errors import UserError
 from dermlens.evaluation.evaluate import evaluate_run
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.publish import publish_run
-from dermlens.evaluation.report.card import write_card
 from dermlens.models.saved import load_model
 from dermlens.recipe import parse_recipe
+from dermlens.report.card import write_card
 from dermlens.runs import Run
 from dermlens.studies.crossfit import crossfit
 from dermlens.studies.soup import soup, soup_crossfits

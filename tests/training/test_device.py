@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dermlens.errors import UserError
-from dermlens.training import device as module
-from dermlens.training.device import check_count, check_precision, resolve_device
+from dermlens.training import machine as module
+from dermlens.training.machine import check_count, check_precision, resolve_device
 
 
 @pytest.fixture

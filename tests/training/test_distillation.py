@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from dermlens.errors import UserError
-from dermlens.training.distillation import distillation, read_soft_labels
+from dermlens.training.losses import distillation, read_soft_labels
 
 CODES = ("mel", "nv")
 

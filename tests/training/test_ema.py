@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dermlens.training.ema import WeightAverage
+from dermlens.training.checkpoints import WeightAverage
 from dermlens.training.task import LesionTask
 
 

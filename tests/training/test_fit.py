@@ -21,9 +21,9 @@ from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
 from dermlens.models.saved import load_model
 from dermlens.runs import Run
-from dermlens.training.device import _cpu_has_bf16
+from dermlens.training.callbacks import COLUMNS
 from dermlens.training.fit import fit, resume_fit
-from dermlens.training.history import COLUMNS
+from dermlens.training.machine import _cpu_has_bf16
 from dermlens.training.optimisers import backbone_blocks
 from dermlens.training.predict import predict_table
 
@@ -265,7 +265,7 @@ def test_options_are_refused_before_anything_is_written(train, tiny_recipe, tmp_
 
 def test_a_full_disk_leaves_the_checkpoint_before(train, plain, tiny_recipe, cache, tmp_path, monkeypatch):
     """A limit on the size of files stands in for a full disk: small files pass, the checkpoint does not."""
-    from dermlens.training.checkpoint import AtomicCheckpoints
+    from dermlens.training.checkpoints import AtomicCheckpoints
 
     whole = AtomicCheckpoints.save_checkpoint
     saved = []

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dermlens.training.keras_adam import KerasAdam
+from dermlens.training.optimisers import KerasAdam
 
 STEPS = 20
 

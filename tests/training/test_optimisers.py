@@ -8,9 +8,8 @@ from torch import nn
 
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
-from dermlens.training.config import OptimizerConfig
-from dermlens.training.keras_adam import KerasAdam
-from dermlens.training.optimisers import backbone_blocks, make_optimizer
+from dermlens.sections import OptimizerConfig
+from dermlens.training.optimisers import KerasAdam, backbone_blocks, make_optimizer
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dermlens.data.synthetic import write_synthetic
+from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.training import train as training
 from dermlens.training.batches import EpochBatches, resized
 from dermlens.training.fit import fit
-from dermlens.training.inputs import read_inputs, read_sorted
-from dermlens.training.memory import keep_memory
+from dermlens.training.inputs import read_inputs, read_role_plan
+from dermlens.training.machine import keep_memory
 from dermlens.training.task import LesionTask
 
 
@@ -120,7 +120,7 @@ def test_resized_images_keep_their_means():
 def test_mixed_images_have_the_loss_of_both_labels(tiny_recipe, tiny_data, cache):
     """λ·L(y) + (1 − λ)·L(y of the partner), which for cross-entropy is that of the mixed label."""
     recipe = tiny_recipe("imbalance.weights=none")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
+    inputs = read_inputs(recipe, read_role_plan(recipe, tiny_data), cache_root=cache)
     task = training.make_task(recipe, inputs, np.ones(7))
     logits = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
     source = torch.zeros(3, dtype=torch.int64)
@@ -135,7 +135,7 @@ def test_mixed_images_have_the_loss_of_both_labels(tiny_recipe, tiny_data, cache
 
 def test_in_a_mixed_image_each_label_has_the_weight_of_its_own_image(tiny_recipe, tiny_data, cache):
     recipe = tiny_recipe("imbalance.weights=none")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
+    inputs = read_inputs(recipe, read_role_plan(recipe, tiny_data), cache_root=cache)
     task = training.make_task(recipe, inputs, np.ones(7))
     logits = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
     batch = {
@@ -155,7 +155,7 @@ def test_in_a_mixed_image_each_label_has_the_weight_of_its_own_image(tiny_recipe
 
 def test_confirmation_weighs_images(tiny_recipe, tiny_data, cache):
     recipe = tiny_recipe("imbalance.confirmation={histo: 2.0}")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
+    inputs = read_inputs(recipe, read_role_plan(recipe, tiny_data), cache_root=cache)
     expected = np.where(read_table(tiny_data)["dx_type"] == "histo", 2.0, 1.0)
     np.testing.assert_array_equal(inputs.weight_N, expected)
 
@@ -193,7 +193,7 @@ def test_images_without_soft_labels_learn_from_their_own(tiny_recipe, soft_label
     half = pd.read_csv(soft_labels).iloc[::2]
     half.to_csv(soft_labels, index=False)
     recipe = tiny_recipe(f"train.distillation={{soft_labels: {soft_labels}, weight: 0.5}}")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
+    inputs = read_inputs(recipe, read_role_plan(recipe, tiny_data), cache_root=cache)
     task = training.make_task(recipe, inputs, np.ones(7))
     logits = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
     batch = {"target": torch.tensor([1, 2]), "source": torch.tensor([0, 0]), "soft": inputs.soft_NC[:2]}
@@ -209,7 +209,7 @@ def test_further_images_train_and_play_no_other_role(tiny_recipe, tiny_data, cac
     shutil.copytree(tiny_data, home / "data")
     write_synthetic(home / "more", lesions=30, seed=5, size=(48, 64))
     recipe = tiny_recipe("data.also_train=[more]")
-    inputs = read_inputs(recipe, read_sorted(recipe, home / "data"), cache_root=cache)
+    inputs = read_inputs(recipe, read_role_plan(recipe, home / "data"), cache_root=cache)
     more = set(read_table(home / "more")["image_id"])
     trained = set(inputs.table["image_id"].iloc[inputs.rows("train")])
     assert more < trained
@@ -232,7 +232,7 @@ def test_the_same_images_twice_are_refused(tiny_recipe, tiny_data, tmp_path):
     shutil.copytree(tiny_data, home / "data")
     shutil.copytree(tiny_data, home / "again")
     with pytest.raises(UserError, match=r"data.also_train: image .* is in two of the folders"):
-        read_sorted(tiny_recipe("data.also_train=[again]"), home / "data")
+        read_role_plan(tiny_recipe("data.also_train=[again]"), home / "data")
 
 
 def test_an_image_file_of_the_test_role_cannot_be_trained_on_under_another_name(
@@ -241,18 +241,18 @@ def test_an_image_file_of_the_test_role_cannot_be_trained_on_under_another_name(
     home = tmp_path / "home"
     shutil.copytree(tiny_data, home / "data")
     recipe = tiny_recipe("data.also_train=[more]")
-    images = read_sorted(tiny_recipe(), home / "data")
+    images = read_role_plan(tiny_recipe(), home / "data")
     held = images.table.set_index("image_id").loc[images.split.ids("test")[0]]
     (home / "more" / "images").mkdir(parents=True)
     shutil.copy(held["path"], home / "more" / "images" / "other.jpg")
     (home / "more" / "metadata.csv").write_text(f"image_id,dx\nother,{held['dx']}\n")
     with pytest.raises(UserError, match="image file"):
-        read_sorted(recipe, home / "data")
+        read_role_plan(recipe, home / "data")
 
 
 def test_sampled_epochs_reach_the_batches(tiny_recipe, tiny_data, cache):
     recipe = tiny_recipe("imbalance.sampler={kind: lesions, caps: {nv: 3}}")
-    inputs = read_inputs(recipe, read_sorted(recipe, tiny_data), cache_root=cache)
+    inputs = read_inputs(recipe, read_role_plan(recipe, tiny_data), cache_root=cache)
     batches = EpochBatches(inputs, recipe, world=1)
 
     class At:

@@ -11,14 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dermlens.atomic import write_json
-from dermlens.data.synthetic import write_synthetic
+from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.errors import UserError
+from dermlens.files import write_json
 from dermlens.runs import Run
-from dermlens.training import processes
-from dermlens.training.checkpoint import AtomicCheckpoints
+from dermlens.training import machine
+from dermlens.training.checkpoints import AtomicCheckpoints, KeepBest
 from dermlens.training.fit import fit, resume_fit
-from dermlens.training.stopping import KeepBest
 
 
 def test_a_recipe_for_other_data_makes_no_run_and_names_the_way_out(train, tiny_recipe, tmp_path):
@@ -41,8 +40,8 @@ def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, cache):
     run.record(status="running")
     program = (
         "import sys; from pathlib import Path\n"
-        "from dermlens.runs import Run; from dermlens.training import processes\n"
-        "with processes.held(Run(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
+        "from dermlens.runs import Run; from dermlens.training.machine import held\n"
+        "with held(Run(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(run.path)]
     before = run.record_file.read_bytes()
@@ -60,7 +59,7 @@ def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
     refused = []
 
     def training(run, *args):
-        with pytest.raises(UserError, match="is being trained"), processes.held(run):
+        with pytest.raises(UserError, match="is being trained"), machine.held(run):
             pass
         refused.append(run.path)
         raise UserError("enough")
@@ -69,7 +68,7 @@ def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="enough"):
         train(tiny_recipe())
     assert refused == [tmp_path / "run"]
-    with processes.held(Run(tmp_path / "run")):
+    with machine.held(Run(tmp_path / "run")):
         pass
 
 

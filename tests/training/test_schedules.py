@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.training.config import ScheduleConfig
-from dermlens.training.schedules import KERAS_MIN_DELTA, Plateau, cosine_share
+from dermlens.sections import ScheduleConfig
+from dermlens.training.callbacks import KERAS_MIN_DELTA, Plateau, cosine_share
 from dermlens.training.task import LesionTask
 
 

@@ -13,7 +13,7 @@ from dermlens.errors import UserError
 from dermlens.recipe import Recipe
 from dermlens.training import train as training
 from dermlens.training.batches import EpochBatches
-from dermlens.training.inputs import Inputs, read_inputs, read_sorted
+from dermlens.training.inputs import Inputs, read_inputs, read_role_plan
 
 SETTINGS = (
     "train.epochs=3",
@@ -39,7 +39,7 @@ def clinics(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def inputs(tiny_recipe, clinics, cache) -> tuple[Recipe, Inputs]:
     recipe = tiny_recipe(*SETTINGS)
-    return recipe, read_inputs(recipe, read_sorted(recipe, clinics), cache_root=cache)
+    return recipe, read_inputs(recipe, read_role_plan(recipe, clinics), cache_root=cache)
 
 
 def test_the_prior_of_a_source_is_its_share_of_all_that_is_drawn(inputs):
@@ -91,4 +91,4 @@ def test_batches_say_where_their_images_come_from(inputs):
 )
 def test_a_source_that_is_not_there_is_named_before_anything_is_trained(key, setting, tiny_recipe, clinics):
     with pytest.raises(UserError, match=rf"{key}: sauth is no source of the table; nearest: south"):
-        read_sorted(tiny_recipe(setting), clinics)
+        read_role_plan(tiny_recipe(setting), clinics)

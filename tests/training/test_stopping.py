@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
-from dermlens.training.config import EarlyStoppingConfig
-from dermlens.training.stopping import KeepBest, StopEarly
+from dermlens.sections import EarlyStoppingConfig
+from dermlens.training.checkpoints import KeepBest, StopEarly
 from dermlens.training.task import LesionTask
 
 

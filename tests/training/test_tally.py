@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 from torch.nn.functional import cross_entropy
 
-from dermlens.training.tally import Tally
+from dermlens.training.task import Tally
 
 
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 9), min_size=1, max_size=5))

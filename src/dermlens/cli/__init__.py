@@ -3,19 +3,9 @@
 A module of verbs adds them to the app as it is imported, so a new family of verbs is one name in this list.
 """
 
-from dermlens.cli import data, decisions, explain, models, paper, predict, runs, serve, studies, weights
+from __future__ import annotations
+
+from dermlens.cli import analyze, data, explain, models, studies, train, use
 from dermlens.cli.app import main
 
-__all__ = [
-    "data",
-    "decisions",
-    "explain",
-    "main",
-    "models",
-    "paper",
-    "predict",
-    "runs",
-    "serve",
-    "studies",
-    "weights",
-]
+__all__ = ["analyze", "data", "explain", "main", "models", "studies", "train", "use"]

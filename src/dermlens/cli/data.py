@@ -75,7 +75,7 @@ def synthesize(
     height: Annotated[int, typer.Option(min=64, max=2048)] = 450,
 ) -> None:
     """Draw a synthetic data set in HAM10000's layout: no patient, no licence, for trying things out."""
-    from dermlens.data.synthetic import write_synthetic
+    from dermlens.data.synthetic.folder import write_synthetic
 
     console.print(f"written: {write_synthetic(folder, lesions=lesions, seed=seed, size=(height, width))}")
 
@@ -111,11 +111,9 @@ def split(
     """Write a split manifest: which image plays which role, under a stated protocol."""
     from pydantic import ValidationError
 
-    from dermlens.console import frame_table
-    from dermlens.data.absent import absent_classes
+    from dermlens.cli.app import frame_table
     from dermlens.data.config import DataConfig, SplitConfig
-    from dermlens.data.leak import leak
-    from dermlens.data.split import make_split
+    from dermlens.data.split import absent_classes, leak, make_split
     from dermlens.data.table import read_configured_set, read_set
 
     shares = {"holdout": holdout, "selection": selection, "calibration": calibration, "test": test}

@@ -52,14 +52,13 @@ def explain(
 
     Research software, not a medical device.
     """
-    from dermlens.atomic import check_target
-    from dermlens.deploy.predictor import SHIPPED, shipped_folder
-    from dermlens.deploy.requests import one_patient
-    from dermlens.evaluation.figures.style import save_figure
-    from dermlens.explain.explained import explain_image
+    from dermlens.explain.explained import explain_image, sentences
     from dermlens.explain.figure import DISCLAIMER, draw
-    from dermlens.explain.words import sentences
+    from dermlens.files import check_target
     from dermlens.models.saved import load_model
+    from dermlens.predict.predictor import SHIPPED, shipped_folder
+    from dermlens.predict.requests import one_patient
+    from dermlens.report.plots import save_figure
 
     if len(named) > 2:
         raise UserError("explain takes one image, and before it a run: dermlens explain [RUN] IMAGE")

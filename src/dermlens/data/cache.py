@@ -29,12 +29,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dermlens.atomic import atomic_path, read_json, write_json
-from dermlens.data.colour_constancy import ColourConstancy, constant_colours
-from dermlens.data.crops import Crop, crop_window
-from dermlens.data.images import read_image
 from dermlens.errors import UserError
-from dermlens.lock import exclusive
+from dermlens.files import atomic_path, exclusive, read_json, write_json
+from dermlens.predict.pictures.preprocessing import (
+    ColourConstancy,
+    Crop,
+    constant_colours,
+    crop_window,
+    read_image,
+)
 
 VERSION = 1  # of the pixels: raise it when the same file would give others
 SUMS = "crc32"  # of every row, in the JSON file

@@ -6,25 +6,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
-from dermlens.data.colour_constancy import ColourConstancy
+from dermlens.documents import Section
 from dermlens.labels import CLASSES
-from dermlens.section import Section
+from dermlens.predict.document import ClassFacts
+from dermlens.predict.pictures.preprocessing import ColourConstancy
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[float, Field(gt=0, le=4)]
 Role = Literal["train", "selection", "calibration", "test"]
-
-
-class ClassFacts(Section):
-    """What a class of one's own is.
-
-    Attributes:
-        name: in full; none for the code itself.
-        malignant: whether it counts as malignant.
-    """
-
-    name: Annotated[str, Field(min_length=1)] | None = None
-    malignant: bool = False
 
 
 def parted_classes(data: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +196,7 @@ class CameraConfig(Section):
 
 
 class RandAugmentConfig(Section):
-    """RandAugment, over the pool of dermlens.data.augment.policy.
+    """RandAugment, over the pool of dermlens.data.augment.augmentation.
 
     Attributes:
         operations: so many an image, one after the other.

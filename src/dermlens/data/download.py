@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from dermlens import __version__
-from dermlens.data.sources import Remote
+from dermlens.data.sources import RemoteFile
 from dermlens.errors import UserError
 
 TRIES = 6
@@ -65,7 +65,7 @@ def sums_of(path: Path) -> Sums:
     return Sums(path.stat().st_size, md5.hexdigest(), sha256.hexdigest())
 
 
-def mismatch(remote: Remote, sums: Sums) -> str | None:
+def mismatch(remote: RemoteFile, sums: Sums) -> str | None:
     """How a file differs from what is published, or None."""
     for what, expected, found in (
         ("size", remote.size, sums.size),
@@ -78,7 +78,7 @@ def mismatch(remote: Remote, sums: Sums) -> str | None:
 
 
 def download(
-    remote: Remote,
+    remote: RemoteFile,
     target: Path,
     *,
     tell: Tell = lambda _here, _total: None,
@@ -132,7 +132,7 @@ def download(
     return sums
 
 
-def _bring(remote: Remote, address: str, part: Path, tell: Tell, pause_s: float) -> None:
+def _bring(remote: RemoteFile, address: str, part: Path, tell: Tell, pause_s: float) -> None:
     """Try until the whole of a file is in `part`."""
     failures, here = 0, 0
     while True:
@@ -146,7 +146,7 @@ def _bring(remote: Remote, address: str, part: Path, tell: Tell, pause_s: float)
             time.sleep(min(max(error.wait_s, pause_s * 2 ** (failures - 1)), LONGEST_PAUSE_S))
 
 
-def _go_on(remote: Remote, address: str, part: Path, tell: Tell) -> None:
+def _go_on(remote: RemoteFile, address: str, part: Path, tell: Tell) -> None:
     """One connection: append what is missing to `part`.
 
     Raises:
@@ -222,7 +222,7 @@ def _read(response: HTTPResponse) -> bytes:
         raise _PassingError(error) from error
 
 
-def _refuse_full_disk(remote: Remote, part: Path) -> None:
+def _refuse_full_disk(remote: RemoteFile, part: Path) -> None:
     if remote.size is None:
         return
     missing = remote.size - (part.stat().st_size if part.exists() else 0)

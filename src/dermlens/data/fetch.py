@@ -3,19 +3,113 @@
 from __future__ import annotations
 
 import json
+import shutil
+import stat
+import zipfile
+import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dermlens.atomic import write_json
 from dermlens.data.download import PAUSE_S, Sums, download
-from dermlens.data.sources import SOURCES, Remote, Source
-from dermlens.data.unpack import unpack
+from dermlens.data.sources import SOURCES, RemoteFile, Source
 from dermlens.errors import UserError, nearest
+from dermlens.files import atomic_folder, write_json
+
+# An archive into a folder: flat, within limits, all of it or nothing.
+
+
+MOST_ENTRIES = 100_000
+MOST_BYTES = 40 << 30
+"""Unpacked; ISIC 2019, the largest archive in `sources`, has about 10 GB."""
+MOST_RATIO = 200
+"""Unpacked to packed, of the whole archive; images hardly shrink, masks about tenfold."""
+
+
+def members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
+    """The files of an archive by the names they get: without folders, without what a Mac adds.
+
+    Args:
+        archive: an open archive.
+        name: its name, for the sentence.
+
+    Raises:
+        UserError: a member would leave the folder, is a link or encrypted, two would get one name, or there
+            is more than the limits allow.
+    """
+    infos = archive.infolist()
+    if len(infos) > MOST_ENTRIES:
+        raise UserError(f"{name} has {len(infos)} members; at most {MOST_ENTRIES} are unpacked")
+    packed, unpacked = sum(i.compress_size for i in infos), sum(i.file_size for i in infos)
+    if unpacked > MOST_BYTES or unpacked > MOST_RATIO * max(packed, 1 << 20):
+        raise UserError(f"{name} would grow from {packed} to {unpacked} bytes; that is no archive of images")
+    kept: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        path = PurePosixPath(info.filename)
+        elsewhere = path.is_absolute() or ".." in path.parts or PureWindowsPath(info.filename).drive
+        if elsewhere or "\\" in info.filename:
+            raise UserError(
+                f"{name}: member '{info.filename}' would be written outside the folder; nothing was"
+            )
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise UserError(f"{name}: member '{info.filename}' is a link; nothing was unpacked")
+        if info.flag_bits & 1:
+            raise UserError(f"{name}: member '{info.filename}' is encrypted; nothing was unpacked")
+        if info.is_dir() or "__MACOSX" in path.parts or path.name.startswith("."):
+            continue
+        if path.name in kept:
+            raise UserError(f"{name}: two members are called '{path.name}'; nothing was unpacked")
+        kept[path.name] = info
+    return kept
+
+
+def unpack(file: Path, folder: Path) -> int:
+    """Unpack a zip archive; the folder appears when all of it is there.
+
+    A folder that is there is taken as the outcome of an earlier run if it has every member at its size.
+
+    Args:
+        file: the archive.
+        folder: made here.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        UserError: the archive is damaged or not to be trusted, or the folder holds something else.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            kept = members(archive, file.name)
+            if folder.exists():
+                _refuse_other_content(folder, kept)
+                return len(kept)
+            with atomic_folder(folder) as part:
+                for name, info in kept.items():
+                    with archive.open(info) as source, (part / name).open("wb") as target:
+                        shutil.copyfileobj(source, target, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        raise UserError(f"{file} is no whole zip archive ({error}); remove it and fetch again") from error
+    except OSError as error:
+        raise UserError(
+            f"{folder} could not be written ({error.strerror}); nothing of it was kept"
+        ) from error
+    return len(kept)
+
+
+def _refuse_other_content(folder: Path, kept: dict[str, zipfile.ZipInfo]) -> None:
+    for name, info in kept.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != info.file_size:
+            raise UserError(f"{folder} is there, but {name} in it is not the archive's; move the folder away")
+
+
+# `dermlens fetch`: a published data set, from where its authors keep it, on their terms.
+
 
 RECORD = "fetched.json"
 """In the data folder: what was fetched, from where, when, with which sums, under which licence."""
@@ -106,7 +200,7 @@ def _read_record(destination: Path, source: Source) -> dict[str, Any]:
     return record
 
 
-def _is_whole(remote: Remote, destination: Path, entry: dict[str, Any] | None) -> bool:
+def _is_whole(remote: RemoteFile, destination: Path, entry: dict[str, Any] | None) -> bool:
     """Whether an earlier run has brought a file here, and it is still as that run left it."""
     if entry is None:
         return False
@@ -123,7 +217,7 @@ def _is_whole(remote: Remote, destination: Path, entry: dict[str, Any] | None) -
     return target.is_file() and target.stat().st_size == entry["bytes"]
 
 
-def _entry(remote: Remote, sums: Sums) -> dict[str, Any]:
+def _entry(remote: RemoteFile, sums: Sums) -> dict[str, Any]:
     return {
         "addresses": [host + remote.path for host in remote.hosts],
         "bytes": sums.size,
@@ -134,7 +228,7 @@ def _entry(remote: Remote, sums: Sums) -> dict[str, Any]:
     }
 
 
-def _download_with_bar(remote: Remote, destination: Path, console: Console, pause_s: float) -> Sums:
+def _download_with_bar(remote: RemoteFile, destination: Path, console: Console, pause_s: float) -> Sums:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -14,10 +14,10 @@ from typing import get_args
 
 import pandas as pd
 
-from dermlens.atomic import write_text
 from dermlens.data.config import Role
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError, nearest
+from dermlens.files import write_text
 
 VERSION = "1"
 COLUMNS = ("image_id", "lesion_id", "role")

@@ -15,7 +15,7 @@ class Licence:
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """One file to download.
 
     Attributes:
@@ -46,7 +46,7 @@ class Source:
     name: str
     licence: Licence
     citation: tuple[str, ...]
-    remotes: tuple[Remote, ...]
+    remotes: tuple[RemoteFile, ...]
 
 
 CC_BY_NC = Licence(
@@ -59,9 +59,9 @@ DATAVERSE = ("https://dataverse.harvard.edu/api/access/datafile",)
 ISIC = ("https://isic-challenge-data.s3.amazonaws.com", "https://isic-archive.s3.amazonaws.com/challenges")
 
 
-def _isic(path: str) -> Remote:
+def _isic(path: str) -> RemoteFile:
     """A file of the ISIC challenges, which publish no check sums."""
-    return Remote(path.rpartition("/")[2], ISIC, f"/{path}")
+    return RemoteFile(path.rpartition("/")[2], ISIC, f"/{path}")
 
 
 HAM10000_PAPER = (
@@ -83,7 +83,7 @@ HAM10000 = Source(
         "recognition. Nat Med 26, 1229–1234 (2020). doi:10.1038/s41591-020-0942-0",
     ),
     (
-        Remote(
+        RemoteFile(
             "HAM10000_metadata.csv",
             DATAVERSE,
             # Without `format=original` Dataverse gives its own tab-separated export, of another check sum.
@@ -92,14 +92,14 @@ HAM10000 = Source(
             "8f85fb1aa29d80a2797247e434deb79d",
             "de17ec44cb25ea9c3f6378ba18d69224c740afd62e86ec2edc6a894d6aa663d3",
         ),
-        Remote(
+        RemoteFile(
             "HAM10000_segmentations_lesion_tschandl.zip",
             DATAVERSE,
             "/3838943",
             10_808_743,
             "6e8d252e09cfdb0189199f15985a5b84",
         ),
-        Remote(
+        RemoteFile(
             "HAM10000_images_part_1.zip",
             DATAVERSE,
             "/3172585",
@@ -107,7 +107,7 @@ HAM10000 = Source(
             "4639bfa73ab251610530a97c898e6e46",
             "6202a599129c2efe81c25aea8586d422eeda8a4fae5df49dd7b7bbf956d419db",
         ),
-        Remote(
+        RemoteFile(
             "HAM10000_images_part_2.zip",
             DATAVERSE,
             "/3172584",
@@ -135,7 +135,7 @@ ISIC2018_TEST = Source(
     (
         # The challenge's own files have all 1,512 images; HAM10000's record has 1,511, and age, sex and site.
         _isic("2018/ISIC2018_Task3_Test_GroundTruth.zip"),
-        Remote("metadata/ISIC2018_Task3_Test_GroundTruth.csv", DATAVERSE, "/6924466?format=original"),
+        RemoteFile("metadata/ISIC2018_Task3_Test_GroundTruth.csv", DATAVERSE, "/6924466?format=original"),
         _isic("2018/ISIC2018_Task3_Test_Input.zip"),
     ),
 )

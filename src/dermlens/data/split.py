@@ -1,28 +1,291 @@
-"""Roles for images: made by a protocol or read from a manifest, then checked.
-
-The manifest `grouped-v1` is what `make_split(table, SplitConfig())` gives for HAM10000: by lesion, seed 0,
-65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens split DIR --protocol grouped`). Folds of
-one seed have its test lesions, another seed has others: to leave the test lesions alone, vary the fold and
-not the seed.
-"""
+"""Roles for images: made by a protocol or read from a manifest, then checked for what they let through."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from dermlens.data.config import SplitConfig
-from dermlens.data.leak import Leak, check_disjoint, leak
-from dermlens.data.lesion_groups import patient_groups
 from dermlens.data.manifest import BY_LESION, HOME, VERSION, Split, load_manifest, make_roles
-from dermlens.data.protocols import draw_folds, draw_grouped, draw_paper, draw_singletons, take_given
-from dermlens.data.siblings import with_siblings
-from dermlens.data.source_roles import draw_source_folds, draw_sources, without_source
+from dermlens.data.protocols import (
+    contents,
+    draw_folds,
+    draw_grouped,
+    draw_paper,
+    draw_singletons,
+    draw_source_folds,
+    draw_sources,
+    lesion_groups,
+    patient_groups,
+    take_given,
+    without_source,
+)
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 
-__all__ = ["Leak", "Split", "check_disjoint", "leak", "load_manifest", "make_split", "resolve_split"]
+# Classes without an image in a role: means over classes are over the others there, and that is said.
+
+
+def absent_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A sentence for each role in which a class has no image.
+
+    Args:
+        counts: images by role and class, every class with its number, 0 too.
+    """
+    said = []
+    for role, of_role in counts.items():
+        absent = [code for code, count in of_role.items() if not count]
+        if not absent or len(absent) == len(of_role):
+            continue
+        what = (
+            "the network is never shown one"
+            if role == "train"
+            else f"means over classes are over {len(of_role) - len(absent)} of {len(of_role)}"
+        )
+        said.append(f"{role}: {', '.join(absent)} {'has' if len(absent) == 1 else 'have'} no image; {what}")
+    return said
+
+
+# What a split lets through: lesions and files on both sides, and how many held-out images that touches.
+
+
+@dataclass(frozen=True)
+class Leak:
+    """How many held-out images have a sibling, an image with the same lesion id, among those trained on.
+
+    Attributes:
+        images: held-out images.
+        siblings: those of them with a sibling in training, as the published leak is counted.
+        by_class: share with a sibling, 0 … 1, by class of the held-out images.
+        by_list: further held-out images whose lesion is trained on under another id, by the list of lesions
+            with several ids.
+        of_patients: held-out images whose patient is known.
+        by_patient: those of them whose patient is trained on, whatever the lesion.
+    """
+
+    images: int
+    siblings: int
+    by_class: dict[str, float]
+    by_list: int = 0
+    of_patients: int = 0
+    by_patient: int = 0
+
+    @property
+    def overall(self) -> float:
+        """Share of the held-out images with a sibling, 0 … 1."""
+        return self.siblings / self.images if self.images else 0.0
+
+    def sentence(self) -> str:
+        """The finding in plain words, one sentence."""
+        does = "does" if self.by_list == 1 else "do"
+        further = f"{self.by_list:,} {does} under another id, by the list of lesions with several ids"
+        patients = self._of_patients()
+        if not self.siblings:
+            none = f"None of the {self.images:,} held-out images shows a lesion that is trained on"
+            return (f"{none}, by lesion id; {further}." if self.by_list else f"{none}.") + patients
+        worst_first = sorted(self.by_class.items(), key=lambda item: (-item[1], item[0]))
+        classes = ", ".join(f"{dx} {share:.0%}" for dx, share in worst_first)
+        return (
+            f"{self.overall:.1%} of the {self.images:,} held-out images show a lesion that is trained on "
+            f"({classes}){f', and {further}' if self.by_list else ''}: "
+            "scores on them are higher than new patients would give."
+        ) + patients
+
+    def _of_patients(self) -> str:
+        """What is known of patients, a sentence; empty where none is known."""
+        if not self.of_patients:
+            return ""
+        known = f"the {self.of_patients:,} held-out images whose patient is known"
+        if not self.by_patient:
+            return f" None of {known} is of a patient who is trained on."
+        return (
+            f" {self.by_patient / self.of_patients:.1%} of {known} are of a patient who is trained on: "
+            "scores on "
+            "them are higher than new patients would give."
+        )
+
+
+def leak(split: Split, table: pd.DataFrame) -> Leak:
+    """Measure the leak of a split.
+
+    Held out are all images outside train; of folds, each is held out from the others in turn.
+
+    Args:
+        split: with its roles, or with folds.
+        table: the LesionTable that the split was made for.
+    """
+    wanted = [name for name in ("image_id", "dx", "patient_id") if name in table]
+    rows = split.roles.merge(table[wanted], on="image_id", validate="one_to_one")
+    trains = rows["role"].eq("train") | rows["role"].str.startswith("fold-")
+    held = rows[rows["role"] != "train"]
+
+    def trained_elsewhere(key: pd.Series[str]) -> pd.Series[bool]:
+        """For each held-out image: is its key trained on in another role than its own?"""
+        roles = rows["role"][trains].groupby(key[trains]).agg(set).to_dict()
+        found = [
+            bool(roles.get(name, set()) - {role})
+            for name, role in zip(key[held.index], held["role"], strict=True)
+        ]
+        return pd.Series(found, index=held.index, dtype=bool)
+
+    sibling = trained_elsewhere(rows["lesion_id"])
+    listed = trained_elsewhere(lesion_groups(rows[["image_id", "lesion_id"]])) & ~sibling
+    patients = rows["patient_id"] if "patient_id" in rows else pd.Series(None, index=rows.index, dtype=object)
+    known = patients[held.index].notna()
+    by_patient = trained_elsewhere(patients.where(patients.notna(), "")) & known
+    by_class = {str(dx): float(share) for dx, share in sibling.groupby(held["dx"]).mean().items()}
+    return Leak(
+        len(held), int(sibling.sum()), by_class, int(listed.sum()), int(known.sum()), int(by_patient.sum())
+    )
+
+
+def check_disjoint(split: Split, table: pd.DataFrame, protocol: str) -> list[str]:
+    """Make sure that no two roles share a lesion, a patient or an image file.
+
+    A lesion is one however many ids it has; files are compared by SHA-256 of their bytes.
+
+    Args:
+        split: with its roles, or with folds.
+        table: the LesionTable that the split was made for.
+        protocol: what the split is held to.
+
+    Returns:
+        One warning each for lesions, patients and files that cross roles, with counts; empty when none do.
+
+    Raises:
+        UserError: something crosses, and the protocol keeps lesions apart (`BY_LESION`).
+    """
+    wanted = [name for name in ("image_id", "path", "patient_id") if name in table]
+    rows = split.roles.merge(table[wanted], on="image_id", validate="one_to_one")
+    patients = rows["patient_id"].dropna() if "patient_id" in rows else rows["path"].iloc[:0]
+    digests = contents(rows["path"])
+    found = [
+        *_crossing("lesion", lesion_groups(rows), rows),
+        *_crossing("patient", patients, rows),
+        *_crossing("image file", rows["path"].map(digests).dropna(), rows),
+    ]
+    if found and protocol in BY_LESION:
+        raise UserError(
+            f"the split is declared as {protocol}, and {'; '.join(found)}: make one with `dermlens split`, "
+            "or declare another protocol in its header"
+        )
+    return found
+
+
+def _crossing(what: str, key: pd.Series[str], rows: pd.DataFrame) -> Iterable[str]:
+    """A sentence with count and first example, if equal keys are in several roles."""
+    shared = rows.loc[key.index].assign(key=key)
+    shared = shared[shared.groupby("key")["role"].transform("nunique") > 1]
+    if shared.empty:
+        return
+    first = shared[shared["key"] == shared["key"].iloc[0]].drop_duplicates("role").iloc[:2]
+    example = " and ".join(f"{row.image_id} ({row.role})" for row in first.itertuples())
+    number = shared["key"].nunique()
+    yield (
+        f"{number:,} {what}{'s' if number > 1 else ''} with {len(shared):,} images "
+        f"{'are' if number > 1 else 'is'} in more than one role, {example} for one"
+    )
+
+
+# A leak on purpose: what it is worth that other images of the scored lesions are trained on.
+#
+# Two splits of one fold that differ in nothing else. Both score one image of each of the fold's lesions, and
+# both train on the other folds, on as many images of each class. `withheld` keeps the other images of the
+# scored lesions, their siblings, out. `trained_on` puts them in, in place of as many images of their class.
+
+
+def with_siblings(split: Split, table: pd.DataFrame, siblings: Literal["withheld", "trained_on"]) -> Split:
+    """Score one image a lesion of the selection role, the others being withheld or trained on.
+
+    Which image is scored, and which make room, is drawn by a hash of the image ids: the same for both.
+
+    Args:
+        split: with train and selection, no lesion in both.
+        table: the LesionTable that it was made for.
+        siblings: what becomes of the other images of the scored lesions.
+
+    Returns:
+        The split; images that are neither scored nor trained on have no role in it. The protocol of
+        `trained_on` is `siblings`, because it leaks.
+
+    Raises:
+        UserError: a class has fewer images to make room than siblings to put in.
+    """
+    rows = split.roles.merge(table[["image_id", "dx"]], on="image_id", validate="one_to_one")
+    rows = rows.assign(group=lesion_groups(table).to_numpy()[_places(rows, table)], draw=_draws(rows))
+    rows = rows.sort_values("draw")
+    held = rows[rows["role"] == "selection"]
+    scored = held.drop_duplicates("group")
+    others = held.drop(index=scored.index)
+    keep = rows["role"] != "selection"
+    keep[scored.index] = True
+    if siblings == "withheld":
+        return Split(_roles(rows[keep]), split.header)
+    for dx, number in others["dx"].value_counts().items():
+        room = rows.index[(rows["role"] == "train") & (rows["dx"] == dx)]
+        if len(room) < number:
+            raise UserError(
+                f"split.siblings trained_on: {number} images of {dx} go in, and {len(room)} can make room"
+            )
+        keep[room[:number]] = False
+    keep[others.index] = True
+    rows.loc[others.index, "role"] = "train"
+    return Split(_roles(rows[keep]), split.header | {"protocol": "siblings"})
+
+
+def _places(rows: pd.DataFrame, table: pd.DataFrame) -> list[int]:
+    """Where the images of the rows stand in the table."""
+    place = {image: index for index, image in enumerate(table["image_id"])}
+    return [place[image] for image in rows["image_id"]]
+
+
+def _draws(rows: pd.DataFrame) -> list[str]:
+    return [hashlib.sha256(f"siblings/{image}".encode()).hexdigest() for image in rows["image_id"]]
+
+
+def _roles(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.sort_values("image_id", ignore_index=True)[["image_id", "lesion_id", "role"]]
+
+
+# A placebo of metadata: every lesion gets the age, sex and site of another.
+
+
+FIELDS = ("age", "sex", "site")
+
+
+def shuffled_metadata(table: pd.DataFrame, seed: int, fields: Sequence[str] = FIELDS) -> pd.DataFrame:
+    """A table whose lesions have changed patients among each other.
+
+    What is said of patients stays as common as it was, and has nothing to do with their lesions any more. All
+    images of a lesion get the same, and no lesion keeps its own.
+
+    Args:
+        table: a LesionTable of two lesions or more.
+        seed: of the draw.
+        fields: what is exchanged, together; the rest stays.
+
+    Returns:
+        A copy; `table` stays as it is.
+    """
+    first = table.drop_duplicates("lesion_id")
+    order_L = np.random.default_rng(seed).permutation(len(first))
+    giver_L = np.empty_like(order_L)
+    giver_L[order_L] = np.roll(order_L, 1)
+    given = first.iloc[giver_L][list(fields)].set_axis(first["lesion_id"])
+    return table.assign(**{name: given.loc[table["lesion_id"], name].to_numpy() for name in fields})
+
+
+# Roles for images: made by a protocol or read from a manifest, then checked.
+#
+# The manifest `grouped-v1` is what `make_split(table, SplitConfig())` gives for HAM10000: by lesion, seed 0,
+# 65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens split DIR --protocol grouped`). Folds
+# of one seed have its test lesions, another seed has others: to leave the test lesions alone, vary the fold
+# and not the seed.
 
 
 def make_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None) -> Split:

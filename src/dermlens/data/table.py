@@ -14,25 +14,17 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 
-from dermlens.data.account import Account
-from dermlens.data.column_names import JOINT
 from dermlens.data.config import DataConfig
-from dermlens.data.diagnosis_names import class_of
-from dermlens.data.dicom import dicom_patient
-from dermlens.data.images import ImageError
-from dermlens.data.problems import Problems
-from dermlens.data.readers.columns import DX_FURTHER
-from dermlens.data.readers.diagnoses import BINARY, Diagnoses, classes_of, is_binary
-from dermlens.data.readers.identity import locate
-from dermlens.data.readers.origin import or_folder
-from dermlens.data.readers.roles import role_of_folders
-from dermlens.data.readers.source import Source, read_source
-from dermlens.data.readers.survey import Survey, begins_as_dicom, image_id_of, split_name
-from dermlens.data.telltale import telltales
-from dermlens.data.values import ValueMap, Values
-from dermlens.data.vocabulary import OLDEST, is_missing
+from dermlens.data.readers.account import Account, ValueMap, Values, telltales
+from dermlens.data.readers.names import BINARY, Diagnoses, class_of, classes_of, is_binary
+from dermlens.data.readers.source import Source, or_folder, read_source, role_of_folders
+from dermlens.data.readers.tables import DX_FURTHER
 from dermlens.errors import UserError
-from dermlens.formulas import is_formula
+from dermlens.predict.pictures.dicom import dicom_patient
+from dermlens.predict.pictures.images import ImageError
+from dermlens.predict.sources.folders import Survey, begins_as_dicom, image_id_of, locate, split_name
+from dermlens.predict.sources.tables import JOINT, Problems, is_formula
+from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
 UNFIT = ("Cc", "Zl", "Zp")
 """Unicode's categories of characters that no id may hold: controls, and ends of lines."""
@@ -113,7 +105,7 @@ def read_table(
         A frame with index 0 … N−1 in the source's order: `image_id` (unique: the file's name without suffix,
         or its path where different files share that), `lesion_id` (the image id where the source has none),
         `patient_id` (None where unknown), `dx` (one of the classes), `age` (float years, 0 to 120, NaN where
-        missing), `sex` (female, male, unknown), `site` (a word of `dermlens.data.vocabulary`, `unknown` where
+        missing), `sex` (female, male, unknown), `site` (a word of `vocabulary`, `unknown` where
         missing), `path` (absolute), `dx_type` (`unknown` where missing), `source` (the data set or clinic;
         the folder's name where the data do not say), `mask` (absolute path of the lesion mask, or None),
         `aspect` (width over height of what a squashed file shows, NaN where a file is in proportion).

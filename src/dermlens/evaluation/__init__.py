@@ -1,1 +1,1 @@
-"""From predictions to numbers, figures and a report."""
+"""From predictions to numbers."""

@@ -1,9 +1,4 @@
-"""Runs side by side on the images they share, with paired intervals for the differences.
-
-A difference is taken resample by resample on the same draw of lesions: what is hard for both runs cancels,
-and the interval is narrower than two intervals laid side by side suggest. It says how far the difference of
-these two trained models may be due to the images drawn, not what another seed of the training would change.
-"""
+"""Runs side by side on the images they share, with paired intervals, and scores on a terminal."""
 
 from __future__ import annotations
 
@@ -13,19 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
-from dermlens.data.split import load_manifest
+from dermlens.data.manifest import load_manifest
 from dermlens.errors import UserError
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
-from dermlens.evaluation.ledger import Openings
-from dermlens.evaluation.openings import run_openings, seals_test
+from dermlens.evaluation.ledger import Openings, run_openings, seals_test
 from dermlens.evaluation.predictions import arrays, classes_of, diagnoses, read_predictions
 from dermlens.evaluation.score import ROLE_ORDER, core_numbers, recall_estimates
+from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats
 from dermlens.runs import Run
+from dermlens.sections import EvaluationConfig
+
+# Runs side by side on the images they share, with paired intervals for the differences.
+#
+# A difference is taken resample by resample on the same draw of lesions: what is hard for both runs cancels,
+# and the interval is narrower than two intervals laid side by side suggest. It says how far the difference of
+# these two trained models may be due to the images drawn, not what another seed of the training would change.
+
 
 SHOWN: dict[Place, str] = {
     ("overall", "balanced_accuracy_isic"): "mean recall (ISIC)",
@@ -255,3 +258,47 @@ def _cell(entry: Estimate, *, signed: bool = False) -> str:
     if entry["low"] is None or entry["high"] is None:
         return format(entry["value"], form)
     return f"{entry['value']:{form}} [{entry['low']:{form}}, {entry['high']:{form}}]"
+
+
+# The scores as a person reads them on a terminal: recall per class first.
+
+
+OVERALL = {
+    "balanced_accuracy_isic": "mean recall of the diagnosis (ISIC: a tie counts as wrong)",
+    "balanced_accuracy_ovr": "mean of (sensitivity + specificity) / 2 of the diagnosis (the paper's)",
+    "accuracy": "accuracy of the diagnosis",
+    "ece": "expected calibration error of the probabilities",
+    "brier": "Brier score of the probabilities",
+    "log_loss": "log loss of the probabilities",
+}
+
+
+def estimate_text(value: dict[str, float | None] | None) -> str:
+    """An estimate with its interval: `0.73 [0.65–0.80]`; a dash where it is not defined."""
+    if value is None or value["value"] is None:
+        return "–"
+    if value.get("low") is None or value.get("high") is None:
+        return f"{value['value']:.3f}"
+    return f"{value['value']:.3f} [{value['low']:.3f}–{value['high']:.3f}]"
+
+
+def render_metrics(metrics: dict[str, Any]) -> RenderableType:
+    """Every scored role: per-class table, then the overall figures."""
+    parts: list[RenderableType] = []
+    vocabulary = Vocabulary(metrics["classes"], metrics.get("described"))
+    for role, scores in metrics["roles"].items():
+        classes = Table(title=f"{role}: {scores['images']} images of {scores['lesions']} lesions")
+        for column in ("diagnosis", "n", "recall", "precision", "specificity", "AUC"):
+            classes.add_column(column, justify="left" if column == "diagnosis" else "right")
+        for code, row in scores["per_class"].items():
+            cells = [estimate_text(row[name]) for name in ("recall", "precision", "specificity", "auc")]
+            classes.add_row(f"{code}  {vocabulary.name(code)}", str(row["support"]), *cells)
+        overall = Table(box=None, show_header=False)
+        for name, words in OVERALL.items():
+            overall.add_row(words, estimate_text(scores["overall"].get(name)))
+        overall.add_row(
+            "AUC of the probabilities, mean over classes", estimate_text(scores["averages"]["macro"]["auc"])
+        )
+        parts += [classes, overall]
+    parts += [Text(warning, style="yellow") for warning in metrics.get("warnings", ())]
+    return Group(*parts)

@@ -1,12 +1,4 @@
-"""`dermlens evaluate`: a run's own roles from its predictions, its sealed test role, or any other labelled
-set.
-
-The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger of the run,
-even where its predictions lie in the run already. Under `singletons` alone the test role is all that is held
-out; it is scored like any other and `open_test` merely enters it. Of another set, images of the run's own
-split are left out, under their names or as copies, and copies of test images are entered in the ledger too:
-a look at the test role that nobody counts is hard to do by accident.
-"""
+"""`dermlens evaluate`: a run's own roles, its sealed test role, or any other labelled set."""
 
 from __future__ import annotations
 
@@ -16,18 +8,27 @@ from typing import Any, TypedDict
 
 import pandas as pd
 
-from dermlens.atomic import write_json
-from dermlens.data.absent import absent_classes
-from dermlens.data.split import Split, load_manifest
+from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.readers.account import ValueMap
+from dermlens.data.split import absent_classes
 from dermlens.data.table import read_configured_set, read_set, table_sha256
-from dermlens.data.values import ValueMap
 from dermlens.errors import UserError
-from dermlens.evaluation.openings import enter_opening, seals_test
+from dermlens.evaluation.ledger import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.predictions import classes_of, is_answered, read_predictions, write_predictions
 from dermlens.evaluation.score import score
-from dermlens.evaluation.teaching import epoch_roles, taught
+from dermlens.files import write_json
+from dermlens.recipe import Recipe
 from dermlens.runs import Run
+
+# `dermlens evaluate`: a run's own roles, its sealed test role, or any other labelled set.
+#
+# The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger of the
+# run, even where its predictions lie in the run already. Under `singletons` alone the test role is all that
+# is held out; it is scored like any other and `open_test` merely enters it. Of another set, images of the
+# run's own split are left out, under their names or as copies, and copies of test images are entered in the
+# ledger too: a look at the test role that nobody counts is hard to do by accident.
+
 
 FEW = 2
 """Lesions of a class that a bootstrap cannot vary."""
@@ -214,7 +215,7 @@ def _own_warnings(run: Run, metrics: dict[str, Any]) -> list[str]:
         for role in epoch_roles(run.recipes())
         if role in roles
     ]
-    if taught(run.recipes()):
+    if distilled(run.recipes()):
         warnings += [
             f"{role}: the teachers of the soft labels may have been trained on these images, so every score"
             " of the role may flatter the model"
@@ -326,3 +327,21 @@ def _evaluate_other(
     write_predictions(folder / "predictions.csv", external)
     write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+# What else reached a network: the choice of an epoch, and the labels of teachers.
+
+
+def epoch_roles(recipes: Sequence[Recipe]) -> dict[str, Recipe]:
+    """The roles on which a training's epoch was chosen, each with the first recipe that chose there."""
+    found: dict[str, Recipe] = {}
+    for recipe in recipes:
+        chosen = recipe.train.keep != "last" or recipe.train.early_stopping is not None
+        if chosen and recipe.train.monitor_role != "none":
+            found.setdefault(recipe.train.monitor_role, recipe)
+    return found
+
+
+def distilled(recipes: Sequence[Recipe]) -> int:
+    """How many of the trainings had soft labels beside the given ones."""
+    return sum(recipe.train.distillation is not None for recipe in recipes)

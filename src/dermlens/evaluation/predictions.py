@@ -1,7 +1,7 @@
 """predictions.csv: one row an image, from which every score can be recomputed without the images.
 
 Columns: image_id, lesion_id, role, target (a class code), p_<class> for every class in the order of the
-logits, where the model has a decision what it answers (`dermlens.decision.columns`), age, sex, site, dx_type.
+logits, where the model has a decision what it answers (`dermlens.predict.decision`), age, sex, site, dx_type.
 Probabilities keep nine significant digits, enough to restore a float32, so
 that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's metric).
 """
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermlens.atomic import atomic_path
-from dermlens.decision.columns import ANSWERED, BETWEEN
 from dermlens.errors import UserError
+from dermlens.files import atomic_path
 from dermlens.metrics import Floats, Ints
+from dermlens.predict.decision import ANSWERED, BETWEEN
 
 BEFORE = ("image_id", "lesion_id", "role", "target")
 AFTER = ("age", "sex", "site", "dx_type")
@@ -147,3 +147,9 @@ def _refuse(bad_N: Any, path: Path, why: str) -> None:
     """Name the first bad row as a spreadsheet shows it: the header is row 1."""
     if bad_N.any():
         raise UserError(f"{path}, row {int(np.flatnonzero(bad_N)[0]) + 2}: {why}")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, whole or not at all."""
+    with atomic_path(path) as part:
+        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")

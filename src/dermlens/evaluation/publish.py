@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from dermlens.atomic import copy_file, read_json, write_json, write_text
+from dermlens.documents import load_yaml
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import LEDGER_FILE
 from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.files import copy_file, read_json, write_json, write_text
 from dermlens.runs import MEMBERS, Run
-from dermlens.yaml_text import load_yaml
 
 RECIPE = "recipe.yaml"
 OTHER_SETS = "evaluations"

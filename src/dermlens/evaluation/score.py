@@ -16,17 +16,23 @@ import numpy as np
 import pandas as pd
 
 from dermlens import metrics
-from dermlens.evaluation import operating_points, subgroups
-from dermlens.evaluation.answers import answer_section
-from dermlens.evaluation.calibration import ece, reliability
-from dermlens.evaluation.calibration_line import ece_by_chance, line
-from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.intervals import Estimate, Place, Resamples, draw_lesions, estimate, nest
+from dermlens.evaluation import measures, subgroups
+from dermlens.evaluation.intervals import (
+    Estimate,
+    Place,
+    Resamples,
+    draw_lesions,
+    estimate,
+    mean_recall,
+    nest,
+    recall,
+    share,
+)
+from dermlens.evaluation.measures import answer_section, ece, ece_by_chance, line, reliability
 from dermlens.evaluation.predictions import arrays, diagnoses, is_answered
-from dermlens.evaluation.proportions import share
-from dermlens.evaluation.recall_intervals import mean_recall, recall
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats, Ints
+from dermlens.sections import EvaluationConfig
 
 SCHEMA = 1
 PARTIAL_AUC_SENSITIVITY = 0.8
@@ -280,39 +286,39 @@ class _Detection:
 
     def __init__(self, role: str, by_role: dict[str, pd.DataFrame], vocabulary: Vocabulary) -> None:
         self.classes = classes = vocabulary.classes
-        self.groups = operating_points.detection_groups(vocabulary)
-        self.source = operating_points.threshold_role(role, list(by_role))
+        self.groups = measures.detection_groups(vocabulary)
+        self.source = measures.threshold_role(role, list(by_role))
         self.optimistic = self.source == role
         target_N, p_NC = arrays(by_role[self.source], classes)
         self.thresholds: dict[tuple[str, float], float | None] = {}
         self.positives: dict[str, int] = {}
         for name, codes in self.groups.items():
-            positive_N, score_N = operating_points.group_scores(target_N, p_NC, classes, codes)
+            positive_N, score_N = measures.group_scores(target_N, p_NC, classes, codes)
             self.positives[name] = int(positive_N.sum())
-            for aim in operating_points.SENSITIVITIES:
-                self.thresholds[name, aim] = operating_points.threshold_at(positive_N, score_N, aim)
+            for aim in measures.SENSITIVITIES:
+                self.thresholds[name, aim] = measures.threshold_at(positive_N, score_N, aim)
 
     def numbers(self, target_N: Ints, p_NC: Floats, weights: Floats | None) -> dict[Place, Floats]:
         """AUC, and sensitivity and specificity at each threshold, of another role and of no role."""
         undefined = np.full(() if weights is None else weights.shape[:-1], np.nan)
         found: dict[Place, Floats] = {}
         for name, codes in self.groups.items():
-            positive_N, score_N = operating_points.group_scores(target_N, p_NC, self.classes, codes)
+            positive_N, score_N = measures.group_scores(target_N, p_NC, self.classes, codes)
             found["detection", name, "auc"] = metrics.ranking(positive_N, score_N, weights).auc
             found["detection", name, "slope"], found["detection", name, "intercept"] = line(
                 positive_N, score_N, weights
             )
-            for aim in operating_points.SENSITIVITIES:
+            for aim in measures.SENSITIVITIES:
                 threshold = self.thresholds[name, aim]
                 rates = (
                     (undefined, undefined)
                     if threshold is None
-                    else operating_points.rates_at(positive_N, score_N, threshold, weights)
+                    else measures.rates_at(positive_N, score_N, threshold, weights)
                 )
                 found["detection", name, str(aim), "sensitivity"] = rates[0]
                 found["detection", name, str(aim), "specificity"] = rates[1]
-            for threshold in operating_points.PROBABILITIES:
-                rates = operating_points.rates_at(positive_N, score_N, threshold, weights)
+            for threshold in measures.PROBABILITIES:
+                rates = measures.rates_at(positive_N, score_N, threshold, weights)
                 found["detection", name, f"at {threshold}", "sensitivity"] = rates[0]
                 found["detection", name, f"at {threshold}", "specificity"] = rates[1]
         return found
@@ -334,7 +340,7 @@ class _Detection:
         """The part of metrics.json, from the estimates of `numbers`."""
         section = {}
         for name, codes in self.groups.items():
-            positive_N, score_N = operating_points.group_scores(target_N, p_NC, self.classes, codes)
+            positive_N, score_N = measures.group_scores(target_N, p_NC, self.classes, codes)
             section[name] = {
                 "classes": list(codes),
                 "positives": int(positive_N.sum()),
@@ -351,12 +357,12 @@ class _Detection:
                         "optimistic": self.optimistic,
                         **tree[name][str(aim)],
                     }
-                    for aim in operating_points.SENSITIVITIES
+                    for aim in measures.SENSITIVITIES
                 ],
                 "at_probability": [
                     {"threshold": threshold, **tree[name][f"at {threshold}"]}
-                    for threshold in operating_points.PROBABILITIES
+                    for threshold in measures.PROBABILITIES
                 ],
-                "net_benefit": operating_points.net_benefit(positive_N, score_N),
+                "net_benefit": measures.net_benefit(positive_N, score_N),
             }
         return section

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dermlens.evaluation.intervals import Estimate, Place, Resamples
-from dermlens.evaluation.proportions import share
-from dermlens.evaluation.recall_intervals import mean_recall
+from dermlens.evaluation.intervals import Estimate, Place, Resamples, mean_recall, share
 from dermlens.metrics import (
     Bools,
     Floats,
@@ -59,7 +57,7 @@ def age_band(age: float | None) -> str:
 
 def find_subgroups(predictions: pd.DataFrame) -> list[Subgroup]:
     """The groups that hold any image, in a fixed order: by sex, by age band, by shared group of sites."""
-    from dermlens.data.vocabulary import group_of
+    from dermlens.predict.sources.vocabulary import group_of
 
     names = {
         "sex": predictions["sex"].astype(str),

@@ -19,10 +19,10 @@ import pandas as pd
 
 from dermlens import metrics
 from dermlens.errors import UserError
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
 from dermlens.evaluation.predictions import arrays, classes_of
 from dermlens.metrics import Floats
+from dermlens.sections import EvaluationConfig
 
 ENOUGH = 50
 """Lesions of a class that a source must have for the class to count there."""

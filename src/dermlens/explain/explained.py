@@ -1,27 +1,29 @@
-"""One image explained: the answer, its maps, what the patient adds, and the training cases it resembles."""
+"""One image explained, as an object and in sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from dermlens.data.views import average_views
-from dermlens.deploy.answers import doubts
-from dermlens.deploy.pictures import Picture
-from dermlens.deploy.requests import Patient
 from dermlens.errors import UserError, nearest
-from dermlens.explain.heat import Heat, Pixels
 from dermlens.explain.methods import METHODS, choose
 from dermlens.explain.neighbours import Case, nearest_cases, training_cases
-from dermlens.explain.network import decide, look, outputs
+from dermlens.explain.network import Heat, Pixels, decide, look, outputs
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel
+from dermlens.predict.answers import doubts
+from dermlens.predict.picture import Picture
+from dermlens.predict.pictures.preprocessing import average_views
+from dermlens.predict.requests import Patient
 from dermlens.runs import Run
+
+# One image explained: the answer, its maps, what the patient adds, and the training cases it resembles.
+
 
 EACH = 3
 """Training cases shown of each class."""
@@ -149,3 +151,32 @@ def explain_image(
         notes=notes,
         vocabulary=saved.vocabulary,
     )
+
+
+# An explained image in sentences.
+
+
+def answer_words(explained: Explained) -> str:
+    """What the model answers; of a picture that seems no dermoscopy it names nothing."""
+    named = explained.classes[explained.named]
+    name = explained.vocabulary.name(named)
+    said = [] if explained.withheld else [f"the decision rule names {named} ({name})"]
+    if explained.reason:
+        said.append(f"the model abstains: {explained.reason}")
+    return "; ".join(said)
+
+
+def sentences(explained: Explained) -> Iterator[str]:
+    """What the figure says, for who cannot see it."""
+    code = explained.classes[explained.target]
+    yield answer_words(explained)
+    yield f"explained: {code} ({explained.vocabulary.name(code)})"
+    if not explained.withheld:
+        yield f"probability of {code}: {explained.p_C[explained.target]:.3f}"
+    for name, heat in explained.heats.items():
+        if heat.patient:
+            parts = ", ".join(f"{field} {value:+.2f}" for field, value in heat.patient.items())
+            yield f"{name}: to the score of {code} are added by {parts}, each against its being missing"
+    for case in explained.cases:
+        yield f"near: {case.dx} {case.image_id}, distance {case.distance:.3f}"
+    yield from explained.notes

@@ -18,14 +18,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
-from dermlens.data.crops import read_square
 from dermlens.errors import UserError
-from dermlens.evaluation.figures.style import BLUE, GREY, ORANGE, PURPLE
-from dermlens.explain.explained import Explained
-from dermlens.explain.heat import Heat, Pixels
+from dermlens.explain.explained import Explained, answer_words
 from dermlens.explain.methods import METHODS
 from dermlens.explain.neighbours import Case
-from dermlens.explain.words import answer_words
+from dermlens.explain.network import Heat, Pixels
+from dermlens.predict.pictures.preprocessing import read_square
+from dermlens.report.plots import BLUE, GREY, ORANGE, PURPLE
 
 COLUMNS = 4
 THUMBNAIL = 96

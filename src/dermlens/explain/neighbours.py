@@ -15,17 +15,17 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from dermlens.atomic import atomic_path
 from dermlens.data.cache import cache_root
-from dermlens.data.crops import read_square
-from dermlens.data.split import load_manifest
+from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_configured
-from dermlens.decision.ood import unit
 from dermlens.explain.network import BATCH, many
+from dermlens.files import atomic_path
 from dermlens.metrics import Floats
-from dermlens.models.document import read_document
-from dermlens.models.manifest import DOCUMENT_FILE
 from dermlens.models.saved import SavedModel
+from dermlens.predict.decision import unit
+from dermlens.predict.document import read_document
+from dermlens.predict.model_files import DOCUMENT_FILE
+from dermlens.predict.pictures.preprocessing import read_square
 from dermlens.runs import Run
 
 REMEDY = "name the run's own data by --data"

@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from dermlens.documents import Section
 from dermlens.errors import nearest
 from dermlens.models.pretrained.registry import HUB, PACKAGES
 from dermlens.models.table import BACKBONES, METADATA_BRANCHES, AttentionKernel, ChannelOrder, Cut, Form
-from dermlens.section import Section
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 

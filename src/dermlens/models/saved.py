@@ -10,24 +10,27 @@ from typing import Any, Literal
 
 import safetensors.torch
 import torch
+from pydantic import ValidationError
 
 from dermlens import __version__
-from dermlens.atomic import atomic_path
-from dermlens.data.colour_constancy import ColourConstancy
-from dermlens.data.config import ClassFacts
-from dermlens.data.metadata import MetadataEncoder, encoder_from_json
-from dermlens.data.views import ViewsConfig
-from dermlens.decision.dermoscopy import Dermoscopy
-from dermlens.decision.document import DecisionDocument
-from dermlens.decision.ood import Arrays
-from dermlens.decision.sidecar import DECISION_FILE, read_arrays, write_arrays
 from dermlens.errors import UserError
+from dermlens.files import atomic_path
 from dermlens.labels import Vocabulary
 from dermlens.models.classifier import LesionClassifier, build_classifier
 from dermlens.models.config import ModelConfig
-from dermlens.models.document import ModelDocument, read_document, write_document
-from dermlens.models.manifest import DOCUMENT_FILE
-from dermlens.models.weights import read_tensors
+from dermlens.models.pretrained.sources import read_tensors
+from dermlens.predict.decision import DECISION_FILE, Arrays, read_arrays, write_arrays
+from dermlens.predict.document import (
+    ClassFacts,
+    DecisionDocument,
+    Dermoscopy,
+    ModelDocument,
+    read_document,
+    write_document,
+)
+from dermlens.predict.metadata import MetadataEncoder, encoder_from_json
+from dermlens.predict.model_files import DOCUMENT_FILE
+from dermlens.predict.pictures.preprocessing import ColourConstancy, ViewsConfig
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -104,7 +107,7 @@ def save_model(
     weights = safetensors.torch.save(tensors)
     document = ModelDocument(
         dermlens=__version__,
-        model=config,
+        model=config.model_dump(mode="json"),
         classes=tuple(classes),
         size=size,
         crop=crop,
@@ -145,6 +148,17 @@ def save_dermoscopy(folder: Path, found: Dermoscopy) -> None:
     write_document(folder, document)
 
 
+def _network_of(document: ModelDocument, path: Path) -> ModelConfig:
+    """The network that a document describes. Raises: UserError when it is none of ours."""
+    try:
+        return ModelConfig.model_validate(document.model)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(("model", *map(str, first["loc"])))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path} does not describe a dermlens model: {key}: {reason}") from error
+
+
 def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
     """Read a model that `save_model` wrote, every entry accounted for.
 
@@ -161,11 +175,12 @@ def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
     if hashlib.sha256(weights_path.read_bytes()).hexdigest() != document.sha256:
         raise UserError(f"{weights_path} is not the file that {document_path} was written for")
     # the weights are all in the file: none are fetched, and none are drawn
-    config = document.model.model_copy(
+    written = _network_of(document, document_path)
+    config = written.model_copy(
         update={
             "weights": "none",
-            "form": document.model.resolved_form,
-            "conventions": document.model.resolved_conventions,
+            "form": written.resolved_form,
+            "conventions": written.resolved_conventions,
         }
     )
     with torch.device("meta"):
@@ -184,7 +199,7 @@ def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
         raise UserError(f"{weights_path} does not fit the network of {document_path}: {reason}") from error
     return SavedModel(
         model.eval(),
-        document.model,
+        written,
         document.classes,
         document.size,
         document.crop,

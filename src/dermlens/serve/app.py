@@ -1,13 +1,11 @@
-"""The service: one process, one model, a few addresses.
-
-Every response is the model's view of pictures, with its limits beside it; a picture that seems to be no
-dermoscopy gets no probabilities. Uploads stay in memory, and nothing of them is logged or sent back.
-"""
+"""The service: one process, one model, a few addresses."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -15,23 +13,100 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 
 from dermlens import __version__
-from dermlens.deploy.pictures import Picture
-from dermlens.deploy.predictor import Predictor
-from dermlens.deploy.requests import Patient, one_patient
-from dermlens.deploy.words import answer_json, heading_json
 from dermlens.errors import UserError
+from dermlens.predict.answers import Answer, answer_json, heading_json
+from dermlens.predict.picture import Picture
+from dermlens.predict.pictures.images import FORMATS
+from dermlens.predict.predictor import Predictor
+from dermlens.predict.requests import Patient, one_patient
+from dermlens.predict.sources.vocabulary import known_sites
 from dermlens.serve import openapi
-from dermlens.serve.bodies import Bodies
-from dermlens.serve.config import ServeConfig
 from dermlens.serve.engine import Engine
-from dermlens.serve.explained import explained
-from dermlens.serve.guard import Guard
-from dermlens.serve.headers import Headers
-from dermlens.serve.hosts import Hosts
-from dermlens.serve.metrics import Metrics
-from dermlens.serve.model import describe
+from dermlens.serve.limits import Metrics, Problem, ServeConfig, shortened
+from dermlens.serve.middleware import Guard, Headers, Hosts
 from dermlens.serve.page import page_routes
-from dermlens.serve.problems import Problem, shortened
+from dermlens.serve.requests import Bodies
+
+# The model's card as JSON.
+
+
+CARD = "MODEL_CARD.md"
+
+
+def describe(predictor: Predictor, config: ServeConfig) -> dict[str, Any]:
+    """What the model is, what was measured of it, what may be asked, and its card as it is printed."""
+    document = predictor.document
+    card = predictor.folder / CARD if predictor.folder is not None else None
+    return heading_json(predictor, None) | {
+        "network": document.backbone,
+        "size": document.size,
+        "crop": document.crop,
+        "views": document.views.model_dump(mode="json"),
+        "precision": document.onnx.precision if document.onnx is not None else None,
+        "level": predictor.level,
+        "sites": known_sites(),
+        "measured": predictor.measured,
+        "takes": {
+            "bytes": config.max_bytes,
+            "images": config.most_images,
+            "pixels": config.max_pixels,
+            "formats": [*FORMATS, "DICOM"] if find_spec("pydicom") else list(FORMATS),
+        },
+        "card": card.read_text(encoding="utf-8") if card is not None and card.is_file() else None,
+    }
+
+
+# Where in a picture an answer comes from, and what it owes to what is known of the patient.
+
+
+UNKNOWN = Patient()
+FIELDS = ("age", "sex", "site")
+
+
+def explained(predictor: Predictor, picture: Picture, patient: Patient) -> dict[str, Any]:
+    """An answer, its maps, and the answers with one thing less known of the patient.
+
+    Returns:
+        `answer`; `evidence`, rows of numbers by class, what each position of the network's last map adds to
+        the class's score, and `attention`, summed over heads, both over the part of the picture that `crop`
+        names (none where the network has none, or the answer is withheld); `without`, the answer with age,
+        sex, site or all of them (`metadata`) left out, for what is known; empty where the answer is withheld.
+    """
+    patient = picture.told(patient)
+    known = [field for field in FIELDS if getattr(patient, field) != getattr(UNKNOWN, field)]
+    answer = _of(predictor, picture, patient)
+    fewer = {field: replace(patient, **{field: getattr(UNKNOWN, field)}) for field in known}
+    if known:
+        fewer["metadata"] = UNKNOWN
+    if answer.withheld:
+        fewer = {}
+    maps: dict[str, Any] = {"evidence": None, "attention": None}
+    found = None if answer.withheld else predictor.evidence(picture, patient)
+    if found is not None:
+        maps["evidence"] = {
+            code: one_HW.round(5).tolist()
+            for code, one_HW in zip(predictor.classes, found.evidence_CHW, strict=True)
+        }
+        if found.attention_KHW is not None:
+            maps["attention"] = found.attention_KHW.sum(axis=0).round(5).tolist()
+    return {
+        "answer": answer_json(answer),
+        "crop": predictor.document.crop,
+        **maps,
+        "without": {name: answer_json(_of(predictor, picture, one)) for name, one in fewer.items()},
+    }
+
+
+def _of(predictor: Predictor, picture: Picture, patient: Patient) -> Answer:
+    """Of exactly this patient: what a DICOM header adds is known, or withheld, already."""
+    (found,) = predictor.answers([picture.of_nobody()], [patient])
+    return found
+
+
+# The service: one process, one model, a few addresses.
+#
+# Every response is the model's view of pictures, with its limits beside it; a picture that seems to be no
+# dermoscopy gets no probabilities. Uploads stay in memory, and nothing of them is logged or sent back.
 
 
 def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastAPI:

@@ -21,16 +21,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dermlens.deploy.answers import Answer
-from dermlens.deploy.pictures import Needs, Picture
-from dermlens.deploy.predictor import Predictor
-from dermlens.deploy.requests import Patient
-from dermlens.deploy.workers import Lane, Pool, Reply, Worker, read, why
-from dermlens.serve.config import ServeConfig
-from dermlens.serve.metrics import Metrics
-from dermlens.serve.problems import Problem, busy, late
+from dermlens.predict.answers import Answer
+from dermlens.predict.decoding import Lane, Pool, Reply, Worker, read, why
+from dermlens.predict.picture import Needs, Picture
+from dermlens.predict.predictor import Predictor
+from dermlens.predict.requests import Patient
+from dermlens.serve.limits import Metrics, Problem, ServeConfig, busy, late
 
-READER = "dermlens.serve.reader"
+READER = "dermlens.serve.requests"
 QUICK_SECONDS, QUICK_MEMORY = 2.0, 160 * 2**20
 """Of a body with what is small in it."""
 LARGE_SECONDS, LARGE_MEMORY = 10.0, 448 * 2**20
@@ -130,7 +128,7 @@ class Engine:
             room: a place in the queue, which grows to one for each image.
 
         Raises:
-            Problem: as `dermlens.serve.body.read_body` has it; 422 when it cannot be taken apart in the time
+            Problem: as `read_body` has it; 422 when it cannot be taken apart in the time
                 and memory that a body may take; 503 when there is too little room, or it takes too long.
         """
         return await self._in_time(self._read(body, content_type, most, room))

@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dermlens.errors import UserError
-from dermlens.serve.log import configure
+from dermlens.serve.middleware import configure
 
 CONNECTIONS = 512
 """Connections or requests at once; further ones are answered with 503."""

@@ -1,1 +1,1 @@
-"""Experiments of several trainings: cross-fits, ablations, ensembles."""
+"""Experiments of several trainings, and what a trained model is worth beyond its test images."""

@@ -1,16 +1,4 @@
-"""An ablation: every arm of a matrix cross-fitted on the same folds, from the same start, at one budget.
-
-matrix.yaml        the matrix
-arms/<arm>/        a cross-fit each
-What can be published, and from which all scores can be computed again:
-ablation.json      matrix, recipes, budget, seconds, machine, command, commits
-images.csv.gz      image_id, lesion_id, target, fold
-predictions/       <arm>.csv.gz: image_id, p_<class>… to five digits
-histories.csv      arm, fold, and what a run's history.csv says of each epoch
-ablation.csv       every number, with intervals and the paired difference to the baseline
-README.md          the table for a reader
-differences.png    the differences as a picture
-"""
+"""An ablation: every arm of a matrix cross-fitted on the same folds, from the same start, at one budget."""
 
 from __future__ import annotations
 
@@ -22,22 +10,42 @@ from typing import Any
 
 import pandas as pd
 
-from dermlens.atomic import copy_file, read_json, write_json, write_text
 from dermlens.errors import UserError, nearest
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import write_csv
 from dermlens.evaluation.publish import without_paths
+from dermlens.files import copy_file, read_json, write_json, write_text
 from dermlens.recipe import Recipe
 from dermlens.runs import Run, environment, taken_back
-from dermlens.studies.ablation_page import render_page
-from dermlens.studies.arm_files import IMAGES, read_images, read_tables, write_arm, write_images
-from dermlens.studies.arms import compare_arms
+from dermlens.sections import EvaluationConfig
+from dermlens.studies.ablation_page import render_page, save_differences
 from dermlens.studies.crossfit import PREDICTIONS, train_folds
-from dermlens.studies.figure import save_differences
-from dermlens.studies.folds import fold_recipes
+from dermlens.studies.folds import (
+    FOLD,
+    IMAGES,
+    fold_recipes,
+    read_images,
+    read_out_of_fold,
+    read_tables,
+    write_arm,
+    write_images,
+)
 from dermlens.studies.matrix import Matrix, budgeted, epoch_size, parse_matrix
-from dermlens.studies.out_of_fold import FOLD, read_out_of_fold
-from dermlens.training.inputs import Sorted, read_sorted
+from dermlens.studies.scores import compare_arms
+from dermlens.training.inputs import RolePlan, read_role_plan
+
+# An ablation: every arm of a matrix cross-fitted on the same folds, from the same start, at one budget.
+#
+# matrix.yaml        the matrix
+# arms/<arm>/        a cross-fit each
+# What can be published, and from which all scores can be computed again:
+# ablation.json      matrix, recipes, budget, seconds, machine, command, commits
+# images.csv.gz      image_id, lesion_id, target, fold
+# predictions/       <arm>.csv.gz: image_id, p_<class>… to five digits
+# histories.csv      arm, fold, and what a run's history.csv says of each epoch
+# ablation.csv       every number, with intervals and the paired difference to the baseline
+# README.md          the table for a reader
+# differences.png    the differences as a picture
+
 
 RECORD = "ablation.json"
 TABLE = "ablation.csv"
@@ -220,13 +228,13 @@ def is_trained(arm: Path) -> bool:
 def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
     """Every arm's recipe within the budget: a mistake in the last is said before the first trains."""
     plans: dict[str, Plan] = {}
-    read: dict[str, Sorted] = {}
+    read: dict[str, RolePlan] = {}
     for name in matrix.names:
         recipe = matrix.recipe_of(name)
         fold = fold_recipes(recipe, matrix.folds, peeks=matrix.arms[name].peeks)[0]
         # Reading looks at the content of every image, and arms seldom differ in their data.
         if (asked := recipe.data.model_dump_json() + recipe.split.model_dump_json()) not in read:
-            read[asked] = read_sorted(fold, data)
+            read[asked] = read_role_plan(fold, data)
             _check_scored(name, read[asked], matrix.baseline, read[next(iter(read))])
         size = epoch_size(fold, read[asked])
         within = budgeted(fold, size, matrix.images).model_copy(update={"split": recipe.split})
@@ -234,7 +242,7 @@ def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
     return plans
 
 
-def _check_scored(arm: str, found: Sorted, baseline: str, first: Sorted) -> None:
+def _check_scored(arm: str, found: RolePlan, baseline: str, first: RolePlan) -> None:
     """Refuse an arm that would be scored on other images than the baseline."""
     if found.split.ids("selection") != first.split.ids("selection"):
         raise UserError(
@@ -312,3 +320,18 @@ def _arm_facts(folder: Path, plan: Plan) -> dict[str, Any]:
         "table_sha256": facts["table_sha256"],
         "recipe": without_paths(plan.recipe.model_dump(mode="json")),
     }
+
+
+# The trained folds of an arm.
+
+
+def folds_of(arm: Path) -> list[Run]:
+    """The runs of a cross-fit's folder, in the order of its folds.
+
+    Raises:
+        UserError: it is none, or not all of its folds are trained.
+    """
+    if not is_trained(arm):
+        raise UserError(f"{arm} is not trained yet: its folds come first")
+    found = sorted(arm.glob("fold-*"), key=lambda folder: int(folder.name.removeprefix("fold-")))
+    return [Run(folder) for folder in found]

@@ -1,17 +1,28 @@
-"""The page of an ablation: what was asked, the tables, how they were made."""
+"""An ablation as a page, a forest plot, and on a terminal."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Group, RenderableType
+from rich.table import Table
 
-from dermlens.evaluation.report.numbers import NONE
-from dermlens.studies.arms import by_arm
+from dermlens.evaluation.comparison import estimate_text
+from dermlens.evaluation.transfer import Decision
+from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
+from dermlens.report.tables import NONE
 from dermlens.studies.matrix import SIBLINGS
+from dermlens.studies.scores import OVERALL, Row, by_arm
+
+# The page of an ablation: what was asked, the tables, how they were made.
+
 
 SHOWN = {
     "mean_recall": "mean recall",
@@ -124,3 +135,160 @@ def _flow(value: Any) -> str:
     """A value on one line, as `--set` takes it."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
     return text.removesuffix("...\n").strip()
+
+
+# The differences of an ablation as a forest plot: a row an arm, a mark a decision.
+
+
+DRAWN = {"mean_recall": "Mean recall", "recall_mel": "Melanoma recall", "accuracy": "Accuracy"}
+WORDS = {"argmax": "highest probability", "rule": "decision rule"}
+
+
+def save_differences(table: pd.DataFrame, baseline: str, path: Path) -> Path:
+    """Draw and write the plot.
+
+    Args:
+        table: as `compare_arms` gives it.
+        baseline: the arm at zero.
+        path: .png or .svg.
+    """
+    return save_figure(draw_differences(table, baseline), path)
+
+
+def draw_differences(table: pd.DataFrame, baseline: str) -> Figure:
+    """A panel a metric, the arms from top to bottom in the order of the table."""
+    metrics = {metric: words for metric, words in DRAWN.items() if metric in set(table["metric"])}
+    arms = [arm for arm in table["arm"].unique() if arm != baseline]
+    figure, axes = panels(len(metrics), height=(0.9 + 0.24 * max(len(arms), 1)) * len(metrics), width=7.2)
+    for axis, (metric, words) in zip(axes, metrics.items(), strict=True):
+        _panel(axis, table[table["metric"] == metric], arms)
+        title(axis, f"{words}: difference to {baseline}")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def _panel(axis: Axes, rows: pd.DataFrame, arms: list[str]) -> None:
+    decisions = list(rows["decision"].unique())
+    for index, decision in enumerate(decisions):
+        found = rows[rows["decision"] == decision].set_index("arm").reindex(arms)
+        color = run_mark(index).color
+        places = [place + 0.14 * (2 * index - len(decisions) + 1) for place in range(len(arms))]
+        axis.hlines(
+            places,
+            found["difference_low"],
+            found["difference_high"],
+            color=color,
+            linewidth=1.6,
+            gid="interval",
+        )
+        axis.plot(
+            found["difference"], places, "os"[index % 2], color=color, markersize=4.5, linestyle="none",
+            label=WORDS.get(decision, decision),
+        )  # fmt: skip
+    axis.axvline(0, color=BLACK, linewidth=0.9)
+    axis.set_yticks(range(len(arms)), arms)
+    axis.set_ylim(max(len(arms), 1) - 0.5, -0.5)
+    axis.grid(False, axis="y")
+
+
+# Studies as a person reads them on a terminal.
+
+
+def render_study(facts: Mapping[str, Any]) -> RenderableType:
+    """The scores of a cross-fit or an ensemble: a table a role, a column a decision, recalls first."""
+    parts = []
+    for role, scored in facts["roles"].items():
+        table = Table(title=f"{role}: {scored['images']} images of {scored['lesions']} lesions")
+        table.add_column("")
+        for decision in scored["decisions"]:
+            table.add_column(DECISIONS.get(decision, decision), justify="right")
+        found = scored["decisions"].values()
+        for code, count in scored["support"].items():
+            table.add_row(
+                f"recall {code} (n = {count})", *(estimate_text(one["recall"][code]) for one in found)
+            )
+        table.add_section()
+        for name, words in OVERALL.items():
+            table.add_row(words, *(estimate_text(one[name]) for one in found))
+        if over := scored.get("folds"):
+            table.add_section()
+            folds = [over[decision] for decision in scored["decisions"]]
+            for name, words in OVERALL.items():
+                table.add_row(f"{words}, mean of the folds", *(_of_folds(one[name]) for one in folds))
+            for code in scored["support"]:
+                cells = (_of_folds(one["recall"][code]) for one in folds)
+                table.add_row(f"recall {code}, mean of the folds", *cells)
+        parts.append(table)
+    return Group(*parts)
+
+
+def render_by_source(facts: Mapping[str, Any]) -> RenderableType:
+    """A cross-fit by source: a column a left-out source."""
+    table = Table(title="sources left out, at equal class shares")
+    table.add_column("")
+    scored = facts["sources"]
+    for source, one in scored.items():
+        table.add_column(f"{source}\n{one['images']} images of {one['lesions']} lesions", justify="right")
+    loss = {source: one["log_loss"] for source, one in scored.items()}
+    table.add_row("log loss ± standard error", *(_with_error(loss[source]) for source in scored))
+    for key, words in (("macro_auc", "macro AUC"), ("mean_recall", "mean recall")):
+        table.add_row(f"{words}, larger classes", *(estimate_text(one[key]) for one in scored.values()))
+    for key, words in (("auc", "AUC"), ("recall", "recall")):
+        table.add_section()
+        for code in next(iter(scored.values()), {"support": {}})["support"]:
+            cells = [
+                f"{estimate_text(one[key][code])} (n = {one['support'][code]})"
+                if one["support"][code]
+                else "–"
+                for one in scored.values()
+            ]
+            table.add_row(f"{words} {code}", *cells)
+    parts: list[RenderableType] = [table]
+    if "log_loss" in facts:
+        parts.append(f"log loss, mean over the sources: {_with_error(facts['log_loss'])}")
+    return Group(*parts)
+
+
+def render_decision(names: tuple[str, str], decision: Decision) -> RenderableType:
+    """A candidate less a baseline, source by source."""
+    table = Table(title=f"{names[0]} less {names[1]}: log loss at equal class shares, paired by lesion")
+    table.add_column("left out")
+    table.add_column("difference ± standard error", justify="right")
+    for source, one in (*decision.sources.items(), ("mean", decision.mean)):
+        table.add_row(source, f"{one.value:+.4f} ± {one.error:.4f}")
+    holds = "no more than" if decision.worst_holds else "more than"
+    return Group(table, f"worst: {decision.worst}, which falls by {holds} one standard error")
+
+
+def _with_error(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3f} ± {found['error']:.3f}"
+
+
+def _of_folds(found: Mapping[str, Any]) -> str:
+    """The mean over folds with Student's interval."""
+    return estimate_text({"value": found["mean"], "low": found["low"], "high": found["high"]})
+
+
+def render_ablation(rows: pd.DataFrame) -> RenderableType:
+    """Arms by metrics with the paired differences, a table a decision."""
+    parts = []
+    for decision, found in rows.groupby("decision", sort=False):
+        table = Table(title=DECISIONS.get(str(decision), str(decision)))
+        table.add_column("arm")
+        for words in SHOWN.values():
+            table.add_column(words, justify="right")
+        for arm, by_metric in by_arm(found).items():
+            table.add_row(arm, *(_printed_cell(by_metric.get(metric)) for metric in SHOWN))
+        parts.append(table)
+    return Group(*parts)
+
+
+def _printed_cell(row: Row | None) -> str:
+    """A value, and in brackets its difference to the baseline, starred where the interval leaves zero out."""
+    if row is None or math.isnan(row["value"]):
+        return "–"
+    if math.isnan(row["difference"]):
+        return f"{row['value']:.3f}"
+    clear = "*" if row["difference_low"] > 0 or row["difference_high"] < 0 else ""
+    return f"{row['value']:.3f} ({row['difference']:+.3f}{clear})"

@@ -16,15 +16,23 @@ from typing import Any
 
 import pandas as pd
 
-from dermlens.atomic import write_json
-from dermlens.data.split import Split
+from dermlens.data.manifest import Split
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.publish import publish_recipe, without_paths
+from dermlens.files import write_json
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment, taken_back
-from dermlens.studies.folds import check_fold, draw, fold_recipes, held_out, train_fold
-from dermlens.studies.out_of_fold import merge, read_out_of_fold, write_out_of_fold
+from dermlens.studies.folds import (
+    check_fold,
+    draw,
+    fold_recipes,
+    held_out,
+    merge,
+    read_out_of_fold,
+    train_fold,
+    write_out_of_fold,
+)
 from dermlens.studies.scores import score_study
 
 RECORD = "crossfit.json"

@@ -14,15 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from dermlens.atomic import write_json
-from dermlens.decision.columns import ANSWERED
 from dermlens.errors import UserError
-from dermlens.evaluation.config import EvaluationConfig
 from dermlens.evaluation.predictions import classes_of, read_predictions, write_csv, write_predictions
-from dermlens.imbalance.config import ImbalanceConfig
+from dermlens.files import write_json
 from dermlens.metrics import Floats
+from dermlens.predict.decision import ANSWERED
 from dermlens.recipe import load_recipe
-from dermlens.studies.out_of_fold import FOLD, read_out_of_fold, write_out_of_fold
+from dermlens.sections import EvaluationConfig, ImbalanceConfig
+from dermlens.studies.folds import FOLD, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
 
 Mean = Literal["probabilities", "logs"]

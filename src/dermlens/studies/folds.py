@@ -1,21 +1,32 @@
-"""The folds of a recipe: the same run several times, other lesions held out each time, never of test."""
+"""The folds of a recipe: the same run several times, other lesions held out each time."""
 
 from __future__ import annotations
 
+import gzip
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from dermlens.data.manifest import HOME
-from dermlens.data.split import Split, load_manifest, resolve_split
+from dermlens.data.manifest import HOME, Split, load_manifest
+from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import read_predictions
+from dermlens.evaluation.predictions import (
+    AFTER,
+    BEFORE,
+    SUM_TOLERANCE,
+    classes_of,
+    read_predictions,
+    write_csv,
+)
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.training.fit import fit, resume_fit
+
+# The folds of a recipe: the same run several times, other lesions held out each time, never of test.
 
 
 def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Recipe]:
@@ -163,3 +174,115 @@ def held_out(run: Run, split: Split) -> pd.DataFrame:
             f" it, or delete {run.path} to train the fold again"
         )
     return predictions
+
+
+# Predictions by networks that never saw the images: a run's table with a column `fold`.
+
+
+ROLE = "out_of_fold"
+FOLD = "fold"
+
+
+def merge(parts: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """One table of the scored images of several folds, by image id.
+
+    Args:
+        parts: predictions by the fold that they are of; no image is in two.
+
+    Returns:
+        All rows, `role` out_of_fold, with their `fold`.
+    """
+    labelled = [part.assign(role=ROLE, fold=fold) for fold, part in parts.items()]
+    table = pd.concat(labelled, ignore_index=True).sort_values("image_id", ignore_index=True)
+    assert not table["image_id"].duplicated().any(), "an image is in one fold"
+    return table
+
+
+def write_out_of_fold(path: Path, table: pd.DataFrame) -> None:
+    """Write predictions with their fold, whole or not at all, to nine digits as a run's are."""
+    columns = [*BEFORE, *(f"p_{code}" for code in classes_of(table)), *AFTER, FOLD]
+    write_csv(path, table[columns], digits=9)
+
+
+def read_out_of_fold(path: Path) -> pd.DataFrame:
+    """Read predictions with their fold.
+
+    Raises:
+        UserError: as for `read_predictions`, or a row has no fold.
+    """
+    table = read_predictions(path)
+    if FOLD not in pd.read_csv(path, nrows=0).columns:
+        raise UserError(
+            f"{path} has no column {FOLD}: out-of-fold predictions are what `dermlens crossfit` writes"
+        )
+    fold = pd.read_csv(path, usecols=[FOLD], dtype=str, keep_default_na=False)[FOLD]
+    bad_N = ~fold.str.fullmatch(r"\d+").to_numpy(dtype=bool)
+    if bad_N.any():
+        row = int(bad_N.argmax())
+        raise UserError(f"{path}, row {row + 2}: fold is {fold[row]!r}; it must be a number from 0")
+    return table.assign(fold=fold.astype(int))
+
+
+# The predictions of an ablation as they are kept: truth once, and for each arm ids and probabilities.
+
+
+IMAGES = "images.csv.gz"
+TRUTH = ("image_id", "lesion_id", "target", FOLD)
+DIGITS = 5
+
+
+def write_images(folder: Path, table: pd.DataFrame) -> None:
+    """Write what all arms share: image, lesion, diagnosis and fold."""
+    write_csv(folder / IMAGES, table[list(TRUTH)], digits=DIGITS)
+
+
+def write_arm(folder: Path, arm: str, table: pd.DataFrame) -> None:
+    """Write an arm's probabilities to five significant digits: small ones stay, and the file is small."""
+    columns = ["image_id", *(f"p_{code}" for code in classes_of(table))]
+    write_csv(_file(folder, arm), table[columns], digits=DIGITS)
+
+
+def read_images(folder: Path) -> pd.DataFrame:
+    """What all arms share, as text. Raises: UserError: the file is missing or damaged."""
+    return _read(folder / IMAGES, TRUTH)
+
+
+def read_tables(folder: Path, arms: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Out-of-fold predictions by arm.
+
+    Raises:
+        UserError: a file is missing or damaged, or is not of the images of the others.
+    """
+    images = read_images(folder)
+    tables = {}
+    for arm in arms:
+        path = _file(folder, arm)
+        found = _read(path, ("image_id",))
+        classes = classes_of(found)
+        if found["image_id"].tolist() != images["image_id"].tolist():
+            raise UserError(f"{path} is not of the images of {folder / IMAGES}, row by row")
+        p_NC = found[[f"p_{code}" for code in classes]].apply(pd.to_numeric, errors="coerce").to_numpy()
+        wrong = ~((p_NC >= 0).all(axis=1) & (np.abs(p_NC.sum(axis=1) - 1) < SUM_TOLERANCE))
+        if wrong.any():
+            raise UserError(f"{path}, row {int(wrong.argmax()) + 2}: the probabilities do not sum to 1")
+        if not images["target"].isin(classes).all():
+            raise UserError(f"{path} has no probabilities of some diagnoses of {folder / IMAGES}")
+        columns = {f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)}
+        tables[arm] = images.assign(role=ROLE, fold=images[FOLD].astype(int), **columns)
+    return tables
+
+
+def _file(folder: Path, arm: str) -> Path:
+    return folder / "predictions" / f"{arm}.csv.gz"
+
+
+def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; restore it, or run `dermlens ablate` again")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path} is not a compressed CSV table: {error}") from error
+    if missing := [name for name in columns if name not in table.columns]:
+        raise UserError(f"{path} has no column {missing[0]}")
+    return table

@@ -11,14 +11,12 @@ import numpy as np
 import yaml
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from dermlens.data.offline_plan import planned_epoch
+from dermlens.data.loaders import planned_epoch
+from dermlens.documents import Section, load_yaml, sentence
 from dermlens.errors import UserError, nearest
-from dermlens.imbalance.samplers import epoch_positions
 from dermlens.recipe import Recipe, load_recipe, parse_recipe
-from dermlens.section import Section
-from dermlens.training.inputs import Sorted, rows_of
-from dermlens.validation import sentence
-from dermlens.yaml_text import load_yaml
+from dermlens.training.inputs import RolePlan, rows_of
+from dermlens.training.sampling import epoch_positions
 
 DECIDED = ("name", "train.epochs", "train.keep", "train.monitor_role", "split.folds", "split.fold")
 """What the matrix and its cross-fits decide themselves."""
@@ -151,7 +149,7 @@ def parse_matrix(text: str, where: str, overrides: Sequence[str] = ()) -> Matrix
         raise UserError(sentence(error, Matrix, "a matrix", where, document, places)) from error
 
 
-def epoch_size(recipe: Recipe, found: Sorted) -> int:
+def epoch_size(recipe: Recipe, found: RolePlan) -> int:
     """How many images an epoch of a training sees.
 
     Args:

@@ -1,32 +1,123 @@
-"""The numbers by which studies are read, each under a stated decision.
-
-Mean recall, recall and accuracy are of the named class; AUC, ECE and log loss of the probabilities. `argmax`
-takes the probabilities as they come, a tie for the highest counting as wrong; `rule` scales them and names a
-class by what the other folds teach; the intervals hold for rules as they were fitted.
+"""The numbers by which studies are read, each under a stated decision, and arms compared in pairs.
 
 Shapes: N images, C classes, `...` the leading axes of the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dermlens import metrics
-from dermlens.decision.document import Rule, Scaling
-from dermlens.evaluation.calibration import ece
-from dermlens.evaluation.config import EvaluationConfig
-from dermlens.evaluation.fold_intervals import over_folds
-from dermlens.evaluation.intervals import Estimate, Place, Resamples, draw_lesions, estimate, nest
+from dermlens.calibration.labelled import Labelled
+from dermlens.calibration.probabilities import choose_scaling, fit_rule, fit_scaling, per_class
+from dermlens.evaluation.intervals import (
+    Estimate,
+    Place,
+    Resamples,
+    draw_lesions,
+    estimate,
+    mean_recall,
+    nest,
+    over_folds,
+    recall,
+)
+from dermlens.evaluation.measures import ece
 from dermlens.evaluation.predictions import arrays, classes_of
-from dermlens.evaluation.recall_intervals import mean_recall, recall
 from dermlens.metrics import Floats, Ints
-from dermlens.studies.out_of_fold import FOLD
-from dermlens.studies.rules import Fit, as_shipped, nested
+from dermlens.predict.decision import scaled
+from dermlens.predict.document import Rule, Scaling
+from dermlens.sections import EvaluationConfig
+from dermlens.studies.folds import FOLD
+
+# A decision rule for every image, fitted on the out-of-fold predictions of the other folds.
+#
+# So no image has a part in the rule that it is judged by, and all of them can be judged. Log-probabilities
+# stand for logits, from which they differ by a constant of each image.
+
+
+Fit = Callable[[Labelled, Floats], tuple[Scaling, Rule]]
+"""Scaling and rule from labelled images and the class shares to be calibrated for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """Every image as the rule of the other folds has it.
+
+    Attributes:
+        p_NC: scaled probabilities.
+        named_N: class indices.
+        fitted: by fold, the scaling and the rule that its images are judged by.
+    """
+
+    p_NC: Floats
+    named_N: Ints
+    fitted: dict[int, tuple[Scaling, Rule]]
+
+
+def as_shipped(images: Labelled, prior_C: Floats) -> tuple[Scaling, Rule]:
+    """Kinds chosen by cross-validation, as for a model that ships; some ten seconds."""
+    scaling = choose_scaling(images, prior_C)
+    log_p_NC = scaled(images.logits_NC, scaling)
+    return scaling, fit_rule(log_p_NC, images.target_N, images.lesion_N, prior_C)
+
+
+def of_one_kind(images: Labelled, prior_C: Floats) -> tuple[Scaling, Rule]:
+    """A temperature, a bias a class, an offset a class: the same kinds for every arm, in a second.
+
+    The biases bring an arm whose loss has moved the prior back to that of the images.
+    """
+    scaling = fit_scaling("bias", images.logits_NC, images.target_N, np.ones(len(images.target_N)))
+    return scaling, per_class(scaled(images.logits_NC, scaling), images.target_N, prior_C)
+
+
+def nested(target_N: Ints, p_NC: Floats, lesion_N: NDArray[Any], fold_N: Ints, fit: Fit) -> Nested | None:
+    """Judge each fold by what the others teach.
+
+    The prior of a fold is the class shares of the others' images.
+
+    Args:
+        target_N: class indices.
+        p_NC: probabilities, out of fold.
+        lesion_N: names of lesions.
+        fold_N: folds, none of which shares a lesion with another.
+        fit: of scaling and rule.
+
+    Returns:
+        None where a fold holds all images of a class, so that the others cannot teach it.
+    """
+    log_p_NC = np.log(np.maximum(p_NC, np.finfo(np.float64).eps))
+    scaled_NC, named_N = np.empty_like(log_p_NC), np.empty_like(target_N)
+    fitted = {}
+    for fold in np.unique(fold_N):
+        inside_N = fold_N == fold
+        count_C = np.bincount(target_N[~inside_N], minlength=p_NC.shape[1])
+        if not count_C.all():
+            return None
+        others = Labelled(
+            logits_NC=log_p_NC[~inside_N],
+            features_ND=np.empty((int((~inside_N).sum()), 0)),
+            target_N=target_N[~inside_N],
+            lesion_N=lesion_N[~inside_N],
+        )
+        scaling, rule = fit(others, count_C / count_C.sum())
+        scaled_NC[inside_N] = scaled(log_p_NC[inside_N], scaling)
+        named_N[inside_N] = np.argmax(scaled_NC[inside_N] + np.array(rule.offsets), axis=1)
+        fitted[int(fold)] = scaling, rule
+    return Nested(np.exp(scaled_NC), named_N, fitted)
+
+
+# The numbers by which studies are read, each under a stated decision.
+#
+# Mean recall, recall and accuracy are of the named class; AUC, ECE and log loss of the probabilities.
+# `argmax` takes the probabilities as they come, a tie for the highest counting as wrong; `rule` scales them
+# and names a class by what the other folds teach; the intervals hold for rules as they were fitted.
+
 
 OVERALL = {
     "mean_recall": "mean recall",
@@ -209,3 +300,88 @@ def _score_role(table: pd.DataFrame, classes: tuple[str, ...], config: Evaluatio
             for fold, (scaling, rule) in judged.fitted.items()
         },
     }
+
+
+# Arms on the same images, with paired intervals for what each differs by from the baseline.
+#
+# A difference is taken resample by resample on the same draw of lesions, as in `evaluation.comparison`: it
+# says how far the images drawn may have made it, not what another seed of the training would.
+
+
+COLUMNS = (
+    "arm", "decision", "metric", "value", "low", "high", "difference", "difference_low", "difference_high",
+)  # fmt: skip
+
+Row = dict[str, float]
+"""value, low, high, difference, difference_low, difference_high; NaN where there is none."""
+
+
+def compare_arms(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig) -> pd.DataFrame:
+    """Score arms on the images that all of them predicted.
+
+    Args:
+        tables: out-of-fold predictions by arm, all of the same images in the same order; the first is the
+            baseline.
+        config: of the bootstrap.
+
+    Returns:
+        A row for each arm, decision and metric, `recall_<class>` among them; differences are empty for the
+        baseline.
+    """
+    names = list(tables)
+    baseline = tables[names[0]]
+    for table in tables.values():
+        assert table[["image_id", "target"]].equals(baseline[["image_id", "target"]])
+    classes = classes_of(baseline)
+    judged = {name: judge(table, of_one_kind) for name, table in tables.items()}
+    decided = {name: one.decisions for name, one in judged.items()}
+    target_N = judged[names[0]].target_N
+
+    def statistic(weights: Floats | None) -> Mapping[Place, Floats]:
+        """Values and differences in one pass, so that both see the same draw."""
+        found: dict[Place, Floats] = {}
+        for decision in decided[names[0]]:
+            first = numbers(target_N, decided[names[0]][decision], classes, weights)
+            found |= {(names[0], decision, "value", *place): value for place, value in first.items()}
+            for name in names[1:]:
+                this = numbers(target_N, decided[name][decision], classes, weights)
+                found |= {(name, decision, "value", *place): value for place, value in this.items()}
+                found |= {
+                    (name, decision, "difference", *place): value - first[place]
+                    for place, value in this.items()
+                }
+        return found
+
+    resamples = draw_lesions(
+        baseline["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
+    )
+    estimates = estimate(statistic, resamples, level=config.level)
+    for name in names:
+        for decision, one in decided[name].items():
+            own = recall_estimates(target_N, one, classes, resamples, level=config.level)
+            estimates |= {(name, decision, "value", *place): found for place, found in own.items()}
+    rows = []
+    for (name, decision, kind, *metric), value in estimates.items():
+        if kind == "value":
+            difference = estimates.get((name, decision, "difference", *metric))
+            rows.append(_row(name, decision, "_".join(metric), value, difference))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COLUMNS[3:], "float64"))
+
+
+def by_arm(rows: pd.DataFrame) -> dict[str, dict[str, Row]]:
+    """The rows of one decision by arm and metric."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows.to_dict("records"):
+        numbers = {name: float(row[name]) for name in COLUMNS[3:]}
+        found.setdefault(str(row["arm"]), {})[str(row["metric"])] = numbers
+    return found
+
+
+def _row(
+    arm: str, decision: str, metric: str, value: Estimate, difference: Estimate | None
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"arm": arm, "decision": decision, "metric": metric, **value}
+    for part in ("value", "low", "high"):
+        name = "difference" if part == "value" else f"difference_{part}"
+        row[name] = difference[part] if difference is not None else None
+    return row

@@ -25,21 +25,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dermlens.atomic import copy_file, write_json
-from dermlens.data.split import load_manifest
+from dermlens.calibration.decision import own_table
+from dermlens.data.manifest import load_manifest
 from dermlens.errors import UserError
-from dermlens.evaluation.calibrate import own_table
-from dermlens.evaluation.openings import carry_over
+from dermlens.evaluation.ledger import carry_over
 from dermlens.evaluation.predictions import write_predictions
+from dermlens.files import copy_file, write_json
 from dermlens.models.saved import SavedModel, load_model, save_model
 from dermlens.runs import MEMBERS, Run
 from dermlens.studies.crossfit import PREDICTIONS, RECORD
-from dermlens.studies.folds import held_out
-from dermlens.studies.out_of_fold import merge, read_out_of_fold, write_out_of_fold
+from dermlens.studies.folds import held_out, merge, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
 from dermlens.training.predict import predict_table
 
-TOLD = ("run.json", "recipe.yaml", "history.csv")
+RECORDED = ("run.json", "recipe.yaml", "history.csv")
 CARRIED = (
     "data",
     "table_sha256",
@@ -94,7 +93,7 @@ def soup(
     for number, run in enumerate(runs, start=1):
         folder = made.path / MEMBERS / str(number)
         folder.mkdir(parents=True)
-        for name in TOLD:
+        for name in RECORDED:
             if (run.path / name).is_file():
                 copy_file(run.path / name, folder / name)
     save_model(

@@ -1,1 +1,1 @@
-"""From a recipe to a trained run: the Lightning task, optimisers and schedules, fit and resume."""
+"""From a recipe to a trained run: losses, sampling, the Lightning task, optimisers, fit and resume."""

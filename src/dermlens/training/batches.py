@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dermlens.data.augment import Augmentation
-from dermlens.data.augment.metadata_dropout import MetadataDropout
-from dermlens.data.augment.mix import mix
+from dermlens.data.augment.augmentation import Augmentation, MetadataDropout
+from dermlens.data.augment.geometry import mix
 from dermlens.data.loaders import BatchLoader, make_loader
 from dermlens.recipe import Recipe
 from dermlens.training.inputs import Inputs

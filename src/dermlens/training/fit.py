@@ -1,4 +1,4 @@
-"""From a recipe and a data folder to a run directory, in one go or in several."""
+"""From a recipe and a data folder to a run directory, in one go or in several, by one process at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from types import FrameType
 from dermlens.errors import UserError
 from dermlens.recipe import Recipe
 from dermlens.runs import Run, taken_back
-from dermlens.training import processes
-from dermlens.training.begun import KEY
-from dermlens.training.checkpoint import NAME as CHECKPOINT
-from dermlens.training.device import check_count, check_precision, resolve_device
-from dermlens.training.inputs import Sorted, read_inputs, read_sorted
-from dermlens.training.tracking import check_tracker
+from dermlens.training import machine
+from dermlens.training.callbacks import check_tracker
+from dermlens.training.checkpoints import CHECKPOINT_FILE as CHECKPOINT
+from dermlens.training.checkpoints import KEY
+from dermlens.training.inputs import RolePlan, read_inputs, read_role_plan
+from dermlens.training.machine import check_count, check_precision, resolve_device
 from dermlens.training.train import Hardware, train
 
 
@@ -61,14 +61,14 @@ def fit(
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
     # A run that cannot begin is none: what is wrong with table and split is said before there is a directory.
-    images = read_sorted(recipe, Path(data))
-    if processes.is_first():
+    images = read_role_plan(recipe, Path(data))
+    if machine.is_first():
         _say_all(images, say)
-    run = Run(out if processes.is_first() else processes.shared_folder(out))
-    with taken_back(run.path, lambda: not processes.is_first() or _has_begun(run)), _said_when_full(run):
-        if processes.is_first():
+    run = Run(out if machine.is_first() else machine.shared_folder(out))
+    with taken_back(run.path, lambda: not machine.is_first() or _has_begun(run)), _said_when_full(run):
+        if machine.is_first():
             Run.create(out, recipe).record(data=str(Path(data).resolve()))
-        with processes.held(run):
+        with machine.held(run):
             return _run(run, recipe, images, hardware, cache, logger)
 
 
@@ -111,16 +111,16 @@ def resume_fit(
     recipe = run.recipe()
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
-    with _said_when_full(run), processes.held(run):
+    with _said_when_full(run), machine.held(run):
         manifest = run.split_file if run.split_file.is_file() else None
-        images = read_sorted(recipe, data or Path(record["data"]), manifest=manifest)
-        if processes.is_first():
+        images = read_role_plan(recipe, data or Path(record["data"]), manifest=manifest)
+        if machine.is_first():
             _say_all(images, say)
             run.record(status="running", error=None)
         return _run(run, recipe, images, hardware, cache, logger)
 
 
-def _say_all(images: Sorted, say: Callable[[str], None]) -> None:
+def _say_all(images: RolePlan, say: Callable[[str], None]) -> None:
     for sentence in [*images.accounts, *images.warnings]:
         say(sentence)
 
@@ -139,10 +139,10 @@ def _hardware(recipe: Recipe, device: str, devices: int) -> Hardware:
 
 
 def _run(
-    run: Run, recipe: Recipe, images: Sorted, hardware: Hardware, cache: Path | None, logger: str
+    run: Run, recipe: Recipe, images: RolePlan, hardware: Hardware, cache: Path | None, logger: str
 ) -> Run:
     """Read the pixels and train, and whatever happens say in run.json how it ended."""
-    processes.share_folder(run.path)
+    machine.share_folder(run.path)
     try:
         with _ended_like_ctrl_c(), _said_when_full(run):
             inputs = read_inputs(recipe, images, cache_root=cache)
@@ -156,14 +156,14 @@ def _run(
     except Exception as error:
         _end(run, "failed", error=f"{type(error).__name__}: {error}")
         raise
-    processes.end_others()
+    machine.end_others()
     run.end("completed", **facts)
     return run
 
 
 def _end(run: Run, status: str, **facts: str) -> None:
     """Record an end, where there is room to; without it stays `running`, which nobody takes for whole."""
-    if processes.is_first():
+    if machine.is_first():
         with suppress(OSError):
             run.end(status, **facts)  # type: ignore[arg-type]
 

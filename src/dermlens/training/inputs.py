@@ -15,26 +15,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dermlens.data.absent import absent_classes
 from dermlens.data.cache import PixelCache, open_cache
-from dermlens.data.manifest import BY_LESION, make_roles
-from dermlens.data.metadata import MetadataEncoder, make_encoder
-from dermlens.data.shuffled import shuffled_metadata
-from dermlens.data.split import Split, check_disjoint, load_manifest, resolve_split
+from dermlens.data.manifest import BY_LESION, Split, load_manifest, make_roles
+from dermlens.data.split import absent_classes, check_disjoint, resolve_split, shuffled_metadata
 from dermlens.data.table import Reading, read_configured_set, read_set
 from dermlens.errors import UserError, nearest
-from dermlens.imbalance.config import LesionSamplerConfig
-from dermlens.imbalance.samplers import epoch_positions
 from dermlens.models.table import BACKBONES
+from dermlens.predict.metadata import MetadataEncoder, make_encoder
 from dermlens.recipe import Recipe
-from dermlens.training.distillation import read_soft_labels
+from dermlens.sections import LesionSamplerConfig
+from dermlens.training.losses import read_soft_labels
+from dermlens.training.sampling import epoch_positions
 
 SAMPLER_STREAM = 1
 """Sets the sampler's draws apart from those of the order, which come from the same seed and epoch."""
 
 
 @dataclass(frozen=True)
-class Sorted:
+class RolePlan:
     """A recipe's images by role, before any of them is looked at.
 
     Attributes:
@@ -112,7 +110,7 @@ class Inputs:
         return rows[positions]
 
 
-def read_sorted(recipe: Recipe, data: Path, *, manifest: Path | None = None) -> Sorted:
+def read_role_plan(recipe: Recipe, data: Path, *, manifest: Path | None = None) -> RolePlan:
     """Read the table, split and check: what can be wrong with data and recipe before a run is made of them.
 
     Args:
@@ -149,7 +147,7 @@ def read_sorted(recipe: Recipe, data: Path, *, manifest: Path | None = None) -> 
         role: {code: of_role.get(code, 0) for code in recipe.data.classes}
         for role, of_role in whole.counts(table).items()
     }
-    return Sorted(table, own, split, [*warnings, *absent_classes(counts)], accounts)
+    return RolePlan(table, own, split, [*warnings, *absent_classes(counts)], accounts)
 
 
 def rows_of(role: str, table: pd.DataFrame, own: int, split: Split) -> npt.NDArray[np.int64]:
@@ -170,7 +168,7 @@ def _further(data: Path, folder: str, recipe: Recipe) -> Reading:
     return read_set(path, classes=recipe.data.classes)
 
 
-def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = None) -> Inputs:
+def read_inputs(recipe: Recipe, images: RolePlan, *, cache_root: Path | None = None) -> Inputs:
     """Read pixels and encode.
 
     Args:
@@ -189,7 +187,7 @@ def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = Non
     else:
         kind = recipe.data.metadata
     encoder = make_encoder(kind).fit(train["age"], train["sex"].tolist(), train["site"].tolist())
-    told = told_of(recipe, table)
+    told = as_the_network_sees(recipe, table)
     size = recipe.data.size or BACKBONES[recipe.model.backbone].size
     position = {code: index for index, code in enumerate(recipe.data.classes)}
     taught = recipe.train.distillation
@@ -217,7 +215,7 @@ def read_inputs(recipe: Recipe, images: Sorted, *, cache_root: Path | None = Non
     )
 
 
-def told_of(recipe: Recipe, table: pd.DataFrame) -> pd.DataFrame:
+def as_the_network_sees(recipe: Recipe, table: pd.DataFrame) -> pd.DataFrame:
     """A run's whole table as its network is told of it: shuffled, where the recipe says so."""
     return shuffled_metadata(table, recipe.seed) if recipe.data.metadata_shuffled else table
 

@@ -14,15 +14,13 @@ import pandas as pd
 import torch
 
 from dermlens.data.cache import PixelCache, open_cache
-from dermlens.data.views import Logits, Numbers, Pixels, average_views
-from dermlens.decision.answer import answer
-from dermlens.decision.columns import ANSWERED, answer_columns
-from dermlens.decision.document import plain_decision
 from dermlens.errors import UserError
 from dermlens.models.cuts import feature_shape
 from dermlens.models.saved import SavedModel
-from dermlens.training.device import resolve_device
-from dermlens.training.memory import keep_memory
+from dermlens.predict.decision import ANSWERED, answer, answer_columns
+from dermlens.predict.document import plain_decision
+from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views
+from dermlens.training.machine import keep_memory, resolve_device
 
 CARRIED = ("age", "sex", "site", "dx_type")
 """Columns that go along, for subgroups; none of them but the first three ever reached the network."""
@@ -66,7 +64,7 @@ def predict_table(
 
     Returns:
         `image_id`, `lesion_id`, `target` (class code), `p_<class>` … that sum to 1 in each row, where the
-        model has a decision the columns `ANSWERED` of `dermlens.decision.columns`, `age`, `sex`, `site`,
+        model has a decision the columns `ANSWERED` of `dermlens.predict.decision`, `age`, `sex`, `site`,
         `dx_type`; rows as in the table.
 
     Raises:

@@ -20,34 +20,35 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 
-from dermlens.atomic import write_text
-from dermlens.data.offline_plan import planned_epoch
+from dermlens.data.loaders import planned_epoch
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
-from dermlens.imbalance.registry import make_loss
-from dermlens.imbalance.weights import class_weights
+from dermlens.files import write_text
 from dermlens.models.classifier import LesionClassifier, build_classifier
-from dermlens.models.pretrained.folded import start_note
 from dermlens.models.saved import SavedModel, save_model
+from dermlens.models.starts import start_note
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
-from dermlens.training import processes
+from dermlens.training import machine
 from dermlens.training.batches import EpochBatches
-from dermlens.training.begun import KEY as BEGAN_WITH
-from dermlens.training.begun import begun_with, check_unchanged
-from dermlens.training.checkpoint import NAME as CHECKPOINT
-from dermlens.training.checkpoint import AtomicCheckpoints, SaveEpoch
-from dermlens.training.device import Device
-from dermlens.training.ema import WeightAverage
-from dermlens.training.freeze import FrozenBackbone, FrozenBlocks
-from dermlens.training.history import History
-from dermlens.training.inputs import Inputs, told_of
-from dermlens.training.memory import keep_memory
+from dermlens.training.callbacks import FrozenBackbone, FrozenBlocks, History, make_loggers, make_schedule
+from dermlens.training.checkpoints import CHECKPOINT_FILE as CHECKPOINT
+from dermlens.training.checkpoints import KEY as BEGAN_WITH
+from dermlens.training.checkpoints import (
+    AtomicCheckpoints,
+    KeepBest,
+    SaveEpoch,
+    StopEarly,
+    WeightAverage,
+    begun_with,
+    check_unchanged,
+)
+from dermlens.training.inputs import Inputs, as_the_network_sees
+from dermlens.training.losses import make_loss
+from dermlens.training.machine import Device, keep_memory
 from dermlens.training.predict import predict_cached
-from dermlens.training.schedules import make_schedule
-from dermlens.training.stopping import KeepBest, StopEarly
+from dermlens.training.sampling import class_weights
 from dermlens.training.task import LesionTask
-from dermlens.training.tracking import make_loggers
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
     """
     keep_memory()
     weight_C = class_weights_of(recipe, inputs)
-    if processes.is_first():
+    if machine.is_first():
         began_with = begun_with(recipe, inputs)
         if (run.checkpoints / CHECKPOINT).is_file():
             check_unchanged(run, began_with)
@@ -108,7 +109,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         SaveEpoch(run.checkpoints),
     ]
     trainer = _trainer(run, recipe, hardware, [one for one in callbacks if one is not None], logger)
-    if processes.is_first():
+    if machine.is_first():
         run.record(**{BEGAN_WITH: began_with})
     _loop(
         trainer,
@@ -116,7 +117,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         EpochBatches(inputs, recipe, world=hardware.devices),
         run,
     )
-    if not processes.is_first():
+    if not machine.is_first():
         return {}
     if best is not None:
         if best.epoch is None:
@@ -255,7 +256,7 @@ def _trainer(
         max_epochs=recipe.train.epochs,
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
-        logger=make_loggers(logger, run.path, recipe) if processes.is_first() else False,
+        logger=make_loggers(logger, run.path, recipe) if machine.is_first() else False,
         deterministic=True if hardware.device == "cpu" else "warn",  # not all of a GPU's operations are
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
@@ -316,7 +317,7 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
     hidden = {"train", "test"} - {recipe.train.monitor_role}
     roles = [role for role in inputs.split.role_names if role not in hidden]
     predicted = []
-    told = told_of(recipe, inputs.table)
+    told = as_the_network_sees(recipe, inputs.table)
     for role in roles:
         rows = told.iloc[inputs.rows(role)]
         frame = predict_cached(saved, rows, inputs.cache, of=inputs.table, device=device)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dermlens.data.augment import Augmentation
+from dermlens.data.augment.augmentation import Augmentation
 from dermlens.data.config import AugmentConfig
 
 NONE = {"rotation": 0, "shift": 0, "zoom": 0, "horizontal_flip": False, "vertical_flip": False}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dermlens.data.augment.camera import draw_shots, photographed
+from dermlens.data.augment.colour import draw_shots, photographed
 from dermlens.data.config import CameraConfig
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.transforms.v2 import functional as oracle
 
-from dermlens.data.augment import Augmentation
+from dermlens.data.augment.augmentation import Augmentation
 from dermlens.data.augment.colour import (
     NEUTRAL,
     colour_maps,

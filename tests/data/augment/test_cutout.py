@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dermlens.data.augment.cutout import cut_out, draw_holes
+from dermlens.data.augment.geometry import cut_out, draw_holes
 from dermlens.data.config import CutOutConfig
 
 

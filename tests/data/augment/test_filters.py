@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.transforms.v2 import functional as oracle
 
-from dermlens.data.augment.filters import WIDEST_BLUR, autocontrast, blur, gamma, sharpen
+from dermlens.data.augment.colour import WIDEST_BLUR, autocontrast, blur, gamma, sharpen
 
 SIDE = 60
 SHARES = [-1.0, -0.4, 0.0, 0.3, 1.0]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from dermlens.data.augment.metadata_dropout import MetadataDropout
+from dermlens.data.augment.augmentation import MetadataDropout
 from dermlens.data.config import MetadataDropoutConfig
-from dermlens.data.metadata import ENCODERS, MetadataEncoder, make_encoder
+from dermlens.predict.metadata import ENCODERS, MetadataEncoder, make_encoder
 
 every_encoder = pytest.mark.parametrize("kind", sorted(ENCODERS))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
-from dermlens.data.augment.mix import mix
+from dermlens.data.augment.geometry import mix
 from dermlens.data.config import MixConfig
 
 KINDS = ["mixup", "cutmix"]
@@ -43,7 +43,7 @@ def test_cutmix_sets_a_box_of_the_partner_in_and_its_share_is_exact(seeded):
 
 def test_cutmix_boxes_take_what_lambda_leaves():
     """Far from the border, where nothing is clipped, a box has 1 − λ of the pixels: Yun et al., Eq. 2."""
-    from dermlens.data.augment.mix import _boxes
+    from dermlens.data.augment.geometry import _boxes
 
     share_B = torch.tensor([0.91, 0.75, 0.64])
     box_BHW = _boxes(share_B, torch.full((3, 2), 0.5), 100, 100)

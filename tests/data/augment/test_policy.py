@@ -12,9 +12,7 @@ from torch.testing import assert_close
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as oracle
 
-from dermlens.data.augment.colour import GREY, colour_maps, recolour
-from dermlens.data.augment.geometry import draw_maps, view
-from dermlens.data.augment.policy import (
+from dermlens.data.augment.augmentation import (
     FILTERS,
     MOVES,
     POOL,
@@ -24,6 +22,8 @@ from dermlens.data.augment.policy import (
     operations,
     then_move,
 )
+from dermlens.data.augment.colour import GREY, colour_maps, recolour
+from dermlens.data.augment.geometry import draw_maps, view
 from dermlens.data.config import AugmentConfig, RandAugmentConfig, TrivialAugmentConfig
 
 STILL = torch.tensor([[1.0, 0, 0], [0, 1, 0]])

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from dermlens.data.crops import read_square
-from dermlens.data.synthetic import write_synthetic
+from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.errors import UserError
 from dermlens.models.cuts import build_backbone
 from dermlens.models.pretrained.keras_h5 import convert_keras
+from dermlens.predict.pictures.preprocessing import read_square
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 h5py = pytest.importorskip("h5py", reason="h5py reads the files; it comes with dermlens[keras]")

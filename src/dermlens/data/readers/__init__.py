@@ -1,1 +1,1 @@
-"""From a source's own files to rows of text, one small file a form; `table` types and checks them."""
+"""From a source's own files to rows of text; `data.table` types and checks them."""

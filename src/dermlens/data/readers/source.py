@@ -1,31 +1,187 @@
-"""Which form a data set has, and its rows as text. Nothing is taken that is not named in the account."""
+"""Which form a data set has, and its rows as text; `table` types and checks them."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from dermlens.data.account import Account
-from dermlens.data.column_names import NAMES, is_answers
-from dermlens.data.diagnosis_names import class_of, is_diagnosis
-from dermlens.data.problems import Problems, option
-from dermlens.data.readers.class_folders import class_names, read_class_folders
-from dermlens.data.readers.columns import is_table, read_columns
-from dermlens.data.readers.diagnoses import BINARY
-from dermlens.data.readers.guesses import guess_columns, refuse_columns
-from dermlens.data.readers.onehot import is_companion, is_onehot, join_companions, read_onehot
-from dermlens.data.readers.origin import companion_sources, refuse_audited_inputs
-from dermlens.data.readers.roles import role_column, role_of_word
-from dermlens.data.readers.sheet import Sheet, read_header, read_sheet
-from dermlens.data.readers.survey import Survey, image_id_of, is_table_name, survey
-from dermlens.data.values import FIELDS
-from dermlens.data.vocabulary import plain
+from dermlens.data.readers.account import FIELDS, Account
+from dermlens.data.readers.names import BINARY, class_of, guess_columns, is_diagnosis, refuse_columns
+from dermlens.data.readers.tables import (
+    is_companion,
+    is_onehot,
+    is_table,
+    join_companions,
+    read_columns,
+    read_onehot,
+)
 from dermlens.errors import UserError
+from dermlens.predict.sources.folders import Survey, image_id_of, is_table_name, survey
+from dermlens.predict.sources.tables import (
+    JOINT,
+    NAMES,
+    Problems,
+    Sheet,
+    is_answers,
+    option,
+    read_header,
+    read_sheet,
+    theirs,
+)
+from dermlens.predict.sources.vocabulary import is_missing, plain
+
+# Roles that a source gives its images: folders train/, val/ and test/, or a column that says so.
+
+
+ROLE_OF_WORD = {
+    "train": "train",
+    "training": "train",
+    "trn": "train",
+    "val": "selection",
+    "valid": "selection",
+    "validation": "selection",
+    "dev": "selection",
+    "development": "selection",
+    "tuning": "selection",
+    "selection": "selection",
+    "calibration": "calibration",
+    "test": "test",
+    "tst": "test",
+    "testing": "test",
+    "holdout": "test",
+    "eval": "test",
+}
+COLUMN = re.compile(r"(.*_)?(split|role|subset|partition|set|fold|phase|group)")
+
+
+def role_of_folders(folders: Sequence[str]) -> str:
+    """The role that the nearest folder with a role's word in its name gives; empty where none does."""
+    for folder in reversed(folders):
+        roles = {ROLE_OF_WORD[word] for word in plain(folder).split() if word in ROLE_OF_WORD}
+        if len(roles) == 1:
+            return roles.pop()
+    return ""
+
+
+def role_column(sheet: Sheet) -> str | None:
+    """The column whose cells are all words for roles, or empty."""
+    for name in sheet.header:
+        if COLUMN.fullmatch(plain(name).replace(" ", "_")):
+            words = {plain(cell) for cell in sheet.column(name)} - {""}
+            if words and words <= set(ROLE_OF_WORD):
+                return name
+    return None
+
+
+def role_of_word(word: str) -> str:
+    """The role that a cell gives; empty where it gives none."""
+    return ROLE_OF_WORD.get(plain(word), "")
+
+
+# Which data set or clinic an image comes from: its source.
+
+
+INPUTS = ("age", "sex", "site")
+AUDITED = ("dx", "dx_type", "source")
+"""Columns that give the diagnosis away, or the clinic, whose class shares nearly do."""
+
+
+def refuse_audited_inputs(columns: Mapping[str, str] | None) -> None:
+    """Keep a column map from leading what is for audit only into the network.
+
+    Raises:
+        UserError: age, sex or site is mapped to a column of the diagnosis, its confirmation or the source.
+    """
+    for ours in INPUTS:
+        mapped = (columns or {}).get(ours)
+        for audited in AUDITED:
+            if mapped is not None and _shared(mapped, (*NAMES[audited], (columns or {}).get(audited, ""))):
+                raise UserError(
+                    f"column map: {ours}={mapped} would make {audited} an input of the network; it is kept"
+                    " for splits and audit alone, so map another column"
+                )
+
+
+def _shared(mapped: str, kept: Iterable[str]) -> bool:
+    """Whether a mapped column, or one of those it joins, is one of some others, whatever its case."""
+    theirs_plain = {plain(part) for name in kept if name for part in (name, *name.split(JOINT))}
+    return any(plain(part) in theirs_plain for part in (mapped, *mapped.split(JOINT)))
+
+
+def companion_sources(table: Path, others: Iterable[Path]) -> dict[Path, dict[str, str]]:
+    """The source of each image from a file beside a table, such as HAM10000's `dataset_of_image.csv`.
+
+    Args:
+        table: the file that was read; it has no column of its own for the source.
+        others: further tables of the data set; those in other folders are passed over.
+
+    Returns:
+        Source by image id, by the file that says it; of files beside it those that have both and no
+        diagnosis.
+    """
+    found: dict[Path, dict[str, str]] = {}
+    for path in sorted(path for path in others if path.absolute().parent == table.absolute().parent):
+        header = read_header(path)
+        if is_answers(header):
+            continue
+        image, source = theirs(header, "image_id"), theirs(header, "source")
+        if image is None or source is None or theirs(header, "dx") is not None:
+            continue
+        sheet = read_sheet(path)
+        found[path] = dict(zip(map(image_id_of, sheet.column(image)), sheet.column(source), strict=True))
+    return found
+
+
+def or_folder(said: pd.Series, folder: Path) -> list[str]:
+    """The source that the data name for each image, or the name of their folder.
+
+    Args:
+        said: text, empty where the data do not say.
+        folder: the data folder, or the table itself.
+    """
+    place = folder.parent if folder.is_file() else folder
+    name = os.path.basename(os.path.abspath(place)) or "unknown"  # noqa: PTH100, PTH119 - links stay as laid
+    return [name if is_missing(word) else word for word in said]
+
+
+# A folder per class, named after it, with its images inside or further below.
+
+
+def class_names(found: Survey) -> list[str]:
+    """The names of the folders that hold images, sorted."""
+    return sorted(
+        {found.relative(path).split("/")[-2] for path in found.paths if "/" in found.relative(path)}
+    )
+
+
+def read_class_folders(found: Survey, is_class: Callable[[str], bool]) -> pd.DataFrame:
+    """One row an image, its diagnosis the nearest folder above it that is named after a class.
+
+    Args:
+        found: the data folder.
+        is_class: whether a name is that of a class or of a diagnosis.
+
+    Returns:
+        A frame of `image_id` (the file's path below the folder), `dx` and `where`, sorted by path; where no
+        folder above is a class, `dx` is the folder that the image lies in.
+    """
+    rows = []
+    for path in found.paths:
+        relative = found.relative(path)
+        folders = relative.split("/")[:-1]
+        dx = next((name for name in reversed(folders) if is_class(name)), folders[-1] if folders else "")
+        rows.append((relative, dx, str(found.folder / relative)))
+    return pd.DataFrame(rows, columns=["image_id", "dx", "where"])
+
+
+# Which form a data set has, and its rows as text. Nothing is taken that is not named in the account.
+
 
 ZERO_ONE = {"0": "benign", "1": "malignant", "0.0": "benign", "1.0": "malignant"}
 """ISIC 2016's test truth writes its two classes so."""

@@ -1,22 +1,182 @@
-"""A folder of synthetic lesions in HAM10000's layout, and a sheet to look at them."""
+"""A folder of synthetic lesions and their patients in HAM10000's layout, and a sheet to look at them."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from dermlens.atomic import atomic_path, write_text
 from dermlens.data.synthetic.canvas import FRAME_MM
 from dermlens.data.synthetic.lesions import PAINTERS
-from dermlens.data.synthetic.patients import draw_patient, lesion_counts
 from dermlens.data.synthetic.photograph import Skin, photograph
 from dermlens.errors import UserError
+from dermlens.files import atomic_path, write_text
 from dermlens.labels import CLASSES
+
+# Who the synthetic patients are: how many lesions of each class, ages, sexes, sites, ways of confirmation.
+#
+# Shares follow HAM10000's metadata, rounded (Tschandl, Rosendahl, Kittler 2018, doi 10.1038/sdata.2018.161),
+# so that metadata carry about the signal they carry there.
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The patients of one class.
+
+    Attributes:
+        share: of all lesions.
+        several: share of lesions with more than one picture.
+        age: mean and standard deviation, years.
+        male: share.
+        sites: share of each of HAM10000's sites, to be divided by their sum.
+        dx_type: share of each way the diagnosis was confirmed.
+    """
+
+    share: float
+    several: float
+    age: tuple[float, float]
+    male: float
+    sites: Mapping[str, float]
+    dx_type: Mapping[str, float]
+
+
+SITES = (
+    *("abdomen", "acral", "back", "chest", "ear", "face", "foot", "genital", "hand", "lower extremity"),
+    *("neck", "scalp", "trunk", "unknown", "upper extremity"),
+)
+
+
+def _sites(*per_thousand: int) -> dict[str, float]:
+    return dict(zip(SITES, per_thousand, strict=True))
+
+
+GROUPS = {
+    "akiec": Group(
+        share=0.031,
+        several=0.5,
+        age=(66, 11),
+        male=0.67,
+        sites=_sites(15, 1, 90, 35, 10, 345, 2, 1, 40, 200, 30, 45, 5, 10, 190),
+        dx_type={"histo": 1},
+    ),
+    "bcc": Group(
+        share=0.044,
+        several=0.5,
+        age=(67, 13),
+        male=0.62,
+        sites=_sites(35, 1, 330, 90, 10, 220, 8, 1, 5, 110, 30, 40, 20, 10, 95),
+        dx_type={"histo": 1},
+    ),
+    "bkl": Group(
+        share=0.097,
+        several=0.5,
+        age=(64, 14),
+        male=0.57,
+        sites=_sites(40, 1, 185, 65, 5, 290, 2, 2, 15, 155, 30, 30, 65, 20, 95),
+        dx_type={"histo": 0.70, "consensus": 0.24, "confocal": 0.06},
+    ),
+    "df": Group(
+        share=0.010,
+        several=0.5,
+        age=(53, 13),
+        male=0.55,
+        sites=_sites(35, 1, 20, 2, 1, 2, 15, 8, 3, 705, 2, 1, 5, 5, 205),
+        dx_type={"histo": 0.5, "consensus": 0.5},
+    ),
+    "mel": Group(
+        share=0.082,
+        several=0.5,
+        age=(61, 15),
+        male=0.62,
+        sites=_sites(60, 2, 290, 60, 15, 95, 25, 1, 3, 175, 25, 13, 40, 10, 190),
+        dx_type={"histo": 1},
+    ),
+    "nv": Group(
+        share=0.723,
+        several=0.28,
+        age=(46, 15),
+        male=0.51,
+        sites=_sites(130, 2, 212, 30, 4, 15, 42, 7, 8, 220, 12, 7, 185, 29, 98),
+        dx_type={"follow_up": 0.55, "histo": 0.37, "consensus": 0.08},
+    ),
+    "vasc": Group(
+        share=0.013,
+        several=0.5,
+        age=(51, 21),
+        male=0.49,
+        sites=_sites(190, 2, 155, 42, 2, 56, 3, 3, 35, 190, 20, 14, 215, 10, 77),
+        dx_type={"histo": 0.5, "consensus": 0.5},
+    ),
+}
+"""By class; the row of sites is in the order of SITES, per thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """One lesion and whose it is, in the words of HAM10000's CSV.
+
+    Attributes:
+        dx: class.
+        pictures: how many are taken.
+        age: years in steps of five, empty if missing.
+        sex, site, dx_type: as in HAM10000.
+    """
+
+    dx: str
+    pictures: int
+    age: str
+    sex: str
+    site: str
+    dx_type: str
+
+
+def lesion_counts(lesions: int) -> dict[str, int]:
+    """How many lesions of each class: HAM10000's shares, but enough of each for four roles and five folds.
+
+    Args:
+        lesions: in all.
+
+    Returns:
+        Counts that sum to `lesions`; at least 8 of each class, or a seventh where there are fewer than 56.
+    """
+    floor = min(8, lesions // len(CLASSES))
+    counts = {dx: max(floor, round(GROUPS[dx].share * lesions)) for dx in CLASSES if dx != "nv"}
+    nevi = lesions - sum(counts.values())
+    # Small sets: raised rare classes may leave too few nevi; take from the largest of the others.
+    while nevi < floor:
+        counts[max(counts, key=lambda dx: counts[dx])] -= 1
+        nevi += 1
+    return {dx: counts.get(dx, nevi) for dx in CLASSES}
+
+
+def draw_patient(dx: str, rng: np.random.Generator) -> Patient:
+    """A patient with a lesion of class `dx`."""
+    group = GROUPS[dx]
+    pictures = 1 + int(rng.random() < group.several) * int(rng.choice([1, 2], p=[0.75, 0.25]))
+    age = float(np.clip(5 * round(rng.normal(*group.age) / 5), 0, 85))
+    sex = "male" if rng.random() < group.male else "female"
+    weights = np.array(list(group.sites.values()))
+    site = str(rng.choice(list(group.sites), p=weights / weights.sum()))
+    dx_type = str(rng.choice(list(group.dx_type), p=list(group.dx_type.values())))
+    missing_age, missing_sex = rng.random(2)
+    return Patient(
+        dx,
+        pictures,
+        "" if missing_age < 0.015 else str(age),
+        "unknown" if missing_sex < 0.01 else sex,
+        site,
+        dx_type,
+    )
+
+
+# A folder of synthetic lesions in HAM10000's layout, and a sheet to look at them.
+
 
 METADATA = "HAM10000_metadata.csv"
 COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset")
@@ -108,7 +268,7 @@ def render(
 def contact_sheet(path: Path, *, columns: int = 8, seed: int = 0, size: tuple[int, int] = (99, 132)) -> Path:
     """A picture with one row of lesions for each class, named at the left, as in docs/images.
 
-        from dermlens.data.synthetic import contact_sheet
+        from dermlens.data.synthetic.folder import contact_sheet
         contact_sheet(Path("docs/images/synthetic_lesions.png"))
 
     Args:

@@ -1,0 +1,1 @@
+"""Fitted here and applied in `predict`: probabilities, sets, abstention, dermoscopy."""

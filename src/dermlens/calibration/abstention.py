@@ -1,0 +1,176 @@
+"""What an answer abstains by: conformal sets, and a score of how unlike the training images an image is.
+
+Shapes: N images, C classes, L lesions, D features, K directions, M points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermlens.calibration.labelled import Labelled, lesions_of
+from dermlens.metrics import Floats, Ints
+from dermlens.predict.decision import Arrays, Kind, arrays_sha256, ood_scores, unit
+from dermlens.predict.document import Ood, Sets
+
+# Class-conditional split conformal sets, on the calibration role, lesion by lesion.
+#
+# A new lesion of class c is exchangeable with the calibration lesions of class c; images of one lesion are
+# not with those of another. So a lesion gives one score, that of its worst image, and the promise reads: of
+# the new lesions of a class, at least 1 − alpha have their class in the set of every image. For one image of
+# each it holds all the more.
+#
+# Source: Vovk 2012, "Conditional validity of inductive conformal predictors", section 4, for class-
+# conditional sets; Sadinle, Lei, Wasserman 2019 for the score, the class's own probability.
+
+
+def fewest_lesions(alpha: float) -> int:
+    """With fewer lesions no threshold above 0 keeps 1 − alpha: 9 for a tenth."""
+    return math.ceil(1 / alpha - 1e-9) - 1
+
+
+def lower_bound(score_L: Floats, alpha: float) -> float:
+    """The highest t for which a new score reaches t with probability 1 − alpha; −∞ if there are too few."""
+    rank = math.floor(alpha * (len(score_L) + 1) + 1e-9)
+    return float(np.sort(score_L)[rank - 1]) if rank >= 1 else -math.inf
+
+
+def fit_sets(
+    p_NC: Floats, target_N: Ints, lesion_N: NDArray[Any], classes: Sequence[str], *, alpha: float = 0.1
+) -> Sets:
+    """A threshold a class.
+
+    Classes with too few lesions for one of their own share the threshold of the rarest classes taken
+    together, as many of them as are needed to have enough lesions. For those the promise holds on the average
+    over the pool alone, not class by class; a class that only lends its lesions keeps its own threshold. A
+    class without a lesion is in every set.
+
+    Args:
+        p_NC: softmax before scaling, or any scores that have not seen these images' truth.
+        target_N: class indices.
+        lesion_N: names of lesions.
+        classes: codes.
+        alpha: a class's share of lesions that the set may miss.
+    """
+    index_N, target_L = lesions_of(target_N, lesion_N)
+    worst_L = np.full(len(target_L), np.inf)
+    np.minimum.at(worst_L, index_N, p_NC[np.arange(len(target_N)), target_N])
+    count_C = np.bincount(target_L, minlength=len(classes))
+    enough = fewest_lesions(alpha)
+    pooled = [index for index in range(len(classes)) if count_C[index] < enough]
+    pool: list[int] = []
+    if pooled:
+        rarest_first = np.argsort(count_C, kind="stable").tolist()
+        sizes = np.cumsum(count_C[rarest_first])
+        needed = max(len(pooled), int(np.searchsorted(sizes, enough)) + 1)
+        pool = sorted(rarest_first[:needed])
+    shared = lower_bound(worst_L[np.isin(target_L, pool)], alpha)
+    own = [lower_bound(worst_L[target_L == index], alpha) for index in range(len(classes))]
+    # a class without a lesion has no part in the average over the pool: it is let into every set
+    given = [
+        -math.inf if not count_C[index] else shared if index in pooled else own[index]
+        for index in range(len(classes))
+    ]
+    return Sets(
+        alpha=alpha,
+        thresholds=tuple(max(bound, 0.0) for bound in given),
+        lesions=tuple(count_C.tolist()),
+        pooled=tuple(classes[index] for index in pooled),
+        pool=tuple(classes[index] for index in pool),
+    )
+
+
+# Fit an out-of-distribution score: its arrays on the training role, its threshold on the calibration role.
+
+
+DIRECTIONS = 64
+BANK = 1024
+"""Training images that `knn` keeps: 256 KB of them."""
+NEIGHBOURS = 10
+RIDGE = 1e-6
+"""Added to the shared covariance, as a share of its mean variance: a direction may not vary at all."""
+
+
+def fit_arrays(kind: Kind, train: Labelled, *, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """The arrays of a score; `energy` has none.
+
+    Args:
+        kind: which score.
+        train: the training role.
+        seed: of the images that `knn` keeps, drawn evenly over the classes as far as these have them.
+    """
+    if kind == "energy":
+        return {}
+    x_ND = unit(train.features_ND) if kind == "knn" else np.asarray(train.features_ND, dtype=np.float64)
+    center_D = x_ND.mean(axis=0)
+    project_DK = principal_directions(x_ND - center_D)
+    x_NK = (x_ND - center_D) @ project_DK
+    if kind == "knn":
+        points_MK = x_NK[_spread(train.target_N, np.random.default_rng(seed))]
+    else:
+        present = np.unique(train.target_N)
+        means_CK = np.stack([x_NK[train.target_N == index].mean(axis=0) for index in present])
+        within_NK = x_NK - means_CK[np.searchsorted(present, train.target_N)]
+        covariance_KK = within_NK.T @ within_NK / len(within_NK)
+        floor = RIDGE * np.trace(covariance_KK) / len(covariance_KK) + np.finfo(np.float32).tiny
+        factor_KK = np.linalg.cholesky(covariance_KK + floor * np.eye(len(covariance_KK)))
+        whiten_KK = np.linalg.inv(factor_KK).T
+        project_DK, points_MK = project_DK @ whiten_KK, means_CK @ whiten_KK
+    found = {"center_D": center_D, "project_DK": project_DK, "points_MK": points_MK}
+    return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+def principal_directions(centered_ND: Floats, most: int = DIRECTIONS) -> Floats:
+    """The directions of the largest variance, (D, K): orthonormal, K no more than there are."""
+    variance_D, direction_DD = np.linalg.eigh(centered_ND.T @ centered_ND / len(centered_ND))
+    varies = int((variance_D > 1e-10 * variance_D[-1]).sum())
+    return np.asarray(direction_DD[:, ::-1][:, : max(1, min(most, varies))])
+
+
+def fit_ood(
+    kind: Kind, train: Labelled, calibration: Labelled, *, kept: float = 0.95, seed: int = 0
+) -> tuple[Ood, Arrays]:
+    """A score with its threshold: a new lesion of the same kind stays below it with probability `kept`.
+
+    As for the sets, a lesion counts by its worst image.
+
+    Args:
+        kind: which score.
+        train: the training role.
+        calibration: the calibration role.
+        kept: share of lesions that are no strangers.
+        seed: as for `fit_arrays`.
+
+    Returns:
+        The score, and its arrays.
+    """
+    arrays = fit_arrays(kind, train, seed=seed)
+    neighbours = min(NEIGHBOURS, len(arrays["points_MK"])) if kind == "knn" else None
+    score_N = ood_scores(kind, calibration.logits_NC, calibration.features_ND, arrays, neighbours)
+    index_N, target_L = lesions_of(calibration.target_N, calibration.lesion_N)
+    worst_L = np.full(len(target_L), -np.inf)
+    np.maximum.at(worst_L, index_N, score_N)
+    bound = -lower_bound(-worst_L, 1 - kept)
+    ood = Ood(
+        kind=kind,
+        # with fewer lesions than a share needs, the strangest of them is still none
+        threshold=bound if np.isfinite(bound) else float(worst_L.max()),
+        kept=kept,
+        neighbours=neighbours,
+        sha256=arrays_sha256(arrays) if arrays else None,
+    )
+    return ood, arrays
+
+
+def _spread(target_N: Ints, rng: np.random.Generator) -> Ints:
+    """Up to `BANK` images, the rare classes whole."""
+    shuffled = rng.permutation(len(target_N))
+    turn_N = np.empty(len(target_N), dtype=np.int64)
+    for index in np.unique(target_N):
+        members = shuffled[target_N[shuffled] == index]
+        turn_N[members] = np.arange(len(members))
+    return np.sort(shuffled[np.argsort(turn_N[shuffled], kind="stable")[:BANK]]).astype(np.int64)

@@ -1,0 +1,245 @@
+"""Verbs that use a model, without torch: predict, serve."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import socket
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dermlens.cli.app import Age, Sex, Site, Threads, app, console, fits, to_file
+from dermlens.errors import UserError, require
+
+# The verb that answers: from the base install, without network.
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of them.")],
+    age: Age = None,
+    sex: Sex = None,
+    site: Site = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Age, sex and site, a row an image; ISIC's metadata too."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Another model than the one that ships with dermlens."),
+    ] = None,
+    prior: Annotated[
+        str, typer.Option(help="Class shares that the probabilities hold for: natural, equal, {mel: 0.2, …}.")
+    ] = "natural",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet.", callback=to_file
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="An object instead of a table.")] = False,
+    threads: Threads = None,
+) -> None:
+    """Say what a model makes of images. Research software, not a medical device.
+
+    A job that was interrupted goes on when the same command is given again; with --output, that is.
+    """
+    from dermlens.predict.answers import (
+        Answer,
+        answer_json,
+        heading_json,
+        notes,
+        parse_prior,
+        progress,
+        render_answers,
+    )
+    from dermlens.predict.journal import Journal
+    from dermlens.predict.predictor import Predictor, answer_stream
+    from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
+
+    if table is not None and (age or sex or site):
+        raise UserError("--table says it image by image: leave --age, --sex and --site out")
+    everyone = one_patient(age, sex, site)
+    found = find_images(images)
+    doubts = found.doubts
+    patients: dict[str, Patient] = {}
+    if table is not None:
+        told = read_patients(table, found.images)
+        patients, doubts = told.of_image, [*doubts, *told.doubts]
+    for doubt in doubts:
+        _say(doubt)
+    predictor = Predictor.open(model, threads)
+    shares = parse_prior(prior, predictor.classes)
+    answers: dict[str, Answer] = {}
+    unreadable: dict[str, str] = {}
+    with ExitStack() as stack:
+        journal = None
+        if output is not None:
+            journal = Journal(
+                output,
+                predictor,
+                shares,
+                everyone,
+                patients,
+                found.images,
+                [one for one in images if one.is_dir()],
+            )
+            stack.enter_context(journal)
+            if journal.done:
+                _say(f"going on where {journal.path} ends: {len(journal.done)} images are done")
+        done = journal.done if journal is not None else ()
+        left = {image_id: path for image_id, path in found.images.items() if image_id not in done}
+        stream = answer_stream(predictor, left, lambda image_id: patients.get(image_id, everyone), shares)
+        try:
+            for image_id, one in progress(stream, len(left)):
+                if journal is not None:
+                    journal.add(image_id, one)
+                if isinstance(one, str):
+                    unreadable[image_id] = one
+                elif journal is None:
+                    answers[image_id] = one
+        except KeyboardInterrupt:
+            kept = "" if journal is None else f"; {len(journal.done)} images are kept in {journal.path}"
+            raise KeyboardInterrupt(f"interrupted{kept}") from None
+        for image_id, sentence in found.unreadable.items():
+            unreadable[image_id] = sentence
+            if journal is not None:
+                journal.add(image_id, sentence)
+        for sentence in unreadable.values():
+            _say(sentence)
+        given = [{"image_id": image_id} | answer_json(one) for image_id, one in answers.items()]
+        if journal is not None:
+            given = list(journal.answers()) if as_json else []
+            journal.finish()
+    if as_json:
+        said = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
+        text = json.dumps(said, indent=2, ensure_ascii=False)
+        if not fits(text):
+            text = json.dumps(said, indent=2)
+        print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
+    elif journal is not None and journal.done:
+        console.print(
+            f"written: {output}, {len(journal.done)} images; the model abstains from {journal.abstained}"
+        )
+        for note in notes(predictor, shares):
+            console.print(note)
+    elif answers:
+        console.print(render_answers(predictor, answers, shares))
+    if unreadable:
+        raise typer.Exit(2)
+
+
+def _say(sentence: str) -> None:
+    print(f"dermlens: {sentence}", file=sys.stderr)
+
+
+# The verb that serves: a model, its page and its API.
+
+
+LEAST_KEY = 8
+NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,20}", re.ASCII)
+SECONDS, MEGABYTES = (1, 3600), (0.1, 1024)
+"""The least and the most that may be asked for."""
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="Another model than the one that ships.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    queue: Annotated[int, typer.Option(min=1, help="Images inside at once; 503 beyond.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Images the network looks at together.")] = 8,
+    seconds: Annotated[float, typer.Option(help="A request may take.")] = 30.0,
+    max_megabytes: Annotated[float, typer.Option(help="Of a request.")] = 32.0,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A host name or address that requests may be made to, beside this machine's."
+        ),
+    ] = None,
+    threads: Threads = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="A page of another host that may ask (CORS).")
+    ] = None,
+) -> None:
+    """Serve a model: a page for people, an API for programs. Research software, not a medical device.
+
+    A key that clients must send as X-API-Key is taken from the environment: DERMLENS_API_KEY.
+    """
+    for module in ("uvicorn", "fastapi", "python_multipart", "prometheus_client"):
+        require(module, "serve")
+    from dermlens.predict.predictor import Predictor
+    from dermlens.serve.app import create_app
+    from dermlens.serve.limits import LOOPBACK, ServeConfig
+    from dermlens.serve.server import listening_on, make_server
+
+    _check_range("--seconds", seconds, SECONDS)
+    _check_range("--max-megabytes", max_megabytes, MEGABYTES)
+    key = os.environ.get("DERMLENS_API_KEY") or None
+    if key is not None and len(key) < LEAST_KEY:
+        raise UserError(f"DERMLENS_API_KEY has {len(key)} characters; {LEAST_KEY} are the fewest")
+    config = ServeConfig(
+        queue=queue,
+        batch=batch,
+        seconds=seconds,
+        max_bytes=int(max_megabytes * 2**20),
+        api_key=key,
+        hosts=(*LOOPBACK, *map(_host, allow_host or ())),
+        origins=tuple(origin or ()),
+    )
+    with listening_on(host, port) as listening:
+        everywhere = _is_everywhere(listening)
+        if everywhere and not allow_host:
+            raise UserError(
+                f"--host {host} listens on every address: name the hosts that clients ask for, such as"
+                " --allow-host clinic.example; under any other name the service does not answer"
+            )
+        if not everywhere:
+            config = config.model_copy(update={"hosts": (*config.hosts, host.lower())})
+        service = create_app(Predictor.open(model, threads), config)
+        if not _is_local(host) and key is None:
+            console.print("anyone who reaches this address may ask: set DERMLENS_API_KEY to keep others out")
+        shown = f"[{host}]" if ":" in host else host
+        console.print(f"listening on http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
+        make_server(service, seconds).run(sockets=[listening])
+
+
+def _check_range(option: str, value: float, bounds: tuple[float, float]) -> None:
+    least, most = bounds
+    if not least <= value <= most:
+        raise UserError(f"{option} is {value:g}; it is {least} to {most}")
+
+
+def _is_everywhere(listening: socket.socket) -> bool:
+    address = ipaddress.ip_address(listening.getsockname()[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_unspecified or (mapped is not None and mapped.is_unspecified)
+
+
+def _host(given: str) -> str:
+    """A name or an address without port. Raises: UserError when it is neither."""
+    bare = given.strip().lower().removeprefix("[").removesuffix("]").removesuffix(".")
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        if not NAME.fullmatch(bare):
+            raise UserError(
+                f"--allow-host {given} is no host name: give one as it stands in the address, without scheme,"
+                " port or *"
+            ) from None
+    return bare
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,285 @@
+"""What a reader made of a data set, in sentences, the values of its rows, and what gives a class away."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermlens.errors import UserError, nearest
+from dermlens.predict.sources.tables import Problems, option
+from dermlens.predict.sources.vocabulary import (
+    GROUP_OF_SITE,
+    OLDEST,
+    age_of,
+    is_missing,
+    is_number,
+    plain,
+    sexes_of,
+    site_of,
+)
+
+# What a reader made of a data set: what it read, understood, mapped, dropped and left out, in sentences.
+
+
+SHOWN = 8
+"""Words in one sentence; how many more there are is said."""
+
+
+@dataclass
+class Account:
+    """What was read, and what was made of it. Whatever is not as it stands in the source is counted here.
+
+    Attributes:
+        source: the table that was read; the folder, where its folders are the classes.
+        columns: our column by the source's, those with another name.
+        joined: further tables whose columns were taken, for the same images.
+        not_read: tables in the folder that were not read, and why.
+        unread: columns of the table that were not read.
+        telling: columns that tell the answer.
+        mapped: by field (dx, sex, site, age) how often a word was read as another one, by (theirs, ours).
+        dropped: by field how often a word was not understood, or is none of ours, and counts as missing.
+        left_out: images left out, by the diagnosis that is in none of the classes, or that a map drops.
+        notes: further sentences.
+        parts: the accounts of several data sets that make one table; it has no more to say than they.
+    """
+
+    source: Path
+    columns: dict[str, str] = field(default_factory=dict)
+    joined: list[Path] = field(default_factory=list)
+    not_read: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    telling: list[str] = field(default_factory=list)
+    mapped: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
+    dropped: dict[str, Counter[str]] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    parts: list[Account] = field(default_factory=list)
+
+    def map(self, name: str, theirs: str, ours: str) -> None:
+        """Count a word that was read as another one."""
+        self.mapped.setdefault(name, Counter())[theirs, ours] += 1
+
+    def drop(self, name: str, theirs: str) -> None:
+        """Count a word that counts as missing."""
+        self.dropped.setdefault(name, Counter())[theirs] += 1
+
+    def sentences(self) -> list[str]:
+        """All of it, a sentence each, the table that was read first."""
+        if self.parts:
+            return [sentence for part in self.parts for sentence in part.sentences()]
+        said = [f"read: {self.source}"]
+        if self.columns:
+            named = ", ".join(f"{ours}={theirs}" for theirs, ours in self.columns.items())
+            said[0] += f" (columns {named})"
+        said += [f"joined: {path}" for path in self.joined]
+        said += [f"not read: {why}" for why in self.not_read]
+        said += [f"{name}: read as {_pairs(words)}" for name, words in self.mapped.items()]
+        said += self.losses()
+        if self.telling:
+            said.append(f"columns that tell the answer, and never become inputs: {', '.join(self.telling)}")
+        if self.unread:
+            said.append(f"columns that were not read: {_some(self.unread)}")
+        return [*said, *self.notes]
+
+    def losses(self) -> list[str]:
+        """What the source says and the table does not: words that count as missing, images left out."""
+        if self.parts:
+            return [sentence for part in self.parts for sentence in part.losses()]
+        said = [
+            f"{name}: words that count as missing: {_counts(words)}, on {_images(sum(words.values()))}; "
+            f"--value {name}.OURS=THEIRS reads one as a word of ours"
+            for name, words in self.dropped.items()
+        ]
+        if self.left_out:
+            said.append(
+                f"left out: {_images(sum(self.left_out.values()))}, whose diagnosis is in none of the "
+                "classes, or is "
+                f"dropped: {_counts(self.left_out)}; --label THEIRS=OURS reads one as a class"
+            )
+        return said
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
+
+
+def _pairs(words: Mapping[tuple[str, str], int]) -> str:
+    common = Counter(dict(words)).most_common()
+    shown = [f"'{theirs}' → {ours} ({count:,})" for (theirs, ours), count in common[:SHOWN]]
+    return ", ".join(shown) + _more(len(common))
+
+
+def _counts(words: Mapping[str, int]) -> str:
+    common = Counter(dict(words)).most_common()
+    return ", ".join(f"'{word}' {count:,}" for word, count in common[:SHOWN]) + _more(len(common))
+
+
+def _some(words: list[str]) -> str:
+    return ", ".join(words[: 2 * SHOWN]) + (f" and {n} more" if (n := len(words) - 2 * SHOWN) > 0 else "")
+
+
+def _more(number: int) -> str:
+    return f" and {number - SHOWN} more words" if number > SHOWN else ""
+
+
+# Age, sex and site of a table's rows, by the vocabulary and by somebody's own map of values.
+
+
+FIELDS = ("age", "sex", "site")
+SEXES = ("female", "male", "unknown")
+
+ValueMap = Mapping[str, str | Sequence[str]]
+"""The source's word, or several, by `<field>.<ours>`: `{"sex.male": "h", "site.back": ["Kreuz", "LWS"]}`."""
+
+
+class Values:
+    """Reads words of age, sex and site, and counts what is read as another word or dropped.
+
+    Args:
+        values: the source's words by ours; `unknown` is ours for what shall count as missing.
+        account: takes what was mapped and dropped.
+        problems: takes words that are no age and no sex.
+
+    Raises:
+        UserError: a key is not of the form `<field>.<ours>`, or ours is no age, sex or site.
+    """
+
+    def __init__(self, values: ValueMap | None, account: Account, problems: Problems) -> None:
+        self._account, self._problems = account, problems
+        self._maps = read_value_map(values)
+
+    def ages(self, words: Sequence[str], where: Sequence[str]) -> list[float]:
+        """Years, NaN where missing."""
+        return [self._age(word, row) for word, row in zip(words, where, strict=True)]
+
+    def sexes(self, words: Sequence[str], where: Sequence[str]) -> list[str]:
+        """female, male or unknown."""
+        own = self._maps["sex"]
+        found = sexes_of({word for word in words if plain(word) not in own})
+        found |= {word: own[plain(word)] for word in words if plain(word) in own}
+        return [self._sex(word, found[word], row) for word, row in zip(words, where, strict=True)]
+
+    def sites(self, words: Sequence[str]) -> list[str]:
+        """The vocabulary's word, `unknown` where missing or not understood."""
+        found = {word: self._maps["site"].get(plain(word), site_of(word)) for word in set(words)}
+        return [self._counted("site", word, found[word]) for word in words]
+
+    def _age(self, word: str, where: str) -> float:
+        said = self._maps["age"].get(plain(word), word)
+        age = age_of(said)
+        problem = None
+        if age is None or (math.isinf(age) and not is_number(said)):
+            problem = f"age is '{word}'; ages are numbers of years, empty where unknown"
+        elif not math.isnan(age) and not 0 <= age <= OLDEST:
+            problem = f"age is {word}; ages are 0 to {OLDEST} years, empty where unknown"
+        if problem is not None:
+            self._problems.add(problem, where, option("--value", "age.unknown", word))
+            return math.nan
+        assert age is not None
+        if said != word and math.isnan(age):
+            self._account.drop("age", word)
+        elif said != word or not (is_number(word) or is_missing(word)):
+            self._account.map("age", word, f"{age:g}")
+        return age
+
+    def _sex(self, word: str, sex: str | None, where: str) -> str:
+        if sex is None:
+            letters = {"m": "female", "h": "male", "v": "male"}
+            ours = letters.get(plain(word), "unknown")
+            self._problems.add(
+                f"sex is '{word}'; it is female or male, empty where unknown",
+                where,
+                option("--value", f"sex.{ours}", word),
+            )
+        return self._counted("sex", word, sex)
+
+    def _counted(self, name: str, word: str, ours: str | None) -> str:
+        if ours in (None, "unknown"):
+            if not is_missing(word):
+                self._account.drop(name, word)
+            return "unknown"
+        if plain(word) != ours:
+            self._account.map(name, word, str(ours))
+        return str(ours)
+
+
+def read_value_map(values: ValueMap | None) -> dict[str, dict[str, str]]:
+    """Our word by the source's plain one, for each field.
+
+    Raises:
+        UserError: as `Values`.
+    """
+    maps: dict[str, dict[str, str]] = {field: {} for field in FIELDS}
+    for key, theirs in (values or {}).items():
+        field, _, ours = key.partition(".")
+        if field not in FIELDS or not ours:
+            raise UserError(
+                f"value map: '{key}' should read FIELD.OURS, such as sex.male; fields: {', '.join(FIELDS)}"
+            )
+        known: Iterable[str] = SEXES if field == "sex" else GROUP_OF_SITE
+        if field == "age":
+            age = age_of(ours)
+            if age is None or not (math.isnan(age) or 0 <= age <= OLDEST):
+                raise UserError(f"value map: '{key}': an age is 0 to {OLDEST} years, or unknown")
+        elif ours not in known:
+            raise UserError(f"value map: '{key}' is none of ours{nearest(ours, known)}")
+        for word in [theirs] if isinstance(theirs, str) else theirs:
+            maps[field][plain(unicodedata.normalize("NFC", word))] = ours
+    return maps
+
+
+# Does age, sex or site give the class away? Some tables know a patient's age only where a lesion was cut
+# out.
+
+
+FEW = 20
+"""Images below which nothing is measured."""
+MOST = 0.5
+"""Share of the uncertainty about the class that a field may take away. HAM10000's take 4 to 10 %."""
+
+
+def telltales(table: pd.DataFrame) -> list[str]:
+    """A sentence for each of age, sex and site that nearly gives the class away, or whose absence does.
+
+    Measured is the uncertainty coefficient (Theil 1970): the mutual information of the field, in decades of
+    age, and the class, as a share of the class's entropy. It is lowered by what chance would give (Miller
+    1955).
+
+    Args:
+        table: a LesionTable.
+    """
+    if len(table) < FEW or table["dx"].nunique() < 2:
+        return []
+    fields = {
+        "age": (table["age"] // 10).fillna(-1).astype(int).astype(str),
+        "sex": table["sex"],
+        "site": table["site"],
+    }
+    found = {name: uncertainty_coefficient(words, table["dx"]) for name, words in fields.items()}
+    return [
+        f"{name} nearly gives the class away: it takes {share:.0%} of the uncertainty about it, by what "
+        "it says or by "
+        "being missing; a network that is told it learns that, and not lesions"
+        for name, share in found.items()
+        if share > MOST
+    ]
+
+
+def uncertainty_coefficient(words: pd.Series[str], classes: pd.Series[str]) -> float:
+    """How much of the class's entropy a word takes away, 0 … 1, less what chance gives."""
+    counts_WC = pd.crosstab(words, classes).to_numpy(dtype=float)
+    total = counts_WC.sum()
+    p_WC = counts_WC / total
+    p_W, p_C = p_WC.sum(axis=1), p_WC.sum(axis=0)
+    filled = p_WC > 0
+    information = float((p_WC[filled] * np.log(p_WC[filled] / np.outer(p_W, p_C)[filled])).sum())
+    entropy = float(-(p_C * np.log(p_C)).sum())
+    chance = (len(p_W) - 1) * (len(p_C) - 1) / (2 * total)
+    return float(max(0.0, information - chance) / entropy)

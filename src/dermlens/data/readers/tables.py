@@ -1,0 +1,231 @@
+"""Tables with one row an image: HAM10000, the ISIC archive, one-hot columns, any CSV with a column map."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import pandas as pd
+
+from dermlens.data.readers.account import Account
+from dermlens.data.readers.names import is_diagnosis
+from dermlens.errors import UserError
+from dermlens.predict.sources.folders import image_id_of, normal, split_name
+from dermlens.predict.sources.tables import (
+    NAMES,
+    NEEDED,
+    Problems,
+    Sheet,
+    check_map,
+    further,
+    is_answers,
+    is_telling,
+    parts,
+    theirs,
+)
+from dermlens.predict.sources.vocabulary import is_missing, plain
+
+# Tables with one row an image, under the names of `dermlens.predict.sources.tables` or a column map.
+
+
+DX_FURTHER = "dx_further"
+"""The name of the frame's column with what further columns say of the diagnosis, a tuple a row."""
+
+
+def is_table(header: Sequence[str], columns: Mapping[str, str] | None) -> bool:
+    """Whether a file with this header can be read here."""
+    wanted = [theirs(header, ours, columns) for ours in NEEDED] + list((columns or {}).values())
+    return not is_answers(header) and all(
+        name is not None and set(parts(header, name)) <= set(header) for name in wanted
+    )
+
+
+def read_columns(
+    sheet: Sheet, columns: Mapping[str, str] | None = None, account: Account | None = None
+) -> pd.DataFrame:
+    """Take the columns that a LesionTable has.
+
+    Args:
+        sheet: the source's table.
+        columns: the source's name of a column by ours, where it is not one of `NAMES`, such as
+            `{"image_id": "Datei", "site": "Lokalisation"}`. Columns that only together say it are joined by a
+            plus: `patient_id+lesion_id`.
+        account: takes which columns were read, which were not, and which tell the answer.
+
+    Returns:
+        A frame of text with all keys of `NAMES`, empty where the source has no such column or value;
+        `dx_further`; and `where`, which names each row for error sentences.
+
+    Raises:
+        UserError: a key of `columns` is not ours, the source lacks a column, or an input of the network would
+            be a column that tells the answer.
+    """
+    check_map(columns)
+    account = account or Account(sheet.path)
+    frame: dict[str, list[str]] = {}
+    used: set[str] = set()
+    for ours, known in NAMES.items():
+        name = theirs(sheet.header, ours, columns)
+        if name is None and ours in NEEDED:
+            raise UserError(
+                f"{sheet.path} has no column for {ours} ({', '.join(known)}); "
+                f"it has {', '.join(sheet.header)}"
+            )
+        frame[ours] = [""] * len(sheet.rows) if name is None else _cells(sheet, name)
+        if name is not None:
+            used.update(parts(sheet.header, name))
+            if name != ours:
+                account.columns[name] = ours
+    site = theirs(sheet.header, "site", columns)
+    for name in further(sheet.header, site):
+        used.add(name)
+        fallback = sheet.column(name)
+        frame["site"] = [
+            second if is_missing(first) else first
+            for first, second in zip(frame["site"], fallback, strict=True)
+        ]
+    dx = None if columns and "dx" in columns else theirs(sheet.header, "dx")
+    levels = [sheet.column(name) for name in further(sheet.header, dx)]
+    more = list(zip(*levels, strict=True)) if levels else [()] * len(sheet.rows)
+    truth = {*parts(sheet.header, theirs(sheet.header, "dx", columns) or ""), *further(sheet.header, dx)}
+    telling = [name for name in sheet.header if is_telling(name) and name not in truth]
+    account.telling += [name for name in telling if _says_something(sheet, name)]
+    account.unread += [name for name in sheet.header if name and name not in {*used, *truth, *telling}]
+    return pd.DataFrame({**frame, DX_FURTHER: more, "where": sheet.where()})
+
+
+def _says_something(sheet: Sheet, name: str) -> bool:
+    return any(not is_missing(cell) for cell in sheet.column(name))
+
+
+def _cells(sheet: Sheet, name: str) -> list[str]:
+    """A column's cells, or those of several joined by underscores; empty where one of them is."""
+    columns = [sheet.column(part) for part in parts(sheet.header, name)]
+    return ["_".join(cells) if all(cells) else "" for cells in zip(*columns, strict=True)]
+
+
+# Ground truth as one-hot columns: the ISIC challenges' and MILK10k's, and that of any list of classes.
+
+
+ISIC_2017 = {"melanoma", "seborrheic_keratosis"}
+"""Its third class, nevus, has no column: it is where both are 0."""
+ZERO, ONE = ("0", "0.0", ""), ("1", "1.0")
+
+
+def hot_columns(header: Sequence[str], classes: Collection[str] = ()) -> list[str]:
+    """The columns of a one-hot truth: those named after a diagnosis or one of the classes."""
+    wanted = {plain(code) for code in classes}
+    return [name for name in header if plain(name) in wanted or is_diagnosis(name)]
+
+
+def is_onehot(header: Sequence[str], classes: Collection[str] = ()) -> bool:
+    """Whether a file with this header can be read here."""
+    keyed = theirs(header, "image_id") or theirs(header, "lesion_id")
+    return (
+        keyed is not None
+        and theirs(header, "dx") is None
+        and not is_answers(header)
+        and len(hot_columns(header, classes)) >= 2
+    )
+
+
+def is_companion(header: Sequence[str], classes: Collection[str] = ()) -> bool:
+    """Whether a file says more of the same images: LesionGroupings, ISIC 2019's Metadata, HAM10000's form."""
+    return (
+        theirs(header, "image_id") is not None
+        and not is_onehot(header, classes)
+        and not is_answers(header)
+        and any(theirs(header, ours) for ours in NAMES if ours not in NEEDED)
+    )
+
+
+def read_onehot(
+    truth: Sheet, companions: Sequence[Sheet], classes: Collection[str], account: Account, problems: Problems
+) -> pd.DataFrame:
+    """Turn one-hot columns into diagnoses and join what companions say of the same images.
+
+    Args:
+        truth: images and a column a class, 1 in one of them and 0 in the others. MILK10k's names lesions:
+            their
+            images are those that a companion gives to them.
+        companions: tables with the same images and any of the other columns; their diagnoses are not read.
+        classes: names of columns that are classes, beside those of diagnoses.
+        account: takes what was read.
+        problems: takes rows that have not exactly one 1.
+
+    Returns:
+        The frame that `read_columns` gives, with diagnoses as the source's column names (`MEL`).
+    """
+    codes = hot_columns(truth.header, classes)
+    dx = _hot(truth, codes, problems)
+    key = theirs(truth.header, "image_id")
+    own = {ours: name for ours in NAMES if ours != "dx" and (name := theirs(truth.header, ours))}
+    frame = pd.DataFrame({"dx": dx, "where": truth.where()})
+    for ours, name in own.items():
+        frame[ours] = truth.column(name)
+    if key is None:
+        frame = _by_lesion(frame, companions)
+    account.columns |= {name: ours for ours, name in own.items() if name != ours}
+    account.unread += [name for name in truth.header if name not in (*codes, *own.values())]
+    return join_companions(frame, companions, account)
+
+
+def join_companions(frame: pd.DataFrame, companions: Sequence[Sheet], account: Account) -> pd.DataFrame:
+    """Fill columns that a frame lacks from tables of the same images.
+
+    Args:
+        frame: with `image_id`, `dx` and `where`, and any of the other columns.
+        companions: the tables; of two that say the same the later counts.
+        account: takes what was joined.
+    """
+    frame = frame.copy()
+    frame[DX_FURTHER] = [()] * len(frame)
+    read = {}
+    for sheet in companions:
+        of_sheet = Account(sheet.path)
+        # A companion's diagnosis is not read: any of its columns stands in for the one that it need not have.
+        read[sheet.path] = read_columns(sheet, {"dx": sheet.header[0]}, of_sheet)
+        account.telling += [name for name in of_sheet.telling if name not in account.telling]
+        account.unread += [name for name in of_sheet.unread if name not in account.unread]
+    for ours in NAMES:
+        if ours in frame:
+            continue
+        said: dict[str, str] = {}
+        for path, rows in read.items():
+            if any(rows[ours]):
+                said.update(zip(map(_key, rows["image_id"]), rows[ours], strict=True))
+                if path not in account.joined:
+                    account.joined.append(path)
+        frame[ours] = [said.get(_key(cell), said.get(image_id_of(cell), "")) for cell in frame["image_id"]]
+    return frame
+
+
+def _key(cell: str) -> str:
+    return split_name(normal(cell))[0]
+
+
+def _hot(truth: Sheet, codes: Sequence[str], problems: Problems) -> list[str]:
+    """The column that is 1, row by row."""
+    at: Mapping[str, int] = {code: truth.header.index(code) for code in codes}
+    none = "nevus" if {plain(code).replace(" ", "_") for code in codes} == ISIC_2017 else None
+    dx = []
+    for row, place in zip(truth.rows, truth.where(), strict=True):
+        hot = [code for code, i in at.items() if row[i] not in ZERO]
+        if not hot and none is not None:
+            hot = [none]
+        elif len(hot) != 1 or row[at[hot[0]]] not in ONE:
+            problems.add(f"exactly one of {', '.join(codes)} must be 1, the others 0", place)
+            hot = [""]
+        dx.append(hot[0])
+    return dx
+
+
+def _by_lesion(frame: pd.DataFrame, companions: Sequence[Sheet]) -> pd.DataFrame:
+    """A truth by lesion, as one by image: a row for each image that a companion gives to the lesion."""
+    images: dict[str, list[str]] = {}
+    for sheet in companions:
+        lesion, image = theirs(sheet.header, "lesion_id"), theirs(sheet.header, "image_id")
+        if lesion is not None and image is not None:
+            for lesion_id, cell in zip(sheet.column(lesion), sheet.column(image), strict=True):
+                images.setdefault(lesion_id, []).append(cell)
+    found = frame.assign(image_id=frame["lesion_id"].map(lambda lesion: images.get(lesion, [])))
+    return found.explode("image_id").dropna(subset="image_id").reset_index(drop=True)

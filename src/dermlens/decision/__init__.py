@@ -1,1 +1,0 @@
-"""From scores to an answer: calibrated probabilities, a diagnosis, a set of diagnoses, or abstention."""

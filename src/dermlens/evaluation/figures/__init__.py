@@ -1,1 +1,0 @@
-"""Figures: numbers and pictures in, a matplotlib Figure out."""

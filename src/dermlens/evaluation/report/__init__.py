@@ -1,1 +1,0 @@
-"""The report page and the model card of a run."""

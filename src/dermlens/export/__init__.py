@@ -1,0 +1,1 @@
+"""From a trained model to files that answer without torch, each verified before it is kept."""

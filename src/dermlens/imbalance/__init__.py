@@ -1,1 +1,0 @@
-"""What is done about 67 % nevi: class weights, losses, samplers."""

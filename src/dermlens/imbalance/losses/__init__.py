@@ -1,1 +1,0 @@
-"""Losses, one a file: a decorated function here and its settings in `imbalance/config.py` add one."""

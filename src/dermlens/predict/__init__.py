@@ -1,0 +1,1 @@
+"""Everything that answers, without torch or pandas: pictures, metadata, the network, answers."""

@@ -1,0 +1,322 @@
+"""A long job's answers as they come: a file that outlives an interruption and becomes the output."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Self
+
+from dermlens import __version__
+from dermlens.errors import UserError, require
+from dermlens.files import atomic_path, check_target, claimed
+from dermlens.predict.answers import Answer, answer_json, answer_row, heading_json
+from dermlens.predict.predictor import Predictor
+from dermlens.predict.requests import Patient
+from dermlens.predict.sources.tables import is_formula
+
+CHUNK = 10_000
+"""Rows of a parquet file that are in memory at once."""
+LONGEST = 2**20
+"""Bytes that the heading of a journal cannot exceed; another file's first line may."""
+
+
+class Journal:
+    """Answers on their way to `output`: a line of JSON each in `<output>.partial`, headed by the job.
+
+    A later process with the same job goes on with it, and answers again for images that could not be read or
+    whose files have changed since. Images are known again by their path below the folder that was named and
+    by their bytes, so the folder may have been moved. Each line has a check sum. One process at a time writes
+    it.
+
+    Attributes:
+        path: of the journal.
+        done: ids of the images that have an answer, by earlier processes too.
+        abstained: from how many of them the model abstains.
+
+    Args:
+        output: the file to be, whose suffix is one of `WRITERS`.
+        predictor: who answers.
+        prior: as `Predictor.predict` takes it.
+        everyone: the patient of images that have no row.
+        patients: by image id.
+        images: the files to be answered for, by image id.
+        folders: those that were named, in which the images lie; images outside of them go by their file name.
+
+    Raises:
+        UserError: another suffix, an id that a spreadsheet would run in a CSV file, a place that takes no
+            file, a file there that is no journal or a damaged one, or a journal of another job or that
+            another process is writing.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        predictor: Predictor,
+        prior: Sequence[float] | None,
+        everyone: Patient,
+        patients: Mapping[str, Patient],
+        images: Mapping[str, Path],
+        folders: Sequence[Path] = (),
+    ) -> None:
+        known = output.suffix.lower() in WRITERS
+        if known or output.exists():
+            check_target(output)
+        if not known:
+            raise UserError(f"--output {output}: its ending says how to write; it is {', '.join(WRITERS)}")
+        if output.suffix.lower() == ".parquet":
+            require("pyarrow", "parquet")
+        if output.suffix.lower() == ".csv" and (run := next(filter(is_formula, images), None)) is not None:
+            raise UserError(
+                f"--output {output}: a spreadsheet would run the image id {run!r} as a formula: rename"
+                f" {images[run]}, or write a .json or .parquet file"
+            )
+        self.output, self.path = output, output.with_name(f"{output.name}.partial")
+        self.done: set[str] = set()
+        self.abstained = 0
+        self._images, self._classes = images, predictor.classes
+        self._folders = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100  # links stay
+        self._void: set[int] = set()
+        self._heading = heading_json(predictor, prior)
+        told = json.dumps([asdict(everyone), {name: asdict(one) for name, one in patients.items()}])
+        job = {
+            "job": self._heading["model"],
+            "dermlens": __version__,
+            "document": _sha256(predictor.document.model_dump_json()),
+            "prior": self._heading["prior"],
+            "patients": _sha256(told),
+        }
+        self._held = ExitStack()
+        try:
+            self._file = self._claimed()
+            self._resume(_sealed(job))
+        except UserError:
+            self._held.close()
+            raise
+        except OSError:
+            self.abandon()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
+
+    def add(self, image_id: str, found: Answer | str) -> None:
+        """Write an answer, or why there is none, to the journal."""
+        line: dict[str, Any] = {"image_id": image_id}
+        if isinstance(found, str):
+            line["unreadable"] = found
+        else:
+            line |= {"file": self._identity(self._images[image_id])}
+            line |= {"row": answer_row(found, self._classes), "answer": answer_json(found)}
+            self._count(line)
+        self._write(_sealed(line))
+
+    def answers(self) -> Iterator[dict[str, Any]]:
+        """The answers so far, as `--json` has them."""
+        return ({"image_id": line["image_id"]} | line["answer"] for line in self._lines() if "row" in line)
+
+    def finish(self) -> None:
+        """Make the output of the journal, whole or not at all, and take the journal away.
+
+        Without one answer there is no output.
+        """
+        if self.done:
+            with atomic_path(self.output) as part:
+                WRITERS[self.output.suffix.lower()](part, self._heading, self._lines)
+        self._remove()
+
+    def abandon(self) -> None:
+        """Take the journal away."""
+        self._remove()
+
+    def _remove(self) -> None:
+        with self._held:  # no other process goes on with it meanwhile
+            with suppress(OSError):  # of what a full disk could not take
+                self._file.close()  # Windows removes no open file
+            self.path.unlink(missing_ok=True)
+
+    def _write(self, text: bytes) -> None:
+        self._file.write(text)
+        self._file.flush()
+
+    def _count(self, line: dict[str, Any]) -> None:
+        self.done.add(line["image_id"])
+        self.abstained += line["answer"]["abstain"]
+
+    def _claimed(self) -> IO[bytes]:
+        """The journal, open and ours alone."""
+        if self.path.exists() and not self.path.is_file():
+            raise UserError(f"{self.path} is in the way: answers are kept there as they come; move it")
+        if not self._held.enter_context(claimed(self.path.with_name(f".{self.path.name}.lock"))):
+            raise UserError(
+                f"{self.path} is being written by another process: wait for it, or name another --output"
+            )
+        return self._held.enter_context(self.path.open("a+b"))
+
+    def _resume(self, heading: bytes) -> None:
+        """Read what an earlier part of the job has written; a last line that was cut short is taken away.
+
+        Nothing is written to a file that is not this job's.
+        """
+        self._file.seek(0)
+        first = self._file.readline(LONGEST)
+        if heading.startswith(first) and first != heading:
+            self._file.truncate(0)
+            self._write(heading)
+            return
+        if first != heading:
+            raise UserError(self._why_not(first))
+        whole, answered_else = len(first), ""
+        for number, text in enumerate(self._file, start=1):
+            if not text.endswith(b"\n"):
+                break
+            answered_else = self._resume_line(number, text) or answered_else
+            whole += len(text)
+        if answered_else and not self.done:
+            raise UserError(
+                f"{self.path} belongs to another job: it answers for {answered_else}, which is none of these"
+                " images as they are now; finish that one, or delete the file"
+            )
+        self._file.truncate(whole)
+
+    def _why_not(self, first: bytes) -> str:
+        try:
+            ours = "job" in json.loads(first)
+        except (ValueError, TypeError):
+            ours = False
+        if not ours:
+            return (
+                f"{self.path} is no journal of dermlens predict, which keeps answers there as they come: move"
+                " it, or name another --output"
+            )
+        return (
+            f"{self.path} belongs to another job (of another model, dermlens, prior or patients): finish that"
+            " one, or delete the file"
+        )
+
+    def _resume_line(self, number: int, text: bytes) -> str:
+        """Take a line's answer. Returns: the image it is of, if that has other bytes now; else nothing."""
+        try:
+            line = _unsealed(text)
+            image_id = str(line["image_id"])
+            where = "" if "unreadable" in line else str(line["file"][0])
+            whole = not where or (
+                isinstance(line["row"], dict) and isinstance(line["answer"]["abstain"], bool)
+            )
+        except (ValueError, TypeError, KeyError, IndexError):
+            whole = False
+        if not whole:
+            raise UserError(f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew")
+        path = self._images.get(image_id)
+        now = self._identity(path) if where and path is not None else None
+        if where and (now is None or now[0] != where):
+            raise UserError(
+                f"{self.path} belongs to another job: it answers for {where}, which is none of these images;"
+                " finish that one, or delete the file"
+            )
+        if now is None or image_id in self.done or line["file"] != now:
+            self._void.add(number)  # to be answered again
+            return where if now is not None and line["file"] != now else ""
+        self._count(line)
+        return ""
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        with self.path.open("rb") as file:
+            for number, text in enumerate(file):
+                if number and number not in self._void:
+                    try:
+                        line = _unsealed(text)
+                    except ValueError as error:
+                        raise UserError(
+                            f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew"
+                        ) from error
+                    yield line
+
+    def _identity(self, path: Path) -> list[Any]:
+        """By which a file is known again: where it lies below the folder that was named, and its bytes."""
+        full = Path(os.path.abspath(path))  # noqa: PTH100  # not resolve(): links stay as the user laid them
+        folder = next((one for one in self._folders if full.is_relative_to(one)), full.parent)
+        try:
+            with path.open("rb") as file:
+                return [full.relative_to(folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()]
+        except OSError:  # taken away since it was read
+            return [full.relative_to(folder).as_posix(), None]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sealed(line: Mapping[str, Any]) -> bytes:
+    """A line of JSON whose last entry is the CRC-32 of the others."""
+    text = json.dumps(line)
+    return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}\n'.encode()
+
+
+def _unsealed(text: bytes) -> dict[str, Any]:
+    """Read what `_sealed` wrote. Raises: ValueError when bits have changed, or it is something else."""
+    line = json.loads(text)
+    if not isinstance(line, dict) or _sealed({k: v for k, v in line.items() if k != "crc32"}) != text:
+        raise ValueError("the check sum is not the line's")
+    del line["crc32"]
+    return line
+
+
+Lines = Callable[[], Iterator[dict[str, Any]]]
+
+
+def _rows(lines: Lines) -> Iterator[dict[str, Any]]:
+    return ({"image_id": line["image_id"]} | line["row"] for line in lines() if "row" in line)
+
+
+def _write_csv(path: Path, heading: dict[str, Any], lines: Lines) -> None:
+    del heading
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer: csv.DictWriter[str] | None = None
+        for row in _rows(lines):
+            if writer is None:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def _write_json(path: Path, heading: dict[str, Any], lines: Lines) -> None:
+    """As `dermlens predict --json`, without ever holding all of it."""
+    unreadable = {}
+    with path.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(heading, indent=2, ensure_ascii=False)[:-2] + ',\n  "answers": [')
+        between = "\n    "
+        for line in lines():
+            if "unreadable" in line:
+                unreadable[line["image_id"]] = line["unreadable"]
+                continue
+            one = {"image_id": line["image_id"]} | line["answer"]
+            file.write(between + json.dumps(one, ensure_ascii=False))
+            between = ",\n    "
+        file.write('\n  ],\n  "unreadable": ' + json.dumps(unreadable, ensure_ascii=False) + "\n}\n")
+
+
+def _write_parquet(path: Path, heading: dict[str, Any], lines: Lines) -> None:
+    arrow, parquet = require("pyarrow", "parquet"), require("pyarrow.parquet", "parquet")
+    rows, writer = _rows(lines), None
+    while chunk := list(islice(rows, CHUNK)):
+        if writer is None:
+            kinds = {name: arrow.float64() if name.startswith("p_") else arrow.string() for name in chunk[0]}
+            said = {"dermlens": json.dumps(heading, ensure_ascii=False)}
+            writer = parquet.ParquetWriter(path, arrow.schema(list(kinds.items()), said))
+        writer.write_table(arrow.Table.from_pylist(chunk, writer.schema))
+    if writer is not None:
+        writer.close()
+
+
+WRITERS = {".csv": _write_csv, ".json": _write_json, ".parquet": _write_parquet}

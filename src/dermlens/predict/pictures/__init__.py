@@ -1,0 +1,1 @@
+"""From a picture's file to the network's square: structure, decoding, DICOM, preprocessing."""

@@ -1,0 +1,385 @@
+"""Images in, answers out: from the base install, without torch, pandas or network.
+
+Shapes: N images, S side of the square, C classes, D features, M metadata width, K heads, H × W positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from dermlens.errors import UserError
+from dermlens.labels import Vocabulary
+from dermlens.predict.answers import Answer, Evidence, Prior, doubts, read_prior
+from dermlens.predict.decision import Answers, Arrays, answer, read_arrays
+from dermlens.predict.decoding import PICTURE_MEMORY, Worker
+from dermlens.predict.document import DecisionDocument, ModelDocument, OnnxFile, plain_decision, read_document
+from dermlens.predict.metadata import encoder_from_json
+from dermlens.predict.model_files import MEASURED_FILE, check_file, read_measured
+from dermlens.predict.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
+from dermlens.predict.picture import Needs, Picture, Source, sources_in
+from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views, symmetry, unturned
+from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
+
+# Many images, one after the other: every readable one is answered, the others are named.
+#
+# They are decoded in a process of their own, so that a file which makes the decoder hang, crash or take too
+# much memory costs its own answer and no other.
+
+
+AHEAD = 4
+"""Pictures that are decoded while the network looks at another."""
+
+
+def answer_stream(
+    predictor: Predictor,
+    images: Mapping[str, Path],
+    patient_of: Callable[[str], Patient],
+    prior: Sequence[float] | None = None,
+) -> Iterator[tuple[str, Answer | str]]:
+    """Answer for each image by itself, in constant memory; one that cannot be decoded stops no other.
+
+    Args:
+        predictor: the model.
+        images: files by image id.
+        patient_of: what is known of an image's patient.
+        prior: as `Predictor.predict` takes it.
+
+    Yields:
+        Image id, and the answer or the sentence that says why there is none; in the order of the images.
+
+    Raises:
+        UserError: the prior does not fit the model.
+    """
+    waiting: deque[tuple[str, Future[Picture | str]]] = deque()
+    coming = iter(images.items())
+    if not images:
+        return
+    worker = Worker(Needs.of(predictor.document), PICTURE_MEMORY)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            while True:
+                while len(waiting) < AHEAD and (entry := next(coming, None)) is not None:
+                    waiting.append((entry[0], pool.submit(worker.picture, entry[1], entry[0])))
+                if not waiting:
+                    return
+                image_id, settled = waiting.popleft()
+                picture = settled.result()
+                if isinstance(picture, str):
+                    yield image_id, picture
+                    continue
+                (found,) = predictor.answers([picture], [patient_of(image_id)], prior=prior)
+                yield image_id, found
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            worker.close()
+
+
+# Images in, answers out: from the base install, without torch, pandas or network.
+
+
+SHIPPED = "shipped"
+
+
+class Predictor:
+    """A model that answers; threads may share it.
+
+    Attributes:
+        document: what the model is.
+        decision: how it gets from logits to an answer.
+        folder: where it was read from; none for one that was put together in memory.
+        measured: what was measured of it, as `dermlens.predict.model_files` writes it; none where nobody did.
+        id: network, size and the beginning of the file's check sum; stands in every answer.
+    """
+
+    def __init__(
+        self, document: ModelDocument, network: OnnxNetwork, arrays: Arrays, folder: Path | None = None
+    ) -> None:
+        self.document = document
+        self.decision: DecisionDocument = document.decision or plain_decision(document.classes)
+        self.folder = folder
+        self.measured = None if folder is None else read_measured(folder)
+        self._network = network
+        self._arrays = arrays
+        self._encoder = encoder_from_json(document.encoder)
+        onnx = document.onnx.sha256 if document.onnx is not None else "unsaved"
+        file = (document.manifest or {}).get("model.json", onnx)[:12]  # 0.1.0 wrote no manifest
+        self.id = f"{document.backbone}-{document.size}-{file}"
+
+    @classmethod
+    def open(cls, folder: Path | str | None = None, threads: int | None = None) -> Self:
+        """Read a model that `dermlens export` wrote.
+
+        Args:
+            folder: with model.json and model.onnx; none or `shipped` for the one that comes with dermlens.
+            threads: of the network; none for as many as the process has cores.
+
+        Raises:
+            UserError: a file is absent, damaged, or does not belong to the others.
+        """
+        folder = shipped_folder() if folder is None or str(folder) == SHIPPED else Path(folder)
+        path = folder / "model.json"
+        document = read_document(path)
+        check_file(folder, MEASURED_FILE, document.manifest)
+        network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE), threads)
+        if network.classes != len(document.classes):
+            raise UserError(
+                f"{path} names {len(document.classes)} classes, and {ONNX_FILE} beside it knows"
+                f" {network.classes}"
+            )
+        if network.takes_metadata and network.meta_width != document.meta_width:
+            raise UserError(
+                f"{path} has metadata of {document.meta_width} numbers, and {ONNX_FILE} beside it takes"
+                f" {network.meta_width}"
+            )
+        if document.dermoscopy is not None:
+            try:
+                document.dermoscopy.check(network.features)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
+        return cls(document, network, read_arrays(folder, document.decision), folder)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels, in the order of the logits."""
+        return self.document.classes
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes, with their names and which are malignant."""
+        return self.document.vocabulary
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Sentences that belong beside every answer."""
+        known = len(self.classes)
+        general = (
+            "Research software, not a medical device: it says what a model makes of an image and diagnoses"
+            " nobody.",
+            f"It knows {known} diagnoses of dermoscopic images, and names one of them for other diseases"
+            " too.",
+        )
+        return general + (self.document.onnx.limits if self.document.onnx is not None else ())
+
+    @property
+    def level(self) -> float | None:
+        """Share of images whose class the conformal sets are meant to hold; none without sets."""
+        return None if self.decision.sets is None else round(1 - self.decision.sets.alpha, 10)
+
+    def predict(
+        self,
+        images: Source | Iterable[Source],
+        age: Any = None,
+        sex: Any = None,
+        site: Any = None,
+        *,
+        table: Path | str | None = None,
+        prior: Prior = None,
+    ) -> list[Answer]:
+        """Answer for each image, independently of the others.
+
+        Args:
+            images: one or several: files by their paths or opened in binary mode, their bytes, pictures of
+                Pillow, or uint8 RGB arrays (H, W, 3); or a folder, for all images in it and below.
+            age: of each image's patient in years, 0 to 120, as number or word; None, NaN or NA where missing.
+                One for all, or a sequence with one an image. What a DICOM header says fills what is missing.
+            sex: female or male, or an initial; likewise.
+            site: in HAM10000's or ISIC's words; likewise.
+            table: CSV with image_id and any of age, sex, site, for the images of a folder.
+            prior: class shares that the probabilities shall hold for: `equal`, by class, or in the order of
+                the classes, in any unit; none or `natural` for those that the model was calibrated for.
+                Diagnosis, set and abstention do not depend on it.
+
+        Returns:
+            An answer an image, in the order given. Of a folder, in the order of its names, which `image_id`
+            holds; an image there that cannot be decoded has no answer and is warned of.
+
+        Raises:
+            ImageError: an image cannot be decoded.
+            UserError: an age is out of range, a word is not understood, or the prior does not fit the model;
+                as `predict_folder` has it for a folder; a table for other images.
+            ValueError: images and metadata differ in number.
+        """
+        shares = read_prior(prior, self.classes)
+        if isinstance(images, (str, os.PathLike)) and images != "" and Path(images).is_dir():
+            if table is not None and any(given is not None for given in (age, sex, site)):
+                raise UserError("the table says it image by image: leave age, sex and site out")
+            everyone = one_patient(age, sex, site, option="")
+            found = list(self._in_folder(Path(images), table, everyone, shares))
+            for _, one in found:
+                if isinstance(one, str):
+                    warnings.warn(one, stacklevel=2)
+            return [one for _, one in found if isinstance(one, Answer)]
+        if table is not None:
+            raise UserError("a table is for the images of a folder: give age, sex and site of other images")
+        sources = sources_in(images)
+        told = zip(*(_for_each(given, len(sources)) for given in (age, sex, site)), strict=True)
+        patients = [one_patient(*one, option="") for one in told]
+        return [
+            found
+            for source, patient in zip(sources, patients, strict=True)
+            for found in self.answers([Picture(source)], [patient], prior=shares)
+        ]
+
+    def predict_folder(
+        self, folder: Path | str, table: Path | str | None = None, *, prior: Prior = None
+    ) -> Iterator[tuple[str, Answer | str]]:
+        """Answer for each image in a folder and below, one by one, in constant memory.
+
+        What `dermlens predict` says of masks that are left out, of images without a row and of sites that are
+        not known is warned of.
+
+        Args:
+            folder: of images; lesion masks are left out.
+            table: CSV with image_id and any of age, sex, site; none where nothing is known.
+            prior: as `predict` has it.
+
+        Returns:
+            An iterator of image id, the file's name without its suffix, and the answer, or the sentence that
+            says why there is none.
+
+        Raises:
+            UserError: no folder, no images in it, two with one name, or a table that cannot be read or has
+                none of them.
+        """
+        shares = read_prior(prior, self.classes)
+        return self._in_folder(Path(folder), table, Patient(), shares)
+
+    def _in_folder(
+        self, folder: Path, table: Path | str | None, everyone: Patient, prior: Sequence[float] | None
+    ) -> Iterator[tuple[str, Answer | str]]:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is no folder of images")
+        found = find_images([folder])
+        doubts, patients = found.doubts, dict[str, Patient]()
+        if table is not None:
+            told = read_patients(Path(table), found.images)
+            patients, doubts = told.of_image, [*doubts, *told.doubts]
+        for doubt in doubts:
+            warnings.warn(doubt, stacklevel=3)
+        stream = answer_stream(self, found.images, lambda name: patients.get(name, everyone), prior)
+        return chain(found.unreadable.items(), stream)
+
+    def answers(
+        self,
+        pictures: Sequence[Picture],
+        patients: Sequence[Patient],
+        *,
+        prior: Sequence[float] | None = None,
+    ) -> list[Answer]:
+        """Answer for pictures in one batch; as `predict`."""
+        meta_NM = self.encode([one.told(patient) for one, patient in zip(pictures, patients, strict=True)])
+        logits_NC, features_ND = self.outputs(pictures, meta_NM)
+        found = answer(logits_NC, features_ND, self.decision, self._arrays, prior)
+        looks = self.document.dermoscopy
+        score_N = None if looks is None else looks.scores(features_ND)
+        return [
+            self._answer(found, row, picture, None if score_N is None else float(score_N[row]))
+            for row, picture in enumerate(pictures)
+        ]
+
+    def encode(self, patients: Sequence[Patient]) -> npt.NDArray[np.float32]:
+        """meta_NM of patients. Raises: UserError when an age is out of range."""
+        return self._encoder.encode(
+            [one.age for one in patients], [one.sex for one in patients], [one.site for one in patients]
+        )
+
+    def outputs(
+        self, pictures: Sequence[Picture], meta_NM: npt.NDArray[np.float32]
+    ) -> tuple[Logits, Numbers]:
+        """logits_NC, averaged over the views, and features_ND, before any calibration."""
+        document = self.document
+        return average_views(
+            document.views,
+            document.size,
+            lambda size: self._squares(pictures, size),
+            lambda x_NSSC: self._network(x_NSSC, meta_NM),
+        )
+
+    def evidence(self, picture: Picture, patient: Patient) -> Evidence | None:
+        """Where an answer comes from; none for a network that gives no maps.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+            UserError: an age is out of range.
+        """
+        names = [name for name in (EVIDENCE, ATTENTION) if name in self._network.outputs]
+        if not names:
+            return None
+        x_1SSC = self._squares([picture], self.document.size)
+        meta_1M = self.encode([picture.told(patient)])
+        total: dict[str, Numbers] = {}
+        for index in range(self.document.views.symmetries):
+            found = self._network.run(symmetry(x_1SSC, index), meta_1M, names)
+            for name, map_1KHW in found.items():
+                total[name] = total.get(name, 0.0) + unturned(map_1KHW[0], index)
+        mean = {name: map_KHW / self.document.views.symmetries for name, map_KHW in total.items()}
+        if EVIDENCE not in mean:
+            return None
+        return Evidence(mean[EVIDENCE], mean.get(ATTENTION))
+
+    def _squares(self, pictures: Sequence[Picture], size: int) -> Pixels:
+        document = self.document
+        return np.stack([one.square(size, document.crop, document.colour_constancy) for one in pictures])
+
+    def _answer(self, found: Answers, row: int, picture: Picture, dermoscopy: float | None) -> Answer:
+        score, faults = float(found.ood_N[row]), picture.faults()
+        withheld, reason = doubts(found.reason_N[row], dermoscopy, faults)
+        inside = zip(self.classes, found.set_NC[row], strict=True)
+        return Answer(
+            p=None if withheld else dict(zip(self.classes, found.p_NC[row].tolist(), strict=True)),
+            diagnosis=None if withheld else self.classes[found.diagnosis_N[row]],
+            set=None if withheld else tuple(code for code, is_in in inside if is_in),
+            level=self.level,
+            ood=None if np.isnan(score) else score,
+            dermoscopy=dermoscopy if dermoscopy is not None and np.isfinite(dermoscopy) else None,
+            abstain=bool(reason),
+            reason=reason,
+            faults=faults,
+            model=self.id,
+            image_id=picture.image_id,
+            called="" if withheld else self.vocabulary.name(self.classes[found.diagnosis_N[row]]),
+        )
+
+
+def _for_each(given: Any, count: int) -> Iterator[Any]:
+    """One value an image."""
+    if np.ndim(given) == 0:
+        return iter([given] * count)
+    if len(given) != count:
+        raise ValueError(f"{count} images and metadata of {len(given)}")
+    return iter(given)
+
+
+def shipped_folder() -> Path:
+    """The model that comes with dermlens. Raises: UserError when this install has none."""
+    folder = Path(str(files("dermlens"))) / "shipped"
+    if not (folder / ONNX_FILE).is_file():
+        raise UserError(
+            "this dermlens comes without a model of its own: name one with --model FOLDER, as"
+            " `dermlens export` makes it"
+        )
+    return folder
+
+
+def _onnx_bytes(folder: Path, onnx: OnnxFile | None) -> bytes:
+    path = folder / ONNX_FILE
+    if onnx is None or not path.is_file():
+        raise UserError(
+            f"{folder} has no {ONNX_FILE}, which predicts: `dermlens export {folder} DIR` makes one"
+        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != onnx.sha256:
+        raise UserError(f"{path} is not the file that model.json beside it was written for")
+    return content

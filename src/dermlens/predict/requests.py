@@ -1,0 +1,305 @@
+"""What a person asks: which images, and what is known of their patients. Free of pandas."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dermlens.errors import UserError, nearest
+from dermlens.predict.sources.folders import (
+    MASK_ENDING,
+    MASK_FOLDERS,
+    PICTURE_SUFFIXES,
+    file_ids,
+    image_id_of,
+    normal,
+    split_name,
+    survey,
+)
+from dermlens.predict.sources.tables import Problems, Sheet, read_sheet, theirs
+from dermlens.predict.sources.vocabulary import (
+    OLDEST,
+    age_of,
+    is_no_sex_of_ours,
+    known_sites,
+    plain,
+    sexes_of,
+    site_of,
+)
+
+FIELDS = ("age", "sex", "site")
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What is known of the patient of an image; all of it may be missing.
+
+    Attributes:
+        age: years.
+        sex: female, male or unknown.
+        site: a word of `dermlens.predict.sources.vocabulary`.
+    """
+
+    age: float | None = None
+    sex: str = "unknown"
+    site: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The images of a request.
+
+    Attributes:
+        images: path by image id, in the order named. The id is the file's name without its suffix or, where
+            several files share that, its path below the folder that holds them all: `patient_a/IMG_0001`.
+        unreadable: the sentence for each file whose name no table can hold, by that name's escaped form.
+        doubts: what was left out.
+    """
+
+    images: dict[str, Path] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+
+
+def find_images(named: Sequence[Path]) -> Found:
+    """The images that files and folders name, folders with all below them but lesion masks.
+
+    Images are told by their suffixes, DICOM objects without one by how they begin.
+
+    Args:
+        named: files and folders. A file that is not there is found out when it is read.
+
+    Raises:
+        UserError: a folder has no image, or two files have one id.
+    """
+    found = Found()
+    files: dict[str, Path] = {}
+    for path in named:
+        for file in _below(path, found.doubts) if path.is_dir() else [path]:
+            files.setdefault(os.path.abspath(file), file)  # noqa: PTH100  # links stay as the user laid them
+    for image_id, file in zip(file_ids(list(files), _common(files)), files.values(), strict=True):
+        if not image_id.isprintable():
+            found.unreadable[repr(image_id)] = (
+                f"the file name {file.name!r} holds characters that cannot be printed; rename it"
+            )
+        elif image_id in found.images:
+            raise UserError(
+                f"{found.images[image_id]} and {file} are both image {image_id}; answers are told apart"
+                " by that name, so each needs its own"
+            )
+        else:
+            found.images[image_id] = file
+    return found
+
+
+def _common(files: Mapping[str, Path]) -> str:
+    """The folder that holds all files."""
+    return os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""  # noqa: PTH120
+
+
+def _below(folder: Path, doubts: list[str]) -> list[Path]:
+    listed = survey(folder, depth=None, follow_out=False)
+    listed.take_dicom()
+    images = [Path(file) for files in listed.images.values() for file in files]
+    masks = [mask for masks in listed.masks.values() for mask in masks]
+    said = f"lesion masks ({MASK_ENDING} ends the name, or the folder is {' or '.join(MASK_FOLDERS)})"
+    if listed.outside:
+        doubts.append(
+            f"left out: {len(listed.outside)} links that lead out of {folder}, {listed.outside[0]} first;"
+            " name what they lead to, if it is meant"
+        )
+    if not images:
+        but = f", only {said}" if masks else ""
+        raise UserError(f"folder {folder} holds no images (JPEG, PNG, TIFF, BMP or DICOM){but}")
+    if masks:
+        doubts.append(f"left out: {len(masks)} {said}, {masks[0]} first")
+    if others := [path for path in listed.others if path.lower().endswith(PICTURE_SUFFIXES)]:
+        doubts.append(
+            f"left out: {len(others)} pictures of formats that are not read, {others[0]} first; save "
+            "them as JPEG or"
+            " PNG"
+        )
+    return images
+
+
+def one_patient(age: Any = None, sex: Any = None, site: Any = None, *, option: str = "--") -> Patient:
+    """A patient as a person or a program says it.
+
+    Args:
+        age: years, 0 to 120: a word, or a number of any library. None, NaN, pandas' NA, and what tables write
+            for a missing value are missing, here and in the other two.
+        sex: female or male, in a word or an initial.
+        site: in a word that the vocabulary has, in any of its languages.
+        option: what stands before the name of the argument in an error.
+
+    Raises:
+        UserError: an age is out of range, or a word is not understood.
+    """
+    age, sex, site = ("" if said is None else str(said).strip() for said in (age, sex, site))
+    place = site_of(site)
+    if place is None:
+        raise UserError(f"{option}site '{site}' is not known{nearest(plain(site), known_sites())}")
+    found = sexes_of([sex])[sex]
+    if found is None or is_no_sex_of_ours(sex):
+        raise UserError(f"{option}sex: {_no_sex(sex)}")
+    years = age_of(age)
+    if (problem := _no_age(age, years)) is not None:
+        raise UserError(f"{option}age: {problem}")
+    return Patient(None if years is None or math.isnan(years) else years, found, place)
+
+
+@dataclass(frozen=True)
+class Patients:
+    """What a table says of the patients of images.
+
+    Attributes:
+        of_image: by image id, those that have a row.
+        doubts: what was read with a doubt: words that count as missing, images without a row, columns that
+            are
+            not read.
+    """
+
+    of_image: dict[str, Patient]
+    doubts: list[str]
+
+
+def read_patients(path: Path, images: Mapping[str, Path]) -> Patients:
+    """Read a table of patients, a row an image.
+
+    Args:
+        path: a table with images and any of age, sex and site, under the names that HAM10000, ISIC or others
+            give them; empty cells are missing values.
+        images: the images that are answered for, by id.
+
+    Raises:
+        UserError: no such file, no table, no column of images or of patients, an image twice, a name that
+        several
+            images have, cells that are not understood, or a row for none of the images.
+    """
+    sheet = read_sheet(path)
+    columns = {ours: name for ours in ("image_id", *FIELDS) if (name := theirs(sheet.header, ours))}
+    if "image_id" not in columns:
+        raise UserError(
+            f"{path} has no column 'image_id' that names the images; it has {', '.join(sheet.header)}"
+        )
+    if len(columns) == 1:
+        raise UserError(f"{path} has none of the columns age, sex and site; it has {', '.join(sheet.header)}")
+    problems, doubts = Problems(), list[str]()
+    unread = [name for name in sheet.header if name not in columns.values()]
+    if unread:
+        doubts.append(
+            f"{path}: columns that are not read: {', '.join(name or '(no name)' for name in unread)}"
+        )
+    rows = _rows_of_images(sheet, columns["image_id"], images, problems)
+    told = _told(sheet, columns, problems, doubts)
+    problems.refuse()
+    patients = {image_id: told[row] for image_id, row in rows.items()}
+    return Patients(patients, [*doubts, *_without_row(images, patients, path)])
+
+
+def _rows_of_images(
+    sheet: Sheet, column: str, images: Mapping[str, Path], problems: Problems
+) -> dict[str, int]:
+    """The row of each image: by its path, as far as the table states it, else by its name."""
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for image_id, path in images.items():
+        by_stem[image_id_of(path.name)].append(image_id)
+    rows: dict[str, int] = {}
+    seen: dict[str, str] = {}
+    for row, (cell, where) in enumerate(zip(sheet.column(column), sheet.where(), strict=True)):
+        if not cell:
+            problems.add("no image id; every row names one image", where)
+            continue
+        name, suffix = split_name(normal(cell))
+        name = "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+        if name in seen:
+            problems.add(f"image {name} stands in an earlier row; an image has one row", where)
+            continue
+        seen[name] = where
+        meant = [
+            image_id
+            for image_id in by_stem.get(image_id_of(name), [])
+            if _means(name, suffix, image_id, images[image_id])
+        ]
+        if len(meant) > 1:
+            problems.add(
+                f"'{cell}' is the name of {len(meant)} images: {', '.join(meant[:3])}; state its folder",
+                where,
+            )
+        for image_id in meant[:1]:
+            if image_id in rows:
+                problems.add(f"image {image_id} stands in an earlier row; an image has one row", where)
+            rows.setdefault(image_id, row)
+    return rows
+
+
+def _means(name: str, suffix: str, image_id: str, path: Path) -> bool:
+    """Whether a table's name, with the folders it states, is that of a file."""
+    if "/" not in name:
+        return not suffix or path.suffix.lower() == suffix or image_id == name
+    whole = split_name(normal(os.path.abspath(path)))[0]  # noqa: PTH100
+    return image_id == name or whole.endswith(f"/{name}") or name.endswith(f"/{image_id}")
+
+
+def _told(sheet: Sheet, columns: Mapping[str, str], problems: Problems, doubts: list[str]) -> list[Patient]:
+    """The patient of each row."""
+    empty = [""] * len(sheet.rows)
+    ages, sexes, sites = (sheet.column(columns[name]) if name in columns else empty for name in FIELDS)
+    of_word = sexes_of(set(sexes))
+    dropped: dict[str, Counter[str]] = defaultdict(Counter)
+    patients = []
+    for where, age, sex, site in zip(sheet.where(), ages, sexes, sites, strict=True):
+        years, found, place = age_of(age), of_word[sex], site_of(site)
+        if (problem := _no_age(age, years)) is not None:
+            problems.add(problem, where)
+        if found is None:
+            problems.add(_no_sex(sex), where)
+        if is_no_sex_of_ours(sex):
+            dropped["sex"][sex] += 1
+        if place is None:
+            dropped["site"][site] += 1
+        patients.append(
+            Patient(
+                None if years is None or math.isnan(years) else years, found or "unknown", place or "unknown"
+            )
+        )
+    doubts += [
+        f"{sheet.path}: {name} '{word}' is not known and counts as missing ({count} images)"
+        for name, words in dropped.items()
+        for word, count in words.most_common()
+    ]
+    return patients
+
+
+def _no_age(said: str, years: float | None) -> str | None:
+    """Why a word is no age; None where it is one, or is missing."""
+    if years is None:
+        return f"age is '{said}'; ages are numbers of years, empty where unknown"
+    if not math.isnan(years) and not 0 <= years <= OLDEST:
+        return f"age is {said}; ages are 0 to {OLDEST} years, empty where unknown"
+    return None
+
+
+def _no_sex(said: str) -> str:
+    return f"sex is '{said}'; it is female or male, empty where unknown"
+
+
+def _without_row(images: Mapping[str, Path], patients: Mapping[str, Patient], table: Path) -> list[str]:
+    """A sentence for images without a row. Raises: UserError when not one image has a row."""
+    lacking = [image_id for image_id in images if image_id not in patients]
+    if not lacking:
+        return []
+    if len(lacking) == len(images):
+        raise UserError(
+            f"{table} has no row for any of the images: its image_id is the file's name without its suffix,"
+            f" such as {lacking[0]}"
+        )
+    return [
+        f"{table} has no row for {len(lacking)} of {len(images)} images, {lacking[0]} first; nothing is"
+        " known of their patients"
+    ]

@@ -1,0 +1,1 @@
+"""What people give: folders, tables, and the words in them."""

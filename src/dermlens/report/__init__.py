@@ -1,0 +1,1 @@
+"""The report page, the model card, and the figures and tables in both."""

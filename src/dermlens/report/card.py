@@ -1,0 +1,233 @@
+"""model_card.md: what the model is, how well it does and what it is not for (Mitchell et al. 2019).
+
+A section whose facts the run does not have is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dermlens.evaluation.ledger import run_openings
+from dermlens.evaluation.predictions import read_predictions
+from dermlens.evaluation.publish import without_paths
+from dermlens.files import write_text
+from dermlens.labels import Vocabulary
+from dermlens.predict.document import DecisionDocument
+from dermlens.report import decision_tables, provenance, run_data, tables
+from dermlens.report import interpretation as words
+from dermlens.report.checklists import checklist_section
+from dermlens.report.decision_tables import operating_table, probability_table
+from dermlens.report.provenance import Exported
+from dermlens.report.run_data import RunData, measure_leak, read_history, read_run_data, training_seconds
+from dermlens.report.tables import count, duration, estimate, in_role_order
+from dermlens.runs import Run
+
+USES = (
+    "Research on classifiers of dermoscopic images: comparing methods, protocols and data.",
+    "Teaching what such a classifier does, and where it fails.",
+)
+NO_USES = (
+    "Deciding anything about a person: whether to see a physician, to biopsy, to treat or to wait.",
+    "Screening, and images that were not taken with a dermatoscope.",
+    "Any commercial use that the licence of the images does not allow.",
+)
+UNMEASURED = "Before scaling, and at the equal class prior: not measured, there being no decision report."
+
+
+def write_card(run: Run, *, found: RunData | None = None, exported: Exported | None = None) -> Path:
+    """Write the model card of an evaluated run.
+
+    Args:
+        run: with metrics.json and predictions.csv.
+        found: its data; none reads them.
+        exported: a folder that was exported from it, where the card then goes, as MODEL_CARD.md.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        UserError: the run has not been evaluated, or a table beside it is of another decision.
+    """
+    path = run.path / "model_card.md" if exported is None else exported.folder / "MODEL_CARD.md"
+    write_text(path, card_text(run, found=found, exported=exported))
+    return path
+
+
+def card_text(run: Run, *, found: RunData | None = None, exported: Exported | None = None) -> str:
+    """The text of the card; arguments and errors are those of `write_card`."""
+    metrics = run.read_metrics()
+    predictions = read_predictions(run.predictions_file)
+    record = run.read_record() if run.record_file.is_file() else {}
+    recipe = run.recipe() if run.recipe_file.is_file() else None
+    roles = in_role_order(metrics["roles"])
+    classes = list(metrics["classes"])
+    vocabulary = Vocabulary(classes, metrics.get("described"))
+    found = found or read_run_data(run, run, predictions, classes, None)
+    scores = metrics["roles"][roles[0]]
+    source = words.provenance(predictions)
+    is_decided = metrics.get("decision") == "rule"
+    decision = run_data.read_decision(run) if is_decided else None
+    ood = decision.ood.kind if decision and decision.ood else None
+    recipe_text = provenance.recipe_text(recipe).rstrip() if recipe else ""
+    facts: dict[str, Any] = {
+        "name": recipe.name if recipe else run.path.resolve().name,
+        "notice": words.NOTICE,
+        "recipe": recipe,
+        "start": without_paths(recipe.model.weights) if recipe else None,
+        "source": source,
+        "record": record,
+        "members": len(record.get("soup") or ()),
+        "parameters": count(record.get("trainable_parameters", record.get("parameters"))),
+        "seconds": duration(seconds) if (seconds := training_seconds(read_history(run))) else None,
+        "role": roles[0],
+        "scores": scores,
+        "classes": [(code, vocabulary.name(code), scores["per_class"][code]) for code in classes],
+        "melanoma_words": words.sought_words(scores, vocabulary),
+        "groups": tables.subgroup_tables(scores, classes),
+        "failures": [
+            table
+            for table in (
+                tables.confusions_table(scores, classes),
+                tables.classes_table(scores, classes),
+                tables.groups_table(scores),
+            )
+            if table
+        ],
+        "told": decision_tables.missing_metadata_table(run_data.read_missing_metadata(run)),
+        "dermoscopy": decision_tables.dermoscopy_table(run_data.read_dermoscopy(run)),
+        "strangers": decision_tables.out_of_distribution_table(run_data.read_out_of_distribution(run), ood),
+        "other_sets": decision_tables.other_sets_table(
+            run_data.read_other_sets(run), vocabulary.sought_name if vocabulary.sought else "melanoma"
+        ),
+        "protocol_words": words.protocol_words(
+            record, run.recipes(), metrics, roles, measure_leak(run, predictions, roles[0]), run_openings(run)
+        ),
+        "also_train": _also_train(record),
+        "people": _people(found, classes),
+        "limits": words.data_limits(source, classes, found.acral),
+        "uses": USES,
+        "no_uses": NO_USES,
+        "files": exported,
+        "recipe_text": _Verbatim(recipe_text),
+        "fence": "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", recipe_text))]),
+        "commands": _Verbatim(
+            "\n".join(
+                provenance.commands(
+                    run,
+                    record,
+                    roles,
+                    ood=ood,
+                    decided=is_decided,
+                    int8=exported is not None and exported.tried_int8,
+                )
+            )
+        ),
+        "estimate": estimate,
+    }
+    facts |= _decision_facts(run, metrics, roles, decision, is_decided=is_decided)
+    text = _environment().get_template("model_card.md.j2").render(facts)
+    return text + (checklist_section(text) if source == "ham10000" and is_decided else "")
+
+
+def limits_of(run: Run) -> tuple[str, ...]:
+    """What the data of an evaluated run cannot show, in sentences: its card's limits. Raises: UserError."""
+    classes = list(run.read_metrics()["classes"])
+    predictions = read_predictions(run.predictions_file)
+    found = read_run_data(run, run, predictions, classes, None)
+    return tuple(words.data_limits(words.provenance(predictions), classes, found.acral))
+
+
+@dataclass(frozen=True, slots=True)
+class _Verbatim:
+    """Lines that stand in the card as they are, inside a fence."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _decision_facts(
+    run: Run,
+    metrics: Mapping[str, Any],
+    roles: Sequence[str],
+    decision: DecisionDocument | None,
+    *,
+    is_decided: bool,
+) -> dict[str, Any]:
+    """The sections on calibration, operating points, sets and abstention."""
+    judging = decision_tables.judging_role(roles, decided=is_decided)
+    scores = metrics["roles"][judging]
+    marks = words.role_marks(roles, run.recipes(), decided=is_decided)
+    calibration = sets = None
+    if decision is not None:
+        measured = run_data.read_calibration(run, judging, scores)
+        calibration = {
+            "words": [
+                *decision_tables.scaling_words(decision),
+                *decision_tables.chance_words(scores),
+                *([] if measured is not None else [UNMEASURED]),
+            ],
+            "table": decision_tables.calibration_table(scores["overall"], measured),
+        }
+    if "answers" in scores:
+        promise = decision_tables.sets_words(decision) if decision is not None else []
+        sets = {
+            "words": [*promise, *decision_tables.abstention_words(scores)],
+            "table": decision_tables.sets_table(scores, decision),
+        }
+    points = (probability_table(scores), operating_table(scores))
+    return {
+        "judging": judging,
+        "calibration": calibration,
+        "rule_words": decision_tables.rule_words(decision) if decision is not None else [],
+        "decisions": decision_tables.decision_table(metrics, roles, marks),
+        "points": [table for table in points if table],
+        "sets": sets,
+    }
+
+
+def _people(found: RunData, classes: Sequence[str]) -> list[tables.Table]:
+    """Who and what the images are of."""
+    counts = [tables.counts_table(found.counts, classes)] if found.counts else []
+    people = tables.people_table(found.people)
+    return [
+        *counts,
+        tables.Table(people.caption, people.columns, people.rows, found.people_note or people.note),
+    ]
+
+
+def _also_train(record: Mapping[str, Any]) -> str | None:
+    """What was trained on beside the split's images."""
+    also = record.get("also_train") or {}
+    if not also.get("images"):
+        return None
+    names = ", ".join(Path(folder).name for folder in also["folders"])
+    return (
+        f"Trained on {also['images']:,} more images, of {names}, which play no other role; their own licence"
+        " holds for the weights too."
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("dermlens.report"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_markdown,
+    )
+
+
+def _markdown(value: object) -> object:
+    """Text from a run as text: no HTML, no table cell of its own making."""
+    if not isinstance(value, str):
+        return value
+    return " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

@@ -1,0 +1,412 @@
+"""Tables of decisions: melanoma and malignancy, the rule, sets, abstention, and other data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dermlens.evaluation.measures import sought_recall
+from dermlens.labels import Vocabulary
+from dermlens.predict.document import DecisionDocument, Scaling
+from dermlens.report.tables import NONE, Table, estimate, number, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# The tables of melanoma and malignancy: ranking, operating points, net benefit.
+
+
+DETECTION = {
+    "melanoma": "melanoma",
+    "malignant": "malignant",
+    "malignant_with_akiec": "malignant, with akiec",
+    "malignant_without_akiec": "malignant, without akiec",
+}
+NET_BENEFIT_AT = (0.02, 0.06, 0.10, 0.20)
+
+
+def operating_table(scores: Mapping[str, Any]) -> Table | None:
+    """Sensitivity asked for, and what came of it; none where nothing is detected."""
+    rows = []
+    for name, found in scores.get("detection", {}).items():
+        for point in found.get("operating_points", ()):
+            rows.append(
+                (
+                    DETECTION.get(name, name),
+                    number(point["sensitivity_aim"]),
+                    number(point["threshold"], 3),
+                    _fixed_on(point),
+                    estimate(point["sensitivity"]),
+                    estimate(point["specificity"]),
+                )
+            )
+    columns = ("detected", "aim", "threshold", "fixed on", "sensitivity reached", "specificity")
+    note = (
+        "The threshold on the summed probability was chosen on the role under “fixed on” to reach the aimed "
+        "sensitivity there; the last two columns are what it does on the images scored here."
+    )
+    return Table("Operating points", columns, rows, note) if rows else None
+
+
+def probability_table(scores: Mapping[str, Any]) -> Table | None:
+    """What acting at a few probabilities would catch and spare; none where nothing is detected."""
+    rows = [
+        (
+            DETECTION.get(name, name),
+            number(point["threshold"]),
+            estimate(point["sensitivity"]),
+            estimate(point["specificity"]),
+        )
+        for name, found in scores.get("detection", {}).items()
+        for point in found.get("at_probability", ())
+    ]
+    columns = ("detected", "probability at least", "sensitivity", "specificity")
+    note = "The probability is the sum over the group's classes; these thresholds were chosen on no images."
+    return Table("At fixed probabilities", columns, rows, note) if rows else None
+
+
+def _fixed_on(point: Mapping[str, Any]) -> str:
+    """The role a threshold comes from, how many sought images that was, and whether it flatters."""
+    role = point.get("threshold_role") or NONE
+    positives = point.get("threshold_positives")
+    words = f"{role} ({positives} sought)" if positives is not None else role
+    return f"{words}: the same images, optimistic" if point.get("optimistic") else words
+
+
+def detection_table(scores: Mapping[str, Any]) -> Table | None:
+    """How well melanoma and malignancy are ranked."""
+    rows = [
+        (DETECTION.get(name, name), str(found.get("positives", NONE)), estimate(found.get("auc"), 3))
+        for name, found in scores.get("detection", {}).items()
+    ]
+    nevi = scores.get("melanoma_vs_histology_nevi")
+    if nevi:
+        words = f"melanoma against the {nevi['nevi']} histology-confirmed nevi alone"
+        rows.append((words, str(nevi["melanomas"]), estimate(nevi.get("auc"), 3)))
+    columns = ("detected", "images of it", "AUC [interval]")
+    note = (
+        "akiec holds precursors and a carcinoma in situ, so malignancy is given with and without it; "
+        "without, akiec counts among the others."
+    )
+    if nevi:
+        note += (
+            " Where nevi were mostly confirmed by follow-up and melanomas by histology, as in HAM10000, the "
+            "ordinary comparison mixes how a lesion looks with how it was examined. Against nevi that also "
+            "went to histology, both sides looked suspicious to someone: this is the harder and the fairer "
+            "question."
+        )
+    return Table("Melanoma and malignancy", columns, rows, note) if rows else None
+
+
+def net_benefit_table(scores: Mapping[str, Any]) -> Table | None:
+    """Net benefit at a few thresholds; the curves show them all."""
+    rows = []
+    for name, found in scores.get("detection", {}).items():
+        for point in found.get("net_benefit", ()):
+            if any(abs(point["threshold"] - wanted) < 1e-9 for wanted in NET_BENEFIT_AT):
+                cells = [number(point.get(who), 3) for who in ("model", "all", "none")]
+                rows.append((DETECTION.get(name, name), f"{100 * point['threshold']:.0f} %", *cells))
+    columns = ("detected", "threshold", "model", "act on all", "act on none")
+    note = (
+        "Net benefit is the share of images rightly acted on, less the share wrongly acted on weighed by the "
+        "odds of the threshold (Vickers and Elkin 2006). A model helps at a threshold where its value is "
+        "above both others."
+    )
+    return Table("Net benefit", columns, rows, note) if rows else None
+
+
+# What a card says of a decision: scaling, the diagnosis rule, sets, abstention.
+
+
+SCALINGS = {
+    "temperature": "one temperature for all classes",
+    "bias": "a temperature, and a bias for each class",
+    "vector": "a scale and a bias for each class",
+}
+CALIBRATION = ("ece", "log_loss", "brier")
+
+
+def judging_role(roles: Sequence[str], *, decided: bool) -> str:
+    """The role that shows scaling, sets and abstention best.
+
+    They were fitted on the calibration role, so without a test the selection role takes its place.
+
+    Args:
+        roles: the scored ones, the headline role first.
+        decided: whether the run has a fitted decision.
+    """
+    preferred = [role for role in ("test", "selection") if role in roles] if decided else []
+    return preferred[0] if preferred else roles[0]
+
+
+def scaling_kind(scaling: Scaling) -> str:
+    """The row of `SCALINGS`."""
+    if scaling.scale is not None:
+        return "vector"
+    return "temperature" if scaling.bias is None else "bias"
+
+
+def scaling_words(document: DecisionDocument) -> list[str]:
+    """How probabilities were made, and for whom they hold."""
+    kind = scaling_kind(document.scaling)
+    said = [f"Scaling: `{kind}` ({SCALINGS[kind]}), fitted on the calibration role."]
+    if tried := document.scaling.cross_validated:
+        losses = ", ".join(f"{name} {number(loss, 3)}" for name, loss in tried.items())
+        said.append(f"Log loss in cross-validation over that role's lesions: {losses}.")
+    if document.prior is not None:
+        shares = _by_class(document.classes, [f"{100 * share:.1f} %" for share in document.prior])
+        said.append(f"The probabilities hold where the class shares are {shares}.")
+    return said
+
+
+def calibration_table(overall: Mapping[str, Any], measured: pd.DataFrame | None) -> Table:
+    """Calibration before and after scaling, at the natural and at the equal prior.
+
+    Args:
+        overall: of the role, in metrics.json, which has the natural prior after scaling, with intervals.
+        measured: as `read_calibration` gives it; none leaves the other rows out.
+    """
+    ours = ("natural", "after", *(estimate(overall[name], 3) for name in CALIBRATION))
+    rows = [ours]
+    if measured is not None:
+        cells = [
+            (str(row["prior"]), str(row["stage"]), *(number(row[name], 3) for name in CALIBRATION))
+            for row in measured.to_dict("records")
+        ]
+        rows = [ours if row[:2] == ours[:2] else row for row in cells]
+    return Table(
+        "Before and after scaling",
+        ("class prior", "stage", "expected calibration error", "log loss", "Brier score"),
+        rows,
+        "Natural: the images as they are. Equal: every class weighs the same, and the probabilities are"
+        " those of a population with equal shares; “before, shifted” moves the unscaled ones there by Bayes'"
+        " rule."
+        if measured is not None
+        else "",
+    )
+
+
+def rule_words(document: DecisionDocument) -> list[str]:
+    """How a diagnosis is named."""
+    rule = document.rule
+    if rule.kind == "argmax":
+        said = ["Diagnosis rule: `argmax`, the class of the highest probability."]
+    else:
+        tau = f", τ = {number(rule.tau)}" if rule.tau is not None else ""
+        said = [
+            f"Diagnosis rule: `{rule.kind}`{tau}, the class with the highest log p + offset; offsets, fixed"
+            f" on the selection role: {_by_class(document.classes, map(number, rule.offsets))}."
+        ]
+    if rule.cross_validated:
+        recalls = ", ".join(f"{name} {number(value)}" for name, value in rule.cross_validated.items())
+        said.append(f"Mean recall in cross-validation over the selection role's lesions: {recalls}.")
+    return said
+
+
+def _by_class(classes: Sequence[str], shown: Iterable[str]) -> str:
+    return ", ".join(f"{code} {value}" for code, value in zip(classes, shown, strict=True))
+
+
+def decision_table(metrics: Mapping[str, Any], roles: Sequence[str], marks: Mapping[str, str]) -> Table:
+    """Mean recall, accuracy and recall of what is sought, of the diagnosis, role by role."""
+    rows = []
+    vocabulary = Vocabulary(metrics["classes"], metrics.get("described"))
+    sought = f"{vocabulary.sought_name if vocabulary.sought else 'melanoma'} recall"
+    for role in roles:
+        scores = metrics["roles"][role]
+        overall = scores["overall"]
+        shown = (overall["balanced_accuracy_isic"], overall["accuracy"], sought_recall(scores) or None)
+        auc = estimate(scores["averages"]["macro"]["auc"], 3)
+        rows.append((role, marks[role], str(scores["images"]), *(estimate(value) for value in shown), auc))
+    columns = ("role", "used for", "images", "mean recall", "accuracy", sought, "mean AUC")
+    return Table("At this one rule", columns, rows, words=(0, 1))
+
+
+def sets_words(document: DecisionDocument) -> list[str]:
+    """What the sets promise, and for which classes."""
+    sets = document.sets
+    if sets is None:
+        return []
+    said = [
+        f"A set is made to hold the diagnosis of {percent(1 - sets.alpha)} of the new lesions of each class,"
+        " among images like those of the calibration role; another clinic's are not."
+    ]
+    if sets.pooled:
+        said.append(
+            f"Too few calibration lesions for a promise of its own: {', '.join(sets.pooled)}; the threshold"
+            f" is that of {', '.join(sets.pool)} taken together, and the promise holds on their average."
+        )
+    return said
+
+
+def sets_table(scores: Mapping[str, Any], document: DecisionDocument | None) -> Table:
+    """Coverage and size of the sets, abstention, and recall where the model answers, by class."""
+    answers, sets = scores["answers"], document.sets if document else None
+    rows = []
+    for index, (code, found) in enumerate(answers["per_class"].items()):
+        calibration = str(sets.lesions[index]) if sets else NONE
+        shares = [estimate(found[name]) for name in ("coverage", "set_size", "abstained", "recall_answered")]
+        rows.append((code, str(scores["per_class"][code]["support"]), calibration, *shares))
+    of_all = [estimate(answers[name]) for name in ("coverage", "set_size")]
+    rest = [estimate(complement(answers["answered"])), estimate(answers["mean_recall_answered"])]
+    calibration = str(sum(sets.lesions)) if sets else NONE
+    rows.append(("all", str(scores["images"]), calibration, *of_all, *rest))
+    columns = (
+        "class", "n", "calibration lesions", "coverage", "mean size of the set", "abstained",
+        "recall where it answers",
+    )  # fmt: skip
+    return Table("", columns, rows, "The last column of “all” is the mean over classes.")
+
+
+def abstention_words(scores: Mapping[str, Any]) -> list[str]:
+    """How often the model abstains and why, and what became of the melanomas."""
+    answers = scores["answers"]
+    reasons = ", ".join(f"“{reason}” {n}" for reason, n in answers["reasons"].items())
+    said = [
+        f"It abstains from {estimate(complement(answers['answered']))} of the images. Images that each reason"
+        f" holds for, several for some: {reasons}. Where it answers, accuracy is"
+        f" {estimate(answers['accuracy_answered'])}."
+    ]
+    what = "melanomas" if "melanomas" in answers else "malignant"
+    if melanomas := answers.get(what):
+        words = "melanomas" if what == "melanomas" else "malignant images"
+        said.append(
+            f"Of {melanomas['images']} {words}, {melanomas['named']} are named; {melanomas['in_set']} are"
+            f" not named but in the set; of the others the model abstains from {melanomas['abstained']}, and"
+            f" {melanomas['missed']} are missed: neither named nor in the set, and it does not abstain."
+        )
+    return said
+
+
+def chance_words(scores: Mapping[str, Any]) -> list[str]:
+    """What chance alone gives for the calibration error, and which way the probabilities err."""
+    found = scores.get("calibration")
+    if not found:
+        return []
+    chance = found["ece_by_chance"]
+    band = {"value": chance["mean"], "low": chance["low"], "high": chance["high"]}
+    return [
+        f"Were every probability exactly right, chance would give a calibration error of {estimate(band, 3)}"
+        f" on these {scores['images']:,} images: one within that band shows no miscalibration, and does not"
+        " rule it out.",
+        f"Of the highest probability, the calibration slope is {estimate(found['slope'])} (below 1: too sure)"
+        f" and the intercept {estimate(found['intercept'])} (below 0: too high on the whole).",
+    ]
+
+
+def complement(share: Mapping[str, float | None]) -> dict[str, float | None]:
+    """One minus an estimate; its interval turns round."""
+
+    def rest(value: float | None) -> float | None:
+        return None if value is None else 1 - value
+
+    return {"value": rest(share["value"]), "low": rest(share["high"]), "high": rest(share["low"])}
+
+
+# What lies outside: images of other kinds, other sets, missing metadata.
+
+
+METADATA_DIGITS = {"mean_recall": 2, "melanoma_recall": 2, "accuracy": 2, "mean_auc": 3, "ece": 3}
+
+
+def out_of_distribution_table(found: Mapping[str, pd.DataFrame], kind: str | None) -> Table | None:
+    """How well strangers are told from new images of the known kind; none where it was not measured.
+
+    Args:
+        found: as `read_strangers` gives it.
+        kind: the score that the model uses, which alone is shown; none for all of them.
+    """
+    rows = []
+    for name, table in found.items():
+        for row in table.to_dict("records"):
+            if kind not in (None, row["score"]):
+                continue
+            auroc = {"value": row["auroc"], "low": row["low"], "high": row["high"]}
+            flagged = (percent(row["flagged"]), percent(row["familiar_flagged"]))
+            cells = (str(row["set"]), str(row["score"]), str(row["images"]), estimate(auroc, 3), *flagged)
+            rows.append((*cells, f"`{name}`"))
+    columns = ("strangers", "score", "images", "AUROC", "flagged", "familiar images flagged", "file")
+    note = (
+        "Familiar: new images of the known kind. In near_ood.csv each row is of a network that was trained"
+        " without the class, by a recipe of its own, not of this model."
+        if any(name.startswith("near") for name in found)
+        else "Familiar: new images of the known kind."
+    )
+    return Table("Strangers", columns, rows, note, words=(0, 1, 6)) if rows else None
+
+
+def dermoscopy_table(found: pd.DataFrame | None) -> Table | None:
+    """What is taken for dermoscopy, set by set; none where the model cannot tell.
+
+    Args:
+        found: as `read_dermoscopy` gives it.
+    """
+    if found is None:
+        return None
+    rows = [
+        (
+            str(row["set"]),
+            str(row["dermoscopy"]),
+            str(int(row["images"])),
+            str(int(row["lesions"])),
+            estimate({"value": row["taken"], "low": row["low"], "high": row["high"]}, 3),
+            number(row["taken_unseen"], 3),
+        )
+        for row in found.to_dict("records")
+    ]
+    columns = ("set", "is dermoscopy", "images", "lesions", "taken for it", "had the set not been shown")
+    note = (
+        "What is not taken for dermoscopy gets no probabilities; the scores above are of all images. Shares"
+        " by a boundary that was fitted without the picture's lesion, intervals over lesions; the last column"
+        " by one that was fitted without any picture of the set, as for a source that is new to the model."
+        " Where it stands is chosen on the same dermoscopy. `own`: roles selection and calibration. File:"
+        " `dermoscopy.csv`."
+    )
+    return Table("What is taken for dermoscopy", columns, rows, note, words=(0, 1))
+
+
+def missing_metadata_table(found: pd.DataFrame | None) -> Table | None:
+    """Scores of a role's images, told less and less of the patients; none where it was not measured.
+
+    Args:
+        found: as `read_told` gives it.
+    """
+    if found is None:
+        return None
+    rows = []
+    for row in found.astype(object).where(found.notna(), None).to_dict("records"):
+        scores = [
+            estimate({"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, digits)
+            for name, digits in METADATA_DIGITS.items()
+        ]
+        rows.append((str(row["told"]), *scores))
+    columns = ("told", "mean recall", "melanoma recall", "accuracy", "mean AUC", "ECE")
+    role, images = found["role"].iloc[0], found["images"].iloc[0]
+    note = f"Role {role}, the same {images} images; what is withheld is given as missing. File: `told.csv`."
+    return Table("What the model is told of the patient", columns, rows, note)
+
+
+def other_sets_table(found: Mapping[str, Mapping[str, Any]], sought: str = "melanoma") -> Table | None:
+    """Scores on labelled sets that the run was not split from; none where there are none.
+
+    Args:
+        found: as `read_other_sets` gives it.
+        sought: what the malignant classes that are counted by themselves are called.
+    """
+    rows = []
+    for name, scores in found.items():
+        shown = (scores["overall"]["balanced_accuracy_isic"], scores["overall"]["accuracy"])
+        rows.append(
+            (
+                name,
+                str(scores["images"]),
+                str(scores["classes_present"]),
+                *(estimate(value) for value in shown),
+                estimate(sought_recall(scores) or None),
+                estimate(scores["averages"]["macro"]["auc"], 3),
+            )
+        )
+    columns = ("set", "images", "classes in it", "mean recall", "accuracy", f"{sought} recall", "mean AUC")
+    note = "Means run over the classes that the set has. No image of the run's own split is among them."
+    return Table("Other sets", columns, rows, note) if rows else None

@@ -1,0 +1,322 @@
+"""Where a model comes from: how its run was made, its exported files, its licence."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dermlens.calibration.dermoscopy import OWN
+from dermlens.data.sources import HAM10000
+from dermlens.evaluation.publish import without_paths
+from dermlens.models.config import ModelConfig
+from dermlens.models.pretrained.registry import HUB, PACKAGES
+from dermlens.predict.document import Dermoscopy, ModelDocument, read_document
+from dermlens.recipe import Recipe
+from dermlens.report.run_data import DECISION_REPORTS, MISSING_METADATA, read_missing_metadata
+from dermlens.report.tables import NONE, Table, number, percent
+from dermlens.runs import MEMBERS, Run
+
+# How a run was made, in a form that can be read anywhere: recipe and commands without a machine's paths.
+
+
+FAR = "dermlens far-ood RUN --photographs FOLDER --set NAME=FOLDER"
+OUT_OF_DISTRIBUTION_COMMANDS = {
+    "far_ood.csv": f"{FAR} --output RUN/far_ood.csv",
+    "far_ood_untold.csv": f"{FAR} --no-metadata --output RUN/far_ood_untold.csv",
+    "near_ood.csv": "dermlens near-ood QUICK.yaml --data DIR --out OUT && cp OUT/near_ood.csv RUN",
+}
+"""What makes the tables of strangers beside a run; how others that a card shows were made, it cannot say."""
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The whole recipe as YAML; of absolute paths the last part."""
+    return yaml.safe_dump(_settings(recipe), sort_keys=False, allow_unicode=True)
+
+
+def commands(
+    run: Run,
+    record: Mapping[str, Any],
+    roles: Sequence[str],
+    *,
+    ood: str | None,
+    decided: bool,
+    int8: bool | None,
+) -> list[str]:
+    """The commands that lead from the recipe to the exported folder.
+
+    Args:
+        run: the run; one that was averaged has a folder for each member, whose settings are given as
+            differences from the recipe.
+        record: run.json.
+        roles: the scored ones.
+        ood: kind of the decision's out-of-distribution score; none without one.
+        decided: whether the run was calibrated.
+        int8: whether the export was quantised, or tried to be; none for a run that is not exported.
+
+    Raises:
+        UserError: told.csv is not of the run's scores.
+    """
+    said = [*_teaching(run), *_training(run, record)]
+    if decided:
+        said.append("dermlens calibrate RUN" + (f" --ood {ood}" if ood else ""))
+    said += _dermoscopy(run)
+    said.append("dermlens evaluate RUN" + (" --open-test" if "test" in roles else ""))
+    said += [
+        f"dermlens decision-report RUN --role {role} --out RUN/{DECISION_REPORTS}/{role}"
+        for role in roles
+        if (run.path / DECISION_REPORTS / role).is_dir()
+    ]
+    if (told := read_missing_metadata(run)) is not None:
+        said.append(f"dermlens told-less RUN --role {told['role'].iloc[0]} --output RUN/{MISSING_METADATA}")
+    said += [command for name, command in OUT_OF_DISTRIBUTION_COMMANDS.items() if (run.path / name).is_file()]
+    said.append("dermlens report RUN")
+    if int8 is None:
+        return said
+    return [*said, "dermlens export RUN FOLDER" + (" --to onnx-int8" if int8 else "")]
+
+
+def differences(first: Recipe, other: Recipe) -> list[str]:
+    """`section.key=value` for every setting but the name in which another recipe differs, as --set has it."""
+    return list(_changed(_settings(first), _settings(other), ()))
+
+
+def _dermoscopy(run: Run) -> list[str]:
+    """The command that taught the model what dermoscopy is; how folders were read, it does not know."""
+    document = run.path / "model.json"
+    found = read_document(document).dermoscopy if document.is_file() else None
+    if found is None:
+        return []
+    words = [f"--dermoscopic {name}=FOLDER" for name in found.dermoscopic if name != OWN]
+    words += [
+        "--photographs FOLDER" if name == "photographs" else f"--other {name}=FOLDER" for name in found.other
+    ]
+    return [f"dermlens learn-dermoscopy RUN {' '.join(words)} --kept {found.kept:g}"]
+
+
+def _members(run: Run) -> list[Run]:
+    folders = [path for path in (run.path / MEMBERS).glob("*") if (path / "recipe.yaml").is_file()]
+    return [Run(path) for path in sorted(folders, key=lambda path: (len(path.name), path.name))]
+
+
+def _teaching(run: Run) -> list[str]:
+    """The commands that wrote the soft labels; whose cross-fit they are of, the recipe does not know."""
+    taught = [one.recipe().train.distillation for one in _members(run) or [run]]
+    said = []
+    for name in sorted({Path(config.soft_labels).name for config in taught if config is not None}):
+        said += [
+            "dermlens crossfit TEACHER.yaml --data DIR --out TEACHER",
+            shlex.join(["dermlens", "soft-labels", "TEACHER", "--output", name]),
+        ]
+    return said
+
+
+def _training(run: Run, record: Mapping[str, Any]) -> list[str]:
+    members = _members(run)
+    if not members:
+        return ["dermlens train recipe.yaml --data DIR --out RUN"]
+    names = [f"MEMBER-{member.path.name}" for member in members]
+    said = []
+    for name, member in zip(names, members, strict=True):
+        changed = differences(run.recipe(), member.recipe())
+        settings = [word for setting in changed for word in ("--set", setting)]
+        said.append(
+            shlex.join(["dermlens", "train", "recipe.yaml", "--data", "DIR", *settings, "--out", name])
+        )
+    verb = (record.get("command") or ["soup"])[0]
+    return [*said, shlex.join(["dermlens", verb, *names, "--out", "RUN"])]
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    found: dict[str, Any] = without_paths(recipe.model_dump(mode="json"))
+    return found
+
+
+def _changed(before: Any, after: Any, at: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict) and set(before) == set(after):
+        for key in before:
+            yield from _changed(before[key], after[key], (*at, key))
+    elif before != after and at != ("name",):
+        text = yaml.safe_dump(after, default_flow_style=True, allow_unicode=True, width=10_000)
+        yield f"{'.'.join(at)}={text.strip().removesuffix('...').strip()}"
+
+
+# The files of an exported folder, as its card lists them.
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A folder that `dermlens export` made.
+
+    Attributes:
+        folder: where it is.
+        document: its model.json.
+    """
+
+    folder: Path
+    document: ModelDocument
+
+    @classmethod
+    def read(cls, folder: Path) -> Exported:
+        """Read the folder's document. Raises: UserError where it has none."""
+        return cls(folder, read_document(folder / "model.json"))
+
+    @property
+    def tried_int8(self) -> bool:
+        """Whether int8 was tried, kept or not."""
+        return self.document.onnx is not None and self.document.onnx.quantisation is not None
+
+    @property
+    def table(self) -> Table:
+        """Size and check sum of each file that predicts."""
+        onnx, decision = self.document.onnx, self.document.decision
+        ood = decision.ood if decision is not None else None
+        sums = {
+            "model.onnx": (
+                f"network, {onnx.precision}" if onnx else "network",
+                onnx.sha256 if onnx else None,
+            ),
+            "model.safetensors": ("weights, fp32", self.document.sha256),
+            "decision.npz": ("arrays of the out-of-distribution score", ood.sha256 if ood else None),
+        }
+        rows = [
+            (f"`{name}`", what, f"{(self.folder / name).stat().st_size / 1e6:.1f} MB", f"`{digest or NONE}`")
+            for name, (what, digest) in sums.items()
+            if (self.folder / name).is_file()
+        ]
+        return Table("", ("file", "what", "size", "SHA-256"), rows, words=(0, 1, 3))
+
+    @property
+    def words(self) -> list[str]:
+        """How near the ONNX file is to the network whose scores the card has."""
+        onnx = self.document.onnx
+        if onnx is None:
+            return []
+        said = [
+            "The scores of this card are of the fp32 network in PyTorch; exported, its logits differ by at"
+            f" most {onnx.largest_difference:.1e}."
+        ]
+        if (found := onnx.quantisation) is not None:
+            said.append(_int8(found))
+        return said
+
+
+def _int8(found: dict[str, Any]) -> str:
+    """What the int8 network loses, or would have lost."""
+    stays = "int8 took the place of fp32" if found["accepted"] else "int8 was tried and refused"
+    losses = [
+        f"{words} from {number(found[name]['before'], 3)} to {number(found[name]['after'], 3)}, with 95 %"
+        f" confidence by no more than {number(100 * found[name]['lost_at_most'], 1)} points"
+        for name, words in _watched(found).items()
+    ]
+    return (
+        f"{stays}: {found['why']}. On {found['images']:,} images of the selection and calibration roles it"
+        f" names {percent(found['changed'])} otherwise; {'; '.join(losses)}."
+    )
+
+
+def _watched(found: dict[str, Any]) -> dict[str, str]:
+    """The recalls that the gate looked at, in words."""
+    names = [name for name in found if name.endswith("_recall")]
+    known = {"mean_recall": "mean recall", "mel_recall": "melanoma recall"}
+    return {name: known.get(name, f"recall of {name.removesuffix('_recall')}") for name in names}
+
+
+# The licence file that stands beside weights that were trained on HAM10000.
+
+
+LEGAL_CODE = "legalcode"
+
+
+def licence_text(model: ModelConfig, record: dict[str, Any], boundary: Dermoscopy | None = None) -> str:
+    """The terms of the weights, whom to credit, and where training began.
+
+    Args:
+        model: of the recipe.
+        record: run.json, which says what else was trained on.
+        boundary: what tells dermoscopy, where the model has that.
+    """
+    licence = HAM10000.licence
+    images = (
+        f"{HAM10000.citation[0]}. Images: ViDIR Group, Department of Dermatology, Medical University of"
+        f" Vienna, doi:10.7910/DVN/DBW86T, {licence.name}."
+    )
+    parts = [
+        _filled(
+            "The files in this folder are the weights of a trained model and what belongs to them: its"
+            " description, its calibration and its card. They are licensed under"
+        ),
+        "    Creative Commons Attribution-NonCommercial 4.0 International (CC BY-NC 4.0)\n"
+        f"    {licence.address}{LEGAL_CODE}",
+        _filled(
+            "because the images that the model was trained on are. The code of dermlens is licensed under"
+            " Apache-2.0, which does not extend to this folder."
+        ),
+        "Give credit to",
+        _filled("the dermlens developers, for the model;", indent="    ")
+        + "\n"
+        + _filled(images, indent="    ")
+        + _also(record)
+        + _shown(boundary),
+        _start(model),
+        "The model comes without any warranty. It is research software and not a medical device.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _also(record: dict[str, Any]) -> str:
+    """The owners of other data sets: of `data.folders` whose sources trained, and of `data.also_train`."""
+    trained = record.get("sources") or {}
+    owed = {folder: trained[folder] for folder in record.get("folders") or () if folder in trained}
+    also = record.get("also_train") or {}
+    if also.get("images"):
+        owed[", ".join(Path(folder).name for folder in also["folders"])] = also["images"]
+    return "".join(
+        "\n"
+        + _filled(
+            f"the owners of {names}, whose {images:,} images it was trained on as well, on their terms.",
+            indent="    ",
+        )
+        for names, images in owed.items()
+    )
+
+
+def _shown(boundary: Dermoscopy | None) -> str:
+    """Whose pictures taught the model what dermoscopy is, but for the run's own."""
+    if boundary is None:
+        return ""
+    sets = {name: count for name, count in (boundary.dermoscopic | boundary.other).items() if name != OWN}
+    names = ", ".join(f"{name} ({count:,} pictures)" for name, count in sets.items())
+    return "\n" + _filled(
+        f"the owners of {names}, which taught it what dermoscopy is, on their terms.", indent="    "
+    )
+
+
+def _start(model: ModelConfig) -> str:
+    """Where the ImageNet weights come from; nothing for random ones."""
+    began = "The ImageNet weights from which training began come from"
+    if model.weights == "package":
+        package = PACKAGES[model.backbone]
+        return _filled(f"{began} {package.distribution} {package.version} ({package.licence}).")
+    if model.weights == "hub":
+        hub = HUB[model.backbone]
+        return _filled(f"{began} timm's {hub.model} ({hub.licence}).")
+    if model.weights == "none":
+        return ""
+    return _filled(f"{began} the file {Path(model.weights).name}, whose licence its owner states.")
+
+
+def _filled(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text,
+        width=115,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

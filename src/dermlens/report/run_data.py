@@ -1,0 +1,387 @@
+"""What a report reads of a run: history, counts, people, images, its decision, and scores elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermlens.calibration.dermoscopy import DERMOSCOPY
+from dermlens.data.manifest import load_manifest
+from dermlens.data.protocols import lesion_groups
+from dermlens.data.table import read_configured, read_table, table_sha256
+from dermlens.errors import UserError
+from dermlens.evaluation.measures import sought_recall
+from dermlens.predict.document import DecisionDocument, read_document
+from dermlens.predict.sources.vocabulary import group_of
+from dermlens.runs import Run
+
+# Files that a run may have: its decision, reports of it, scores elsewhere.
+
+
+DECISION_REPORTS = "decision"
+"""`dermlens decision-report RUN --role ROLE --out RUN/decision/ROLE` writes where cards look for it."""
+MISSING_METADATA = "told.csv"
+"""What `told-less` writes, likewise."""
+OUT_OF_DISTRIBUTION = "*_ood*.csv"
+"""What `far-ood` and `near-ood` write; a card shows those that lie in the run's folder."""
+
+SAME = 5e-4
+"""Another machine's forward pass moves a calibration error by less; another decision by far more."""
+
+
+def read_decision(run: Run) -> DecisionDocument | None:
+    """The decision in model.json; none where there is no such file, or it has none."""
+    path = run.path / "model.json"
+    return read_document(path).decision if path.is_file() else None
+
+
+def read_calibration(run: Run, role: str, scores: Mapping[str, Any]) -> pd.DataFrame | None:
+    """calibration.csv of the decision report of a role; none where there is no report.
+
+    Args:
+        run: the run.
+        role: that it was made of.
+        scores: of that role, in metrics.json.
+
+    Raises:
+        UserError: the file is no such table, or of a decision that the run has no longer.
+    """
+    path = run.path / DECISION_REPORTS / role / "calibration.csv"
+    if not path.is_file():
+        return None
+    table = _read(path, words=("prior", "stage"), numbers=("ece", "log_loss", "brier"))
+    after = table[(table["prior"] == "natural") & (table["stage"] == "after")]
+    for name in ("ece", "log_loss"):
+        if len(after) != 1 or not abs(float(after[name].iloc[0]) - scores["overall"][name]["value"]) < SAME:
+            raise UserError(
+                f"{path} is of other probabilities than metrics.json: write it again with `dermlens"
+                f" decision-report {run.path} --role {role} --out {path.parent}`"
+            )
+    return table
+
+
+def read_out_of_distribution(run: Run) -> dict[str, pd.DataFrame]:
+    """Tables of strangers by the name of their file. Raises: UserError where one is no such table."""
+    numbers = ("images", "auroc", "low", "high", "flagged", "familiar_flagged")
+    paths = sorted(run.path.glob(OUT_OF_DISTRIBUTION))
+    return {path.name: _read(path, words=("set", "score"), numbers=numbers) for path in paths}
+
+
+def read_dermoscopy(run: Run) -> pd.DataFrame | None:
+    """What `learn-dermoscopy` measured; none where the model cannot tell. Raises: UserError."""
+    path, document = run.path / DERMOSCOPY, run.path / "model.json"
+    if not path.is_file() or not document.is_file() or read_document(document).dermoscopy is None:
+        return None
+    return _read(
+        path,
+        words=("set", "dermoscopy"),
+        numbers=("images", "lesions", "taken", "low", "high", "taken_unseen"),
+    )
+
+
+def read_missing_metadata(run: Run) -> pd.DataFrame | None:
+    """What the model is worth told less of patients; none where it was not measured.
+
+    Raises:
+        UserError: the file is no such table, or its first row, where nothing is withheld, is of other scores
+            than metrics.json.
+    """
+    path = run.path / MISSING_METADATA
+    if not path.is_file():
+        return None
+    measures = [f"{name}{end}" for name in METADATA_MEASURES for end in ("", "_low", "_high")]
+    table = _read(path, words=("told", "role"), numbers=("images", *measures))
+    first = table.iloc[0]
+    scores = run.read_metrics()["roles"].get(first["role"])
+    if scores is None:
+        raise UserError(f"{path} is of role {first['role']}, which metrics.json beside it has no scores of")
+    measured = {name: _value(scores, place) for name, place in METADATA_MEASURES.items()} | {
+        "images": scores["images"]
+    }
+    if not all(
+        np.isclose(first[name], measured[name], rtol=0, atol=SAME, equal_nan=True) for name in measured
+    ):
+        raise UserError(
+            f"{path} is of other predictions than metrics.json: write it again with `dermlens told-less"
+            f" {run.path} --role {first['role']} --output {path}`"
+        )
+    return table
+
+
+def read_other_sets(run: Run) -> dict[str, dict[str, Any]]:
+    """What metrics.json says of the role `external`, by the name of the set that was scored.
+
+    Raises:
+        UserError: one has no such role.
+    """
+    found = {}
+    for path in sorted((run.path / "evaluations").glob("*/metrics.json")):
+        roles = Run(path.parent).read_metrics().get("roles") or {}
+        if "external" not in roles:
+            raise UserError(
+                f"{path} has no scores of a role external, which `dermlens evaluate --data` writes"
+            )
+        found[path.parent.name] = roles["external"]
+    return found
+
+
+def _value(scores: Mapping[str, Any], place: Sequence[str]) -> float:
+    """One value of a role's scores; NaN where undefined."""
+    found: Any = scores if place else {"value": sought_recall(scores).get("value")}
+    for key in (*place, "value"):
+        found = (found or {}).get(key)
+    return math.nan if found is None else float(found)
+
+
+def _read(path: Path, *, words: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
+    """A table with a row or more, its columns `words` text and `numbers` float, NaN where empty."""
+    said = "a file of this name is a table that dermlens wrote"
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a CSV table: {' '.join(str(error).split())}; {said}") from error
+    if lacking := [name for name in (*words, *numbers) if name not in table.columns]:
+        raise UserError(f"{path} lacks column {lacking[0]}; {said}")
+    if table.empty:
+        raise UserError(f"{path} has no row below its header; {said}")
+    for name in numbers:
+        column = pd.to_numeric(table[name], errors="coerce")
+        if (bad := column.isna() & table[name].notna()).any():
+            row = int(np.flatnonzero(bad)[0])
+            raise UserError(
+                f"{path}, row {row + 2}: {name} is {table[name].iloc[row]!r}; it must be a number"
+            )
+        table[name] = column
+    return table.astype(dict.fromkeys(words, str))
+
+
+# What a report needs beside the scores: history, counts, people and images, as far as they are there.
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The data of a run.
+
+    Attributes:
+        history: history.csv.
+        counts: role → class → images.
+        people: role, age, sex, site, one row an image; of the scored roles alone where the table is absent.
+        people_note: what to say of that.
+        images: the LesionTable with paths, where the data folder is there.
+        images_note: why it is not.
+    """
+
+    history: pd.DataFrame | None
+    counts: Mapping[str, Mapping[str, int]]
+    people: pd.DataFrame
+    people_note: str
+    images: pd.DataFrame | None
+    images_note: str
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the training took."""
+        return training_seconds(self.history)
+
+    @property
+    def acral(self) -> tuple[int, int] | None:
+        """How many images are of palms or soles, and of how many; none where the whole table is not there."""
+        if self.images is None:
+            return None
+        groups = self.images["site"].map(group_of)
+        return int((groups == "palms/soles").sum()), len(groups)
+
+
+def find_scored(run: Run, data: Path | None) -> Run:
+    """The folder whose scores are meant: the run's own, or of another set that the run was evaluated on.
+
+    Args:
+        run: the run.
+        data: what the user named. A set that `dermlens evaluate RUN --data` has scored has its own folder
+            under evaluations/ and is known by its table; by its name alone where it cannot be read.
+            Anything else is taken for the run's own images.
+
+    Returns:
+        A folder with metrics.json and predictions.csv, the latest where several are of the set.
+    """
+    own = run.read_record().get("data") if run.record_file.is_file() else None
+    if data is None or str(data.resolve()) == own:
+        return run
+    scored = (Run(file.parent) for file in (run.path / "evaluations").glob("*/metrics.json"))
+    likeness = {one: _likeness(one, data) for one in scored}
+    best = max(likeness.values(), default=0)
+    alike = [one for one, found in likeness.items() if found == best]
+    return max(alike, key=lambda one: one.metrics_file.stat().st_mtime) if best else run
+
+
+def _likeness(scored: Run, data: Path) -> int:
+    """2 where the scored table is that of `data`; 1 where that cannot be read and has its name; else 0."""
+    metrics = scored.read_metrics()
+    about = metrics.get("data") or {}
+    try:
+        table = read_table(data, **_maps(about), classes=metrics["classes"], check_files=False)
+    except UserError:
+        return int(scored.path.name.rpartition("-")[0] == data.resolve().stem)
+    return 2 * (table_sha256(table) == about.get("table_sha256"))
+
+
+def _maps(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The maps of columns, labels and values that a set was scored with, and the diagnoses left out."""
+    return {name: about.get(name) for name in ("columns", "labels", "values")} | {
+        "skip": about.get("skip") or ()
+    }
+
+
+def read_run_data(
+    run: Run, scored: Run, predictions: pd.DataFrame, classes: Sequence[str], data: Path | None
+) -> RunData:
+    """Gather what is there.
+
+    Args:
+        run: the run.
+        scored: as `find_scored` gives it.
+        predictions: of the scored folder.
+        classes: the codes.
+        data: the folder the user named; none for the one in run.json.
+
+    Raises:
+        UserError: the folder the user named is not a data set, or is another one.
+    """
+    record = run.read_record() if run.record_file.is_file() else {}
+    own = scored.path == run.path
+    read: Callable[[Path], pd.DataFrame]
+    if own and run.recipe_file.is_file():
+        read = partial(read_configured, config=run.recipe().data, check_files=False)
+    else:
+        about = {} if own else scored.read_metrics().get("data") or {}
+        read = partial(read_table, **_maps(about), classes=classes, check_files=False)
+    table, why_not = _table(run, record, predictions, data, read, own=own)
+    people = predictions[["role", "age", "sex", "site"]]
+    note = "Of the scored roles alone: the table of the other images was not there when the page was written."
+    counts = record.get("counts") or {}
+    if not own:
+        note, counts = "", {}
+    elif table is not None and run.split_file.is_file():
+        roles = load_manifest(str(run.split_file)).roles
+        joined = roles[["image_id", "role"]].merge(table, on="image_id", validate="one_to_one")
+        if len(joined) == len(roles):
+            people, note = joined[["role", "age", "sex", "site"]], ""
+            counts = _counts(joined["role"], joined["dx"])
+    history = read_history(run)
+    counts = counts or _counts(predictions["role"], predictions["target"])
+    return RunData(history, _in_order(counts), _sorted(people), note, table, why_not)
+
+
+def read_history(run: Run) -> pd.DataFrame | None:
+    """history.csv, where there is one."""
+    return pd.read_csv(run.history_file) if run.history_file.is_file() else None
+
+
+def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, Any] | None:
+    """How many images of a role show a lesion that is also trained on, from split.csv and predictions alone.
+
+    Args:
+        run: with its split.
+        predictions: of at least that role.
+        role: the scored one.
+
+    Returns:
+        `overall` and `by_class`, shares of the scored images with a sibling in training, by lesion id;
+        `by_list`, how many more have one under another id; none where the run has no split.csv.
+    """
+    if not run.split_file.is_file():
+        return None
+    roles = load_manifest(str(run.split_file)).roles
+    train = roles[roles["role"] == "train"]
+    scored = predictions[predictions["role"] == role]
+    sibling = scored["lesion_id"].isin(train["lesion_id"])
+    ids = ["image_id", "lesion_id"]
+    group = lesion_groups(pd.concat([train[ids], scored[ids]], ignore_index=True))
+    listed = group[len(train) :].isin(group[: len(train)]).to_numpy() & ~sibling.to_numpy()
+    by_class = sibling.groupby(scored["target"]).mean()
+    return {
+        "overall": float(sibling.mean()),
+        "by_class": {str(code): float(share) for code, share in by_class.items()},
+        "by_list": int(listed.sum()),
+    }
+
+
+def training_seconds(history: pd.DataFrame | None) -> float | None:
+    """How long the epochs took together; none where nobody wrote it down."""
+    if history is None or "seconds" not in history:
+        return None
+    return float(history["seconds"].sum()) or None
+
+
+def _table(
+    run: Run,
+    record: Mapping[str, Any],
+    predictions: pd.DataFrame,
+    data: Path | None,
+    read: Callable[[Path], pd.DataFrame],
+    *,
+    own: bool,
+) -> tuple[pd.DataFrame | None, str]:
+    """The LesionTable, or why there is none."""
+    folder = data or (Path(record["data"]) if record.get("data") else None)
+    if folder is None:
+        return None, "No pictures: the run does not say where its images are; name them with --data."
+    if data is None and not folder.exists():
+        return None, "No pictures: the images are no longer where the run found them; name them with --data."
+    try:
+        table = read(folder)
+    except UserError as error:
+        if data is not None and own:
+            raise
+        return None, f"No pictures: {error}."
+    if not predictions["image_id"].isin(table["image_id"]).any():
+        if data is not None:
+            raise UserError(
+                f"--data {folder} holds none of the scored images: name the folder they are in, or "
+                "score this set "
+                f"first with `dermlens evaluate {run.path} --data {folder}`"
+            )
+        return None, f"No pictures: {folder} holds none of the scored images."
+    return table, ""
+
+
+ORDER = ("train", "selection", "calibration", "test")
+
+
+def _counts(roles: pd.Series, codes: pd.Series) -> dict[str, dict[str, int]]:
+    """Role → class → rows."""
+    return {
+        str(role): {str(code): int(n) for code, n in of_role.value_counts().items()}
+        for role, of_role in codes.groupby(roles)
+    }
+
+
+def _in_order(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Mapping[str, int]]:
+    """Roles as training uses them."""
+    return {role: counts[role] for role in sorted(counts, key=_place)}
+
+
+def _sorted(people: pd.DataFrame) -> pd.DataFrame:
+    return people.sort_values("role", key=lambda roles: roles.map(_place), kind="stable", ignore_index=True)
+
+
+def _place(role: str) -> int:
+    return ORDER.index(role) if role in ORDER else len(ORDER)
+
+
+METADATA_MEASURES = {
+    "mean_recall": ("overall", "balanced_accuracy_isic"),
+    "melanoma_recall": (),
+    "accuracy": ("overall", "accuracy"),
+    "mean_auc": ("averages", "macro", "auc"),
+    "ece": ("overall", "ece"),
+}
+"""The columns of the table, and where metrics.json has them. `melanoma_recall` has no one place: it is of the
+malignant own classes where there is no `mel`."""

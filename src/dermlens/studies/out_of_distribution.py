@@ -1,0 +1,370 @@
+"""How images of another kind, and of a class left out of training, stand out to a network.
+
+Shapes: N images, S strangers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from dermlens import metrics
+from dermlens.calibration.abstention import fit_ood
+from dermlens.calibration.decision import FITTED, label_outputs, run_outputs
+from dermlens.calibration.labelled import Labelled
+from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.split import resolve_split
+from dermlens.data.table import read_configured, table_sha256
+from dermlens.errors import UserError, nearest
+from dermlens.evaluation.intervals import draw_lesions, estimate
+from dermlens.evaluation.predictions import write_table
+from dermlens.files import atomic_path, write_text
+from dermlens.metrics import Floats
+from dermlens.models.saved import load_model
+from dermlens.predict.decision import Kind, ood_scores
+from dermlens.recipe import Recipe, parse_recipe
+from dermlens.runs import Run
+from dermlens.studies.folds import check_fold, check_sealed, train_fold
+from dermlens.studies.missing_metadata import without_metadata
+
+# How well out-of-distribution scores tell other images from new ones of the known kind.
+
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+REPLICATES = 1000
+PHOTOGRAPHS = (
+    "astronaut", "brick", "camera", "chelsea", "clock_motion", "coffee", "coins", "grass", "gravel",
+    "hubble_deep_field", "ihc", "moon", "motorcycle_left", "page", "retina", "rocket", "text",
+)  # fmt: skip
+"""Pictures that scikit-image carries in its package, by the name of their file."""
+
+
+def out_of_distribution_table(
+    train: Labelled, calibration: Labelled, familiar: Labelled, strangers: Mapping[str, Labelled]
+) -> pd.DataFrame:
+    """AUROC of each score for each set of strangers, and what its threshold does to them.
+
+    Args:
+        train: the training role, which the scores are fitted on.
+        calibration: the calibration role, which fixes the thresholds.
+        familiar: images of the known kind that are new to both, such as the selection role.
+        strangers: outputs by the name of the set; their truth is not looked at.
+
+    Returns:
+        A row a set and score: `set`, `score`, `images`, `auroc` with `low` and `high` (95 % intervals over
+        lesions), `flagged`, the share of the strangers above the threshold, and `familiar_flagged`, that of
+        the familiar images.
+    """
+    rows = []
+    for kind in KINDS:
+        ood, arrays = fit_ood(kind, train, calibration)
+
+        def scores(of: Labelled) -> Floats:
+            return ood_scores(ood.kind, of.logits_NC, of.features_ND, arrays, ood.neighbours)  # noqa: B023
+
+        familiar_N = scores(familiar)
+        for name, found in strangers.items():
+            stranger_S = scores(found)
+            rows.append(
+                {"set": name, "score": kind, "images": len(stranger_S)}
+                | _auroc(familiar_N, familiar.lesion_N, stranger_S, found.lesion_N)
+                | {
+                    "flagged": float((stranger_S > ood.threshold).mean()),
+                    "familiar_flagged": float((familiar_N > ood.threshold).mean()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def write_photographs(folder: Path, *, pieces: int = 8, seed: int = 0) -> pd.DataFrame:
+    """Cut ordinary photographs into pieces and make a table of them that a network can be shown.
+
+    Pieces of a picture share its `lesion_id`. The pictures are scikit-image's or, where that is not
+    installed, the two of scikit-learn.
+
+    Args:
+        folder: to write the pieces to, as PNG.
+        pieces: squares from each picture, of a half to the whole of its shorter side.
+        seed: of where they are cut.
+
+    Returns:
+        A LesionTable whose `dx` is `none`.
+    """
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for name, picture in _photographs().items():
+        height, width = picture.shape[:2]
+        for piece in range(pieces):
+            side = int(rng.integers(min(height, width) // 2, min(height, width) + 1))
+            top, left = (int(rng.integers(0, length - side + 1)) for length in (height, width))
+            image_id = f"{name}_{piece}"
+            path = folder / f"{image_id}.png"
+            with atomic_path(path) as part:
+                Image.fromarray(picture[top : top + side, left : left + side]).save(part, "PNG")
+            rows.append({"image_id": image_id, "lesion_id": name, "path": str(path.resolve())})
+    return pd.DataFrame(rows).assign(
+        dx="none",
+        age=np.nan,
+        sex="unknown",
+        site="unknown",
+        dx_type="unknown",
+        source="photographs",
+        mask=None,
+        aspect=np.nan,
+    )
+
+
+def _photographs() -> dict[str, np.ndarray]:
+    """Pictures as uint8 RGB, by name."""
+    if importlib.util.find_spec("skimage") is None:
+        found = load_sample_images()
+        return {Path(name).stem: image for name, image in zip(found.filenames, found.images, strict=True)}
+    # Read as files: its functions fetch a picture that is not there from the network.
+    with as_file(files("skimage") / "data") as folder:
+        paths = sorted(path for path in folder.iterdir() if path.stem in PHOTOGRAPHS)
+        pictures = {}
+        for path in paths:
+            with Image.open(path) as picture:
+                pictures[path.stem] = np.asarray(picture.convert("RGB"))
+        return pictures
+
+
+def _auroc(familiar_N: Floats, lesion_N: Any, stranger_S: Floats, lesion_S: Any) -> dict[str, Any]:
+    """AUROC with its interval over lesions."""
+    strange = np.concatenate([np.zeros(len(familiar_N), dtype=bool), np.ones(len(stranger_S), dtype=bool)])
+    score = np.concatenate([familiar_N, stranger_S])
+    lesions = np.array(
+        [*(f"familiar {name}" for name in lesion_N), *(f"strange {name}" for name in lesion_S)]
+    )
+    resamples = draw_lesions(lesions, strange.astype(np.int64), replicates=REPLICATES, seed=0)
+    found = estimate(
+        lambda weights: {("auroc",): metrics.ranking(strange, score, weights).auc}, resamples, level=0.95
+    )["auroc",]
+    return {"auroc": found["value"], "low": found["low"], "high": found["high"]}
+
+
+# Images of another kind altogether, shown to a trained run.
+
+
+def far_ood(
+    run: Run,
+    strangers: Mapping[str, pd.DataFrame],
+    path: Path,
+    *,
+    metadata: bool = True,
+    data: Path | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> pd.DataFrame:
+    """Score sets of strangers against the images of the run's selection role.
+
+    Args:
+        run: a completed run with train, selection and calibration roles.
+        strangers: LesionTables by the name of the set; `write_photographs` makes one, and `read_table` one of
+            photographs of lesions that no dermatoscope took. Their diagnoses are not looked at.
+        path: of the CSV to write.
+        metadata: whether the network is told age, sex and site. Strangers that have none can stand out by
+            that alone; without it the run's own images go untold too, those that fit the scores included.
+        data: where the run's own images are now; none takes the folder that it was trained on.
+        device: auto, cpu, cuda or mps.
+        cache: root of the pixel cache; none for the usual one.
+
+    Returns:
+        The rows of `out_of_distribution_table`.
+
+    Raises:
+        UserError: the split lacks a role, or images are not there.
+    """
+    saved = load_model(run.path)
+    known = (lambda table: table) if metadata else without_metadata
+    own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache)
+    train, familiar, calibration = (own[role].labelled for role in FITTED)
+    shown = {
+        name: label_outputs(saved, known(table), device=device, cache=cache)
+        for name, table in strangers.items()
+    }
+    result = out_of_distribution_table(train, calibration, familiar, shown)
+    write_table(path, result)
+    return result
+
+
+# Near strangers: a class is left out of the training, and its images must stand out to the network.
+#
+# without-<class>/      a run directory each
+# data-without-<class>/, split-without-<class>.csv      what it was trained on
+# near_ood.csv          the rows of `out_of_distribution_table`, the class left out as `set`
+
+
+TABLE = "near_ood.csv"
+COLUMNS = {"site": "localization"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Without:
+    """A training without a class.
+
+    Attributes:
+        code: the class.
+        recipe: of the training.
+        folder: for the table of the others, and the images by a link.
+        table: of the others.
+        split: of the others.
+        run: where it is trained.
+    """
+
+    code: str
+    recipe: Recipe
+    folder: Path
+    table: pd.DataFrame
+    split: Split
+    run: Run
+
+
+def unseen_class(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> pd.DataFrame:
+    """Train the recipe without each class in turn and score the images of that class as strangers.
+
+    Familiar are the images of the selection role. Images of the test role are looked at by nothing.
+
+    Args:
+        recipe: with train, selection and calibration roles; one that is quick to train.
+        data: the data folder.
+        out: a folder for the runs; completed ones of the same recipe and data are not trained again.
+        classes: to leave out now; none for all of the recipe's.
+        device: as for `fit`.
+        cache: likewise.
+
+    Returns:
+        The rows of `out_of_distribution_table` for every class that has been left out so far.
+
+    Raises:
+        UserError: a class is not of the recipe, the recipe learns from more than the table, the split opens
+            sealed test images, `out` holds runs of another recipe or split or rows whose runs are gone, or as
+            for `fit`.
+    """
+    wanted = tuple(classes or recipe.data.classes)
+    for code in wanted:
+        if code not in recipe.data.classes:
+            raise UserError(f"class {code} is not one of the recipe's{nearest(code, recipe.data.classes)}")
+    if recipe.data.also_train or recipe.train.distillation is not None:
+        raise UserError(
+            "further images and soft labels know the class that is left out: leave them out too"
+            " (--set data.also_train=[] --set train.distillation=null)"
+        )
+    table = read_configured(data, recipe.data)
+    split = resolve_split(table, recipe.split)
+    check_sealed(table, split)
+    trainings = {code: _without(code, recipe, table, split, out) for code in recipe.data.classes}
+    for one in trainings.values():  # the others too, whose rows stand in the table already
+        _check(one)
+    rows = _known(out, wanted, recipe.data.classes)
+    for code in wanted:
+        one = trainings[code]
+        _write(one, data)
+        run = train_fold(one.recipe, one.folder, one.run.path, device=device, cache=cache)
+        saved = load_model(run.path)
+        found = run_outputs(run, saved, FITTED, device=device, cache=cache)
+        unsealed = table["image_id"].isin([image for role in FITTED for image in split.ids(role)])
+        left_out = table[(table["dx"] == one.code) & unsealed].reset_index(drop=True)
+        train, familiar, calibration = (found[role].labelled for role in FITTED)
+        strangers = {one.code: label_outputs(saved, left_out, of=table, device=device, cache=cache)}
+        rows.append(out_of_distribution_table(train, calibration, familiar, strangers))
+        write_table(out / TABLE, pd.concat(rows, ignore_index=True))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _known(out: Path, wanted: Sequence[str], classes: Sequence[str]) -> list[pd.DataFrame]:
+    """The rows of classes that were left out before and are not asked for now; of runs that were checked."""
+    if not (out / TABLE).is_file():
+        return []
+    known = pd.read_csv(out / TABLE)
+    known = known[~known["set"].isin(wanted)]
+    for code in known["set"].unique():
+        run = Run(out / f"without-{code}")
+        done = run.record_file.is_file() and run.read_record().get("status") == "completed"
+        if code not in classes or not done:
+            raise UserError(
+                f"{out / TABLE} has rows of {code}, of which {run.path} is no completed run of this recipe:"
+                " name a new folder with --out"
+            )
+    return [known]
+
+
+def _without(code: str, recipe: Recipe, table: pd.DataFrame, split: Split, out: Path) -> _Without:
+    """The training without a class; nothing is written."""
+    kept = table[table["dx"] != code].reset_index(drop=True)
+    roles = split.roles[split.roles["image_id"].isin(kept["image_id"])].reset_index(drop=True)
+    manifest = out / f"split-without-{code}.csv"
+    own = parse_recipe(_recipe_text(code, recipe, manifest), f"recipe {recipe.name} without {code}")
+    return _Without(
+        code=code,
+        recipe=own,
+        folder=out / f"data-without-{code}",
+        table=kept,
+        split=Split(roles, split.header | {"table-sha256": table_sha256(kept)}),
+        run=Run(out / f"without-{code}"),
+    )
+
+
+def _check(one: _Without) -> None:
+    """See that a run that is there is of this recipe, table and split, before anything is written."""
+    check_fold(one.run, one.recipe, one.split.header["table-sha256"])
+    # Recipes of two manifests are one, once each class has a manifest of its own.
+    own = one.run.split_file
+    if own.is_file() and load_manifest(str(own)).roles.to_csv() != one.split.roles.to_csv():
+        raise UserError(f"{one.run.path} is of another split: name a new folder with --out")
+
+
+def _write(one: _Without, data: Path) -> None:
+    """Table and split without the class, and a link to the images, which stay where they are."""
+    one.folder.mkdir(parents=True, exist_ok=True)
+    link = one.folder / "images"
+    # The nearest table is the one that a folder is read by.
+    link.unlink(missing_ok=True)
+    link.symlink_to((data if data.is_dir() else data.parent).resolve(), target_is_directory=True)
+    columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site", "source"]
+    text = one.table[columns].rename(columns=COLUMNS).to_csv(index=False)
+    write_text(one.folder / "HAM10000_metadata.csv", text)
+    one.split.save(Path(str(one.recipe.split.manifest)))
+
+
+def _recipe_text(code: str, recipe: Recipe, manifest: Path) -> str:
+    """The recipe without a class, wherever the class has a number of its own."""
+    content: dict[str, Any] = recipe.model_dump(mode="json")
+    content["name"] = f"{recipe.name}-without-{code}"
+    content["data"] |= {
+        "classes": [other for other in recipe.data.classes if other != code],
+        "described": {other: facts for other, facts in recipe.data.facts.items() if other != code},
+        "columns": {},
+        "labels": {},
+    }
+    content["split"]["manifest"] = str(manifest)
+    imbalance = content["imbalance"]
+    _drop(code, imbalance["weights"], imbalance["sampler"])
+    return json.dumps(content)
+
+
+def _drop(code: str, *branches: Any) -> None:
+    """Take a class out of every mapping of these, at any depth."""
+    for branch in branches:
+        if isinstance(branch, dict):
+            branch.pop(code, None)
+            _drop(code, *branch.values())

@@ -1,0 +1,3 @@
+"""Fixtures that these tests share with others."""
+
+from decisions import world as world

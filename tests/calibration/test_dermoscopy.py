@@ -1,0 +1,150 @@
+"""A run's model learns what dermoscopy is: drawn lesions against ordinary photographs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dermlens.calibration.decision import calibrate_run
+from dermlens.calibration.dermoscopy import DERMOSCOPY, learn_dermoscopy
+from dermlens.data.synthetic.folder import write_synthetic
+from dermlens.data.table import read_table
+from dermlens.errors import UserError
+from dermlens.explain.network import look
+from dermlens.models.saved import load_model
+from dermlens.predict.document import read_document
+from dermlens.recipe import parse_recipe
+from dermlens.report.decision_tables import dermoscopy_table
+from dermlens.report.provenance import commands
+from dermlens.report.run_data import read_dermoscopy
+from dermlens.runs import Run
+from dermlens.studies.out_of_distribution import write_photographs
+from dermlens.training.fit import fit
+
+RECIPE = """
+name: told
+data: {size: 48}
+split: {protocol: grouped, selection: 0.25, calibration: 0.25, test: 0.1}
+model: {backbone: mobilenet_v3_small, pool: gap, heads: 2, metadata: gessert}
+train: {epochs: 1, batch_size: 16}
+evaluation: {bootstrap: 10, views: {symmetries: 4}}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(cache, tmp_path_factory) -> Run:
+    data = write_synthetic(tmp_path_factory.mktemp("told") / "data", lesions=80, seed=0, size=(48, 64))
+    recipe = parse_recipe(RECIPE, "told")
+    return fit(recipe, data, out=tmp_path_factory.mktemp("run") / "told", device="cpu", cache=cache)
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Run:
+    return Run(shutil.copytree(trained.path, tmp_path / "told"))
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> pd.DataFrame:
+    return write_photographs(tmp_path_factory.mktemp("photographs"), pieces=2)
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory) -> pd.DataFrame:
+    return read_table(
+        write_synthetic(tmp_path_factory.mktemp("clinic") / "set", lesions=30, seed=5, size=(48, 64))
+    )
+
+
+def test_a_model_learns_it_and_the_run_tells_of_it(run, photographs, clinic, cache):
+    (run.path / "model_card.md").write_text("of the boundary before")
+    rows = learn_dermoscopy(
+        run, {"clinic": clinic}, {"photographs": photographs}, kept=0.9, device="cpu", cache=cache
+    )
+    assert not (run.path / "model_card.md").exists()
+    found = read_document(run.path / "model.json").dermoscopy
+    assert found.kept == 0.9
+    assert found.other == {"photographs": len(photographs)}
+    assert list(found.dermoscopic) == ["own", "clinic"]
+    own = pd.read_csv(run.split_file, comment="#")["role"].isin(["selection", "calibration"]).sum()
+    assert found.dermoscopic == {"own": own, "clinic": len(clinic)}
+    taken = rows.set_index("set")["taken"]
+    assert taken[["own", "clinic"]].mean() == pytest.approx(0.9, abs=0.05)
+    saved = load_model(run.path)
+    image_SSC = saved_square(saved, clinic["path"][0])
+    meta_M = saved.encoder.encode([float("nan")], ["unknown"], ["unknown"])[0]
+    features_1D = look(saved, image_SSC, meta_M)[1]["features_BD"].numpy()
+    assert saved.dermoscopy.scores(features_1D).shape == (1,)
+    pd.testing.assert_frame_equal(read_dermoscopy(run), rows, check_exact=False, rtol=1e-5)
+    shown = dermoscopy_table(read_dermoscopy(run))
+    assert [row[0] for row in shown.rows] == ["own", "clinic", "photographs"]
+    assert shown.rows[2][5] == "–", "no other set is on its side"
+    (command,) = [
+        line for line in commands(run, {}, [], ood=None, decided=False, int8=False) if "learn" in line
+    ]
+    assert command.endswith("--dermoscopic clinic=FOLDER --photographs FOLDER --kept 0.9")
+
+
+def saved_square(saved, path):
+    from dermlens.predict.pictures.preprocessing import read_square
+
+    return read_square(Path(path), saved.size, saved.crop, saved.colour_constancy)
+
+
+def test_what_was_learnt_outlasts_another_decision(run, photographs, cache):
+    """It is of the network alone."""
+    learn_dermoscopy(run, {}, {"photographs": photographs}, kept=0.9, device="cpu", cache=cache)
+    before = read_document(run.path / "model.json").dermoscopy
+    calibrate_run(run, device="cpu", cache=cache)
+    assert read_document(run.path / "model.json").dermoscopy == before
+    assert (run.path / DERMOSCOPY).is_file()
+
+
+def test_a_table_beside_a_model_that_cannot_tell_is_not_shown(run):
+    (run.path / DERMOSCOPY).write_text(
+        "set,dermoscopy,images,lesions,taken,low,high,taken_unseen\nown,yes,5,5,1,1,1,\n"
+    )
+    assert read_dermoscopy(run) is None
+    assert dermoscopy_table(None) is None
+
+
+def test_a_boundary_of_no_use_is_not_written(run, clinic, cache):
+    """The same drawings on both sides: nothing can tell them apart."""
+    (run.path / "model_card.md").write_text("of the boundary before")
+    before = (run.path / "model.json").read_bytes()
+    with pytest.raises(
+        UserError, match=r"nothing was learnt: \d+ % of set same would be taken for dermoscopy"
+    ):
+        learn_dermoscopy(run, {}, {"same": clinic}, kept=0.98, device="cpu", cache=cache)
+    assert (run.path / "model.json").read_bytes() == before
+    assert not (run.path / DERMOSCOPY).exists()
+    assert (run.path / "model_card.md").exists()
+
+
+def test_images_of_the_run_are_not_someone_elses(run, cache):
+    own = read_table(Path(run.read_record()["data"]))
+    with pytest.raises(UserError, match=f"set elsewhere holds {len(own)} images of the run's own split, SYN"):
+        learn_dermoscopy(run, {}, {"elsewhere": own}, kept=0.9, device="cpu", cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("dermoscopic", "other", "sentence"),
+    [
+        (0, {}, "name a folder of them with --other NAME=DIR"),
+        (0, {"own": 9}, "two sets are named own"),
+        (9, {"clinic": 9}, "two sets are named clinic"),
+        (3, {"street": 9}, "set clinic has 3 lesions; 5 are the fewest"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_change_nothing(run, clinic, dermoscopic, other, sentence, cache):
+    before = (run.path / "model.json").read_bytes()
+    first = clinic.drop_duplicates("lesion_id")
+    sides = (
+        {"clinic": first[:dermoscopic]} if dermoscopic else {},
+        {name: first[:count] for name, count in other.items()},
+    )
+    with pytest.raises(UserError, match=sentence):
+        learn_dermoscopy(run, *sides, kept=0.9, device="cpu", cache=cache)
+    assert (run.path / "model.json").read_bytes() == before

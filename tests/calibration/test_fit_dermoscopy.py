@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from sklearn.linear_model import LogisticRegression
+
+from dermlens.calibration.dermoscopy import PENALTY, Features, fit_dermoscopy
+from dermlens.errors import UserError
+from dermlens.predict.document import Dermoscopy
+
+ASIDE = np.array([1.0, 0.0, 0.0, 0.0])
+ELSEWHERE = np.array([0.0, 0.0, 4.0, 0.0])
+
+
+def draw(pictures: int, seed: int, middle: np.ndarray, each: int = 2) -> Features:
+    rng = np.random.default_rng(seed)
+    x_ND = (rng.normal(size=(pictures, 4)) + middle).astype(np.float32)
+    return Features(x_ND, np.array([f"{seed}-{number // each}" for number in range(pictures)]))
+
+
+def test_the_boundary_is_scikit_learns_moved_to_where_it_keeps_enough():
+    own, other = draw(400, 0, ASIDE * 0), draw(400, 1, 3 * ASIDE)
+    found, table = fit_dermoscopy({"own": own}, {"telephone": other}, kept=0.95)
+    x_ND = np.concatenate([own.features_ND, other.features_ND])
+    mean_D, scale_D = x_ND.mean(axis=0), x_ND.std(axis=0)
+    theirs = LogisticRegression(C=1 / (800 * PENALTY)).fit((x_ND - mean_D) / scale_D, np.arange(800) < 400)
+    np.testing.assert_allclose(found.weights, theirs.coef_[0] / scale_D, rtol=1e-3, atol=1e-5)
+    assert (found.scores(own.features_ND) >= 0).mean() == pytest.approx(0.95, abs=0.01)
+    rows = table.set_index("set")
+    assert rows.loc["own", "taken"] == pytest.approx(0.95, abs=1 / 400)
+    assert rows.loc["telephone", "taken"] < 0.15
+    assert table["dermoscopy"].tolist() == ["yes", "no"]
+    assert table["taken_unseen"].isna().all()
+    assert found.dermoscopic == {"own": 400}
+    assert found.other == {"telephone": 400}
+
+
+def test_a_set_that_nobody_was_shown_is_judged_by_the_others():
+    """Another clinic lies where the telephone's photographs do not: shown or not, it is taken for dermoscopy.
+
+    Another kind of photograph lies where only its own set can tell of it.
+    """
+    dermoscopic = {"own": draw(300, 0, ASIDE * 0), "clinic": draw(200, 1, -ASIDE)}
+    other = {"telephone": draw(300, 2, 4 * ASIDE), "street": draw(100, 3, ELSEWHERE)}
+    table = fit_dermoscopy(dermoscopic, other)[1].set_index("set")
+    assert table.loc["clinic", "taken_unseen"] > 0.95
+    assert table.loc["street", "taken"] < 0.2 < 0.5 < table.loc["street", "taken_unseen"]
+    kept = table.loc[["own", "clinic"], "taken"].mean()
+    assert kept == pytest.approx(0.98, abs=1 / 200)
+
+
+def test_pictures_of_a_lesion_are_judged_by_what_has_not_seen_it():
+    """Where each lesion has a place of its own and many pictures, remembering must not look like knowing."""
+    rng = np.random.default_rng(0)
+
+    def lesions(name: str) -> Features:
+        place_LD = np.repeat(rng.normal(size=(30, 60)), 10, axis=0)
+        x_ND = place_LD + 0.01 * rng.normal(size=(300, 60))
+        return Features(x_ND, np.repeat([f"{name}{number}" for number in range(30)], 10))
+
+    table = fit_dermoscopy({"a": lesions("a")}, {"b": lesions("b")}, kept=0.5, penalty=1e-3)[1]
+    assert 0.2 < table.set_index("set").loc["b", "taken"] < 0.8
+
+
+def test_large_sets_count_no_more_than_small_ones():
+    """Ten times as many pictures of the same kind move the boundary by no more than chance does."""
+    other = {"telephone": draw(2000, 2, 2 * ASIDE)}
+    small, large = draw(400, 0, ASIDE * 0), draw(4000, 1, ASIDE * 0)
+    clinic = draw(400, 3, ELSEWHERE)
+    with_small, _ = fit_dermoscopy({"own": small, "clinic": clinic}, other)
+    with_large, _ = fit_dermoscopy({"own": large, "clinic": clinic}, other)
+    np.testing.assert_allclose(with_small.weights, with_large.weights, atol=0.04)
+
+
+def test_the_sides_count_alike_however_many_sets_they_have():
+    """Three sets against one give the boundary that one against one gives."""
+    dermoscopic = {name: draw(600, seed, ASIDE * 0) for seed, name in enumerate("abc")}
+    found, table = fit_dermoscopy(dermoscopic, {"telephone": draw(600, 7, 2 * ASIDE)}, kept=0.5)
+    alone, _ = fit_dermoscopy({"a": dermoscopic["a"]}, {"telephone": draw(600, 7, 2 * ASIDE)}, kept=0.5)
+    np.testing.assert_allclose(found.weights, alone.weights, atol=0.12)
+    assert table.set_index("set").loc["telephone", "taken"] < 0.1
+
+
+def test_what_is_kept_is_of_the_sets_and_not_of_the_pictures():
+    """A small set that lies nearer to the other side: what is kept is the average of the two shares."""
+    dermoscopic = {"large": draw(3000, 0, -ASIDE), "small": draw(200, 1, ASIDE)}
+    table = fit_dermoscopy(dermoscopic, {"telephone": draw(600, 2, 3 * ASIDE)}, kept=0.9)[1]
+    taken = table.set_index("set")["taken"]
+    assert taken[["large", "small"]].mean() == pytest.approx(0.9, abs=0.01)
+    assert taken["small"] < 0.85 < taken["large"]
+
+
+def test_an_interval_is_over_lesions():
+    """Ten pictures of one lesion say as much as one of them, nearly."""
+    rng = np.random.default_rng(3)
+    place_LD = rng.normal(size=(20, 4)) + 1.5 * ASIDE
+    few = Features(
+        np.repeat(place_LD, 10, axis=0) + 0.01 * rng.normal(size=(200, 4)),
+        np.repeat(np.arange(20), 10).astype(str),
+    )
+    many = draw(200, 5, 1.5 * ASIDE, each=1)
+    table = fit_dermoscopy({"own": draw(400, 0, ASIDE * 0)}, {"few": few, "many": many}, kept=0.8)[1]
+    rows = table.set_index("set")
+    assert rows.loc["few", "lesions"] == 20
+    width = rows["high"] - rows["low"]
+    assert width["few"] > 2 * width["many"]
+    assert ((rows["low"] <= rows["taken"]) & (rows["taken"] <= rows["high"])).all()
+
+
+def test_a_boundary_has_two_sides():
+    with pytest.raises(ValueError, match="two sides"):
+        fit_dermoscopy({"own": draw(20, 0, ASIDE)}, {})
+
+
+def test_scores_are_of_the_features_that_they_were_fitted_on():
+    settings = {"kept": 0.98, "dermoscopic": {"own": 5}, "other": {"street": 5}}
+    found = Dermoscopy(weights=(1.0, -2.0), bias=0.5, **settings)
+    np.testing.assert_allclose(found.scores(np.array([[1, 1], [4, 0]], np.float32)), [-0.5, 4.5])
+    with pytest.raises(UserError, match="has 2 weights, and the network 3 features"):
+        found.scores(np.zeros((1, 3)))
+    with pytest.raises(ValidationError):
+        Dermoscopy(weights=(), bias=0.5, **settings)

