@@ -114,6 +114,8 @@ class SplitConfig(Section):
         folds: under `grouped`, cut all but the test lesions into so many folds instead.
         fold: with folds, the one that plays `selection`; the others train.
         left_out: a source that plays `selection`; all other images outside the test role train.
+        final: the last fit, with nothing left to choose: `selection` trains too, and training images
+            of a lesion that `calibration` or `test` shows under another id are left out.
         siblings: have one image a lesion in `selection`, its others being `withheld` or, a leak on purpose,
             `trained_on` in place of as many others of their class.
         seed: of the draw.
@@ -128,6 +130,7 @@ class SplitConfig(Section):
     folds: Annotated[int, Field(ge=2)] | None = None
     fold: NonNegativeInt = 0
     left_out: str | None = None
+    final: bool = False
     siblings: Literal["withheld", "trained_on"] | None = None
     seed: NonNegativeInt = 0
 
@@ -139,6 +142,8 @@ class SplitConfig(Section):
             raise ValueError(f"fold {self.fold} of {self.folds}: folds count from 0")
         if self.left_out is not None and (self.folds is not None or self.siblings is not None):
             raise ValueError("left_out plays selection itself: leave folds and siblings out")
+        if self.final and (self.folds, self.left_out, self.siblings) != (None, None, None):
+            raise ValueError("final leaves no selection role: leave folds, left_out and siblings out")
         return self
 
 

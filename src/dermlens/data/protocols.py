@@ -113,6 +113,13 @@ def same_lesion_list() -> tuple[tuple[str, str, str], ...]:
     return tuple(rows)
 
 
+@cache
+def found_later() -> dict[str, str]:
+    """Group by image id of lesions of HAM10000 that were found to be one after `grouped-v1` was drawn."""
+    text = (files("dermlens.data") / "manifests" / "same_lesion_found_later.csv").read_text(encoding="utf-8")
+    return {row["image_id"]: row["lesion_group"] for row in csv.DictReader(text.splitlines())}
+
+
 def of_shared_lesions(image_ids: Iterable[str], others: Iterable[str]) -> set[str]:
     """Which images show a lesion that another data set has a picture of, by the shipped list.
 

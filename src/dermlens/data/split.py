@@ -20,6 +20,7 @@ from dermlens.data.protocols import (
     draw_singletons,
     draw_source_folds,
     draw_sources,
+    found_later,
     lesion_groups,
     patient_groups,
     take_given,
@@ -368,6 +369,8 @@ def resolve_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, 
             )
     if config.left_out is not None:
         return without_source(split, table, config.left_out)
+    if config.final:
+        return final_roles(split)
     if not split.folds:
         return _scored(split, table, config)
     if config.fold >= split.folds:
@@ -379,6 +382,29 @@ def resolve_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, 
     role = role.where(split.roles["role"] != own, "selection")
     own_fold = Split(split.roles.assign(role=role), split.header | {"fold": str(config.fold)})
     return _scored(own_fold, table, config)
+
+
+def final_roles(split: Split) -> Split:
+    """The roles of a last fit, whose epochs are fixed: what would choose between models trains as well.
+
+    Args:
+        split: with final roles.
+
+    Returns:
+        The split without `selection`. Training images that show a lesion of `calibration` or `test` under
+        another id are in no role; the draw of `grouped-v1` is older than the list that names them.
+
+    Raises:
+        UserError: the split consists of folds, or holds nothing out.
+    """
+    held_out = split.roles["role"].isin(("calibration", "test"))
+    if split.folds or not held_out.any():
+        raise UserError("split.final needs a split with roles calibration or test; change the split section")
+    role = split.roles["role"].where(split.roles["role"] != "selection", "train")
+    group = split.roles["image_id"].map(found_later())
+    seen = (role == "train") & group.isin(set(group[held_out].dropna()))
+    roles = split.roles.assign(role=role)[~seen].reset_index(drop=True)
+    return Split(roles, split.header | {"final": "yes"})
 
 
 def _scored(split: Split, table: pd.DataFrame, config: SplitConfig) -> Split:
