@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import secrets
@@ -378,3 +379,9 @@ def _given_back(lock: BaseFileLock) -> Iterator[None]:
         except OSError:  # gone already; or Windows, where the library takes it away
             pass
         lock.release()
+
+
+def fresh_folder(folder: Path, name: str) -> Path:
+    """The first of name, name-2, name-3 … that is not taken in a folder."""
+    taken = (folder / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+    return next(path for path in taken if not path.exists())

@@ -227,7 +227,7 @@ def learn_dermoscopy(
     """
     if not other:
         raise UserError(
-            "no pictures that are no dermoscopy: name a folder of them with --other NAME=DIR, or"
+            "no pictures that are not dermoscopy: name a folder of them with --not-dermoscopy DIR, or"
             " --photographs DIR"
         )
     if twice := {OWN, *dermoscopic} & {*other} or {OWN} & {*dermoscopic}:

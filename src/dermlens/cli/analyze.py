@@ -1,196 +1,152 @@
-"""Verbs about what a decision is worth: its tables and figures, and pictures of another kind."""
+"""Verbs about what a model's answers are worth: its calibration, and images that it does not know."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import (
+from dermlens.cli.app import console
+from dermlens.cli.options import (
     Cache,
+    Classes,
     Columns,
     Data,
     Device,
     Labels,
-    OptionalData,
+    Model,
+    Overrides,
+    Photographs,
+    RecipeName,
+    Role,
+    RunData,
     RunFolder,
+    Skip,
     ValueMaps,
-    app,
-    console,
+    named_folders,
     names,
-    pairs,
+    out_file,
+    out_folder,
+    recipe_overrides,
     source_maps,
-    to_file,
-    to_folder,
 )
-from dermlens.errors import UserError
 
-if TYPE_CHECKING:
-    import pandas as pd
+TableFile = Annotated[Path, out_file("The CSV to write.")]
 
 
-Photographs = Annotated[
-    Path | None,
-    typer.Option(help="Also ordinary photographs: where to write the pieces.", callback=to_folder),
-]
-Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.", callback=to_file)]
-
-
-@app.command(name="decision-report")
-def decision_report(
+def reliability(
     run: RunFolder,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the CSV and PNG files.", callback=to_folder)
-    ],
-    role: Annotated[str, typer.Option(help="Images to answer: selection, calibration, or an opened test.")],
-    data: OptionalData = None,
+    out: Annotated[Path, out_folder("Folder for the CSV and PNG files.")],
+    role: Role,
+    data: RunData = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Draw calibration, sets and abstention of a calibrated run: CSV tables and PNG figures."""
+    """Draw calibration, prediction sets and abstention of a calibrated run: CSV tables and PNG figures."""
     from dermlens.runs import Run
     from dermlens.studies.reliability import report_run
 
     report_run(Run.open(run), role, out, data=data, device=device, cache=cache)
-    console.print(f"decision report: {out}")
+    console.print(f"reliability: {out}")
 
 
-@app.command(name="told-less")
-def told_less(
+def missing_metadata(
     run: RunFolder,
-    role: Annotated[str, typer.Option(help="Images to answer: selection, calibration, or an opened test.")],
-    output: Table,
-    data: OptionalData = None,
+    role: Role,
+    out: TableFile,
+    data: RunData = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Score a role's images with all, part and none of what is known of the patients."""
+    """Score a role's images with all, part and none of age, sex and site."""
     from dermlens.report.run_data import METADATA_MEASURES
     from dermlens.runs import Run
     from dermlens.studies.missing_metadata import missing_metadata as score
 
-    table = score(Run.open(run), role, output, data=data, device=device, cache=cache)
+    table = score(Run.open(run), role, out, data=data, device=device, cache=cache)
     console.print(table[["told", "images", *METADATA_MEASURES]].round(3).to_string(index=False))
-    console.print(f"written: {output}")
+    console.print(f"written: {out}")
 
 
-@app.command(name="far-ood")
-def far_ood(
+def out_of_distribution(
     run: RunFolder,
-    output: Table,
-    strangers: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=DIR", help="A labelled folder of strangers.")
-    ] = None,
-    photographs: Photographs = None,
-    columns: Columns = None,
-    labels: Labels = None,
-    values: ValueMaps = None,
-    metadata: Annotated[
-        bool, typer.Option(help="Whether the network is told age, sex and site, of strangers as of its own.")
-    ] = True,
-    data: OptionalData = None,
-    device: Device = "auto",
-    cache: Cache = None,
-) -> None:
-    """Measure how well each out-of-distribution score tells strangers from a run's new images."""
-    from dermlens.data.table import read_table
-    from dermlens.runs import Run
-    from dermlens.studies.out_of_distribution import far_ood as score
-    from dermlens.studies.out_of_distribution import write_photographs
-
-    maps = source_maps(columns, labels, values)
-    shown = {name: read_table(Path(folder), **maps) for name, folder in pairs(strangers, "--set").items()}
-    if photographs is not None:
-        shown["photographs"] = write_photographs(photographs)
-    if not shown:
-        raise UserError("no strangers: name a folder of them with --set NAME=DIR, or --photographs DIR")
-    table = score(Run.open(run), shown, output, metadata=metadata, data=data, device=device, cache=cache)
-    console.print(table.round(3).to_string(index=False))
-    console.print(f"written: {output}")
-
-
-@app.command(name="learn-dermoscopy")
-def learn_dermoscopy(
-    run: RunFolder,
-    dermoscopic: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--dermoscopic", metavar="NAME=DIR", help="A labelled folder of dermoscopy from elsewhere."
-        ),
-    ] = None,
+    out: TableFile,
     other: Annotated[
         list[str] | None,
-        typer.Option("--other", metavar="NAME=DIR", help="A labelled folder of pictures that are none."),
+        typer.Option(metavar="[NAME=]DIR", help="Labelled folder of images of another kind."),
     ] = None,
     photographs: Photographs = None,
-    columns: Columns = None,
-    labels: Labels = None,
-    values: ValueMaps = None,
-    kept: Annotated[
-        float, typer.Option(min=0.5, max=0.999, help="Share of dermoscopy that shall be taken for such.")
-    ] = 0.98,
-    data: OptionalData = None,
+    column: Columns = None,
+    label: Labels = None,
+    value: ValueMaps = None,
+    skip: Skip = None,
+    metadata: Annotated[
+        bool, typer.Option(help="Give the network age, sex and site, of these images as of its own.")
+    ] = True,
+    data: RunData = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Teach a run's model to tell dermoscopy from other pictures, which then get no probabilities.
-
-    --column, --label and --value are for those of the folders that cannot be read without.
-    """
-    from dermlens.calibration.dermoscopy import learn_dermoscopy as learn
-    from dermlens.data.table import read_table
+    """Measure how well each score separates images of another kind from a run's held-out ones."""
     from dermlens.runs import Run
-    from dermlens.studies.out_of_distribution import write_photographs
+    from dermlens.studies.out_of_distribution import far_ood, read_sets
 
-    maps = source_maps(columns, labels, values)
-
-    def read(folder: str) -> pd.DataFrame:
-        try:
-            return read_table(Path(folder))
-        except UserError:
-            if not (columns or labels or values):
-                raise
-            return read_table(Path(folder), **maps)
-
-    sides = [
-        {name: read(folder) for name, folder in pairs(given, option).items()}
-        for given, option in ((dermoscopic, "--dermoscopic"), (other, "--other"))
-    ]
-    if photographs is not None:
-        if "photographs" in sides[1]:
-            raise UserError("--photographs makes a set of that name: give yours another")
-        sides[1]["photographs"] = write_photographs(photographs)
-    opened = Run.open(run)
-    table = learn(opened, *sides, kept=kept, data=data, device=device, cache=cache)
+    maps = source_maps(column, label, value, skip)
+    shown = read_sets(named_folders(other, "--other"), maps, photographs)
+    table = far_ood(Run.open(run), shown, out, metadata=metadata, data=data, device=device, cache=cache)
     console.print(table.round(3).to_string(index=False))
-    console.print(f"written: {opened.path / 'model.json'}, {opened.path / 'dermoscopy.csv'}")
+    console.print(f"written: {out}")
 
 
-@app.command(name="near-ood")
-def near_ood(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe's file or name; a small one, trained once a class.")
-    ],
+def unseen_class(
+    recipe: RecipeName,
     data: Data,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", help="The folder to make; one that is there goes on.", callback=to_folder
-        ),
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
+    out: Annotated[Path, out_folder("The folder to make; one that is there goes on.")],
+    overrides: Overrides = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Classes to leave out now, comma-separated.")
     ] = None,
-    only: Annotated[str | None, typer.Option(help="Classes to leave out now, comma-separated.")] = None,
+    column: Columns = None,
+    label: Labels = None,
+    value: ValueMaps = None,
+    skip: Skip = None,
+    classes: Classes = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Leave each class out of a training, and measure whether its images stand out. Run again to go on."""
+    """Train without each class in turn, and measure whether its images stand out. Run again to go on.
+
+    The recipe is trained once for each class: take a small one.
+    """
     from dermlens.recipe import load_recipe
     from dermlens.studies.out_of_distribution import unseen_class as score
 
-    loaded = load_recipe(recipe, overrides or ())
+    maps = source_maps(column, label, value, skip, classes)
+    loaded = load_recipe(recipe, recipe_overrides(overrides, maps, classes))
     table = score(loaded, data, out, classes=names(only), device=device, cache=cache)
     console.print(table.round(3).to_string(index=False))
     console.print(f"written: {out / 'near_ood.csv'}")
+
+
+def source_probe(
+    recipe: RecipeName,
+    data: Data,
+    model: Model = None,
+    out: Annotated[Path, out_file("The JSON to write.")] = Path("source_probe.json"),
+    overrides: Overrides = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Measure how well a linear probe on a model's features recognises the source, among nevi.
+
+    The data section of the recipe names the sources.
+    """
+    from dermlens.recipe import load_recipe
+    from dermlens.studies.by_source import probe_sentences, write_source_probe
+
+    loaded = load_recipe(recipe, overrides or ())
+    found = write_source_probe(loaded, data, model, out, device=device, cache=cache)
+    for sentence in probe_sentences(found):
+        console.print(sentence)
+    console.print(f"written: {out}")

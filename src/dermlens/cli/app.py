@@ -1,4 +1,4 @@
-"""What every verb shares: the app, the options that several take, tables, and how errors end."""
+"""What every verb shares: the app, the streams, tables, and how errors end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import errno
 import os
 import sys
 import traceback
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -17,8 +16,8 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from dermlens import __version__
+from dermlens.cli.renamed import command_path, instead, renamed_verb
 from dermlens.errors import UserError, missing_extra
-from dermlens.targets import file_target, folder_target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +129,7 @@ def frame_table(frame: pd.DataFrame, title: str) -> Table:
     return table
 
 
-# What every verb shares: the app, the options that several take, and how an error ends the program.
+# The app, and how an error ends the program.
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -160,15 +159,26 @@ class Verbs(TyperGroup):
             raise ReaderGoneError from error
 
 
+class Commands(Verbs):
+    """The commands, where an old name is answered with the new one."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None:
+            if (sentence := renamed_verb(f"{command_path(ctx)} {args[0]}".strip())) is not None:
+                raise UserError(sentence)
+        return super().resolve_command(ctx, args)
+
+
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="dermlens",
-    cls=Verbs,
-    add_completion=False,
+    cls=Commands,
     help="Train, evaluate and explain classifiers of dermoscopic images. "
     "Research software, not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_OPTIONS,
 )
 
 
@@ -182,65 +192,6 @@ class Output(Console):
 console = Output(
     width=None if sys.stdout is not None and sys.stdout.isatty() else 160, markup=False, highlight=False
 )
-
-
-def to_file(path: Path | None) -> Path | None:
-    """Callback of an option for a file to write: refuse what none may be written to. Raises: UserError."""
-    if path is not None:
-        file_target(path)
-    return path
-
-
-def to_folder(path: Path | None) -> Path | None:
-    """Callback of an option for a folder to write to: refuse what is none. Raises: UserError."""
-    if path is not None:
-        folder_target(path)
-    return path
-
-
-Data = Annotated[Path, typer.Option("--data", "-d", help="Folder (or CSV) with the images and their labels.")]
-OptionalData = Annotated[
-    Path | None, typer.Option("--data", "-d", help="Another labelled set; by default the run's own.")
-]
-RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A run directory, as `dermlens train` makes it.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Cache = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where decoded pixels are kept (else $DERMLENS_CACHE, ~/.cache/dermlens).", callback=to_folder
-    ),
-]
-Columns = Annotated[
-    list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="Name a column of your own CSV.")
-]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--label",
-        metavar="THEIRS=OURS",
-        help="Map one of your labels to ours; THEIRS= leaves its images out.",
-    ),
-]
-ValueMaps = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--value",
-        metavar="FIELD.OURS=THEIRS",
-        help="Map a word of age, sex or site: sex.male=h, site.unknown=x.",
-    ),
-]
-Age = Annotated[str | None, typer.Option(help="Of the patient, in years.")]
-Sex = Annotated[str | None, typer.Option(help="female or male.")]
-Site = Annotated[str | None, typer.Option(help="Where on the body: back, face, lower extremity, …")]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        min=1, max=1024, help="Of the network; as many as there are cores, by a container's quota too."
-    ),
-]
-Classes = Annotated[str | None, typer.Option(help="Your own labels, comma-separated.")]
 
 
 def main(commands: typer.Typer = app) -> None:
@@ -269,7 +220,7 @@ def main(commands: typer.Typer = app) -> None:
         _stop(f"{name}: {error.strerror}", 2)
     except Exception as error:
         if hasattr(error, "format_message"):  # the command line's own usage errors
-            _stop(f"{error.format_message()} (dermlens --help)", 2)
+            _stop(f"{error.format_message()}{instead(error)}", 2)
         traceback.print_exc()
         _stop(
             f"this is our mistake, not yours: {type(error).__name__}; please report it with the lines above",
@@ -286,56 +237,6 @@ def say(sentence: str) -> None:
 def _stop(sentence: str, code: int) -> NoReturn:
     print(f"dermlens: {sentence}", file=sys.stderr)
     sys.exit(code)
-
-
-def pairs(words: list[str] | None, option: str, *, empty: bool = False) -> dict[str, str]:
-    """`a=b` words as a mapping.
-
-    Args:
-        words: as they were given.
-        option: their option, for errors.
-        empty: whether `a=` is one too.
-
-    Raises:
-        UserError: one is not of that form, or a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for word in words or []:
-        key, equals, value = word.partition("=")
-        if not (equals and key and (value or empty)):
-            raise UserError(f"{option} {word}: write it as {option} a=b")
-        if key in found:
-            raise UserError(f"{option} names {key} twice")
-        found[key] = value
-    return found
-
-
-class SourceMaps(TypedDict):
-    """How names in someone's table become ours."""
-
-    columns: dict[str, str]
-    labels: dict[str, str]
-    values: dict[str, list[str]]
-
-
-def source_maps(
-    columns: list[str] | None, labels: list[str] | None, values: list[str] | None = None
-) -> SourceMaps:
-    """`--column`, `--label` and `--value` as `read_table` takes them. Raises: UserError, as `pairs`."""
-    theirs: dict[str, list[str]] = {}
-    for word in values or []:
-        for ours, said in pairs([word], "--value").items():
-            theirs.setdefault(ours, []).append(said)
-    return {
-        "columns": pairs(columns, "--column"),
-        "labels": pairs(labels, "--label", empty=True),
-        "values": theirs,
-    }
-
-
-def names(words: str | None) -> tuple[str, ...] | None:
-    """Comma-separated words, or none."""
-    return tuple(words.split(",")) if words else None
 
 
 def _version(wanted: bool) -> None:

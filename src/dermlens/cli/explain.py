@@ -8,34 +8,26 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Age, Cache, Sex, Site, app, console, to_file
+from dermlens.cli.app import console
+from dermlens.cli.options import Age, Cache, Sex, Site, out_file
 from dermlens.errors import UserError
 
 
-@app.command()
 def explain(
-    named: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="[RUN] IMAGE",
-            help="A run or a folder with a model (else the one that ships), and an image.",
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image to explain.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", metavar="DIR", help="Another model than the one that ships: a run, or its copy."
         ),
-    ],
+    ] = None,
     age: Age = None,
     sex: Sex = None,
     site: Site = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="FILE.png or FILE.svg; else <image>_explained.png.",
-            callback=to_file,
-        ),
-    ] = None,
+    out: Annotated[Path | None, out_file("FILE.png or FILE.svg; else <image>_explained.png.")] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", "-d", help="The run's data, for the nearest training cases.")
+        Path | None,
+        typer.Option("--data", "-d", metavar="DIR", help="The run's data, for the nearest training cases."),
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -48,7 +40,7 @@ def explain(
     ] = None,
     cache: Cache = None,
 ) -> None:
-    """Show what a model goes by: maps, what age, sex and site add, training cases like this one.
+    """Show what an answer rests on: maps, what age, sex and site add, training cases like this one.
 
     Research software, not a medical device.
     """
@@ -56,20 +48,16 @@ def explain(
     from dermlens.explain.figure import DISCLAIMER, draw
     from dermlens.files import check_target
     from dermlens.models.saved import load_model
-    from dermlens.predict.predictor import SHIPPED, shipped_folder
+    from dermlens.predict.predictor import shipped_folder
     from dermlens.predict.requests import one_patient
     from dermlens.report.plots import save_figure
 
-    if len(named) > 2:
-        raise UserError("explain takes one image, and before it a run: dermlens explain [RUN] IMAGE")
-    image = named[-1]
     if image.is_dir():
-        raise UserError(f"{image} is a folder; explain takes one image, as its last word")
-    folder = named[0] if len(named) == 2 else Path(SHIPPED)
-    folder = shipped_folder() if str(folder) == SHIPPED else folder
-    target = output or Path(f"{image.stem}_explained.png")
+        raise UserError(f"{image} is a folder; explain takes one image")
+    folder = model or shipped_folder()
+    target = out or Path(f"{image.stem}_explained.png")
     if target.suffix.lower() not in (".png", ".svg"):
-        raise UserError(f"--output {target}: figures are written as .png or .svg")
+        raise UserError(f"--out {target}: figures are written as .png or .svg")
     check_target(target)
     found = explain_image(
         load_model(folder),

@@ -1,48 +1,54 @@
-"""Verbs about runs: train one, score it, report it, compare it."""
+"""Verbs about runs: train one, calibrate it, score it, report it, compare it."""
 
 from __future__ import annotations
 
-import itertools
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import (
+from dermlens.cli.app import console, say
+from dermlens.cli.options import (
     Cache,
+    Classes,
     Columns,
     Device,
+    Json,
     Labels,
-    OptionalData,
+    Overrides,
+    Photographs,
+    RunData,
     RunFolder,
+    Skip,
     ValueMaps,
-    app,
-    console,
-    say,
+    named_folders,
+    out_folder,
+    recipe_overrides,
     source_maps,
     to_file,
-    to_folder,
 )
 from dermlens.errors import UserError
 
 
-@app.command()
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe's file or name; see `dermlens recipes`.")
+        str | None, typer.Argument(help="A recipe's file or name; see `dermlens model recipes`.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", "-d", help="Folder with the images and labels.")
+        Path | None,
+        typer.Option("--data", "-d", metavar="DIR", help="Folder (or CSV) with images and labels."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The run directory to make.", callback=to_folder)
+    out: Annotated[Path | None, out_folder("The run directory to make; else runs/NAME.")] = None,
+    overrides: Overrides = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Continue this run where it was stopped.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
-    ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue this run where it was stopped.")] = None,
+    column: Columns = None,
+    label: Labels = None,
+    value: ValueMaps = None,
+    skip: Skip = None,
+    classes: Classes = None,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes, each with a device of its own.")] = 1,
     cache: Cache = None,
@@ -50,14 +56,17 @@ def train(
         Literal["csv", "tensorboard", "mlflow"], typer.Option(help="Where else the history goes.")
     ] = "csv",
 ) -> None:
-    """Train a recipe on a data set; the run directory holds everything that came of it."""
+    """Train a recipe on a data set; the run directory holds everything that comes of it."""
+    from dermlens.files import fresh_folder
     from dermlens.recipe import load_recipe
     from dermlens.training.fit import fit, resume_fit
 
+    changed = recipe_overrides(overrides, source_maps(column, label, value, skip, classes), classes)
     if resume is not None:
-        if recipe is not None or overrides or out is not None:
+        if recipe is not None or changed or out is not None:
             raise UserError(
-                "--resume goes on with the run's own recipe and folder: leave RECIPE, --set and --out out"
+                "--resume goes on with the run's own recipe and folder: leave RECIPE, --out and all that"
+                " changes the recipe out"
             )
         run = resume_fit(
             resume, data=data, device=device, devices=devices, cache=cache, logger=logger, say=say
@@ -65,35 +74,93 @@ def train(
     else:
         if recipe is None or data is None:
             raise UserError("name a recipe and its data: dermlens train RECIPE --data DIR (or --resume RUN)")
-        loaded = load_recipe(recipe, overrides or ())
-        folder = out or _fresh(Path("runs"), loaded.name)
+        loaded = load_recipe(recipe, changed)
+        folder = out or fresh_folder(Path("runs"), loaded.name)
         run = fit(
             loaded, data, out=folder, device=device, devices=devices, cache=cache, logger=logger, say=say
         )
     console.print(f"trained: {run.path}; next: dermlens evaluate {run.path}")
 
 
-@app.command()
+def calibrate(
+    run: RunFolder,
+    data: RunData = None,
+    ood: Annotated[
+        Literal["energy", "mahalanobis", "knn"] | None,
+        typer.Option(help="Out-of-distribution score; energy by default."),
+    ] = None,
+    not_dermoscopy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]DIR", help="Labelled folder of pictures that are not dermoscopy."),
+    ] = None,
+    dermoscopy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]DIR", help="Labelled folder of dermoscopy from elsewhere."),
+    ] = None,
+    photographs: Photographs = None,
+    dermoscopy_kept: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Share of dermoscopy that shall pass.")
+    ] = 0.98,
+    column: Columns = None,
+    label: Labels = None,
+    value: ValueMaps = None,
+    skip: Skip = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Fit a run's decision: calibrated probabilities, diagnosis rule, prediction sets, abstention.
+
+    With --not-dermoscopy or --photographs, fit what recognises dermoscopy instead, and leave the decision as
+    it is: other pictures then get no probabilities. --column, --label, --value and --skip are for those of
+    these folders that cannot be read without them.
+    """
+    from dermlens.calibration.decision import calibrate_run
+    from dermlens.calibration.dermoscopy import learn_dermoscopy
+    from dermlens.runs import Run
+    from dermlens.studies.out_of_distribution import read_sets
+
+    if not (not_dermoscopy or dermoscopy or photographs):
+        calibrate_run(Run.open(run), data=data, ood=ood or "energy", device=device, cache=cache)
+        console.print(f"calibrated: {run}; next: dermlens evaluate {run}")
+        return
+    if ood is not None:
+        raise UserError("--ood is part of the decision: give it without --not-dermoscopy and --photographs")
+    maps = source_maps(column, label, value, skip)
+    sides = (
+        read_sets(named_folders(dermoscopy, "--dermoscopy"), maps, where_needed=True),
+        read_sets(named_folders(not_dermoscopy, "--not-dermoscopy"), maps, photographs, where_needed=True),
+    )
+    opened = Run.open(run)
+    table = learn_dermoscopy(opened, *sides, kept=dermoscopy_kept, data=data, device=device, cache=cache)
+    console.print(table.round(3).to_string(index=False))
+    console.print(f"written: {opened.path / 'model.json'}, {opened.path / 'dermoscopy.csv'}")
+
+
 def evaluate(
     run: RunFolder,
-    data: OptionalData = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "-d", metavar="DIR", help="Another labelled set; else the run's own."),
+    ] = None,
     open_test: Annotated[
         bool, typer.Option("--open-test", help="Score the test role, and enter it in the run's ledger.")
     ] = False,
     ledger: Annotated[
         Path | None,
         typer.Option(
-            help="A ledger of several runs to enter an opened test in, besides the run's own.",
+            metavar="FILE",
+            help="Also enter an opened test in this ledger of several runs.",
             callback=to_file,
         ),
     ] = None,
     column: Columns = None,
     label: Labels = None,
     value: ValueMaps = None,
+    skip: Skip = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Score a run on its own roles, or on any labelled set."""
+    """Score a run on its own held-out roles, or on any labelled set."""
     from dermlens.evaluation.comparison import render_metrics
     from dermlens.evaluation.evaluate import evaluate_run
     from dermlens.evaluation.ledger import run_openings
@@ -111,114 +178,45 @@ def evaluate(
         device=device,
         cache=cache,
         say=say,
-        **source_maps(column, label, value),
+        **source_maps(column, label, value, skip),
     )
     console.print(render_metrics(metrics))
     if (looks := run_openings(opened)).opened:
         console.print(looks.sentence())
 
 
-@app.command()
-def report(run: RunFolder, data: OptionalData = None) -> None:
+def report(run: RunFolder, data: RunData = None) -> None:
     """Write the report page and the model card of an evaluated run."""
     from dermlens.report.page import what_the_numbers_mean, write_report
     from dermlens.runs import Run
 
     opened = Run.open(run)
     page = write_report(opened, data=data)
-    for said in what_the_numbers_mean(opened):
-        console.print(f"- {said}")
+    for sentence in what_the_numbers_mean(opened):
+        console.print(f"- {sentence}")
     console.print(f"report: {page}")
 
 
-@app.command()
-def calibrate(
-    run: RunFolder,
-    data: OptionalData = None,
-    ood: Annotated[
-        Literal["energy", "mahalanobis", "knn"], typer.Option(help="Out-of-distribution score.")
-    ] = "energy",
-    device: Device = "auto",
-    cache: Cache = None,
-) -> None:
-    """Fit a run's decision: calibrated probabilities, diagnosis rule, sets, abstention."""
-    from dermlens.calibration.decision import calibrate_run
-    from dermlens.runs import Run
-
-    calibrate_run(Run.open(run), data=data, ood=ood, device=device, cache=cache)
-    console.print(f"calibrated: {run}; next: dermlens evaluate {run}")
-
-
-@app.command()
-def publish(
-    run: RunFolder,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.", callback=to_folder)],
-) -> None:
-    """Copy what can be published of a run or a cross-fit: no weights, no pictures, predictions compressed."""
-    from dermlens.evaluation.publish import publish_run
-    from dermlens.runs import Run
-    from dermlens.studies.by_source import RECORD as BY_SOURCE
-    from dermlens.studies.by_source import publish_by_source
-    from dermlens.studies.crossfit import RECORD, publish_crossfit
-
-    if (run / BY_SOURCE).is_file():
-        publish_by_source(run, folder)
-        console.print(f"published: {folder}")
-        return
-
-    if (run / RECORD).is_file():
-        publish_crossfit(run, folder)
-        console.print(f"published: {folder}")
-        return
-    publish_run(Run.open(run), folder)
-    console.print(f"published: {folder}; `dermlens evaluate {folder}` computes its metrics anew")
-
-
-@app.command()
 def compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN RUN…", help="The first is what the others are compared with.")
     ],
     figure: Annotated[
         Path | None,
-        typer.Option(help="Also draw recall and F1 per class to this SVG or PNG.", callback=to_file),
+        typer.Option(
+            metavar="FILE", help="Also draw recall and F1 per class to this SVG or PNG.", callback=to_file
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Json = False,
 ) -> None:
     """Put runs side by side, with paired intervals for the differences; or cross-fits by source, by loss."""
-    from dermlens.evaluation.comparison import compare_runs
-    from dermlens.evaluation.transfer import decide
-    from dermlens.runs import Run
-    from dermlens.studies.ablation_page import render_decision
-    from dermlens.studies.by_source import RECORD as BY_SOURCE
-    from dermlens.studies.by_source import left_out_predictions
+    from dermlens.studies.comparison import compare as compare_folders
 
-    if all((path / BY_SOURCE).is_file() for path in runs) and len(runs) > 1:
-        baseline = left_out_predictions(runs[0])
-        decisions = {path: decide(left_out_predictions(path), baseline) for path in runs[1:]}
-        if as_json:
-            print(json.dumps({str(path): asdict(one) for path, one in decisions.items()}, indent=2))
-            return
-        for path, one in decisions.items():
-            console.print(render_decision((path.resolve().name, runs[0].resolve().name), one))
-        return
-
-    compared = compare_runs([Run.open(path) for path in runs])
+    compared = compare_folders(runs, figure)
     if as_json:
-        print(json.dumps(compared.to_json(), indent=2))
-    else:
-        console.print(compared.render())
+        print(json.dumps(compared.numbers, indent=2))
+        return
+    for table in compared.tables:
+        console.print(table)
     if figure is not None:
-        from dermlens.report.figures import save_comparison
-
-        save_comparison([Run.open(path) for path in runs], figure, compared.roles)
         console.print(f"figure: {figure}")
-
-
-def _fresh(folder: Path, name: str) -> Path:
-    """The first of name, name-2, name-3 … that is not taken."""
-    return next(
-        path
-        for n in itertools.count(1)
-        if not (path := folder / (name if n == 1 else f"{name}-{n}")).exists()
-    )

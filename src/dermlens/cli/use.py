@@ -14,13 +14,13 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Age, Sex, Site, Threads, app, console, fits, to_file
+from dermlens.cli.app import console, fits
+from dermlens.cli.options import Age, Json, Model, Sex, Site, Threads, out_file
 from dermlens.errors import UserError, require
 
 # The verb that answers: from the base install, without network.
 
 
-@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of them.")],
     age: Age = None,
@@ -30,25 +30,17 @@ def predict(
         Path | None,
         typer.Option(metavar="CSV", help="Age, sex and site, a row an image; ISIC's metadata too."),
     ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Another model than the one that ships with dermlens."),
-    ] = None,
+    model: Model = None,
     prior: Annotated[
         str, typer.Option(help="Class shares that the probabilities hold for: natural, equal, {mel: 0.2, …}.")
     ] = "natural",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="FILE.csv, FILE.json or FILE.parquet.", callback=to_file
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="An object instead of a table.")] = False,
+    out: Annotated[Path | None, out_file("FILE.csv, FILE.json or FILE.parquet.")] = None,
+    as_json: Json = False,
     threads: Threads = None,
 ) -> None:
-    """Say what a model makes of images. Research software, not a medical device.
+    """Classify images of skin lesions. Research software, not a medical device.
 
-    A job that was interrupted goes on when the same command is given again; with --output, that is.
+    A job that was interrupted goes on when the same command is given again; with --out, that is.
     """
     from dermlens.predict.answers import (
         Answer,
@@ -80,9 +72,9 @@ def predict(
     unreadable: dict[str, str] = {}
     with ExitStack() as stack:
         journal = None
-        if output is not None:
+        if out is not None:
             journal = Journal(
-                output,
+                out,
                 predictor,
                 shares,
                 everyone,
@@ -125,7 +117,7 @@ def predict(
         print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
     elif journal is not None and journal.done:
         console.print(
-            f"written: {output}, {len(journal.done)} images; the model abstains from {journal.abstained}"
+            f"written: {out}, {len(journal.done)} images; the model abstains from {journal.abstained}"
         )
         for note in notes(predictor, shares):
             console.print(note)
@@ -148,11 +140,8 @@ SECONDS, MEGABYTES = (1, 3600), (0.1, 1024)
 """The least and the most that may be asked for."""
 
 
-@app.command()
 def serve(
-    model: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="Another model than the one that ships.")
-    ] = None,
+    model: Model = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     queue: Annotated[int, typer.Option(min=1, help="Images inside at once; 503 beyond.")] = 128,
@@ -162,7 +151,8 @@ def serve(
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A host name or address that requests may be made to, beside this machine's."
+            metavar="NAME",
+            help="A host name or address that requests may be made to, besides this machine's.",
         ),
     ] = None,
     threads: Threads = None,

@@ -43,6 +43,10 @@ class Written:
     entries: dict[str, dict[str, Any]]
     refused: str
 
+    def sentences(self) -> list[str]:
+        """How near each file is to the network, a line each."""
+        return [_compared(name, entry) for name, entry in self.entries.items()]
+
 
 def export_formats(
     source: Path,
@@ -86,6 +90,23 @@ def export_formats(
         }
         _take_place(made, folder)
     return Written(entries, refused)
+
+
+def _compared(name: str, entry: dict[str, Any]) -> str:
+    """How near a file is to the network."""
+    numbers = entry["numbers"]
+    said = (
+        f"{name}, {entry['precision']}: on {numbers['images']} images ({entry['images']}) probabilities"
+        f" differ by {numbers['largest_difference']:.1e} at most,"
+        f" {100 * numbers['agreement']:.1f} % get the same diagnosis"
+    )
+    for recall, loss in numbers.get("loss", {}).items():
+        if isinstance(loss, dict):
+            said += (
+                f"; {recall.replace('_', ' ')} falls by {100 * loss['lost']:.1f} points"
+                f" [{100 * loss['lost_at_least']:.1f}, {100 * loss['lost_at_most']:.1f}]"
+            )
+    return said
 
 
 def _take_place(made: Path, folder: Path) -> None:

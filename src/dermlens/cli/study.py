@@ -7,16 +7,29 @@ from typing import Annotated, Literal
 
 import typer
 
-from dermlens.cli.app import Cache, Data, Device, OptionalData, app, console, names, to_file, to_folder
+from dermlens.cli.app import console
+from dermlens.cli.options import (
+    Cache,
+    Classes,
+    Columns,
+    Data,
+    Device,
+    Labels,
+    Overrides,
+    RecipeName,
+    RunData,
+    Skip,
+    ValueMaps,
+    names,
+    out_file,
+    out_folder,
+    recipe_overrides,
+    source_maps,
+    to_folder,
+)
 from dermlens.errors import UserError
 
-Out = Annotated[
-    Path,
-    typer.Option("--out", "-o", help="The folder to make; one that is there goes on.", callback=to_folder),
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override the recipe.")
-]
+Out = Annotated[Path, out_folder("The folder to make; one that is there goes on.")]
 Members = Annotated[
     list[Path], typer.Argument(metavar="FOLDER FOLDER…", help="Runs, or cross-fits, or ensembles of them.")
 ]
@@ -25,9 +38,8 @@ Mean = Annotated[
 ]
 
 
-@app.command()
 def crossfit(
-    recipe: Annotated[str, typer.Argument(help="A recipe's file or name; see `dermlens recipes`.")],
+    recipe: RecipeName,
     data: Data,
     out: Out,
     overrides: Overrides = None,
@@ -36,15 +48,22 @@ def crossfit(
         Literal["lesion", "source"], typer.Option(help="What is held out: folds of lesions, or a source.")
     ] = "lesion",
     sources: Annotated[
-        str | None, typer.Option(help="Sources to leave out with --by source, comma-separated.")
+        str | None,
+        typer.Option(metavar="A,B,…", help="Sources to leave out with --by source, comma-separated."),
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="Folds, or sources, to train now, comma-separated, such as 0,1.")
+        str | None,
+        typer.Option(metavar="A,B,…", help="Folds, or sources, to train now, comma-separated, such as 0,1."),
     ] = None,
+    column: Columns = None,
+    label: Labels = None,
+    value: ValueMaps = None,
+    skip: Skip = None,
+    classes: Classes = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Hold every lesion but those of test out once, and score what is said of it. Run again to go on.
+    """Hold every lesion outside the test role out once, and score the answers. Run again to go on.
 
     With --by source, each of several sources is left out of training as a whole instead.
     """
@@ -53,7 +72,8 @@ def crossfit(
     from dermlens.studies.by_source import LEFT_OUT, crossfit_by_source
     from dermlens.studies.crossfit import crossfit as cross_fit
 
-    loaded = load_recipe(recipe, overrides or ())
+    maps = source_maps(column, label, value, skip, classes)
+    loaded = load_recipe(recipe, recipe_overrides(overrides, maps, classes))
     if by == "source":
         found = crossfit_by_source(
             loaded,
@@ -79,27 +99,36 @@ def crossfit(
     console.print(f"cross-fit: {out}")
 
 
-@app.command()
 def ablate(
     matrix: Annotated[str | None, typer.Argument(help="A matrix's file or name, such as imbalance.")] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", "-d", help="Folder with the images and labels.")
+        Path | None,
+        typer.Option("--data", "-d", metavar="DIR", help="Folder (or CSV) with images and labels."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The folder to make or go on with.", callback=to_folder)
-    ] = None,
+    out: Annotated[Path | None, out_folder("The folder to make; one that is there goes on.")] = None,
     overrides: Overrides = None,
-    only: Annotated[str | None, typer.Option(help="Arms to train now, comma-separated.")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Arms to train now, comma-separated.")
+    ] = None,
     publish: Annotated[
-        Path | None, typer.Option(help="Also copy what may be published to this folder.", callback=to_folder)
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also copy what may be published to this folder.", callback=to_folder
+        ),
     ] = None,
     rescore: Annotated[
-        Path | None, typer.Option(help="Train nothing; score this folder's predictions again.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Train nothing; score this folder's predictions again."),
     ] = None,
+    column: Columns = None,
+    label: Labels = None,
+    value: ValueMaps = None,
+    skip: Skip = None,
+    classes: Classes = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Cross-fit every arm of a matrix and compare each with the baseline. Run again to go on."""
+    """Cross-fit every arm of a matrix, and compare each with the baseline. Run again to go on."""
     from dermlens.studies import ablation
     from dermlens.studies.ablation_page import render_ablation
     from dermlens.studies.matrix import load_matrix
@@ -113,11 +142,12 @@ def ablate(
     else:
         if matrix is None or data is None or out is None:
             raise UserError(
-                "name a matrix, its data and a folder: dermlens ablate MATRIX --data DIR --out DIR"
+                "name a matrix, its data and a folder: dermlens study ablate MATRIX --data DIR --out DIR"
                 " (or --rescore DIR)"
             )
         _check_apart(publish, out)
-        loaded = load_matrix(matrix, overrides or ())
+        maps = source_maps(column, label, value, skip, classes)
+        loaded = load_matrix(matrix, recipe_overrides(overrides, maps, classes))
         folder = out
         table = ablation.ablate(loaded, data, out, only=names(only), device=device, cache=cache)
         console.print(
@@ -131,39 +161,6 @@ def ablate(
     console.print(f"ablation: {folder}")
 
 
-@app.command(name="source-probe")
-def source_probe(
-    recipe: Annotated[str, typer.Argument(help="A recipe whose data section reads the sources.")],
-    data: Data,
-    model: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Whose features; by default the model that ships.")
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The JSON to write.", callback=to_file)
-    ] = Path("source_probe.json"),
-    device: Device = "auto",
-    cache: Cache = None,
-) -> None:
-    """Measure how well a linear probe on a model's features tells the source among nevi."""
-    from dermlens.data.table import read_configured
-    from dermlens.evaluation.comparison import estimate_text
-    from dermlens.files import write_json
-    from dermlens.models.saved import load_model
-    from dermlens.predict.predictor import shipped_folder
-    from dermlens.recipe import load_recipe
-    from dermlens.studies.by_source import source_probe as probe
-
-    table = read_configured(data, load_recipe(recipe).data)
-    found = probe(load_model(model or shipped_folder()), table, device=device, cache=cache)
-    write_json(output, found)
-    for source, recall in found["recall"].items():
-        console.print(f"{source}: {estimate_text(recall)}")
-    accuracy = estimate_text(found["balanced_accuracy"])
-    console.print(f"balanced accuracy {accuracy} of {found['images']} nevi; by chance {found['chance']:.3f}")
-    console.print(f"written: {output}")
-
-
-@app.command()
 def ensemble(members: Members, out: Out, mean: Mean = "probabilities") -> None:
     """Average the predictions of several runs or cross-fits, and score them."""
     from dermlens.studies.ablation_page import render_study
@@ -173,11 +170,10 @@ def ensemble(members: Members, out: Out, mean: Mean = "probabilities") -> None:
     console.print(f"ensemble: {out}")
 
 
-@app.command()
 def soup(
     members: Members,
     out: Out,
-    data: OptionalData = None,
+    data: RunData = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
@@ -193,19 +189,16 @@ def soup(
         console.print(f"soup: {out}; next: dermlens calibrate {out}")
 
 
-@app.command(name="soft-labels")
 def soft_labels(
     members: Members,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The CSV to write.", callback=to_file)
-    ] = Path("soft_labels.csv"),
+    out: Annotated[Path, out_file("The CSV to write.")] = Path("soft_labels.csv"),
     mean: Mean = "probabilities",
 ) -> None:
     """Write soft labels for distillation from the out-of-fold predictions of cross-fits."""
     from dermlens.studies.ensemble import soft_labels as write
 
-    count = len(write(members, output, mean=mean))
-    console.print(f"written: {output}, {count} images; --set train.distillation.soft_labels={output}")
+    count = len(write(members, out, mean=mean))
+    console.print(f"written: {out}, {count} images; --set train.distillation.soft_labels={out}")
 
 
 def _check_apart(publish: Path | None, folder: Path) -> None:
