@@ -25,8 +25,8 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY)
 	rm -rf demo/run
 	test "$(DEMO_DATA)" != demo/synthetic || test -f demo/synthetic/HAM10000_metadata.csv || \
-		{ rm -rf demo/synthetic && $(BIN)/dermlens synthesize demo/synthetic --lesions 1500 --width 300 --height 225; }
-	$(BIN)/dermlens verify "$(DEMO_DATA)"
+		{ rm -rf demo/synthetic && $(BIN)/dermlens data synthesize --out demo/synthetic --lesions 1500 --width 300 --height 225; }
+	$(BIN)/dermlens data verify --data "$(DEMO_DATA)"
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/dermlens train demo --data "$(DEMO_DATA)" --out demo/run
 	$(BIN)/dermlens evaluate demo/run
 	$(BIN)/dermlens report demo/run

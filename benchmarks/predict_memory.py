@@ -1,4 +1,4 @@
-"""Peak memory of `dermlens predict FOLDER --output FILE.csv` for a few and for many real images.
+"""Peak memory of `dermlens predict FOLDER --out FILE.csv` for a few and for many real images.
 
 Each figure is of a process of its own, the highest resident set that Linux saw of it. The shipped model, one
 thread. DATA is the folder of HAM10000; its first images by name are taken.
@@ -30,7 +30,7 @@ def peak(folder: Path) -> float:
     """MB that this process and the one that decodes held at most, once they have answered for a folder."""
     from dermlens.cli.app import main as dermlens
 
-    sys.argv = ["dermlens", "predict", str(folder), "--output", str(folder / "answers.csv")]
+    sys.argv = ["dermlens", "predict", str(folder), "--out", str(folder / "answers.csv")]
     try:
         dermlens()
     except SystemExit as end:
@@ -65,7 +65,7 @@ def as_text(data: Path) -> str:
     today = datetime.now(UTC).date()
     lines = [
         *heading("Memory of a long prediction", "predict_memory.py DATA", f"; {today}"),
-        "`dermlens predict FOLDER --output FILE.csv` with the shipped model on the first images of HAM10000"
+        "`dermlens predict FOLDER --out FILE.csv` with the shipped model on the first images of HAM10000"
         " by name, each run a process of its own; peak is the highest resident set, that of the process"
         " that decodes added. What grows with"
         " the folder is the list of its files. Other processes ran on the machine, which the speed shows and"

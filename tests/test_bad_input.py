@@ -91,14 +91,14 @@ def png_of_2_500_000_000_pixels() -> bytes:
 )
 def test_bad_metadata(dataset, change, words, capsys):
     edit(dataset, change)
-    code, sentence = run(capsys, "verify", dataset)
+    code, sentence = run(capsys, "data", "verify", "--data", dataset)
     assert code == 2
     for word in [dataset.name, *words]:
         assert word in sentence
 
 
 def test_missing_folder(tmp_path, capsys):
-    code, sentence = run(capsys, "verify", tmp_path / "nowhere")
+    code, sentence = run(capsys, "data", "verify", "--data", tmp_path / "nowhere")
     assert code == 2
     assert "nowhere" in sentence
 
@@ -127,12 +127,12 @@ def test_bad_image_stops_training_with_its_name(dataset, tmp_path, content, word
     assert image.stem in sentence
     assert not (out / "model.safetensors").exists()
     assert not list(tmp_path.glob("cache/**/*.npy")), "a half-built cache must not pass for a whole one"
-    code, _ = run(capsys, "verify", dataset)
+    code, _ = run(capsys, "data", "verify", "--data", dataset)
     assert code == 2
 
 
 def test_split_of_another_table(dataset, pristine, tmp_path, capsys):
-    code, _ = run(capsys, "split", "--data", pristine, "--output", tmp_path / "split.csv")
+    code, _ = run(capsys, "data", "split", "--data", pristine, "--out", tmp_path / "split.csv")
     assert code == 0
     edit(dataset, set_first("age", "77"))
     options = (
@@ -161,5 +161,5 @@ def test_run_directory_of_a_failed_run(tmp_path, capsys):
 
 def test_a_mask_file_is_not_needed(dataset, capsys):
     shutil.rmtree(dataset / "masks")
-    code, sentence = run(capsys, "verify", dataset)
+    code, sentence = run(capsys, "data", "verify", "--data", dataset)
     assert (code, sentence) == (0, "")

@@ -81,7 +81,7 @@ def test_predict_leaves_an_empty_home_empty_and_needs_no_network(home, environme
 
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 def test_predict_writes_its_output_alone_and_opens_no_socket(home, environment, tmp_path):
-    words = traced(tmp_path / "log", *DERMLENS, "predict", PICTURE, "--output", tmp_path / "answers.csv")
+    words = traced(tmp_path / "log", *DERMLENS, "predict", PICTURE, "--out", tmp_path / "answers.csv")
     subprocess.run(words, env=environment, cwd=home, capture_output=True, check=True)
     written, sockets = said_of(tmp_path / "log")
     assert sockets == []

@@ -30,7 +30,7 @@ SCORED = (
 
 pytestmark = pytest.mark.skipif(
     not (PUBLISHED / "predictions.csv.gz").is_file(),
-    reason="docs/results/shipped_model is not there: `dermlens publish RUN DIR` makes it",
+    reason="docs/results/shipped_model is not there: `dermlens model publish RUN --out DIR` makes it",
 )
 
 

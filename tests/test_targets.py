@@ -136,7 +136,7 @@ def test_writing_itself_asks_too(write, pipe):
 
 
 READ = {
-    "data", "resume", "run", "runs", "model", "table", "named", "images", "members", "weights", "wheel",
+    "data", "resume", "run", "runs", "model", "table", "image", "images", "members", "weights", "wheel",
     "rescore", "unfold",
 }  # fmt: skip
 """Options and arguments that are only read."""
@@ -145,10 +145,11 @@ READ = {
 def writing() -> list[tuple[str, str, str]]:
     """Verb, parameter and callback of every path that is not only read."""
     found = []
-    for command in app.registered_commands:
-        verb = command.name or command.callback.__name__
+    groups = [app, *(group.typer_instance for group in app.registered_groups)]
+    for command in [command for group in groups for command in group.registered_commands]:
+        verb = command.name
         for name, hint in get_type_hints(command.callback, include_extras=True).items():
-            if "Path" in repr(hint) and name not in READ and (verb, name) != ("verify", "folder"):
+            if "Path" in repr(hint) and name not in READ:
                 (info,) = [one for one in hint.__metadata__ if hasattr(one, "callback")]
                 found.append((verb, name, getattr(info.callback, "__name__", "")))
     return found
@@ -163,18 +164,18 @@ def test_every_option_that_writes_asks():
 @pytest.mark.parametrize(
     "words",
     [
-        ["predict", "x.jpg", "--output", "PLACE"],
-        ["explain", "x.jpg", "--output", "PLACE"],
-        ["split", "--data", "x", "--output", "PLACE"],
+        ["predict", "x.jpg", "--out", "PLACE"],
+        ["explain", "x.jpg", "--out", "PLACE"],
+        ["data", "split", "--data", "x", "--out", "PLACE"],
         ["evaluate", "x", "--open-test", "--ledger", "PLACE"],
         ["compare", "x", "y", "--figure", "PLACE"],
         ["train", "demo", "--data", "x", "--out", "PLACE"],
-        ["export", "x", "PLACE"],
-        ["publish", "x", "PLACE"],
-        ["synthesize", "PLACE"],
-        ["weights", "mobilenet_v2", "--out", "PLACE"],
+        ["export", "x", "--out", "PLACE"],
+        ["model", "publish", "x", "--out", "PLACE"],
+        ["data", "synthesize", "--out", "PLACE"],
+        ["model", "weights", "mobilenet_v2", "--out", "PLACE"],
     ],
-    ids=lambda words: words[0],
+    ids=" ".join,
 )
 def test_verbs_refuse_a_pipe_and_a_link_to_a_device_at_once(words, pipe, tmp_path, capsys):
     """Before anything else is looked at: the other words are nonsense."""

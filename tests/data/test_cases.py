@@ -253,7 +253,7 @@ def roles(tmp_path: Path) -> Path:
 
 
 def test_folders_of_roles_are_roles(roles, tmp_path, dermlens):
-    said = dermlens("split", "--data", roles, "-o", tmp_path / "s.csv")
+    said = dermlens("data", "split", "--data", roles, "-o", tmp_path / "s.csv")
     assert said.code == 0
     rows = [
         line.split(",") for line in (tmp_path / "s.csv").read_text().splitlines() if line.startswith("test_")
@@ -267,7 +267,7 @@ def test_a_patient_is_in_one_role(tmp_path, dermlens):
     rows = [f"I{n:02d},P{n // 6},{('nevus', 'melanoma')[n % 2]}" for n in range(60)]
     put(tmp_path / "set" / "metadata.csv", "isic_id,patient_id,diagnosis", *rows)
     pictures(tmp_path / "set", *(f"I{n:02d}.jpg" for n in range(60)))
-    said = dermlens("split", "--data", tmp_path / "set", "-o", tmp_path / "s.csv")
+    said = dermlens("data", "split", "--data", tmp_path / "set", "-o", tmp_path / "s.csv")
     assert "is of a patient who is trained on" in said.out
     roles: dict[int, set[str]] = {}
     for line in (tmp_path / "s.csv").read_text().splitlines():
@@ -306,8 +306,8 @@ def test_all_problems_in_one_list_with_the_options_that_mend_them(tmp_path):
         "400",
         "'old'",
         "'x1'",
-        "--label mell=mel",
-        "--label scurvy=",
+        "--label mel=mell",
+        "--skip scurvy",
     ):
         assert word in str(caught.value)
     labels, values = {"mell": "mel", "scurvy": ""}, {"age.unknown": ["400", "old"], "sex.unknown": "x1"}

@@ -114,7 +114,7 @@ def test_the_first_crossing_is_named() -> None:
     with pytest.raises(UserError) as caught:
         check_disjoint(split, table, "grouped")
     assert expected in str(caught.value)
-    assert "make one with `dermlens split`" in str(caught.value)
+    assert "make one with `dermlens data split`" in str(caught.value)
 
 
 def test_known_second_ids_count_as_one_lesion() -> None:

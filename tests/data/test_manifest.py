@@ -88,7 +88,7 @@ def test_another_tables_manifest_is_refused(manifest: Path, table: pd.DataFrame)
         load_manifest(str(manifest), other)
     assert re.fullmatch(
         rf"split {re.escape(str(manifest))} was made for another table \(its SHA-256 begins [0-9a-f]{{12}}, "
-        r"this table's [0-9a-f]{12}\): make one with `dermlens split` and name it in "
+        r"this table's [0-9a-f]{12}\): make one with `dermlens data split` and name it in "
         r"--set split\.manifest=FILE, or let --set split\.manifest=null have one drawn for these data",
         str(caught.value),
     )

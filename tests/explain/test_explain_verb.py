@@ -38,13 +38,14 @@ def verb(dermlens, monkeypatch, tmp_path):
 
 def test_a_figure_and_sentences_come_out(verb, folders, photo, tmp_path):
     words = (
-        folders("attention"),
         photo,
+        "--model",
+        folders("attention"),
         "--age",
         "60",
         "--class",
         "mel",
-        "--output",
+        "--out",
         tmp_path / "out" / "a.png",
     )
     code, out, err = verb(*words, "--method", "attention", "--method", "evidence")
@@ -101,14 +102,14 @@ def test_the_boundary_alone_withholds(verb, folders, photo):
     width = outputs(saved, np.zeros((1, saved.size, saved.size, 3), np.uint8), saved.encoder.missing)[
         1
     ].shape[1]
-    assert verb(folder, photo, "--method", "evidence")[0] == 0
+    assert verb(photo, "--model", folder, "--method", "evidence")[0] == 0
     boundary = {"weights": (0.0,) * width, "bias": -1.0, "kept": 0.98, "dermoscopic": {"own": 9}}
     save_dermoscopy(folder, Dermoscopy(**boundary, other={"street": 9}))
-    code, _, (line,) = verb(folder, photo, "--method", "evidence")
+    code, _, (line,) = verb(photo, "--model", folder, "--method", "evidence")
     assert code == 2
     assert "nothing explained: it does not look like dermoscopy" in line
     save_dermoscopy(folder, Dermoscopy(**boundary | {"weights": (0.0,)}, other={"street": 9}))
-    code, _, (line,) = verb(folder, photo, "--method", "evidence")
+    code, _, (line,) = verb(photo, "--model", folder, "--method", "evidence")
     assert code == 2
     assert f"has 1 weights, and the network {width} features" in line
 
@@ -121,12 +122,12 @@ def test_the_boundary_alone_withholds(verb, folders, photo):
         (["--class", "melanoma"], "--class melanoma is not one of the model's; known: akiec"),
         (["--age", "400"], "ages are 0 to 120 years"),
         (["--site", "moon"], "--site 'moon' is not known"),
-        (["--output", "figure.docx"], "--output figure.docx: figures are written as .png or .svg"),
-        (["--output", "."], ". is a folder: name a file to write"),
+        (["--out", "figure.docx"], "--out figure.docx: figures are written as .png or .svg"),
+        (["--out", "."], ". is a folder: name a file to write"),
     ],
 )
 def test_bad_words_get_one_sentence(verb, folders, photo, tmp_path, words, sentence):
-    code, _, err = verb(folders("gap"), photo, *words)
+    code, _, err = verb(photo, "--model", folders("gap"), *words)
     assert code == 2
     assert len(err) == 1
     assert sentence in err[0]
@@ -138,11 +139,11 @@ def test_bad_words_get_one_sentence(verb, folders, photo, tmp_path, words, sente
 def test_bad_files_get_one_sentence(verb, folders, photo, tmp_path):
     (tmp_path / "no.jpg").write_bytes(b"no image")
     for words, sentence in (
-        ([folders("gap"), tmp_path / "no.jpg"], "no.jpg"),
-        ([folders("gap"), tmp_path / "gone.jpg"], "gone.jpg"),
-        ([tmp_path / "nowhere", photo], "nowhere"),
-        ([folders("gap"), tmp_path], "is a folder; explain takes one image"),
-        ([folders("gap"), photo, photo], "explain takes one image, and before it a run"),
+        ([tmp_path / "no.jpg", "--model", folders("gap")], "no.jpg"),
+        ([tmp_path / "gone.jpg", "--model", folders("gap")], "gone.jpg"),
+        ([photo, "--model", tmp_path / "nowhere"], "nowhere"),
+        ([tmp_path, "--model", folders("gap")], "is a folder; explain takes one image"),
+        ([folders("gap"), photo], "it is now IMAGE --model RUN"),
     ):
         code, _, err = verb(*words)
         assert code == 2, err

@@ -21,7 +21,7 @@ def test_several_formats_beside_what_predicts(export, monkeypatch, tmp_path):
     """The model that ships, on a few drawn lesions: its images are not in the package."""
     monkeypatch.setattr(verification, "DRAWN", 7)
     source = shutil.copytree(shipped_folder(), tmp_path / "model")
-    code, out, err = export(source, "--to", "openvino", "--to", "torch", "--to", "onnx")
+    code, out, err = export(source, "--format", "openvino", "--format", "torch", "--format", "onnx")
     assert (code, err) == (0, "")
     folder = source / "export"
     assert {"model.onnx", "model.xml", "model.bin", "model.pt2", "export.json"} <= {
@@ -38,8 +38,8 @@ def test_several_formats_beside_what_predicts(export, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--to", "tflite"), "'tflite' is not one of"),
-        (("--to", "onnx", "--data", "/nowhere"), "it has no split that says which images were held out"),
+        (("--format", "tflite"), "'tflite' is not one of"),
+        (("--format", "onnx", "--data", "/nowhere"), "it has no split that says which images were held out"),
     ],
 )
 @pytest.mark.usefixtures("no_export")

@@ -47,7 +47,7 @@ def test_card_and_licence_are_written(run, folder):
             assert row["SHA-256"].strip("`") == hashlib.sha256(file.read_bytes()).hexdigest()
     assert set(table["file"]) == {"`model.onnx`", "`model.safetensors`", "`decision.npz`"}
     assert "its logits differ by at most" in sections(card)["Files"]
-    assert "dermlens export RUN FOLDER\n" in sections(card)["How it was made"]
+    assert "dermlens export RUN --out FOLDER\n" in sections(card)["How it was made"]
     assert "CC BY-NC 4.0" in written[2].read_text(encoding="utf-8")
 
 
@@ -66,7 +66,7 @@ def test_what_int8_loses_is_said(run, folder, accepted, words):
     assert words in said["Files"]
     assert "2,004 images" in said["Files"]
     assert "mean recall from 0.801 to 0.796, with 95 % confidence by no more than 0.9 points" in said["Files"]
-    assert "dermlens export RUN FOLDER --to onnx-int8" in said["How it was made"]
+    assert "dermlens export RUN --out FOLDER --format onnx-int8" in said["How it was made"]
 
 
 def test_without_scores_there_is_no_card_and_no_older_one_stays(folder, tmp_path):

@@ -85,8 +85,8 @@ def test_a_run_is_exported_and_judged_on_what_it_did_not_train_on(dermlens, tmp_
     split.save(run.split_file)
     run.end("completed", data=str(data))
     save_tiny(run.path, views=ViewsConfig(symmetries=4, sizes=(32, 64)))
-    words = ("--to", "onnx-int8", "--limit", "It has learnt nothing.", "--cache", tmp_path / "cache")
-    code, out, _ = dermlens("export", run.path, tmp_path / "model", *words)
+    words = ("--format", "onnx-int8", "--limit", "It has learnt nothing.", "--cache", tmp_path / "cache")
+    code, out, _ = dermlens("export", run.path, "--out", tmp_path / "model", *words)
     document = read_document(tmp_path / "model" / "model.json")
     found = document.onnx.quantisation
     assert code == (0 if found["accepted"] else 2)

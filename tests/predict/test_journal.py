@@ -235,7 +235,7 @@ def test_killed_and_gone_on_it_writes_what_one_go_writes(exported, lesions, tmp_
         shutil.copy(lesions / "b.png", folder / f"{number:03}.png")
     (folder / "bad.png").write_bytes(b"no")
     command = [sys.executable, "-c", "from dermlens.cli.app import main; main()", "predict", str(folder)]
-    command += ["--model", str(exported), "--output"]
+    command += ["--model", str(exported), "--out"]
     subprocess.run([*command, str(tmp_path / "one.csv")], capture_output=True, check=False)
     journal = tmp_path / "two.csv.partial"
     for lines in (5, 20):
@@ -264,7 +264,7 @@ def test_two_at_once_and_another_folder_after_a_kill(exported, lesions, tmp_path
 
     def command(folder):
         program = "from dermlens.cli.app import main; main()"
-        words = ["predict", str(folder), "--model", str(exported), "--output", str(output)]
+        words = ["predict", str(folder), "--model", str(exported), "--out", str(output)]
         return [sys.executable, "-c", program, *words]
 
     running = subprocess.Popen(command(folders[0]), stderr=subprocess.DEVNULL)

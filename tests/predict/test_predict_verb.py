@@ -57,7 +57,7 @@ def test_several_are_told_in_a_row_each(predict, lesions):
 
 def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
     table = tmp_path / "answers.csv"
-    code, out, err = predict(lesions, "--output", table, "--json")
+    code, out, err = predict(lesions, "--out", table, "--json")
     assert (code, err) == (0, [])
     rows, said = rows_of(table), json.loads(out)
     assert list(rows[0]) == [
@@ -88,7 +88,7 @@ def test_what_cannot_be_read_stops_nothing_else(predict, lesions, tmp_path):
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.png").write_text("no picture")
     (folder / "cut.jpg").write_bytes((lesions / "a.jpg").read_bytes()[:-300])
-    code, _, err = predict(folder, folder / "absent.jpg", "--output", tmp_path / "answers.csv")
+    code, _, err = predict(folder, folder / "absent.jpg", "--out", tmp_path / "answers.csv")
     assert code == 2
     assert [row["image_id"] for row in rows_of(tmp_path / "answers.csv")] == ["a", "b"]
     assert len(err) == 4
@@ -103,7 +103,7 @@ def test_a_name_that_is_no_text_stops_nothing_else(exported, lesions, tmp_path):
     for name in ("a.jpg", os.fsdecode(b"\xfe.jpg")):
         (folder / name).write_bytes((lesions / "a.jpg").read_bytes())
     (folder / "bad.jpg").write_bytes(b"no")
-    words = ("predict", folder, "--json", "--output", tmp_path / "answers.csv", "--model", exported)
+    words = ("predict", folder, "--json", "--out", tmp_path / "answers.csv", "--model", exported)
     command = [sys.executable, "-c", "from dermlens.cli.app import main; main()", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -123,7 +123,7 @@ def test_masks_are_named_and_not_answered(predict, lesions, tmp_path):
 
 def test_where_nothing_can_be_written_nothing_is_answered(predict, lesions, tmp_path, monkeypatch):
     monkeypatch.setattr("dermlens.predict.predictor.answer_stream", None)
-    code, _, (line,) = predict(lesions, "--output", tmp_path)
+    code, _, (line,) = predict(lesions, "--out", tmp_path)
     assert code == 2
     assert line.startswith(f"dermlens: {tmp_path} is a folder")
 
@@ -133,7 +133,7 @@ def test_a_full_disk_is_said_to_be_full(predict, lesions, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
-        code, _, (line,) = predict(lesions / "a.jpg", "--output", tmp_path / "answers.csv")
+        code, _, (line,) = predict(lesions / "a.jpg", "--out", tmp_path / "answers.csv")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 2
@@ -150,7 +150,7 @@ def test_nothing_is_said_beside_no_answer(predict, tmp_path):
 
 def test_no_readable_image_leaves_no_file(predict, tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"no")
-    code, _, err = predict(tmp_path / "x.jpg", "--output", tmp_path / "answers.csv")
+    code, _, err = predict(tmp_path / "x.jpg", "--out", tmp_path / "answers.csv")
     assert code == 2
     assert len(err) == 1
     assert not (tmp_path / "answers.csv").exists()
@@ -213,10 +213,10 @@ def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
         (("--prior", "{mel: yes}"), "the share of mel is True"),
         (("--prior", f"{{mel: {10**400}}}"), "the share of mel is too large"),
         (("--prior", "{mel: 0x" + 5000 * "f" + "}"), "the share of mel is too large"),
-        (("--output", "/proc/nowhere/x.csv"), "/proc/nowhere/x.csv is a device, or a file of the system"),
-        (("--output", "/proc"), "/proc is a device, or a file of the system"),
-        (("--output", ""), "is a folder: name a file"),
-        (("--output", "/dev/null"), "/dev/null is a device, or a file of the system"),
+        (("--out", "/proc/nowhere/x.csv"), "/proc/nowhere/x.csv is a device, or a file of the system"),
+        (("--out", "/proc"), "/proc is a device, or a file of the system"),
+        (("--out", ""), "is a folder: name a file"),
+        (("--out", "/dev/null"), "/dev/null is a device, or a file of the system"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )

@@ -78,7 +78,7 @@ def test_singletons_counts(table: pd.DataFrame, holdout: float, tested: int) -> 
 
 
 def test_grouped_v1_is_made_again_byte_for_byte(table: pd.DataFrame, tmp_path: Path) -> None:
-    """The command is `dermlens split DIR --protocol grouped`: the defaults, seed 0."""
+    """The command is `dermlens data split --data DIR --protocol grouped`: the defaults, seed 0."""
     shuffled = table.sample(frac=1, random_state=7)
     make_split(shuffled, SplitConfig(seed=0)).save(tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_text() == load_manifest("grouped-v1").text()

@@ -63,12 +63,12 @@ def test_a_training_is_one_command(tmp_path):
         "dermlens train recipe.yaml --data DIR --out RUN",
         "dermlens calibrate RUN --ood knn",
         "dermlens evaluate RUN --open-test",
-        "dermlens decision-report RUN --role test --out RUN/decision/test",
+        "dermlens analyze reliability RUN --role test --out RUN/decision/test",
         "dermlens report RUN",
-        "dermlens export RUN FOLDER --to onnx-int8",
+        "dermlens export RUN --out FOLDER --format onnx-int8",
     ]
     plain = commands(run, {}, ["selection"], ood=None, decided=False, int8=False)
-    assert plain[1:] == ["dermlens evaluate RUN", "dermlens report RUN", "dermlens export RUN FOLDER"]
+    assert plain[1:] == ["dermlens evaluate RUN", "dermlens report RUN", "dermlens export RUN --out FOLDER"]
 
 
 def test_strangers_that_were_told_nothing_have_a_command_of_their_own(tmp_path):
@@ -76,10 +76,10 @@ def test_strangers_that_were_told_nothing_have_a_command_of_their_own(tmp_path):
     for name in ("far_ood.csv", "far_ood_untold.csv", "my_ood.csv"):
         (run.path / name).write_text("set\n")
     said = commands(run, {}, [], ood=None, decided=False, int8=False)
-    far = "dermlens far-ood RUN --photographs FOLDER --set NAME=FOLDER"
+    far = "dermlens analyze out-of-distribution RUN --photographs FOLDER --other NAME=FOLDER"
     assert [line for line in said if "ood" in line] == [
-        f"{far} --output RUN/far_ood.csv",
-        f"{far} --no-metadata --output RUN/far_ood_untold.csv",
+        f"{far} --out RUN/far_ood.csv",
+        f"{far} --no-metadata --out RUN/far_ood_untold.csv",
     ]
 
 
@@ -96,4 +96,4 @@ def test_an_average_names_its_members_by_what_sets_them_apart(tmp_path):
     assert recipe_text(parse_recipe(recipe_text(recipes[0]), "here", [*settings, "name=b"])) == recipe_text(
         recipes[1]
     )
-    assert averaged == "dermlens soup MEMBER-1 MEMBER-2 --out RUN"
+    assert averaged == "dermlens study soup MEMBER-1 MEMBER-2 --out RUN"

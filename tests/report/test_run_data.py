@@ -91,9 +91,9 @@ def test_what_less_knowledge_costs_is_shown(run):
         "nothing", "0.70 [0.60–0.75]", "0.60 [0.50–0.65]", "0.80 [0.70–0.85]", "0.950 [0.850–1.000]",
         "0.020",
     ]  # fmt: skip
-    assert "dermlens told-less RUN --role test --output RUN/told.csv" in card_text(run)
+    assert "dermlens analyze missing-metadata RUN --role test --out RUN/told.csv" in card_text(run)
     pd.DataFrame([told_everything(run, "calibration")]).to_csv(run.path / "told.csv", index=False)
-    assert "dermlens told-less RUN --role calibration --output RUN/told.csv" in card_text(run)
+    assert "dermlens analyze missing-metadata RUN --role calibration --out RUN/told.csv" in card_text(run)
 
 
 @pytest.mark.parametrize("name", ["mean_recall", "ece", "images"])
@@ -101,7 +101,7 @@ def test_scores_told_less_of_other_predictions_are_refused(run, name):
     row = told_everything(run, "test")
     pd.DataFrame([row | {name: row[name] + 0.01}]).to_csv(run.path / "told.csv", index=False)
     with pytest.raises(
-        UserError, match=r"told\.csv is of other predictions than metrics\.json.*--role test --output"
+        UserError, match=r"told\.csv is of other predictions than metrics\.json.*--role test --out"
     ):
         card_text(run)
 

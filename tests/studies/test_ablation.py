@@ -150,7 +150,7 @@ def test_the_page_has_every_arm_its_question_and_the_command(done):
     assert "# Ablation: tiny" in page
     assert "| focal | Easy examples fade. | `imbalance.loss={kind: focal}` | 2 |" in page
     assert "Difference to `plain`" in page
-    assert "dermlens ablate tiny --data DIR --out OUT --set 'data.size=48'" in page
+    assert "dermlens study ablate tiny --data DIR --out OUT --set 'data.size=48'" in page
     value = pd.read_csv(done / "ablation.csv").query("arm == 'focal' and metric == 'mean_recall'").iloc[0]
     assert f"| focal | {value['value']:.3f} [" in page
 

@@ -1,4 +1,4 @@
-"""`dermlens fetch`: a published data set, from where its authors keep it, on their terms."""
+"""`dermlens data fetch`: a published data set, from where its authors keep it, on their terms."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _refuse_other_content(folder: Path, kept: dict[str, zipfile.ZipInfo]) -> Non
             raise UserError(f"{folder} is there, but {name} in it is not the archive's; move the folder away")
 
 
-# `dermlens fetch`: a published data set, from where its authors keep it, on their terms.
+# `dermlens data fetch`: a published data set, from where its authors keep it, on their terms.
 
 
 RECORD = "fetched.json"

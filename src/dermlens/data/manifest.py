@@ -30,7 +30,7 @@ SHIPPED = ("grouped-v1", "sources-v1")
 HOME = "grouped-v1"
 """The manifest whose test role is the project's own."""
 REMEDY = (
-    "make one with `dermlens split` and name it in --set split.manifest=FILE, or let --set "
+    "make one with `dermlens data split` and name it in --set split.manifest=FILE, or let --set "
     "split.manifest=null have one drawn for these data"
 )
 
@@ -169,7 +169,7 @@ def _parse(name: str, text: str) -> Split:
     if header.get("manifest", VERSION) != VERSION:
         raise UserError(
             f"split manifest {name} has form {header['manifest']}, and this dermlens reads form {VERSION}: "
-            "use the version of dermlens that made it, or make one with `dermlens split`"
+            "use the version of dermlens that made it, or make one with `dermlens data split`"
         )
     if header.get("protocol", "grouped") not in PROTOCOLS:
         protocol = header["protocol"]
@@ -183,7 +183,7 @@ def _parse(name: str, text: str) -> Split:
     if not rows or tuple(rows[0]) != COLUMNS:
         raise UserError(f"split manifest {name}, line {body + 1}: the columns must be {','.join(COLUMNS)}")
     if len(rows) == 1:
-        raise UserError(f"split manifest {name} lists no image; make one with `dermlens split`")
+        raise UserError(f"split manifest {name} lists no image; make one with `dermlens data split`")
     seen: dict[str, int] = {}
     for number, row in enumerate(rows[1:], start=body + 2):
         _check_row(name, number, row, seen)

@@ -419,7 +419,7 @@ def _roles(
         f"{role} {counts[role]:,}" for role in ("train", "selection", "calibration", "test") if counts[role]
     )
     account.notes.append(
-        f"roles: {by} {named}; `dermlens split --protocol given` makes a manifest of them, and without "
+        f"roles: {by} {named}; `dermlens data split --protocol given` makes a manifest of them, and without "
         "one roles are "
         "drawn anew"
     )

@@ -1,4 +1,4 @@
-"""`dermlens verify`: what a data set holds, what is wrong with it, and what is good to know."""
+"""`dermlens data verify`: what a data set holds, what is wrong with it, and what is good to know."""
 
 from __future__ import annotations
 

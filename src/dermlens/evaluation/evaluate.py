@@ -73,9 +73,8 @@ def evaluate_run(
     maps: Maps = {"columns": columns, "labels": labels, "values": values}
     if any(maps.values()) and (data is None or open_test):
         raise UserError(
-            "--column, --label and --value go with --data of another set; the run's own images are read "
-            "as its "
-            "recipe maps them"
+            "--column, --label, --value and --skip go with --data of another set; the run's own images are"
+            " read as its recipe maps them"
         )
     said = say or _nothing
     if data is not None and not open_test:

@@ -18,12 +18,12 @@ class ModelConfig(Section):
     """One member of the family.
 
     Attributes:
-        backbone: a row of the table of backbones; `dermlens models` lists them.
+        backbone: a row of the table of backbones; `dermlens model list` lists them.
         cut: where it is cut: `paper` is where the authors' code really cuts, `full` is the last feature
             map, `plain` is the uncut network with a linear layer on its 1000 logits (the paper's Table 6).
         weights: what the backbone starts from: `none` (random), `hub` (ImageNet, from timm's hub), `package`
             (ImageNet, from a Python package), or the path of a safetensors file of the uncut backbone or of a
-            `.h5` file of keras.applications; `dermlens weights` lists them.
+            `.h5` file of keras.applications; `dermlens model weights` lists them.
         form: `keras` is the network of keras.applications (padding, stride, ε), `library` the network as the
             weights of timm and torchvision were trained; none takes what `weights` asks for.
         conventions: how it is trained: `keras` draws new layers, averages the statistics of batch norm and

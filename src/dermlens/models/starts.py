@@ -125,7 +125,7 @@ def rescale_file(backbone: str, path: Path, out: Path, *, note: str, divide_map:
         UserError: no such backbone or file, or it is another network's.
     """
     if backbone not in BACKBONES:
-        raise UserError(f"{backbone} is not a backbone; `dermlens models` lists them")
+        raise UserError(f"{backbone} is not a backbone; `dermlens model list` lists them")
     given = read_tensors(path)
     network = build_backbone(backbone, "plain", form="keras")
     known = network.state_dict()

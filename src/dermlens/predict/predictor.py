@@ -377,7 +377,7 @@ def _onnx_bytes(folder: Path, onnx: OnnxFile | None) -> bytes:
     path = folder / ONNX_FILE
     if onnx is None or not path.is_file():
         raise UserError(
-            f"{folder} has no {ONNX_FILE}, which predicts: `dermlens export {folder} DIR` makes one"
+            f"{folder} has no {ONNX_FILE}, which predicts: `dermlens export {folder} --out DIR` makes one"
         )
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != onnx.sha256:

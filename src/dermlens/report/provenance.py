@@ -25,13 +25,13 @@ from dermlens.runs import MEMBERS, Run
 # How a run was made, in a form that can be read anywhere: recipe and commands without a machine's paths.
 
 
-FAR = "dermlens far-ood RUN --photographs FOLDER --set NAME=FOLDER"
+FAR = "dermlens analyze out-of-distribution RUN --photographs FOLDER --other NAME=FOLDER"
 OUT_OF_DISTRIBUTION_COMMANDS = {
-    "far_ood.csv": f"{FAR} --output RUN/far_ood.csv",
-    "far_ood_untold.csv": f"{FAR} --no-metadata --output RUN/far_ood_untold.csv",
-    "near_ood.csv": "dermlens near-ood QUICK.yaml --data DIR --out OUT && cp OUT/near_ood.csv RUN",
+    "far_ood.csv": f"{FAR} --out RUN/far_ood.csv",
+    "far_ood_untold.csv": f"{FAR} --no-metadata --out RUN/far_ood_untold.csv",
+    "near_ood.csv": "dermlens analyze unseen-class QUICK.yaml --data DIR --out OUT && cp OUT/near_ood.csv RUN",
 }
-"""What makes the tables of strangers beside a run; how others that a card shows were made, it cannot say."""
+"""What makes the out-of-distribution tables of a run; how others that a card shows were made, it cannot say."""
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -68,17 +68,17 @@ def commands(
     said += _dermoscopy(run)
     said.append("dermlens evaluate RUN" + (" --open-test" if "test" in roles else ""))
     said += [
-        f"dermlens decision-report RUN --role {role} --out RUN/{DECISION_REPORTS}/{role}"
+        f"dermlens analyze reliability RUN --role {role} --out RUN/{DECISION_REPORTS}/{role}"
         for role in roles
         if (run.path / DECISION_REPORTS / role).is_dir()
     ]
     if (told := read_missing_metadata(run)) is not None:
-        said.append(f"dermlens told-less RUN --role {told['role'].iloc[0]} --output RUN/{MISSING_METADATA}")
+        said.append(f"dermlens analyze missing-metadata RUN --role {told['role'].iloc[0]} --out RUN/{MISSING_METADATA}")
     said += [command for name, command in OUT_OF_DISTRIBUTION_COMMANDS.items() if (run.path / name).is_file()]
     said.append("dermlens report RUN")
     if int8 is None:
         return said
-    return [*said, "dermlens export RUN FOLDER" + (" --to onnx-int8" if int8 else "")]
+    return [*said, "dermlens export RUN --out FOLDER" + (" --format onnx-int8" if int8 else "")]
 
 
 def differences(first: Recipe, other: Recipe) -> list[str]:
@@ -92,11 +92,12 @@ def _dermoscopy(run: Run) -> list[str]:
     found = read_document(document).dermoscopy if document.is_file() else None
     if found is None:
         return []
-    words = [f"--dermoscopic {name}=FOLDER" for name in found.dermoscopic if name != OWN]
+    words = [f"--dermoscopy {name}=FOLDER" for name in found.dermoscopic if name != OWN]
     words += [
-        "--photographs FOLDER" if name == "photographs" else f"--other {name}=FOLDER" for name in found.other
+        "--photographs FOLDER" if name == "photographs" else f"--not-dermoscopy {name}=FOLDER"
+        for name in found.other
     ]
-    return [f"dermlens learn-dermoscopy RUN {' '.join(words)} --kept {found.kept:g}"]
+    return [f"dermlens calibrate RUN {' '.join(words)} --dermoscopy-kept {found.kept:g}"]
 
 
 def _members(run: Run) -> list[Run]:
@@ -110,8 +111,8 @@ def _teaching(run: Run) -> list[str]:
     said = []
     for name in sorted({Path(config.soft_labels).name for config in taught if config is not None}):
         said += [
-            "dermlens crossfit TEACHER.yaml --data DIR --out TEACHER",
-            shlex.join(["dermlens", "soft-labels", "TEACHER", "--output", name]),
+            "dermlens study crossfit TEACHER.yaml --data DIR --out TEACHER",
+            shlex.join(["dermlens", "study", "soft-labels", "TEACHER", "--out", name]),
         ]
     return said
 
@@ -128,8 +129,7 @@ def _training(run: Run, record: Mapping[str, Any]) -> list[str]:
         said.append(
             shlex.join(["dermlens", "train", "recipe.yaml", "--data", "DIR", *settings, "--out", name])
         )
-    verb = (record.get("command") or ["soup"])[0]
-    return [*said, shlex.join(["dermlens", verb, *names, "--out", "RUN"])]
+    return [*said, shlex.join(["dermlens", "study", "soup", *names, "--out", "RUN"])]
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

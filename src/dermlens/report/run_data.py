@@ -26,11 +26,11 @@ from dermlens.runs import Run
 
 
 DECISION_REPORTS = "decision"
-"""`dermlens decision-report RUN --role ROLE --out RUN/decision/ROLE` writes where cards look for it."""
+"""`dermlens analyze reliability RUN --role ROLE --out RUN/decision/ROLE` writes where cards look for it."""
 MISSING_METADATA = "told.csv"
-"""What `told-less` writes, likewise."""
+"""What `dermlens analyze missing-metadata` writes."""
 OUT_OF_DISTRIBUTION = "*_ood*.csv"
-"""What `far-ood` and `near-ood` write; a card shows those that lie in the run's folder."""
+"""What `analyze out-of-distribution` and `analyze unseen-class` write; a card shows those that lie in the run's folder."""
 
 SAME = 5e-4
 """Another machine's forward pass moves a calibration error by less; another decision by far more."""
@@ -62,20 +62,20 @@ def read_calibration(run: Run, role: str, scores: Mapping[str, Any]) -> pd.DataF
         if len(after) != 1 or not abs(float(after[name].iloc[0]) - scores["overall"][name]["value"]) < SAME:
             raise UserError(
                 f"{path} is of other probabilities than metrics.json: write it again with `dermlens"
-                f" decision-report {run.path} --role {role} --out {path.parent}`"
+                f" analyze reliability {run.path} --role {role} --out {path.parent}`"
             )
     return table
 
 
 def read_out_of_distribution(run: Run) -> dict[str, pd.DataFrame]:
-    """Tables of strangers by the name of their file. Raises: UserError where one is no such table."""
+    """Out-of-distribution tables by the name of their file. Raises: UserError where one is no such table."""
     numbers = ("images", "auroc", "low", "high", "flagged", "familiar_flagged")
     paths = sorted(run.path.glob(OUT_OF_DISTRIBUTION))
     return {path.name: _read(path, words=("set", "score"), numbers=numbers) for path in paths}
 
 
 def read_dermoscopy(run: Run) -> pd.DataFrame | None:
-    """What `learn-dermoscopy` measured; none where the model cannot tell. Raises: UserError."""
+    """What `calibrate --not-dermoscopy` measured; none where the model cannot tell. Raises: UserError."""
     path, document = run.path / DERMOSCOPY, run.path / "model.json"
     if not path.is_file() or not document.is_file() or read_document(document).dermoscopy is None:
         return None
@@ -109,8 +109,8 @@ def read_missing_metadata(run: Run) -> pd.DataFrame | None:
         np.isclose(first[name], measured[name], rtol=0, atol=SAME, equal_nan=True) for name in measured
     ):
         raise UserError(
-            f"{path} is of other predictions than metrics.json: write it again with `dermlens told-less"
-            f" {run.path} --role {first['role']} --output {path}`"
+            f"{path} is of other predictions than metrics.json: write it again with `dermlens analyze missing-metadata"
+            f" {run.path} --role {first['role']} --out {path}`"
         )
     return table
 

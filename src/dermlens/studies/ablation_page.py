@@ -126,8 +126,8 @@ def _command(matrix: Mapping[str, Any]) -> str:
     chosen = " ".join(f"--set '{key}={_flow(value)}'" for key, value in matrix["set"].items())
     return (
         "Train and score, in as many sittings as it takes:\n\n```\n"
-        f"dermlens ablate {matrix['name']} --data DIR --out OUT {chosen}\n```\n\n"
-        "Score again from the predictions here: `dermlens ablate --rescore FOLDER`."
+        f"dermlens study ablate {matrix['name']} --data DIR --out OUT {chosen}\n```\n\n"
+        "Score again from the predictions here: `dermlens study ablate --rescore FOLDER`."
     )
 
 

@@ -53,7 +53,7 @@ def ensemble(
             mixed with runs, calibrated runs with others, or a folder that is not empty.
     """
     if len(members) < 2:
-        raise UserError("an ensemble needs two members: dermlens ensemble FOLDER FOLDER… --out DIR")
+        raise UserError("an ensemble needs two members: dermlens study ensemble FOLDER FOLDER… --out DIR")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty: name a new folder with --out")
     files = [predictions_file(member) for member in members]

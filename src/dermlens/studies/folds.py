@@ -213,7 +213,7 @@ def read_out_of_fold(path: Path) -> pd.DataFrame:
     table = read_predictions(path)
     if FOLD not in pd.read_csv(path, nrows=0).columns:
         raise UserError(
-            f"{path} has no column {FOLD}: out-of-fold predictions are what `dermlens crossfit` writes"
+            f"{path} has no column {FOLD}: out-of-fold predictions are what `dermlens study crossfit` writes"
         )
     fold = pd.read_csv(path, usecols=[FOLD], dtype=str, keep_default_na=False)[FOLD]
     bad_N = ~fold.str.fullmatch(r"\d+").to_numpy(dtype=bool)
@@ -278,7 +278,7 @@ def _file(folder: Path, arm: str) -> Path:
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
-        raise UserError(f"{path} does not exist; restore it, or run `dermlens ablate` again")
+        raise UserError(f"{path} does not exist; restore it, or run `dermlens study ablate` again")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, ValueError) as error:

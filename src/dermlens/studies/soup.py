@@ -193,7 +193,7 @@ def mean_of(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _open(members: Sequence[Path]) -> tuple[list[Run], list[SavedModel]]:
     """Members and their models, seen to be trainings that fit together."""
     if len(members) < 2:
-        raise UserError("a soup needs two members: dermlens soup RUN RUN… --out DIR")
+        raise UserError("a soup needs two members: dermlens study soup RUN RUN… --out DIR")
     runs = [Run.open(member) for member in members]
     if nested := [run.path for run in runs if (run.path / MEMBERS).is_dir()]:
         raise UserError(f"{nested[0]} is a soup itself: name its members beside the others")
@@ -267,7 +267,7 @@ def _folds(member: Path) -> list[str]:
     if not is_crossfit(member):
         raise UserError(f"{member} is no cross-fit; a soup is of runs alone, or of cross-fits alone")
     if not (member / PREDICTIONS).is_file():
-        raise UserError(f"{member} lacks folds: `dermlens crossfit` goes on with them")
+        raise UserError(f"{member} lacks folds: `dermlens study crossfit` goes on with them")
     found = [path.name for path in member.glob("fold-*") if path.is_dir()]
     return sorted(found, key=lambda name: int(name.partition("-")[2]))
 

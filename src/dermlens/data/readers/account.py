@@ -101,7 +101,7 @@ class Account:
             said.append(
                 f"left out: {_images(sum(self.left_out.values()))}, whose diagnosis is in none of the "
                 "classes, or is "
-                f"dropped: {_counts(self.left_out)}; --label THEIRS=OURS reads one as a class"
+                f"dropped: {_counts(self.left_out)}; --label OURS=THEIRS reads one as a class"
             )
         return said
 

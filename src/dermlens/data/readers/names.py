@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -280,7 +281,7 @@ class Diagnoses:
             self._problems.add(
                 f"no diagnosis; every image needs one of {', '.join(self._classes)}",
                 where,
-                option("--label", NO_DIAGNOSIS, ""),
+                f"--skip {NO_DIAGNOSIS}",
             )
             return ""
         for one in said:
@@ -295,11 +296,9 @@ class Diagnoses:
             f"diagnosis '{said[0]}' is not known{close}, or a label map that says what it is, or leaves "
             "it out",
             where,
-            option(
-                "--label",
-                said[0],
-                close.removeprefix("; nearest: ").split(", ")[0] if "nearest" in close else "",
-            ),
+            option("--label", close.removeprefix("; nearest: ").split(", ")[0], said[0])
+            if "nearest" in close
+            else f"--skip {shlex.quote(said[0])}",
         )
         return ""
 
@@ -367,7 +366,7 @@ def refuse_columns(
     if "dx" in guessed:
         words = dict.fromkeys(cell for cell in sheet.column(guessed["dx"]) if not is_missing(cell))
         unknown = [word for word in words if word not in labels and class_of(word, classes) is None]
-        options += [option("--label", word, "CLASS") for word in unknown[:5]]
+        options += [option("--label", "CLASS", word) for word in unknown[:5]]
     unsure = [ours for ours in lacking if ours not in guessed]
     options += [f"--column {ours}=…" for ours in unsure]
     raise UserError(

