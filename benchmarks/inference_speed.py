@@ -231,8 +231,8 @@ def write(rows: list[dict[str, Any]], other: str) -> None:
         "The uncut network with seven logits, random weights, uint8 pixels in. LiteRT's file takes one image"
         " at a time; its batch is 32 calls. Keras on its PyTorch backend, `predict_on_batch`; the"
         " paper's TensorFlow is not measured here. int8 as"
-        " `dermlens export --format onnx-int8` makes it; its accuracy is that command's matter. Ratios: how many"
-        " times as fast as PyTorch, eager, in the same turns; above 1 is faster. Cold start: from the"
+        " `dermlens export --format onnx-int8` makes it; its accuracy is that command's matter. Ratios: how"
+        " many times as fast as PyTorch, eager, in the same turns; above 1 is faster. Cold start: from the"
         " start of the"
         " process, imports and all, to the first answer.",
         "",

@@ -19,7 +19,10 @@ from dermlens.errors import UserError
         ),
         (("analyze", "out-of-distribution", "x", "-o", "y.csv", "--other", "a", "--other", "a"), "a twice"),
         (("analyze", "missing-metadata", "/nowhere", "--role", "test", "-o", "x.csv"), "is not a run"),
-        (("analyze", "unseen-class", "nosuch", "--data", ".", "--out", "x"), "neither a file nor one of ours"),
+        (
+            ("analyze", "unseen-class", "nosuch", "--data", ".", "--out", "x"),
+            "neither a file nor one of ours",
+        ),
         (("analyze", "source-probe", "nosuch", "--data", "."), "neither a file nor one of ours"),
         (("calibrate", "/nowhere"), "is not a run"),
         (("calibrate", "/nowhere", "--not-dermoscopy", "/nowhere/at/all"), "/nowhere/at/all"),

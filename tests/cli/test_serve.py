@@ -89,7 +89,7 @@ def test_addresses_of_ipv6(host):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["/nowhere"], "model.json does not exist"),
+        (["--model", "/nowhere"], "model.json does not exist"),
         (["--host", "256.0.0.1"], "cannot listen on 256.0.0.1"),
         (["--host", "::g"], "cannot listen on ::g"),
         (["--host", "x" * 80], "cannot listen on xxx"),

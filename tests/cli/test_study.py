@@ -13,19 +13,31 @@ from dermlens.labels import CLASSES
         (("study", "crossfit", "demo", "--data", ".", "--out", "x", "--only", "a"), "write fold numbers"),
         (("study", "crossfit", "demo", "--data", ".", "--out", "x", "--only", "0,²"), "write fold numbers"),
         (("study", "crossfit", "demo", "--data", "/nowhere/at/all", "--out", "x"), "/nowhere/at/all"),
-        (("study", "ablate",), "name a matrix, its data and a folder"),
+        (
+            (
+                "study",
+                "ablate",
+            ),
+            "name a matrix, its data and a folder",
+        ),
         (
             ("study", "ablate", "nosuch", "--data", ".", "--out", "x"),
             "matrix nosuch is neither a file nor one of ours",
         ),
         (("study", "ablate", "imbalance", "--rescore", "."), "leave MATRIX"),
         (("study", "ablate", "--rescore", "/nowhere/at/all"), "has no ablation.json"),
-        (("study", "ablate", "--rescore", "docs", "--publish", "docs/../docs"), "that is the ablation itself"),
+        (
+            ("study", "ablate", "--rescore", "docs", "--publish", "docs/../docs"),
+            "that is the ablation itself",
+        ),
         (
             ("study", "ablate", "imbalance", "--data", ".", "--out", "x", "--publish", "x"),
             "--publish x: that is the ablation itself",
         ),
-        (("study", "ablate", "imbalance", "--data", ".", "--out", "x", "--set", "split=3"), "split: write it as"),
+        (
+            ("study", "ablate", "imbalance", "--data", ".", "--out", "x", "--set", "split=3"),
+            "split: write it as",
+        ),
         (("study", "ensemble", "/nowhere/at/all", "--out", "x"), "needs two members"),
         (("study", "soft-labels", "/nowhere/at/all"), "has no predictions.csv"),
     ],

@@ -1,4 +1,4 @@
-"""The counts of `dermlens model list` against those that the authors' notebooks and keras.applications print."""
+"""The counts of `dermlens model list` against those that notebooks and keras.applications print."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_paths_among_words_keep_their_last_part(text, kept):
 def test_a_training_is_one_command(tmp_path):
     run = Run.create(tmp_path / "run", parse_recipe("name: a", "here"))
     (run.path / "decision" / "test").mkdir(parents=True)
-    said = commands(run, {}, ["test", "selection"], ood="knn", decided=True, int8=True)
+    said = commands(run, ["test", "selection"], ood="knn", decided=True, int8=True)
     assert said == [
         "dermlens train recipe.yaml --data DIR --out RUN",
         "dermlens calibrate RUN --ood knn",
@@ -67,7 +67,7 @@ def test_a_training_is_one_command(tmp_path):
         "dermlens report RUN",
         "dermlens export RUN --out FOLDER --format onnx-int8",
     ]
-    plain = commands(run, {}, ["selection"], ood=None, decided=False, int8=False)
+    plain = commands(run, ["selection"], ood=None, decided=False, int8=False)
     assert plain[1:] == ["dermlens evaluate RUN", "dermlens report RUN", "dermlens export RUN --out FOLDER"]
 
 
@@ -75,7 +75,7 @@ def test_strangers_that_were_told_nothing_have_a_command_of_their_own(tmp_path):
     run = Run.create(tmp_path / "run", parse_recipe("name: a", "here"))
     for name in ("far_ood.csv", "far_ood_untold.csv", "my_ood.csv"):
         (run.path / name).write_text("set\n")
-    said = commands(run, {}, [], ood=None, decided=False, int8=False)
+    said = commands(run, [], ood=None, decided=False, int8=False)
     far = "dermlens analyze out-of-distribution RUN --photographs FOLDER --other NAME=FOLDER"
     assert [line for line in said if "ood" in line] == [
         f"{far} --out RUN/far_ood.csv",
@@ -88,8 +88,7 @@ def test_an_average_names_its_members_by_what_sets_them_apart(tmp_path):
     run = Run.create(tmp_path / "run", recipes[0])
     for number, recipe in enumerate(recipes, start=1):
         Run.create(run.path / "members" / str(number), recipe)
-    record = {"command": ["soup", "x/a", "x/b", "--out", "y"]}
-    first, second, averaged, *_ = commands(run, record, [], ood=None, decided=False, int8=False)
+    first, second, averaged, *_ = commands(run, [], ood=None, decided=False, int8=False)
     assert first == "dermlens train recipe.yaml --data DIR --out MEMBER-1"
     words = shlex.split(second)
     settings = [words[place + 1] for place, word in enumerate(words) if word == "--set"]

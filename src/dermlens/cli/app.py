@@ -163,9 +163,9 @@ class Commands(Verbs):
     """The commands, where an old name is answered with the new one."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and self.get_command(ctx, args[0]) is None:
-            if (sentence := renamed_verb(f"{command_path(ctx)} {args[0]}".strip())) is not None:
-                raise UserError(sentence)
+        known = not args or self.get_command(ctx, args[0]) is not None
+        if not known and (sentence := renamed_verb(f"{command_path(ctx)} {args[0]}".strip())) is not None:
+            raise UserError(sentence)
         return super().resolve_command(ctx, args)
 
 

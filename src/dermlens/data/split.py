@@ -172,8 +172,8 @@ def check_disjoint(split: Split, table: pd.DataFrame, protocol: str) -> list[str
     ]
     if found and protocol in BY_LESION:
         raise UserError(
-            f"the split is declared as {protocol}, and {'; '.join(found)}: make one with `dermlens data split`, "
-            "or declare another protocol in its header"
+            f"the split is declared as {protocol}, and {'; '.join(found)}: make one with `dermlens data"
+            " split`, or declare another protocol in its header"
         )
     return found
 
@@ -284,8 +284,8 @@ def shuffled_metadata(table: pd.DataFrame, seed: int, fields: Sequence[str] = FI
 # Roles for images: made by a protocol or read from a manifest, then checked.
 #
 # The manifest `grouped-v1` is what `make_split(table, SplitConfig())` gives for HAM10000: by lesion, seed 0,
-# 65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens data split --data DIR --protocol grouped`). Folds
-# of one seed have its test lesions, another seed has others: to leave the test lesions alone, vary the fold
+# 65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens data split --data DIR`).
+# Folds of one seed have its test lesions, another seed has others: to leave them alone, vary the fold
 # and not the seed.
 
 

@@ -120,7 +120,6 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
             "\n".join(
                 provenance.commands(
                     run,
-                    record,
                     roles,
                     ood=ood,
                     decided=is_decided,

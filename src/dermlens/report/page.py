@@ -183,7 +183,7 @@ def _context(
         ),
         "recipe_text": run.recipe_file.read_text(encoding="utf-8") if recipe else None,
         "made_with": _made_with(record, recipe, found.seconds),
-        "commands": _commands(run, record, roles, decided=metrics.get("decision") == "rule"),
+        "commands": _commands(run, roles, decided=metrics.get("decision") == "rule"),
         "files": [
             (name, said)
             for name, said in FILES.items()
@@ -269,11 +269,11 @@ HISTORY = {
 }
 
 
-def _commands(run: Run, record: Mapping[str, Any], roles: list[str], *, decided: bool) -> list[str]:
+def _commands(run: Run, roles: list[str], *, decided: bool) -> list[str]:
     """The commands that lead to this page again; DIR is the data, RUN a new folder."""
     decision = read_decision(run) if decided else None
     ood = decision.ood.kind if decision is not None and decision.ood is not None else None
     if any(role in ROLE_ORDER for role in roles):
-        return made.commands(run, record, roles, ood=ood, decided=decided, int8=None)
-    way = made.commands(run, record, (), ood=ood, decided=decided, int8=None)[:-1]
+        return made.commands(run, roles, ood=ood, decided=decided, int8=None)
+    way = made.commands(run, (), ood=ood, decided=decided, int8=None)[:-1]
     return [*way, "dermlens evaluate RUN --data THIS_SET", "dermlens report RUN --data THIS_SET"]

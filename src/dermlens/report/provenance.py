@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ FAR = "dermlens analyze out-of-distribution RUN --photographs FOLDER --other NAM
 OUT_OF_DISTRIBUTION_COMMANDS = {
     "far_ood.csv": f"{FAR} --out RUN/far_ood.csv",
     "far_ood_untold.csv": f"{FAR} --no-metadata --out RUN/far_ood_untold.csv",
-    "near_ood.csv": "dermlens analyze unseen-class QUICK.yaml --data DIR --out OUT && cp OUT/near_ood.csv RUN",
+    "near_ood.csv": (
+        "dermlens analyze unseen-class QUICK.yaml --data DIR --out OUT && cp OUT/near_ood.csv RUN"
+    ),
 }
-"""What makes the out-of-distribution tables of a run; how others that a card shows were made, it cannot say."""
+"""What makes the out-of-distribution tables of a run; of other tables that a card shows, nothing is known."""
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -41,7 +43,6 @@ def recipe_text(recipe: Recipe) -> str:
 
 def commands(
     run: Run,
-    record: Mapping[str, Any],
     roles: Sequence[str],
     *,
     ood: str | None,
@@ -53,7 +54,6 @@ def commands(
     Args:
         run: the run; one that was averaged has a folder for each member, whose settings are given as
             differences from the recipe.
-        record: run.json.
         roles: the scored ones.
         ood: kind of the decision's out-of-distribution score; none without one.
         decided: whether the run was calibrated.
@@ -62,7 +62,7 @@ def commands(
     Raises:
         UserError: told.csv is not of the run's scores.
     """
-    said = [*_teaching(run), *_training(run, record)]
+    said = [*_teaching(run), *_training(run)]
     if decided:
         said.append("dermlens calibrate RUN" + (f" --ood {ood}" if ood else ""))
     said += _dermoscopy(run)
@@ -73,7 +73,8 @@ def commands(
         if (run.path / DECISION_REPORTS / role).is_dir()
     ]
     if (told := read_missing_metadata(run)) is not None:
-        said.append(f"dermlens analyze missing-metadata RUN --role {told['role'].iloc[0]} --out RUN/{MISSING_METADATA}")
+        role = told["role"].iloc[0]
+        said.append(f"dermlens analyze missing-metadata RUN --role {role} --out RUN/{MISSING_METADATA}")
     said += [command for name, command in OUT_OF_DISTRIBUTION_COMMANDS.items() if (run.path / name).is_file()]
     said.append("dermlens report RUN")
     if int8 is None:
@@ -117,7 +118,7 @@ def _teaching(run: Run) -> list[str]:
     return said
 
 
-def _training(run: Run, record: Mapping[str, Any]) -> list[str]:
+def _training(run: Run) -> list[str]:
     members = _members(run)
     if not members:
         return ["dermlens train recipe.yaml --data DIR --out RUN"]

@@ -30,7 +30,7 @@ DECISION_REPORTS = "decision"
 MISSING_METADATA = "told.csv"
 """What `dermlens analyze missing-metadata` writes."""
 OUT_OF_DISTRIBUTION = "*_ood*.csv"
-"""What `analyze out-of-distribution` and `analyze unseen-class` write; a card shows those that lie in the run's folder."""
+"""What `analyze out-of-distribution` and `analyze unseen-class` write; cards show those of a run."""
 
 SAME = 5e-4
 """Another machine's forward pass moves a calibration error by less; another decision by far more."""
@@ -109,8 +109,8 @@ def read_missing_metadata(run: Run) -> pd.DataFrame | None:
         np.isclose(first[name], measured[name], rtol=0, atol=SAME, equal_nan=True) for name in measured
     ):
         raise UserError(
-            f"{path} is of other predictions than metrics.json: write it again with `dermlens analyze missing-metadata"
-            f" {run.path} --role {first['role']} --out {path}`"
+            f"{path} is of other predictions than metrics.json: write it again with `dermlens analyze"
+            f" missing-metadata {run.path} --role {first['role']} --out {path}`"
         )
     return table
 

@@ -157,7 +157,9 @@ def publish_crossfit(out: Path, folder: Path) -> None:
     """
     facts = json.loads((out / RECORD).read_text(encoding="utf-8"))
     if "roles" not in facts:
-        raise UserError(f"{out} lacks {', '.join(facts['missing'])}: `dermlens study crossfit` goes on with them")
+        raise UserError(
+            f"{out} lacks {', '.join(facts['missing'])}: `dermlens study crossfit` goes on with them"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     write_out_of_fold(folder / f"{PREDICTIONS}.gz", read_out_of_fold(out / PREDICTIONS))
     write_json(folder / RECORD, without_paths(facts))
