@@ -6,6 +6,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "predict": (
         "dermlens predict lesion.jpg --age 55 --sex female --site back",
         "dermlens predict visit/ --table patients.csv --out answers.csv",
+        "dermlens predict visit/ --table patients.csv --column image_id=Datei --value sex.male=h",
         "dermlens predict lesion.jpg --model model/ --json",
     ),
     "explain": (

@@ -126,19 +126,20 @@ Threads = Annotated[
 ]
 
 
-def pairs(words: list[str] | None, option: str) -> dict[str, str]:
+def pairs(words: list[str] | None, option: str, *, empty: bool = False) -> dict[str, str]:
     """`a=b` words as a mapping.
 
     Args:
         words: as they were given.
         option: their option, for errors.
+        empty: whether `a=` is one too.
 
     Raises:
         UserError: one is not of that form, or a name comes twice.
     """
     found: dict[str, str] = {}
     for word in words or []:
-        key, value = _pair(word, option)
+        key, value = _pair(word, option, empty=empty)
         if key in found:
             raise UserError(f"{option} names {key} twice")
         found[key] = value
@@ -209,8 +210,8 @@ def names(words: str | None) -> tuple[str, ...] | None:
     return tuple(words.split(",")) if words else None
 
 
-def _pair(word: str, option: str) -> tuple[str, str]:
+def _pair(word: str, option: str, *, empty: bool = False) -> tuple[str, str]:
     key, equals, value = word.partition("=")
-    if not (equals and key and value):
+    if not (equals and key and (value or empty)):
         raise UserError(f"{option} {word}: write it as {option} a=b")
     return key, value

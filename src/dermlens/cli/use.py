@@ -15,7 +15,18 @@ from typing import Annotated
 import typer
 
 from dermlens.cli.app import console, fits
-from dermlens.cli.options import Age, Json, Model, Sex, Site, Threads, out_file
+from dermlens.cli.options import (
+    Age,
+    Columns,
+    Json,
+    Model,
+    Sex,
+    Site,
+    Threads,
+    ValueMaps,
+    out_file,
+    source_maps,
+)
 from dermlens.errors import UserError, require
 
 # The verb that answers: from the base install, without network.
@@ -30,6 +41,8 @@ def predict(
         Path | None,
         typer.Option(metavar="CSV", help="Age, sex and site, a row an image; ISIC's metadata too."),
     ] = None,
+    column: Columns = None,
+    value: ValueMaps = None,
     model: Model = None,
     prior: Annotated[
         str, typer.Option(help="Class shares that the probabilities hold for: natural, equal, {mel: 0.2, …}.")
@@ -56,13 +69,16 @@ def predict(
     from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
 
     if table is not None and (age or sex or site):
-        raise UserError("--table says it image by image: leave --age, --sex and --site out")
+        raise UserError("--table has age, sex and site of each image: leave --age, --sex and --site out")
+    maps = source_maps(column, None, value, None)
+    if table is None and (column or value):
+        raise UserError("--column and --value say how --table is read: name one")
     everyone = one_patient(age, sex, site)
     found = find_images(images)
     doubts = found.doubts
     patients: dict[str, Patient] = {}
     if table is not None:
-        told = read_patients(table, found.images)
+        told = read_patients(table, found.images, maps["columns"], maps["values"])
         patients, doubts = told.of_image, [*doubts, *told.doubts]
     for doubt in doubts:
         _say(doubt)

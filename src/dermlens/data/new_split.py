@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from dermlens.data.config import DataConfig, SplitConfig
 from dermlens.data.manifest import Split
-from dermlens.data.readers.account import Account, ValueMap
+from dermlens.data.readers.account import Account
 from dermlens.data.split import absent_classes, leak, make_split
 from dermlens.data.table import read_configured_set, read_set
 from dermlens.errors import UserError
+from dermlens.predict.sources.values import ValueMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from dermlens.data.config import DataConfig
-from dermlens.data.readers.account import Account, ValueMap, Values, telltales
+from dermlens.data.readers.account import Account, Values, telltales
 from dermlens.data.readers.names import BINARY, Diagnoses, class_of, classes_of, is_binary
 from dermlens.data.readers.source import Source, or_folder, read_source, role_of_folders
 from dermlens.data.readers.tables import DX_FURTHER
@@ -24,6 +24,7 @@ from dermlens.predict.pictures.dicom import dicom_patient
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import Survey, begins_as_dicom, image_id_of, locate, split_name
 from dermlens.predict.sources.tables import JOINT, Problems, is_formula
+from dermlens.predict.sources.values import ValueMap
 from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
 UNFIT = ("Cc", "Zl", "Zp")

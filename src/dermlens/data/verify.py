@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dermlens.data.duplicates import DECODE, Mark, exact_groups, mark, near_pairs
-from dermlens.data.readers.account import ValueMap
 from dermlens.data.table import read_set
 from dermlens.predict.pictures.dicom import colour_doubt
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import image_size, read_image
 from dermlens.predict.sources.folders import survey
+from dermlens.predict.sources.values import ValueMap
 
 SHOWN = 5
 """Names in one sentence; the count says how many there are."""

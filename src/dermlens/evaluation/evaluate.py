@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 import pandas as pd
 
 from dermlens.data.manifest import Split, load_manifest
-from dermlens.data.readers.account import ValueMap
 from dermlens.data.split import absent_classes
 from dermlens.data.table import read_configured_set, read_set, table_sha256
 from dermlens.errors import UserError
@@ -18,6 +17,7 @@ from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.predictions import classes_of, is_answered, read_predictions, write_predictions
 from dermlens.evaluation.score import score
 from dermlens.files import write_json
+from dermlens.predict.sources.values import ValueMap
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
 

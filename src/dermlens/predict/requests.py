@@ -21,7 +21,8 @@ from dermlens.predict.sources.folders import (
     split_name,
     survey,
 )
-from dermlens.predict.sources.tables import Problems, Sheet, read_sheet, theirs
+from dermlens.predict.sources.tables import Problems, Sheet, check_map, read_sheet, theirs
+from dermlens.predict.sources.values import FIELDS, ValueMap, read_value_map
 from dermlens.predict.sources.vocabulary import (
     OLDEST,
     age_of,
@@ -31,8 +32,6 @@ from dermlens.predict.sources.vocabulary import (
     sexes_of,
     site_of,
 )
-
-FIELDS = ("age", "sex", "site")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,21 +167,32 @@ class Patients:
     doubts: list[str]
 
 
-def read_patients(path: Path, images: Mapping[str, Path]) -> Patients:
+def read_patients(
+    path: Path,
+    images: Mapping[str, Path],
+    own_columns: Mapping[str, str] | None = None,
+    values: ValueMap | None = None,
+) -> Patients:
     """Read a table of patients, a row an image.
 
     Args:
         path: a table with images and any of age, sex and site, under the names that HAM10000, ISIC or others
             give them; empty cells are missing values.
         images: the images that are answered for, by id.
+        own_columns: the table's column by ours, where it has names of its own: `{"image_id": "Datei"}`.
+        values: the table's words of age, sex and site by ours: `{"sex.male": "h"}`.
 
     Raises:
         UserError: no such file, no table, no column of images or of patients, an image twice, a name that
         several
             images have, cells that are not understood, or a row for none of the images.
     """
+    check_map(own_columns)
+    words = read_value_map(values)
     sheet = read_sheet(path)
-    columns = {ours: name for ours in ("image_id", *FIELDS) if (name := theirs(sheet.header, ours))}
+    columns = {
+        ours: name for ours in ("image_id", *FIELDS) if (name := theirs(sheet.header, ours, own_columns))
+    }
     if "image_id" not in columns:
         raise UserError(
             f"{path} has no column 'image_id' that names the images; it has {', '.join(sheet.header)}"
@@ -196,7 +206,7 @@ def read_patients(path: Path, images: Mapping[str, Path]) -> Patients:
             f"{path}: columns that are not read: {', '.join(name or '(no name)' for name in unread)}"
         )
     rows = _rows_of_images(sheet, columns["image_id"], images, problems)
-    told = _told(sheet, columns, problems, doubts)
+    told = _told(sheet, columns, words, problems, doubts)
     problems.refuse()
     patients = {image_id: told[row] for image_id, row in rows.items()}
     return Patients(patients, [*doubts, *_without_row(images, patients, path)])
@@ -246,10 +256,21 @@ def _means(name: str, suffix: str, image_id: str, path: Path) -> bool:
     return image_id == name or whole.endswith(f"/{name}") or name.endswith(f"/{image_id}")
 
 
-def _told(sheet: Sheet, columns: Mapping[str, str], problems: Problems, doubts: list[str]) -> list[Patient]:
+def _told(
+    sheet: Sheet,
+    columns: Mapping[str, str],
+    words: Mapping[str, Mapping[str, str]],
+    problems: Problems,
+    doubts: list[str],
+) -> list[Patient]:
     """The patient of each row."""
     empty = [""] * len(sheet.rows)
-    ages, sexes, sites = (sheet.column(columns[name]) if name in columns else empty for name in FIELDS)
+    ages, sexes, sites = (
+        [words[name].get(plain(cell), cell) for cell in sheet.column(columns[name])]
+        if name in columns
+        else empty
+        for name in FIELDS
+    )
     of_word = sexes_of(set(sexes))
     dropped: dict[str, Counter[str]] = defaultdict(Counter)
     patients = []

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dermlens.errors import UserError, nearest
 from dermlens.predict.sources.tables import Problems, option
+from dermlens.predict.sources.values import ValueMap, read_value_map
 from dermlens.predict.sources.vocabulary import (
-    GROUP_OF_SITE,
     OLDEST,
     age_of,
     is_missing,
@@ -132,13 +130,6 @@ def _more(number: int) -> str:
 # Age, sex and site of a table's rows, by the vocabulary and by somebody's own map of values.
 
 
-FIELDS = ("age", "sex", "site")
-SEXES = ("female", "male", "unknown")
-
-ValueMap = Mapping[str, str | Sequence[str]]
-"""The source's word, or several, by `<field>.<ours>`: `{"sex.male": "h", "site.back": ["Kreuz", "LWS"]}`."""
-
-
 class Values:
     """Reads words of age, sex and site, and counts what is read as another word or dropped.
 
@@ -208,31 +199,6 @@ class Values:
         if plain(word) != ours:
             self._account.map(name, word, str(ours))
         return str(ours)
-
-
-def read_value_map(values: ValueMap | None) -> dict[str, dict[str, str]]:
-    """Our word by the source's plain one, for each field.
-
-    Raises:
-        UserError: as `Values`.
-    """
-    maps: dict[str, dict[str, str]] = {field: {} for field in FIELDS}
-    for key, theirs in (values or {}).items():
-        field, _, ours = key.partition(".")
-        if field not in FIELDS or not ours:
-            raise UserError(
-                f"value map: '{key}' should read FIELD.OURS, such as sex.male; fields: {', '.join(FIELDS)}"
-            )
-        known: Iterable[str] = SEXES if field == "sex" else GROUP_OF_SITE
-        if field == "age":
-            age = age_of(ours)
-            if age is None or not (math.isnan(age) or 0 <= age <= OLDEST):
-                raise UserError(f"value map: '{key}': an age is 0 to {OLDEST} years, or unknown")
-        elif ours not in known:
-            raise UserError(f"value map: '{key}' is none of ours{nearest(ours, known)}")
-        for word in [theirs] if isinstance(theirs, str) else theirs:
-            maps[field][plain(unicodedata.normalize("NFC", word))] = ours
-    return maps
 
 
 # Does age, sex or site give the class away? Some tables know a patient's age only where a lesion was cut

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermlens.data.readers.account import FIELDS, Account
+from dermlens.data.readers.account import Account
 from dermlens.data.readers.names import BINARY, class_of, guess_columns, is_diagnosis, refuse_columns
 from dermlens.data.readers.tables import (
     is_companion,
@@ -34,6 +34,7 @@ from dermlens.predict.sources.tables import (
     read_sheet,
     theirs,
 )
+from dermlens.predict.sources.values import FIELDS
 from dermlens.predict.sources.vocabulary import is_missing, plain
 
 # Roles that a source gives its images: folders train/, val/ and test/, or a column that says so.
