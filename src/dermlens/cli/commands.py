@@ -22,6 +22,7 @@ PANELS: dict[str, dict[str, Verb]] = {
         "report": train.report,
         "compare": train.compare,
         "export": model.export,
+        "embed": use.embed,
     },
 }
 """Commands by the panel that they stand in."""

@@ -40,6 +40,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "dermlens export runs/first --out model/",
         "dermlens export runs/first --out model/ --format onnx-int8 --format openvino",
     ),
+    "embed": (
+        "dermlens embed visit/ --out features.npz",
+        "dermlens embed lesion.jpg --model model/ --out features.parquet",
+    ),
     "data verify": (
         "dermlens data verify --data data/ham10000",
         "dermlens data verify --data clinic.csv --column image_id=Datei --label akiec=ACK --skip Scar",

@@ -1,4 +1,4 @@
-"""Verbs that use a model, without torch: predict, serve."""
+"""Verbs that use a model, without torch: predict, embed, serve."""
 
 from __future__ import annotations
 
@@ -140,6 +140,33 @@ def predict(
     elif answers:
         console.print(render_answers(predictor, answers, shares))
     if unreadable:
+        raise typer.Exit(2)
+
+
+# The verb that hands features over: from the base install, too.
+
+
+def embed(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of them.")],
+    out: Annotated[Path, out_file("FILE.npz or FILE.parquet.")],
+    model: Model = None,
+    threads: Threads = None,
+) -> None:
+    """Write what a network sees in images, as numbers, for methods of your own.
+
+    The features are of the image alone: age, sex and site have no part in them.
+    """
+    from dermlens.predict import embedding
+    from dermlens.predict.predictor import Predictor
+
+    embedding.check_format(out)
+    found = embedding.embed(Predictor.open(model, threads), images)
+    for sentence in (*found.doubts, *found.unreadable.values()):
+        _say(sentence)
+    embedding.write_features(out, found)
+    count, width = found.features_ND.shape
+    console.print(f"written: {out}, {count} images, {width} features each")
+    if found.unreadable:
         raise typer.Exit(2)
 
 

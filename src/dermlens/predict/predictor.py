@@ -307,6 +307,11 @@ class Predictor:
             lambda x_NSSC: self._network(x_NSSC, meta_NM),
         )
 
+    def features(self, pictures: Sequence[Picture]) -> Numbers:
+        """features_ND of images as they are; what is known of patients has no part in them."""
+        meta_NM = self.encode([Patient()] * len(pictures))
+        return self._network(self._squares(pictures, self.document.size), meta_NM)[1]
+
     def evidence(self, picture: Picture, patient: Patient) -> Evidence | None:
         """Where an answer comes from; none for a network that gives no maps.
 
