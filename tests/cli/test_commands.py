@@ -96,6 +96,7 @@ def test_maps_are_wherever_a_recipe_reads_data():
     for command in (
         "data verify",
         "data split",
+        "start",
         "train",
         "study crossfit",
         "study ablate",

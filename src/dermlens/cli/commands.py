@@ -16,6 +16,7 @@ Verb = Callable[..., Any]
 PANELS: dict[str, dict[str, Verb]] = {
     "Use": {"predict": use.predict, "explain": explain.explain, "serve": use.serve},
     "Train": {
+        "start": train.start,
         "train": train.train,
         "calibrate": train.calibrate,
         "evaluate": train.evaluate,

@@ -17,6 +17,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "dermlens serve",
         "dermlens serve --model model/ --host 0.0.0.0 --allow-host clinic.example",
     ),
+    "start": (
+        "dermlens start --data data/clinic --out recipe.yaml",
+        "dermlens start --data clinic.csv --column image_id=Datei --label akiec=ACK --skip Scar",
+    ),
     "train": (
         "dermlens train demo --data data/synthetic --out runs/first",
         "dermlens train grouped/mobilenet_v2 --data data/ham10000 --set train.epochs=10",

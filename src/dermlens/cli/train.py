@@ -13,6 +13,7 @@ from dermlens.cli.options import (
     Cache,
     Classes,
     Columns,
+    Data,
     Device,
     Json,
     Labels,
@@ -23,12 +24,36 @@ from dermlens.cli.options import (
     Skip,
     ValueMaps,
     named_folders,
+    names,
+    out_file,
     out_folder,
     recipe_overrides,
     source_maps,
     to_file,
 )
 from dermlens.errors import UserError
+
+
+def start(
+    data: Data,
+    out: Annotated[Path, out_file("The recipe to write.")] = Path("recipe.yaml"),
+    column: Columns = None,
+    label: Labels = None,
+    value: ValueMaps = None,
+    skip: Skip = None,
+    classes: Classes = None,
+) -> None:
+    """Verify a data set of your own, write a first recipe for it, and print what to run next."""
+    from dermlens.training.start import start as write_recipe
+
+    maps = source_maps(column, label, value, skip, classes)
+    found = write_recipe(data, out, classes=names(classes), **maps)
+    console.print(found.verification.render())
+    if not found.commands:
+        raise typer.Exit(2)
+    say(f"written: {out}; next:")
+    for command in found.commands:
+        say(f"    {command}")
 
 
 def train(

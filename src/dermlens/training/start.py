@@ -1,0 +1,160 @@
+"""A first recipe for somebody's own data, which are verified and can be split; every choice is explained."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dermlens.data.config import SplitConfig
+from dermlens.data.split import resolve_split
+from dermlens.data.table import read_set
+from dermlens.data.verify import Verification, verify
+from dermlens.errors import UserError
+from dermlens.files import write_text
+from dermlens.labels import CLASSES
+from dermlens.predict.sources.values import ValueMap
+from dermlens.recipe import parse_recipe
+
+TEMPLATE = """\
+# A first training on {folder}: {images:,} images of {lesions:,} lesions.
+# A small network from random weights, some minutes to an hour on a CPU: to see the whole path work.
+# What it reaches is in its own report; compare later runs with it.
+# {command}
+name: first
+data:
+  # Side of the square that the network sees, in pixels. More shows finer structures and takes longer.
+  size: 128
+{reading}{metadata}split:
+  # {why_split}
+  protocol: {protocol}
+model:
+  backbone: mobilenet_v3_small
+  cut: full
+  # ImageNet weights make a better start where there are few images; they are downloaded:
+  # weights: hub
+  attention: corrected
+  pool: gap
+  metadata: {branch}
+imbalance:
+  # A class with few images counts for more in the loss.
+  weights: new
+train:
+  epochs: 30
+  optimizer: {{kind: adamw, lr: 0.001, weight_decay: 0.05}}
+  schedule: {{kind: cosine, warmup_epochs: 3}}
+  # The epoch with the best mean recall on the selection role is kept.
+  keep: val_mean_recall
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is there to start from.
+
+    Attributes:
+        verification: of the data; where it has problems, nothing was written.
+        commands: what to run next, in this order.
+    """
+
+    verification: Verification
+    commands: tuple[str, ...] = ()
+
+
+def start(
+    data: Path,
+    out: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    values: ValueMap | None = None,
+    classes: Sequence[str] | None = None,
+) -> Start:
+    """Verify a data set and write a recipe for it.
+
+    Args:
+        data: as for `read_table`, as are the last four.
+        out: the recipe to write.
+        columns: the source's column by ours.
+        labels: our class by the source's diagnosis.
+        values: the source's words of age, sex and site by ours.
+        classes: the valid classes; none takes those of which there are images.
+
+    Raises:
+        UserError: there is such a file, the table cannot be read, or the data are too few for a split by lesion.
+    """
+    if out.exists():
+        raise UserError(f"{out} is there already: name another file with --out")
+    found = verify(data, columns=columns, labels=labels, values=values, classes=classes)
+    if found.problems:
+        return Start(found)
+    read = read_set(data, columns=columns, labels=labels, values=values, classes=classes)
+    table = read.table
+    roles = set(read.roles.values())
+    given = "train" in roles and len(roles) > 1
+    resolve_split(table, SplitConfig(protocol="given" if given else "grouped"), read.roles)
+    known = has_metadata(table)
+    command = shlex.join(["dermlens", "train", str(out), "--data", str(data)])
+    text = TEMPLATE.format(
+        folder=json.dumps(data.resolve().name)[1:-1],
+        images=len(table),
+        lesions=table["lesion_id"].nunique(),
+        command=command,
+        reading=_reading(table, columns, labels, values, classes),
+        metadata="" if known else "  # No age, sex or site is known.\n  metadata: none\n",
+        why_split=(
+            "The roles are those that the folders or a column give."
+            if given
+            else "No lesion, and no patient where they are known, is in two roles."
+        ),
+        protocol="given" if given else "grouped",
+        branch="gessert" if known else "none",
+    )
+    parse_recipe(text, f"recipe {out}")
+    write_text(out, text)
+    return Start(
+        found,
+        (
+            f"{command} --out runs/first",
+            "dermlens calibrate runs/first",
+            "dermlens evaluate runs/first",
+            "dermlens report runs/first",
+        ),
+    )
+
+
+def has_metadata(table: pd.DataFrame) -> bool:
+    """Whether an age, a sex or a site is known of any image of a LesionTable."""
+    words = table[["sex", "site"]] != "unknown"
+    return bool(table["age"].notna().any() or words.to_numpy().any())
+
+
+def _reading(
+    table: pd.DataFrame,
+    columns: Mapping[str, str] | None,
+    labels: Mapping[str, str] | None,
+    values: ValueMap | None,
+    classes: Sequence[str] | None,
+) -> str:
+    """The lines of section data that say how the source is read."""
+    present = set(table["dx"])
+    named = list(classes or [code for code in CLASSES if code in present] + sorted(present - {*CLASSES}))
+    lines = []
+    if tuple(named) != CLASSES:
+        lines += [
+            "# The classes, in the order of the probabilities. What they are can be said as well:",
+            "# classes: {Melanom: {malignant: true, name: melanoma}, …}",
+            f"classes: {_flow(named)}",
+        ]
+    maps = {"columns": columns, "labels": labels, "values": values}
+    lines += [f"{key}: {_flow(dict(mapped))}" for key, mapped in maps.items() if mapped]
+    return "".join(f"  {line}\n" for line in lines)
+
+
+def _flow(value: object) -> str:
+    """A value in one line of YAML, of which JSON is a part."""
+    return json.dumps(value, ensure_ascii=False)
