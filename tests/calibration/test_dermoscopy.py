@@ -132,7 +132,7 @@ def test_images_of_the_run_are_not_someone_elses(run, cache):
 @pytest.mark.parametrize(
     ("dermoscopic", "other", "sentence"),
     [
-        (0, {}, "name a folder of them with --other NAME=DIR"),
+        (0, {}, "--not-dermoscopy DIR"),
         (0, {"own": 9}, "two sets are named own"),
         (9, {"clinic": 9}, "two sets are named clinic"),
         (3, {"street": 9}, "set clinic has 3 lesions; 5 are the fewest"),

@@ -85,7 +85,7 @@ def start(
         classes: the valid classes; none takes those of which there are images.
 
     Raises:
-        UserError: there is such a file, the table cannot be read, or the data are too few for a split by lesion.
+        UserError: there is such a file, the table cannot be read, or the data are too few for a split.
     """
     if out.exists():
         raise UserError(f"{out} is there already: name another file with --out")
