@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +71,7 @@ def register(to: typer.Typer) -> None:
     """Add all commands and groups of commands to the app."""
     for panel, verbs in PANELS.items():
         for name, verb in verbs.items():
-            to.command(name, rich_help_panel=panel, epilog=epilog(name))(verb)
+            to.command(name, help=_help(verb), rich_help_panel=panel, epilog=epilog(name))(verb)
     for group, (about, verbs) in GROUPS.items():
         inner = typer.Typer(
             cls=Commands,
@@ -79,8 +80,14 @@ def register(to: typer.Typer) -> None:
             context_settings=HELP_OPTIONS,
         )
         for name, verb in verbs.items():
-            inner.command(name, epilog=epilog(f"{group} {name}"))(verb)
+            inner.command(name, help=_help(verb), epilog=epilog(f"{group} {name}"))(verb)
         to.add_typer(inner, name=group, rich_help_panel="Groups of commands")
+
+
+def _help(verb: Verb) -> str:
+    """A verb's docstring, whose lines end where the terminal does."""
+    paragraphs = inspect.cleandoc(verb.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 register(app)
