@@ -53,7 +53,7 @@ def start(
         raise typer.Exit(2)
     say(f"written: {out}; next:")
     for command in found.commands:
-        say(f"    {command}")
+        print(f"    {command}")  # in one piece, to be copied
 
 
 def train(
