@@ -180,7 +180,9 @@ def pipeline(recipe: ClassicalRecipe, seed: int) -> Pipeline:
         steps.append(("range", MinMaxScaler()))
     made: dict[str, Callable[..., Any]] = {
         "forest": lambda **own: RandomForestClassifier(random_state=seed, **own),
-        "boosting": lambda **own: HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **own),
+        "boosting": lambda **own: HistGradientBoostingClassifier(
+            random_state=seed, early_stopping=False, **own
+        ),
         "svm": lambda **own: SVC(kernel="rbf", decision_function_shape="ovr", **own),
         "nearest": lambda **own: KNeighborsClassifier(metric="manhattan", algorithm="brute", **own),
         "prior": lambda **own: DummyClassifier(strategy="prior", **own),

@@ -1,4 +1,4 @@
-"""The report: table.csv, a figure, and index.md, from what is published; what is not yet run is listed as such."""
+"""The report: table.csv, a figure, and index.md, from what is published; what is not yet run is listed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_report(study: Study, results: Path, config: EvaluationConfig | None = 
     write_csv(results / TABLE, table, digits=DIGITS)
     runs = read_record(results / RUNS)
     if len(table):
-        save_figure(_figure(table, study), results / FIGURE)
+        save_figure(_figure(table), results / FIGURE)
     write_text(results / PAGE, render(study, table, runs, config))
     return results / PAGE
 
@@ -57,7 +57,10 @@ def render(study: Study, table: pd.DataFrame, runs: Mapping[str, Any], config: E
     if waiting:
         parts += ["## Not yet run", _rows(("system", "cites", "what", "published"), map(_waiting, waiting))]
     parts += ["## What is published, and what differs here", _published(study)]
-    parts += ["## Again", "    python -m related run --data DIR --out OUT\n    python -m related report --out OUT"]
+    parts += [
+        "## Again",
+        "    python -m related run --data DIR --out OUT\n    python -m related report --out OUT",
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -69,8 +72,8 @@ def _how(study: Study, config: EvaluationConfig) -> str:
         f" {config.level:.0%} interval over lesions ({config.bootstrap} draws). `table.csv` has those over"
         " folds and seeds as well, and is computed again from `predictions/` by the command below. The class"
         " named is the most probable one, the probabilities as they come. Mean cost: a malignant lesion"
-        f" ({', '.join(MALIGNANT)}) named benign costs {MISSED:g}, every other confusion {WRONG:g}. No ranking:"
-        " schedules are scaled to two cores, and systems marked as a reading fill in what was not published."
+        f" ({', '.join(MALIGNANT)}) named benign costs {MISSED:g}, every other confusion {WRONG:g}. No"
+        " ranking: schedules are scaled to two cores; systems marked as a reading fill in what was not published."
     )
 
 
@@ -135,20 +138,21 @@ def _rows(head: tuple[str, ...], rows: Any) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def _figure(table: pd.DataFrame, study: Study) -> Figure:
+def _figure(table: pd.DataFrame) -> Figure:
     """Mean recall of all systems on one axis, chance marked; all-nevus, if it is there, is a row."""
     rows = table[table["metric"] == "mean_recall"].reset_index(drop=True)
     figure, [axes] = panels(height=1.2 + 0.34 * len(rows))
     for place, row in rows.iterrows():
-        system, mark = study.systems[row["system"]], run_mark(0 if row["system"] != "all-nevus" else 5)
+        mark = run_mark(5 if row["system"] == "all-nevus" else 0)
         low, high = (row["value"] if pd.isna(row[end]) else row[end] for end in ("low", "high"))
         axes.plot([low, high], [place, place], color=mark.color, linewidth=2)
         axes.plot([row["value"]], [place], marker=mark.marker, color=mark.color)
         if not pd.isna(row["folds_low"]):
             axes.plot([row["folds_low"], row["folds_high"]], [place, place], color=mark.color, linewidth=0.7)
-        del system
     axes.axvline(1 / 7, color=BLACK, linewidth=1, linestyle="--")
-    axes.annotate("chance", (1 / 7, -0.6), fontsize=8, ha="left", va="center", xytext=(3, 0), textcoords="offset points")
+    axes.annotate(
+        "chance", (1 / 7, -0.6), fontsize=8, ha="left", va="center", xytext=(3, 0), textcoords="offset points"
+    )
     axes.set_yticks(range(len(rows)), rows["system"])
     axes.set_ylim(len(rows) - 0.5, -0.9)
     axes.set_xlim(0, 1)

@@ -1,7 +1,7 @@
 """The systems that are compared, each a row and a recipe, and what there is to run of them.
 
-All of them are scored on the same folds of `grouped-v1`, whose test role nobody looks at. One fold more than is
-scored is drawn: it chooses the learning rate of every system that has one, and is scored for none.
+All of them are scored on the same folds of `grouped-v1`, whose test role nobody looks at. One fold more than
+is scored is drawn: it chooses the learning rate of every system that has one, and is scored for none.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The numbers of the comparison, recomputed from published predictions.
 
-A number of a system is its mean over the seeds. Three intervals stand beside it, and none of them holds for all
-that may vary: over lesions (drawn with replacement within each class, as everywhere in dermlens), over folds
-(Student's, of the means of the folds), and over seeds (from the least to the largest). A difference to the
-baseline is taken resample by resample on the same draw of lesions.
+A number of a system is its mean over the seeds. Three intervals stand beside it, and none of them holds for
+all that may vary: over lesions (drawn with replacement within each class, as everywhere in dermlens), over
+folds (Student's, of the means of the folds), and over seeds (from the least to the largest). A difference to
+the baseline is taken resample by resample on the same draw of lesions.
 
 Shapes: N images, C classes, R resamples.
 """
@@ -34,8 +34,8 @@ SHOWN = {
 
 MALIGNANT = ("akiec", "bcc", "mel")
 MISSED, WRONG = 10.0, 1.0
-"""Cost of a malignant lesion that is named benign, and of every other confusion. Assumed, and fixed before any
-system was scored: Ho and Wookey (2020) leave costs to those who bear them."""
+"""Cost of a malignant lesion that is named benign, and of every other confusion. Assumed, and fixed before
+any system was scored: Ho and Wookey (2020) leave costs to those who bear them."""
 
 COLUMNS = (
     "system", "metric", "value", "low", "high", "folds_low", "folds_high", "seeds_low", "seeds_high",
@@ -51,7 +51,9 @@ def costs(classes: Sequence[str]) -> Floats:
     return cost_CC
 
 
-def numbers(target_N: Ints, p_NC: Floats, classes: Sequence[str], weights: Floats | None) -> dict[str, Floats]:
+def numbers(
+    target_N: Ints, p_NC: Floats, classes: Sequence[str], weights: Floats | None
+) -> dict[str, Floats]:
     """The metrics of SHOWN, each with the leading axes of the weights."""
     named_N = metrics.decided_classes(p_NC)
     counts = metrics.one_vs_rest(target_N, named_N, len(classes), weights)

@@ -2,12 +2,12 @@
 
 OUT has a folder a system:
 
-    <system>/rates/rate-<r>/    a training with the fold held out that is not scored, one for each learning rate
+    <system>/rates/rate-<r>/    a training with the fold held out that is not scored, one a learning rate
     <system>/seed-<k>/fold-<j>/ predictions.csv of the held-out images, and run.json or record.json
 
-The rates and the folds of a training are cross-fits of dermlens. A fold that is done is never done again; one
-that was stopped goes on from its last whole epoch. A process claims what it begins, and the system lets go of
-the claim however the process ends.
+The rates and the folds of a training are cross-fits of dermlens. A fold that is done is never done again;
+one that was stopped goes on from its last whole epoch. A process claims what it begins, and the system lets
+go of the claim however the process ends.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from related.plan import RECORD, claim_file, failure_file, is_done, plan
 from related.study import Job, Study, System
 
 PREDICTIONS = "predictions.csv"
+GROUPED = SplitConfig(manifest="grouped-v1")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Site:
 
     data: Path
     folders: Folders
-    split: SplitConfig = SplitConfig(manifest="grouped-v1")
+    split: SplitConfig = GROUPED
     device: str = "cpu"
     cache: Path | None = None
     weights: Path | None = None
@@ -97,7 +98,7 @@ class Worker:
             KeyboardInterrupt: the same command goes on.
         """
         self._table = read_configured(self.site.data, DataConfig())
-        while any([self._take(job) for job in self._todo(jobs)]):
+        while sum(self._take(job) for job in self._todo(jobs)) > 0:
             pass
         return [job for job in jobs if job.id in self._failed]
 

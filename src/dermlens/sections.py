@@ -64,8 +64,56 @@ class BalancedSoftmaxConfig(Section):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class RealWorldWeightConfig(Section):
+    """Real-world-weight cross-entropy (Ho and Wookey 2020); class weights are its costs of a false negative.
+
+    Attributes:
+        costs: of naming the column's class where the row's is true, rows in the order of the classes; the
+            diagonal counts for nothing. Empty for zeros, which is weighted cross-entropy.
+        mean_over_classes: divide by the number of classes, as the authors do.
+    """
+
+    kind: Literal["real_world_weight"] = "real_world_weight"
+    costs: tuple[tuple[NonNegativeFloat, ...], ...] = ()
+    mean_over_classes: bool = True
+
+
+class MultiWeightedConfig(Section):
+    """Multi-weighted new loss of C sigmoids (Yao et al. 2022).
+
+    Attributes:
+        alpha: power of the inverse class counts.
+        gamma: of the focal factor.
+        beta: probability below which an outlier costs no more.
+        scale: of the whole.
+        factors: of the classes, within the power; empty for ones.
+        cumulative: shares of the training at which alpha begins to rise from 0 and is reached; none has all
+            of it from the start.
+    """
+
+    kind: Literal["multi_weighted"] = "multi_weighted"
+    alpha: NonNegativeFloat = 1.2
+    gamma: NonNegativeFloat = 2.0
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    scale: PositiveFloat = 30.0
+    factors: tuple[PositiveFloat, ...] = ()
+    cumulative: tuple[Share, Share] | None = (20 / 70, 60 / 70)
+
+    @model_validator(mode="after")
+    def _the_rise_has_a_length(self) -> Self:
+        if self.cumulative is not None and self.cumulative[0] >= self.cumulative[1]:
+            raise ValueError(f"cumulative {self.cumulative}: the rise must end after it begins")
+        return self
+
+
 LossConfig = Annotated[
-    CrossEntropyConfig | FocalConfig | LDAMConfig | LogitAdjustedConfig | BalancedSoftmaxConfig,
+    CrossEntropyConfig
+    | FocalConfig
+    | LDAMConfig
+    | LogitAdjustedConfig
+    | BalancedSoftmaxConfig
+    | RealWorldWeightConfig
+    | MultiWeightedConfig,
     Field(discriminator="kind"),
 ]
 

@@ -45,6 +45,7 @@ from dermlens.training.checkpoints import (
 )
 from dermlens.training.inputs import Inputs, as_the_network_sees
 from dermlens.training.losses import make_loss
+from dermlens.training.losses_cost import make_ramp
 from dermlens.training.machine import Device, keep_memory
 from dermlens.training.predict import predict_cached
 from dermlens.training.sampling import class_weights
@@ -105,6 +106,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         StopEarly(settings.early_stopping) if settings.early_stopping else None,
         history,
         make_schedule(settings.schedule, settings.optimizer.lr),
+        make_ramp(recipe.imbalance.loss),
         TQDMProgressBar(leave=False) if sys.stdout.isatty() else None,
         SaveEpoch(run.checkpoints),
     ]
