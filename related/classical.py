@@ -10,13 +10,12 @@ Shapes: N images, S side of the cached square, 3 red, green and blue, F features
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, model_validator
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -25,7 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 
-from dermlens.documents import Section, load_yaml, sentence
+from dermlens.documents import Section
 from dermlens.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -65,23 +64,13 @@ class ClassicalRecipe(Section):
     classifier: Classifier
     settings: dict[str, Any] = Field(default_factory=dict)
 
-
-def load_classical(path: Path) -> ClassicalRecipe:
-    """Read a recipe. Raises: UserError: an unknown key or a wrong value, by line."""
-    document, places = load_yaml(path.read_text(encoding="utf-8"), f"recipe {path.name}")
-    try:
-        recipe = ClassicalRecipe.model_validate(document)
-    except ValidationError as error:
-        where = f"recipe {path.name}"
-        raise UserError(
-            sentence(error, ClassicalRecipe, "a classical recipe", where, document, places)
-        ) from error
-    if recipe.features == "pixels" and recipe.cached % recipe.side:
-        raise UserError(
-            f"recipe {path.name}: cached {recipe.cached} is no multiple of side {recipe.side}: pixels are"
-            " means of whole blocks"
-        )
-    return recipe
+    @model_validator(mode="after")
+    def _blocks_are_whole(self) -> Self:
+        if self.features == "pixels" and self.cached % self.side:
+            raise ValueError(
+                f"cached {self.cached} is no multiple of side {self.side}: pixels are means of blocks"
+            )
+        return self
 
 
 # Features.
@@ -106,7 +95,7 @@ def small_pixels(x_NSS3: Pixels, side: int) -> Features:
     images, size = x_NSS3.shape[:2]
     step = size // side
     blocks = x_NSS3.reshape(images, side, step, side, step, 3)
-    return (blocks.mean(axis=(2, 4), dtype=np.float32) / 255).reshape(images, -1)
+    return np.asarray(blocks.mean(axis=(2, 4)) / 255, dtype=np.float32).reshape(images, -1)
 
 
 def colour_histograms(x_NSS3: Pixels, bins: int) -> Features:
@@ -118,7 +107,7 @@ def _histogram(x_SS3: Pixels, bins: int) -> Features:
     cell_SS3 = np.asarray(Image.fromarray(x_SS3).convert("HSV")).astype(np.int64) * bins // 256
     index_SS = (cell_SS3[..., 0] * bins + cell_SS3[..., 1]) * bins + cell_SS3[..., 2]
     counts = np.bincount(index_SS.ravel(), minlength=bins**3)
-    return (counts / counts.sum()).astype(np.float32)
+    return np.asarray(counts / counts.sum(), dtype=np.float32)
 
 
 def frozen_features(x_NSS3: Pixels, recipe: ClassicalRecipe) -> Features:

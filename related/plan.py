@@ -110,7 +110,7 @@ def _planned(study: Study, job: Job, folders: Folders) -> Planned:
 def _seconds(study: Study, job: Job, out: Path) -> float | None:
     """What a done job took; none where it is not done."""
     folder = out / job.id
-    if study.systems[job.system].kind == "classical":
+    if study.systems[job.system].kind != "training":
         found = read_record(folder / RECORD).get("seconds")
         return None if found is None else float(found)
     run = Run(folder)

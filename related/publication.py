@@ -68,7 +68,7 @@ def read_published(study: Study, results: Path) -> dict[str, list[pd.DataFrame]]
 
 
 def _is_whole(system: System, folder: Path) -> bool:
-    if system.kind == "classical":
+    if system.kind != "training":
         return (folder / RECORD).is_file()
     return bool(read_record(Run(folder).record_file).get("status") == "completed")
 
@@ -87,7 +87,7 @@ def _check_images(results: Path, table: pd.DataFrame, system: System) -> None:
 
 def _facts(study: Study, system: System, folds: list[Job], out: Path) -> dict[str, Any]:
     """How long a system's folds took, and what it was."""
-    if system.kind == "classical":
+    if system.kind != "training":
         records = [read_record(out / job.id / RECORD) for job in folds]
         facts: dict[str, Any] = {
             "seconds": round(sum(record["seconds"] for record in records), 1),

@@ -73,7 +73,7 @@ def _how(study: Study, config: EvaluationConfig) -> str:
         " folds and seeds as well, and is computed again from `predictions/` by the command below. The class"
         " named is the most probable one, the probabilities as they come. Mean cost: a malignant lesion"
         f" ({', '.join(MALIGNANT)}) named benign costs {MISSED:g}, every other confusion {WRONG:g}. No"
-        " ranking: schedules are scaled to two cores; systems marked as a reading fill in what was not published."
+        " ranking: schedules are scaled to two cores; a system marked as a reading fills gaps of its article."
     )
 
 
@@ -142,7 +142,7 @@ def _figure(table: pd.DataFrame) -> Figure:
     """Mean recall of all systems on one axis, chance marked; all-nevus, if it is there, is a row."""
     rows = table[table["metric"] == "mean_recall"].reset_index(drop=True)
     figure, [axes] = panels(height=1.2 + 0.34 * len(rows))
-    for place, row in rows.iterrows():
+    for place, row in enumerate(rows.to_dict("records")):
         mark = run_mark(5 if row["system"] == "all-nevus" else 0)
         low, high = (row["value"] if pd.isna(row[end]) else row[end] for end in ("low", "high"))
         axes.plot([low, high], [place, place], color=mark.color, linewidth=2)

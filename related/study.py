@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationError
 
-from dermlens.documents import Section
+from dermlens.documents import Section, load_yaml, sentence
 from dermlens.errors import UserError
 from dermlens.recipe import Recipe, load_recipe
 from paper.study import start_of
-from related.classical import ClassicalRecipe, load_classical
+from related.classical import ClassicalRecipe
+from related.king_zeng import AdjustedRecipe
 
-Kind = Literal["training", "classical"]
+Kind = Literal["training", "classical", "adjusted"]
 
 
 class System(Section):
@@ -33,7 +34,8 @@ class System(Section):
         id: of the row.
         cites: the paper's number of the reference, such as `[12]`; empty for what compares.
         title: what it is, in words.
-        kind: `training` is a recipe of dermlens, `classical` one of `related.classical`.
+        kind: `training` is a recipe of dermlens, `classical` one of `related.classical`, `adjusted` one of
+            `related.king_zeng`, which weighs the predictions of another system anew.
         recipe: its file.
         start: what its network starts from, in words.
         seeds: how many times all folds are trained.
@@ -112,12 +114,13 @@ class Study:
                 for rate in self.rates
             ]
         first = tuple(job.id for job in jobs)
+        of = self.adjusted_of(system).of if system.kind == "adjusted" else None
         for seed in range(system.seeds):
             where = f"{system.id}/seed-{seed}"
-            jobs += [
-                Job(f"{where}/fold-{fold}", system.id, where, f"fold-{fold}", seed, fold, None, first)
-                for fold in range(self.folds)
-            ]
+            for fold in range(self.folds):
+                part = f"fold-{fold}"
+                needs = first if of is None else (f"{of}/seed-{seed}/{part}",)
+                jobs.append(Job(f"{where}/{part}", system.id, where, part, seed, fold, None, needs))
         return jobs
 
     def chosen(self, patterns: Sequence[str] | None) -> tuple[Job, ...]:
@@ -141,7 +144,11 @@ class Study:
 
     def classical_of(self, system: System) -> ClassicalRecipe:
         """The recipe of a classical system. Raises: UserError: it is wrong."""
-        return load_classical(system.recipe)
+        return read_recipe(ClassicalRecipe, system.recipe)
+
+    def adjusted_of(self, system: System) -> AdjustedRecipe:
+        """The recipe of an adjusted system. Raises: UserError: it is wrong."""
+        return read_recipe(AdjustedRecipe, system.recipe)
 
 
 def load_study(weights: Path | None = None) -> Study:
@@ -169,6 +176,19 @@ def load_study(weights: Path | None = None) -> Study:
     if trained:
         overrides = start_of(load_recipe(str(trained[0].recipe)).model.backbone, weights)
     return Study(systems, overrides=overrides)
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Section)
+
+
+def read_recipe(kind: type[AnyRecipe], path: Path) -> AnyRecipe:
+    """Read a recipe of a system that is no training. Raises: UserError: a wrong key or value, by line."""
+    where = f"recipe {path.name}"
+    document, places = load_yaml(path.read_text(encoding="utf-8"), where)
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise UserError(sentence(error, kind, "this recipe", where, document, places)) from error
 
 
 def _is_of(job: Job, pattern: str) -> bool:

@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dermlens.data.cache import open_cache
 from dermlens.data.config import DataConfig, SplitConfig
-from dermlens.data.manifest import Split
+from dermlens.data.manifest import Split, load_manifest
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
@@ -37,6 +38,7 @@ from dermlens.studies.folds import check_sealed, held_out, unit_recipe
 from paper.plan import Folders
 from paper.study import read_record, start_of
 from related.classical import ClassicalRecipe, Features, features, pipeline, probabilities
+from related.king_zeng import for_population
 from related.plan import RECORD, claim_file, failure_file, is_done, plan
 from related.study import Job, Study, System
 
@@ -123,10 +125,8 @@ class Worker:
             began = time.monotonic()
             system = self.study.systems[job.system]
             try:
-                if system.kind == "classical":
-                    self._classical(system, job)
-                else:
-                    self._train(system, job)
+                doing = {"classical": self._classical, "training": self._train, "adjusted": self._adjust}
+                doing[system.kind](system, job)
             except (UserError, RuntimeError, MemoryError, OSError) as error:
                 failure.parent.mkdir(parents=True, exist_ok=True)
                 write_text(failure, f"{str(error) or type(error).__name__}\n")
@@ -160,7 +160,7 @@ class Worker:
         began = time.monotonic()
         recipe = self._with_start(self.study.classical_of(system))
         table, split = self._drawn(job.fold)
-        features_NF = self._features_of(recipe, table, split)
+        features_NF = self._features_of(recipe, table)
         classes = list(CLASSES)
         role_N = table["image_id"].map(dict(zip(split.roles["image_id"], split.roles["role"], strict=True)))
         target_N = table["dx"].map(classes.index).to_numpy(np.int64)
@@ -170,19 +170,38 @@ class Worker:
         scored = table[scored_N].reset_index(drop=True)
         said = scored.assign(role="selection", target=scored["dx"])
         said = said.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
-        folder = self.site.out / job.id
-        folder.mkdir(parents=True, exist_ok=True)
-        columns = [*BEFORE, *(f"p_{code}" for code in classes), *AFTER]
-        write_predictions(folder / PREDICTIONS, said[columns])
         facts = {
-            "seconds": round(time.monotonic() - began, 1),
             "recipe": recipe.model_dump(mode="json", exclude={"weights"}),
             "table_sha256": table_sha256(self._whole),
             "images_trained_on": int(trains_N.sum()),
             "features": int(features_NF.shape[1]),
-            **environment(),
         }
-        write_json(folder / RECORD, facts)
+        self._write(job, said[[*BEFORE, *(f"p_{code}" for code in classes), *AFTER]], began, facts)
+
+    def _adjust(self, system: System, job: Job) -> None:
+        """Weigh the predictions of another system anew, for equal class shares."""
+        began = time.monotonic()
+        recipe = self.study.adjusted_of(system)
+        run = Run(self.site.out / job.needs[0])
+        if not run.split_file.is_file():
+            raise UserError(f"{run.path} is not there: train {recipe.of} into this folder first")
+        split = split_of(run)
+        table = held_out(run, split)
+        classes = classes_of(table)
+        p_NC = arrays(table, classes)[1]
+        dx = self._whole.set_index("image_id")["dx"].reindex(split.ids("train"))
+        sample_C = dx.value_counts(normalize=True).reindex(classes).to_numpy(np.float64)
+        p_NC = for_population(p_NC, sample_C, np.full(len(classes), 1 / len(classes)))
+        said = table.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
+        self._write(job, said, began, {"recipe": recipe.model_dump(mode="json")})
+
+    def _write(self, job: Job, said: pd.DataFrame, began: float, facts: dict[str, Any]) -> None:
+        """The predictions of a fold, and last the record that it is done."""
+        folder = self.site.out / job.id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_predictions(folder / PREDICTIONS, said)
+        seconds = round(time.monotonic() - began, 1)
+        write_json(folder / RECORD, {"seconds": seconds, **facts, **environment()})
 
     @property
     def _whole(self) -> pd.DataFrame:
@@ -198,9 +217,8 @@ class Worker:
         table = self._whole[self._whole["image_id"].isin(kept)]
         return table.sort_values("image_id", ignore_index=True), split
 
-    def _features_of(self, recipe: ClassicalRecipe, table: pd.DataFrame, split: Split) -> Features:
+    def _features_of(self, recipe: ClassicalRecipe, table: pd.DataFrame) -> Features:
         """Features of all images of the folds, made once a process: none of them looks at another image."""
-        del split
         key = recipe.model_dump_json(exclude={"name", "components", "classifier", "settings"})
         if key not in self._features:
             cache = open_cache(table, size=recipe.cached, crop="squash", root=self.site.cache)
@@ -250,17 +268,14 @@ def rates_of(study: Study, system: System, out: Path) -> dict[float, float]:
     for job in study.jobs_of(system):
         run = Run(out / job.id)
         if job.rate is not None and read_record(run.record_file).get("status") == "completed":
-            split = resolve_split_of(run)
-            table = held_out(run, split)
+            table = held_out(run, split_of(run))
             target_N, p_NC = arrays(table, classes_of(table))
             found[job.rate] = float(balanced_accuracy_isic(target_N, p_NC))
     return found
 
 
-def resolve_split_of(run: Run) -> Split:
+def split_of(run: Run) -> Split:
     """The split that a run was trained with."""
-    from dermlens.data.manifest import load_manifest
-
     return load_manifest(str(run.split_file))
 
 

@@ -267,6 +267,26 @@ class ResizeConfig(Section):
     size: Annotated[int, Field(ge=32, le=1024)]
 
 
+class DropBlockConfig(Section):
+    """Blocks of positions that are dropped behind the last two stages of the backbone, ever more of them.
+
+    Attributes:
+        side: of a block in positions, odd; smaller where the map is.
+        probability: share of positions that is dropped at last.
+        ramp: share of the training over which it rises from 0.
+    """
+
+    side: Annotated[int, Field(ge=1, le=15)] = 5
+    probability: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    ramp: Share = 1.0
+
+    @model_validator(mode="after")
+    def _a_block_has_a_centre(self) -> Self:
+        if self.side % 2 == 0:
+            raise ValueError(f"side {self.side} is even: a block has a position at its centre")
+        return self
+
+
 class DistillationConfig(Section):
     """Soft labels beside the given ones (Hinton et al. 2015, §2).
 
@@ -297,6 +317,7 @@ class TrainConfig(Section):
         resize: progressive resizing (Howard 2018; Touvron et al. 2019): the sizes of the first epochs, in
             order; the rest is trained at `data.size`.
         distillation: soft labels, or none.
+        drop_block: DropBlock in the backbone, or none.
         precision: Lightning's name of a precision; mixed ones need hardware that has them.
     """
 
@@ -312,6 +333,7 @@ class TrainConfig(Section):
     frozen_blocks: NonNegativeInt = 0
     resize: tuple[ResizeConfig, ...] = ()
     distillation: DistillationConfig | None = None
+    drop_block: DropBlockConfig | None = None
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
 
     @model_validator(mode="after")

@@ -40,7 +40,9 @@ def test_costs_by_hand(batch):
         p = np.exp(row) / np.exp(row).sum()
         wrong = sum(costs[y][k] * math.log(1 - p[k]) for k in range(3) if k != y)
         expected.append(-(missed[y] * math.log(p[y]) + wrong) / 3)
-    torch.testing.assert_close(loss.per_image(logits_BC, target_B), torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(
+        loss.per_image(logits_BC, target_B), torch.tensor(expected, dtype=torch.float64)
+    )
 
 
 def test_two_classes_are_the_binary_form():
@@ -126,7 +128,9 @@ def test_multi_weighted_by_hand(batch):
             b, factor = (-math.log(p), (1 - p) ** 2) if j == y else (-math.log(1 - p), p**2)
             total += factor * min(b, -math.log(0.3))
         expected.append(30 * weight[y] * total / 3)
-    torch.testing.assert_close(loss.per_image(logits_BC, target_B), torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(
+        loss.per_image(logits_BC, target_B), torch.tensor(expected, dtype=torch.float64)
+    )
 
 
 def test_without_its_weights_it_is_the_mean_of_binary_cross_entropies(batch):

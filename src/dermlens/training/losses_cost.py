@@ -29,7 +29,7 @@ def real_world_weight(
 ) -> Tensor:
     """−[w_y·log p_y + Σ_{k≠y} W_{y,k}·log(1 − p_k)], over C where `mean_over_classes`.
 
-    Class weights are the article's costs of a false negative, W_{y,k} is its cost of naming k where y is true.
+    Class weights are the article's costs of a false negative, W_{y,k} that of naming k where y is true.
     log(1 − p_k) is the log-sum-exp of the other logits less that of all, so that p_k = 1 costs what it should
     and its slope is finite.
 
@@ -65,7 +65,7 @@ def log_missing(logits_BC: Tensor) -> Tensor:
     return others_BCC.logsumexp(2) - logits_BC.logsumexp(1, keepdim=True)
 
 
-# The multi-weighted new loss, MWNL, with its cumulative learning strategy (Yao et al. 2022, arXiv 2102.01284).
+# The multi-weighted new loss with its cumulative learning strategy (Yao et al. 2022, arXiv 2102.01284).
 
 
 def multi_weighted(
@@ -81,7 +81,7 @@ def multi_weighted(
     factors: tuple[float, ...],
     cumulative: tuple[float, float] | None,
 ) -> Tensor:
-    """scale · W_y · (1/C)·Σ_j f_j·min(b_j, −log β), with C sigmoids σ_j.
+    """W_y · s · (1/C)·Σ_j f_j·min(b_j, −log β), with C sigmoids σ_j.
 
     b_j is the binary cross-entropy of class j against the others; f_j is (1 − σ_j)^γ for the class itself and
     σ_j^γ for the others; W_c = C·v_c / Σ_k v_k with v_c = (r_c/n_c)^α of class counts n and class factors r.
@@ -95,7 +95,7 @@ def multi_weighted(
         alpha: 0 weighs all classes alike.
         gamma: of the focal factor.
         beta: probability below which an outlier costs no more; 0 never cuts.
-        scale: the authors' 30.
+        scale: s, the authors' 30.
         factors: r, in the order of the logits; empty for ones.
         cumulative: when α is reached, which `CumulativeLearning` sees to.
 

@@ -43,6 +43,7 @@ from dermlens.training.checkpoints import (
     begun_with,
     check_unchanged,
 )
+from dermlens.training.drop_block import DropBlockRamp
 from dermlens.training.inputs import Inputs, as_the_network_sees
 from dermlens.training.losses import make_loss
 from dermlens.training.losses_cost import make_ramp
@@ -101,6 +102,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
     callbacks = [
         FrozenBackbone(settings.freeze_epochs) if settings.freeze_epochs else None,
         FrozenBlocks(settings.frozen_blocks) if settings.frozen_blocks else None,
+        DropBlockRamp(settings.drop_block) if settings.drop_block else None,
         best,
         average,
         StopEarly(settings.early_stopping) if settings.early_stopping else None,
