@@ -1,7 +1,7 @@
 """Trainable spectral layers (Alberti et al. 2019, arXiv 1911.05045), and the small network made of them.
 
-A layer maps each channel by Y = A·X·Bᵀ with trainable A and B that begin as a transform: the cosine transform
-(DCT-II), its inverse, or Fourier's, whose amplitudes and phases are two maps. The authors' network has a layer
+A layer maps each channel by Y = A·X·Bᵀ with trainable A and B that begin as a transform: the cosine one
+(DCT-II), its inverse, or Fourier's, whose amplitudes and phases are two maps. The authors' net has a layer
 behind each of its three convolutions. What is claimed for the start needs its controls: `random` begins at
 Xavier's values, `fixed` never learns, and `plain` has no layer.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -267,6 +267,19 @@ class ResizeConfig(Section):
     size: Annotated[int, Field(ge=32, le=1024)]
 
 
+class TaskConfig(Section):
+    """A training step of one's own.
+
+    Attributes:
+        kind: import path `package.module:Class` of a subclass of `dermlens.training.task.LesionTask`, which
+            gets the run's `inputs` and the settings by name as well.
+        settings: of it.
+    """
+
+    kind: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
 class DropBlockConfig(Section):
     """Blocks of positions that are dropped behind the last two stages of the backbone, ever more of them.
 
@@ -318,6 +331,7 @@ class TrainConfig(Section):
             order; the rest is trained at `data.size`.
         distillation: soft labels, or none.
         drop_block: DropBlock in the backbone, or none.
+        task: a training step by import path, such as one with a teacher; none for the usual one.
         precision: Lightning's name of a precision; mixed ones need hardware that has them.
     """
 
@@ -334,6 +348,7 @@ class TrainConfig(Section):
     resize: tuple[ResizeConfig, ...] = ()
     distillation: DistillationConfig | None = None
     drop_block: DropBlockConfig | None = None
+    task: TaskConfig | None = None
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 In training whole blocks of positions are set to zero behind the last two stages of the backbone, the same
 for all channels, and what is left is scaled up to keep the mean of the mask 1. The share rises linearly from
-0: the authors' ramp of 50,000 steps is longer than their training, so here its length is a share of the run's.
+0: the authors' ramp of 50,000 steps is longer than their training, so here its length is a share of it.
 
 Shapes: B batch, C channels, H × W positions.
 """

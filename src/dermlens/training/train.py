@@ -6,9 +6,10 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -50,7 +51,7 @@ from dermlens.training.losses_cost import make_ramp
 from dermlens.training.machine import Device, keep_memory
 from dermlens.training.predict import predict_cached
 from dermlens.training.sampling import class_weights
-from dermlens.training.task import LesionTask
+from dermlens.training.task import LesionTask, task_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,11 @@ def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64])
     )
     weights, prior = torch.from_numpy(weight_C).float(), _sampled_prior(recipe, inputs)
     by_source = sampled_prior_of_sources(recipe, inputs)
-    return LesionTask(
+    own = recipe.train.task
+    kind: Callable[..., LesionTask] = LesionTask
+    if own is not None:
+        kind = partial(task_class(own.kind), inputs=inputs, **own.settings)
+    return kind(
         model,
         loss=make_loss(recipe.imbalance.loss, weights, prior, by_source),
         plain_loss=make_loss(recipe.imbalance.loss, torch.ones_like(weights), prior, by_source),
