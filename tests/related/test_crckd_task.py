@@ -1,4 +1,4 @@
-"""CRCKD trains from a recipe; a run that was stopped ends as if it had not been; what does not fit is refused."""
+"""CRCKD trains from a recipe; a stopped run ends as if it had not been; what does not fit is refused."""
 
 from __future__ import annotations
 

@@ -116,23 +116,36 @@ def insert_drop_blocks(model: nn.Module, side: int) -> list[DropBlock]:
     """
     graph_module = model.get_submodule("backbone")
     assert isinstance(graph_module, fx.GraphModule)
-    stages = [name.removeprefix("backbone.") for name in backbone_blocks(model)]
-    if len(stages) < 2:
+    values = stage_outputs(model)
+    if len(values) < 2:
         raise UserError("train.drop_block needs a backbone of two stages or more")
-    graph = graph_module.graph
-    first = next(node for node in graph.nodes if _is_in(node, stages[-1]))
-    [out] = (node for node in graph.nodes if node.op == "output")
     drops = []
-    for place, value in enumerate((_value(first.args[0]), _value(out.args[0]))):
+    for place, value in enumerate(values[-2:]):
         drop = DropBlock(side)
         name = f"drop_block_{place}"
         graph_module.add_submodule(name, drop)
-        with graph.inserting_after(value):
-            dropped = graph.call_module(name, (value,))
+        with graph_module.graph.inserting_after(value):
+            dropped = graph_module.graph.call_module(name, (value,))
         value.replace_all_uses_with(dropped, delete_user_cb=lambda user, own=dropped: user is not own)
         drops.append(drop)
     graph_module.recompile()
     return drops
+
+
+def stage_outputs(model: nn.Module) -> list[fx.Node]:
+    """The nodes that the stages of a backbone end with, in their order; the last is the map at the cut.
+
+    Args:
+        model: with a traced `backbone`, whose last stage is no layer without a map.
+    """
+    graph_module = model.get_submodule("backbone")
+    assert isinstance(graph_module, fx.GraphModule)
+    nodes = list(graph_module.graph.nodes)
+    stages = [name.removeprefix("backbone.") for name in backbone_blocks(model)]
+    begin = [next((node for node in nodes if _is_in(node, stage)), None) for stage in stages]
+    found = [_value(node.args[0]) for node in begin[1:] if node is not None]
+    [out] = (node for node in nodes if node.op == "output")
+    return list(dict.fromkeys([*found, _value(out.args[0])]))
 
 
 def _is_in(node: fx.Node, stage: str) -> bool:
