@@ -2,8 +2,8 @@
 
 For every stage of the network and every class a forest is fitted on the globally averaged features of the
 training images of that class. An image's strangeness at a stage is the least that the forests of the classes
-give it, as it need be like one class alone; the score is the mean over stages. How classes and stages are joined
-was not found: both are a reading, after the class-conditional Gaussians of Lee et al. 2018 that it starts from.
+give it, as it need be like one class alone; the score is the mean over stages. How the classes and the stages
+are joined was not found: both are a reading, after the class-conditional Gaussians of Lee et al. 2018.
 
 Shapes: N images, F features of a stage, S stages, C classes.
 """
