@@ -129,9 +129,9 @@ class Contrast(nn.Module):
             self.z.copy_(raised_BN.detach().mean() * self.images)
         h_BN = raised_BN / self.z
         noise = other_BK.shape[1] / self.images
-        h_BP, h_BK = h_BN.split([same_BP.shape[1], other_BK.shape[1]], dim=1)
-        pulled_B = -(h_BP / (h_BP + noise)).log().mean(1)
-        pushed_B = -(noise / (h_BK + noise)).log().sum(1)
+        h_BP, h_BK = h_BN[:, : same_BP.shape[1]], h_BN[:, same_BP.shape[1] :]
+        pulled_B: Tensor = -(h_BP / (h_BP + noise)).log().mean(1)
+        pushed_B: Tensor = -(noise / (h_BK + noise)).log().sum(1)
         return (pulled_B + pushed_B).mean()
 
 

@@ -53,6 +53,9 @@ class CRCKDTask(LesionTask):
         **own: of `LesionTask`.
     """
 
+    place_N: Tensor
+    target_M: Tensor
+
     def __init__(
         self,
         model: LesionClassifier,
@@ -86,9 +89,6 @@ class CRCKDTask(LesionTask):
         self.register_buffer("target_M", torch.from_numpy(inputs.target_N)[rows], persistent=False)
         self.memory_student, self.memory_teacher = (Memory(len(rows), width) for _ in range(2))
         self.contrast_student, self.contrast_teacher = (Contrast(len(rows)) for _ in range(2))
-
-    place_N: Tensor
-    target_M: Tensor
 
     def configure_optimizers(self) -> Optimizer:
         """The recipe's optimiser, over student and embeddings."""

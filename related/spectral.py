@@ -48,6 +48,11 @@ class Spectral(nn.Module):
         start: `transform`; `random`, of the same parameters; or `fixed`, which does not learn.
     """
 
+    a_real: Tensor
+    a_imaginary: Tensor
+    b_real: Tensor
+    b_imaginary: Tensor
+
     def __init__(self, transform: Transform, size: tuple[int, int], start: Start = "transform") -> None:
         super().__init__()
         self.complex = transform == "dft"
