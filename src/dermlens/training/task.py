@@ -207,11 +207,14 @@ class LesionTask(pl.LightningModule):
         return summed
 
 
-def task_class(kind: str) -> type[LesionTask]:
+def task_class(kind: str) -> Callable[..., LesionTask]:
     """The task that `train.task.kind` of a recipe names.
 
     Args:
         kind: `package.module:Class`.
+
+    Returns:
+        The class, which takes what `LesionTask` does, the run's `inputs`, and settings of its own.
 
     Raises:
         UserError: there is no such module or class, or it is no task.

@@ -233,8 +233,7 @@ def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64])
     own = recipe.train.task
     kind: Callable[..., LesionTask] = LesionTask
     if own is not None:
-        kind = task_class(own.kind)
-        kind = partial(kind, inputs=inputs, **own.settings)
+        kind = partial(task_class(own.kind), inputs=inputs, **own.settings)
     return kind(
         model,
         loss=make_loss(recipe.imbalance.loss, weights, prior, by_source),
