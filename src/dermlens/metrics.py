@@ -219,6 +219,23 @@ def brier(target_N: Ints, p_NC: Floats, weights: Floats | None = None) -> Floats
     return weighted_mean(((p_NC - _one_hot(target_N, p_NC.shape[1])) ** 2).sum(axis=1), weights)
 
 
+def mean_cost(target_N: Ints, named_N: Ints, cost_CC: Floats, weights: Floats | None = None) -> Floats:
+    """Mean real-world cost of the named classes (Ho and Wookey 2020, arXiv 2001.00570).
+
+    Args:
+        target_N: class indices.
+        named_N: class indices; UNDECIDED costs what the dearest confusion of the true class does.
+        cost_CC: cost of naming the column's class where the row's is true; the diagonal is free.
+        weights: (..., N); none for ones.
+
+    Returns:
+        (...), in the unit of the costs.
+    """
+    row_NC = cost_CC[target_N]
+    named_cost_N = np.take_along_axis(row_NC, np.maximum(named_N, 0)[:, None], axis=1)[:, 0]
+    return weighted_mean(np.where(named_N == UNDECIDED, row_NC.max(axis=1), named_cost_N), weights)
+
+
 def weighted_mean(value_N: NDArray[Any], weights: Floats | None = None) -> Floats:
     """Σ w·v / Σ w, (...)."""
     w = _weights(weights, len(value_N))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -64,8 +64,56 @@ class BalancedSoftmaxConfig(Section):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class RealWorldWeightConfig(Section):
+    """Real-world-weight cross-entropy (Ho and Wookey 2020); class weights are its costs of a false negative.
+
+    Attributes:
+        costs: of naming the column's class where the row's is true, rows in the order of the classes; the
+            diagonal counts for nothing. Empty for zeros, which is weighted cross-entropy.
+        mean_over_classes: divide by the number of classes, as the authors do.
+    """
+
+    kind: Literal["real_world_weight"] = "real_world_weight"
+    costs: tuple[tuple[NonNegativeFloat, ...], ...] = ()
+    mean_over_classes: bool = True
+
+
+class MultiWeightedConfig(Section):
+    """Multi-weighted new loss of C sigmoids (Yao et al. 2022).
+
+    Attributes:
+        alpha: power of the inverse class counts.
+        gamma: of the focal factor.
+        beta: probability below which an outlier costs no more.
+        scale: of the whole.
+        factors: of the classes, within the power; empty for ones.
+        cumulative: shares of the training at which alpha begins to rise from 0 and is reached; none has all
+            of it from the start.
+    """
+
+    kind: Literal["multi_weighted"] = "multi_weighted"
+    alpha: NonNegativeFloat = 1.2
+    gamma: NonNegativeFloat = 2.0
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    scale: PositiveFloat = 30.0
+    factors: tuple[PositiveFloat, ...] = ()
+    cumulative: tuple[Share, Share] | None = (20 / 70, 60 / 70)
+
+    @model_validator(mode="after")
+    def _the_rise_has_a_length(self) -> Self:
+        if self.cumulative is not None and self.cumulative[0] >= self.cumulative[1]:
+            raise ValueError(f"cumulative {self.cumulative}: the rise must end after it begins")
+        return self
+
+
 LossConfig = Annotated[
-    CrossEntropyConfig | FocalConfig | LDAMConfig | LogitAdjustedConfig | BalancedSoftmaxConfig,
+    CrossEntropyConfig
+    | FocalConfig
+    | LDAMConfig
+    | LogitAdjustedConfig
+    | BalancedSoftmaxConfig
+    | RealWorldWeightConfig
+    | MultiWeightedConfig,
     Field(discriminator="kind"),
 ]
 
@@ -219,6 +267,39 @@ class ResizeConfig(Section):
     size: Annotated[int, Field(ge=32, le=1024)]
 
 
+class TaskConfig(Section):
+    """A training step of one's own.
+
+    Attributes:
+        kind: import path `package.module:Class` of a subclass of `dermlens.training.task.LesionTask`, which
+            gets the run's `inputs` and the settings by name as well.
+        settings: of it.
+    """
+
+    kind: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class DropBlockConfig(Section):
+    """Blocks of positions that are dropped behind the last two stages of the backbone, ever more of them.
+
+    Attributes:
+        side: of a block in positions, odd; smaller where the map is.
+        probability: share of positions that is dropped at last.
+        ramp: share of the training over which it rises from 0.
+    """
+
+    side: Annotated[int, Field(ge=1, le=15)] = 5
+    probability: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    ramp: Share = 1.0
+
+    @model_validator(mode="after")
+    def _a_block_has_a_centre(self) -> Self:
+        if self.side % 2 == 0:
+            raise ValueError(f"side {self.side} is even: a block has a position at its centre")
+        return self
+
+
 class DistillationConfig(Section):
     """Soft labels beside the given ones (Hinton et al. 2015, §2).
 
@@ -249,6 +330,8 @@ class TrainConfig(Section):
         resize: progressive resizing (Howard 2018; Touvron et al. 2019): the sizes of the first epochs, in
             order; the rest is trained at `data.size`.
         distillation: soft labels, or none.
+        drop_block: DropBlock in the backbone, or none.
+        task: a training step by import path, such as one with a teacher; none for the usual one.
         precision: Lightning's name of a precision; mixed ones need hardware that has them.
     """
 
@@ -264,6 +347,8 @@ class TrainConfig(Section):
     frozen_blocks: NonNegativeInt = 0
     resize: tuple[ResizeConfig, ...] = ()
     distillation: DistillationConfig | None = None
+    drop_block: DropBlockConfig | None = None
+    task: TaskConfig | None = None
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
 
     @model_validator(mode="after")

@@ -25,7 +25,10 @@ from dermlens.sections import (
     FocalConfig,
     LDAMConfig,
     LogitAdjustedConfig,
+    MultiWeightedConfig,
+    RealWorldWeightConfig,
 )
+from dermlens.training.losses_cost import multi_weighted, real_world_weight
 
 # Losses by the config that sets them.
 
@@ -42,27 +45,32 @@ class Loss:
         function: (logits_BC, target_B, weight_C, **settings) → loss_B; one that asks for `prior_C`, or for
             `prior_BC` of each image, gets it.
         neutral: the setting at which it is weighted cross-entropy (given a uniform prior), which the shared
-            tests hold it to.
+            tests hold it to; for a loss of sigmoids, which never is, its defaults.
+        generalises: whether it is weighted cross-entropy there.
     """
 
     function: LossFunction
     neutral: Section
+    generalises: bool = True
 
 
 _LOSSES: dict[type[Section], Loss] = {}
 
 
-def loss(config: type[Section], *, neutral: Section | None = None) -> Callable[[AnyLoss], AnyLoss]:
+def loss(
+    config: type[Section], *, neutral: Section | None = None, generalises: bool = True
+) -> Callable[[AnyLoss], AnyLoss]:
     """Register the decorated function as the loss that `config` sets.
 
     Args:
         config: its section of a recipe; its fields but `kind` reach the function by name.
         neutral: the setting at which it is weighted cross-entropy; the defaults, if not given.
+        generalises: whether there is such a setting.
     """
 
     def register(function: AnyLoss) -> AnyLoss:
         assert config not in _LOSSES, config
-        _LOSSES[config] = Loss(function, neutral if neutral is not None else config())
+        _LOSSES[config] = Loss(function, neutral if neutral is not None else config(), generalises)
         return function
 
     return register
@@ -268,6 +276,12 @@ def balanced_softmax(
         loss_B.
     """
     return logit_adjusted(logits_BC, target_B, weight_C, prior_BC=prior_BC, tau=1.0, smoothing=smoothing)
+
+
+# Losses of dermlens.training.losses_cost.
+
+loss(RealWorldWeightConfig, neutral=RealWorldWeightConfig(mean_over_classes=False))(real_world_weight)
+loss(MultiWeightedConfig, generalises=False)(multi_weighted)
 
 
 # Learning from soft labels.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Callable
 
@@ -65,7 +66,7 @@ class Tally:
         }
 
 
-# The Lightning task: what one step and one epoch are.
+# The Lightning task: what one step and one epoch are. `train.task` names another by import path.
 #
 # Shapes: B batch, C channels or classes, M metadata width.
 
@@ -204,3 +205,25 @@ class LesionTask(pl.LightningModule):
         """The sum of a tensor over the processes."""
         summed: Tensor = self.trainer.strategy.reduce(tensor, reduce_op="sum")
         return summed
+
+
+def task_class(kind: str) -> Callable[..., LesionTask]:
+    """The task that `train.task.kind` of a recipe names.
+
+    Args:
+        kind: `package.module:Class`.
+
+    Returns:
+        The class, which takes what `LesionTask` does, the run's `inputs`, and settings of its own.
+
+    Raises:
+        UserError: there is no such module or class, or it is no task.
+    """
+    module, _, name = kind.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"train.task.kind {kind} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, LesionTask)):
+        raise UserError(f"train.task.kind {kind} is no subclass of dermlens.training.task.LesionTask")
+    return found

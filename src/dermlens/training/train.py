@@ -6,9 +6,10 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -43,12 +44,14 @@ from dermlens.training.checkpoints import (
     begun_with,
     check_unchanged,
 )
+from dermlens.training.drop_block import DropBlockRamp
 from dermlens.training.inputs import Inputs, as_the_network_sees
 from dermlens.training.losses import make_loss
+from dermlens.training.losses_cost import make_ramp
 from dermlens.training.machine import Device, keep_memory
 from dermlens.training.predict import predict_cached
 from dermlens.training.sampling import class_weights
-from dermlens.training.task import LesionTask
+from dermlens.training.task import LesionTask, task_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,13 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
     callbacks = [
         FrozenBackbone(settings.freeze_epochs) if settings.freeze_epochs else None,
         FrozenBlocks(settings.frozen_blocks) if settings.frozen_blocks else None,
+        DropBlockRamp(settings.drop_block) if settings.drop_block else None,
         best,
         average,
         StopEarly(settings.early_stopping) if settings.early_stopping else None,
         history,
         make_schedule(settings.schedule, settings.optimizer.lr),
+        make_ramp(recipe.imbalance.loss),
         TQDMProgressBar(leave=False) if sys.stdout.isatty() else None,
         SaveEpoch(run.checkpoints),
     ]
@@ -225,7 +230,11 @@ def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64])
     )
     weights, prior = torch.from_numpy(weight_C).float(), _sampled_prior(recipe, inputs)
     by_source = sampled_prior_of_sources(recipe, inputs)
-    return LesionTask(
+    own = recipe.train.task
+    kind: Callable[..., LesionTask] = LesionTask
+    if own is not None:
+        kind = partial(task_class(own.kind), inputs=inputs, **own.settings)
+    return kind(
         model,
         loss=make_loss(recipe.imbalance.loss, weights, prior, by_source),
         plain_loss=make_loss(recipe.imbalance.loss, torch.ones_like(weights), prior, by_source),

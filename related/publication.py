@@ -1,0 +1,110 @@
+"""What of the comparison is published: predictions by image id, and how each run was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermlens.errors import UserError
+from dermlens.evaluation.predictions import read_predictions
+from dermlens.evaluation.publish import without_paths
+from dermlens.files import write_json
+from dermlens.runs import Run
+from dermlens.studies.folds import IMAGES, merge, read_images, read_tables, write_arm, write_images
+from paper.study import read_record
+from related.plan import RECORD, RUNS, seconds_of_run
+from related.study import Job, Study, System
+from related.work import PREDICTIONS, rates_of
+
+KEPT = ("git_commit", "machine", "python", "dermlens", "torch", "scikit-learn", "device", "threads")
+
+
+def arm_of(system: System, seed: int) -> str:
+    """The name of a system's predictions of one seed, out of fold."""
+    return f"{system.id}_seed-{seed}"
+
+
+def publish(study: Study, out: Path, results: Path) -> Iterator[str]:
+    """Copy every system and seed whose folds are all done from OUT to RESULTS.
+
+    Yields:
+        The names of what was published.
+
+    Raises:
+        UserError: the images are not those of what is published.
+    """
+    for system in study.systems.values():
+        jobs = study.jobs_of(system)
+        for seed in range(system.seeds):
+            folds = [job for job in jobs if job.rate is None and job.seed == seed]
+            if not all(_is_whole(system, out / job.id) for job in folds):
+                continue
+            parts = {job.fold: read_predictions(out / job.id / PREDICTIONS) for job in folds}
+            table = merge({fold: part[part["role"] == "selection"] for fold, part in parts.items()})
+            _check_images(results, table, system)
+            write_arm(results, arm_of(system, seed), table)
+            runs = read_record(results / RUNS)
+            runs[f"{system.id}/seed-{seed}"] = _facts(study, system, folds, out)
+            write_json(results / RUNS, runs)
+            yield f"{system.id}, seed {seed}"
+
+
+def read_published(study: Study, results: Path) -> dict[str, list[pd.DataFrame]]:
+    """Predictions out of fold by system, a table for each seed that is there; nothing for the others.
+
+    Raises:
+        UserError: a file is damaged, or of other images.
+    """
+    found: dict[str, list[pd.DataFrame]] = {}
+    for system in study.systems.values():
+        arms = [arm_of(system, seed) for seed in range(system.seeds)]
+        there = [arm for arm in arms if (results / "predictions" / f"{arm}.csv.gz").is_file()]
+        if there:
+            found[system.id] = list(read_tables(results, there).values())
+    return found
+
+
+def _is_whole(system: System, folder: Path) -> bool:
+    if system.kind != "training":
+        return (folder / RECORD).is_file()
+    return bool(read_record(Run(folder).record_file).get("status") == "completed")
+
+
+def _check_images(results: Path, table: pd.DataFrame, system: System) -> None:
+    """Begin the list of images, or find it to be of the same."""
+    if not (results / IMAGES).is_file():
+        results.mkdir(parents=True, exist_ok=True)
+        write_images(results, table)
+        return
+    images = read_images(results)
+    columns = ["image_id", "target", "fold"]
+    if not images[columns].equals(table[columns].astype(str)):
+        raise UserError(f"{system.id} was scored on other images or folds than {results / IMAGES} lists")
+
+
+def _facts(study: Study, system: System, folds: list[Job], out: Path) -> dict[str, Any]:
+    """How long a system's folds took, and what it was."""
+    if system.kind != "training":
+        records = [read_record(out / job.id / RECORD) for job in folds]
+        facts: dict[str, Any] = {
+            "seconds": round(sum(record["seconds"] for record in records), 1),
+            "recipe": records[0]["recipe"],
+        }
+    else:
+        runs = [Run(out / job.id) for job in folds]
+        records = [run.read_record() for run in runs]
+        rates = rates_of(study, system, out)
+        recipe = runs[0].recipe()
+        steps = int(pd.read_csv(runs[0].history_file)["step"].iloc[-1])
+        facts = {
+            "seconds": round(sum(seconds_of_run(run) for run in runs), 1),
+            "parameters": records[0].get("trainable_parameters"),
+            "images_seen": steps * recipe.train.batch_size,
+            "rates": {f"{rate:g}": round(value, 4) for rate, value in sorted(rates.items())},
+            "recipe": recipe.model_dump(mode="json"),
+        }
+    kept = {name: records[0][name] for name in KEPT if name in records[0]}
+    return dict(without_paths(facts | kept))

@@ -1,0 +1,195 @@
+"""The systems that are compared, each a row and a recipe, and what there is to run of them.
+
+All of them are scored on the same folds of `grouped-v1`, whose test role nobody looks at. One fold more than
+is scored is drawn: it chooses the learning rate of every system that has one, and is scored for none.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import Field, PositiveInt, ValidationError
+
+from dermlens.documents import Section, load_yaml, sentence
+from dermlens.errors import UserError
+from dermlens.recipe import Recipe, load_recipe
+from paper.study import start_of
+from related.classical import ClassicalRecipe
+from related.king_zeng import AdjustedRecipe
+
+Kind = Literal["training", "classical", "adjusted"]
+
+
+class System(Section):
+    """One system.
+
+    Attributes:
+        id: of the row.
+        cites: the paper's number of the reference, such as `[12]`; empty for what compares.
+        title: what it is, in words.
+        kind: `training` is a recipe of dermlens, `classical` one of `related.classical`, `adjusted` one of
+            `related.king_zeng`, which weighs the predictions of another system anew.
+        recipe: its file.
+        start: what its network starts from, in words.
+        seeds: how many times all folds are trained.
+        baseline: the system that it is compared with, image by image; none for a baseline.
+        published: the number that was printed, and on what.
+        differs: what is not as published.
+        reading: whether the published method is so little known that this is a reading of it.
+    """
+
+    id: str
+    cites: str = ""
+    title: Annotated[str, Field(min_length=1)]
+    kind: Kind
+    recipe: Path
+    start: str = "none"
+    seeds: PositiveInt = 2
+    baseline: str | None = None
+    published: str = "–"
+    differs: str = "–"
+    reading: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What can be run alone.
+
+    Attributes:
+        id: such as `yao-loss/seed-0/fold-3`, or `yao-loss/rates/rate-0.001`.
+        system: id of the system.
+        folder: that its parts share, such as `yao-loss/seed-0`.
+        part: the last part of the id.
+        seed: of the training.
+        fold: that is held out.
+        rate: learning rate to be tried; none for a fold that is scored.
+        needs: jobs that come first.
+    """
+
+    id: str
+    system: str
+    folder: str
+    part: str
+    seed: int
+    fold: int
+    rate: float | None = None
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        systems: by id, each after its baseline.
+        folds: how many are scored; one more is drawn.
+        rates: the learning rates that every training tries on the fold that is not scored.
+        overrides: of every recipe of a training, such as where the weights are.
+    """
+
+    systems: Mapping[str, System]
+    folds: int = 5
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    overrides: tuple[str, ...] = ()
+
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """All jobs, system by system."""
+        return tuple(job for system in self.systems.values() for job in self.jobs_of(system))
+
+    def jobs_of(self, system: System) -> list[Job]:
+        """The learning rates of a system, and then its folds, seed by seed."""
+        jobs = []
+        if system.kind == "training":
+            where = f"{system.id}/rates"
+            jobs = [
+                Job(f"{where}/rate-{rate:g}", system.id, where, f"rate-{rate:g}", 0, self.folds, rate)
+                for rate in self.rates
+            ]
+        first = tuple(job.id for job in jobs)
+        of = self.adjusted_of(system).of if system.kind == "adjusted" else None
+        for seed in range(system.seeds):
+            where = f"{system.id}/seed-{seed}"
+            for fold in range(self.folds):
+                part = f"fold-{fold}"
+                needs = first if of is None else (f"{of}/seed-{seed}/{part}",)
+                jobs.append(Job(f"{where}/{part}", system.id, where, part, seed, fold, None, needs))
+        return jobs
+
+    def chosen(self, patterns: Sequence[str] | None) -> tuple[Job, ...]:
+        """The jobs of some names, such as `garg-forest` or `yao-loss/seed-0`; none takes all.
+
+        Raises:
+            UserError: a name is of no job.
+        """
+        if patterns is None:
+            return self.jobs
+        for pattern in patterns:
+            if not any(_is_of(job, pattern) for job in self.jobs):
+                close = difflib.get_close_matches(pattern, self.systems, n=3)
+                known = f"; nearest: {', '.join(close)}" if close else "; python -m related plan lists them"
+                raise UserError(f"--only '{pattern}': there is no such run{known}")
+        return tuple(job for job in self.jobs if any(_is_of(job, pattern) for pattern in patterns))
+
+    def recipe_of(self, system: System, *overrides: str) -> Recipe:
+        """The recipe of a training. Raises: UserError: it is wrong."""
+        return load_recipe(str(system.recipe), (*self.overrides, *overrides))
+
+    def classical_of(self, system: System) -> ClassicalRecipe:
+        """The recipe of a classical system. Raises: UserError: it is wrong."""
+        return read_recipe(ClassicalRecipe, system.recipe)
+
+    def adjusted_of(self, system: System) -> AdjustedRecipe:
+        """The recipe of an adjusted system. Raises: UserError: it is wrong."""
+        return read_recipe(AdjustedRecipe, system.recipe)
+
+
+def load_study(weights: Path | None = None) -> Study:
+    """The comparison as it is planned.
+
+    Args:
+        weights: a folder with the networks' starts, `<backbone>….safetensors`; none takes the recipes' own.
+
+    Raises:
+        UserError: a recipe is wrong, or as for `paper.study.start_of`.
+    """
+    here = files(__package__)
+    document = yaml.safe_load(here.joinpath("systems.yaml").read_text(encoding="utf-8"))
+    folder = Path(str(here)) / "recipes"
+    systems = {
+        name: System(id=name, recipe=folder / f"{entry.pop('recipe', name)}.yaml", **entry)
+        for name, entry in document.items()
+    }
+    for system in systems.values():
+        assert system.baseline is None or list(systems).index(system.baseline) < list(systems).index(
+            system.id
+        ), f"{system.id}: its baseline comes first"
+    trained = [system for system in systems.values() if system.kind == "training"]
+    overrides: tuple[str, ...] = ()
+    if trained:
+        overrides = start_of(load_recipe(str(trained[0].recipe)).model.backbone, weights)
+    return Study(systems, overrides=overrides)
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Section)
+
+
+def read_recipe(kind: type[AnyRecipe], path: Path) -> AnyRecipe:
+    """Read a recipe of a system that is no training. Raises: UserError: a wrong key or value, by line."""
+    where = f"recipe {path.name}"
+    document, places = load_yaml(path.read_text(encoding="utf-8"), where)
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise UserError(sentence(error, kind, "this recipe", where, document, places)) from error
+
+
+def _is_of(job: Job, pattern: str) -> bool:
+    return job.id == pattern or job.id.startswith(f"{pattern.rstrip('/')}/")

@@ -1,0 +1,284 @@
+"""Do what there is to do: one fold of one system after the other, in as many processes as share the folder.
+
+OUT has a folder a system:
+
+    <system>/rates/rate-<r>/    a training with the fold held out that is not scored, one a learning rate
+    <system>/seed-<k>/fold-<j>/ predictions.csv of the held-out images, and run.json or record.json
+
+The rates and the folds of a training are cross-fits of dermlens. A fold that is done is never done again;
+one that was stopped goes on from its last whole epoch. A process claims what it begins, and the system lets
+go of the claim however the process ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermlens.data.cache import open_cache
+from dermlens.data.config import DataConfig, SplitConfig
+from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.split import resolve_split
+from dermlens.data.table import read_configured, table_sha256
+from dermlens.errors import UserError
+from dermlens.evaluation.predictions import AFTER, BEFORE, arrays, classes_of, write_predictions
+from dermlens.files import claimed, write_json, write_text
+from dermlens.labels import CLASSES
+from dermlens.metrics import balanced_accuracy_isic
+from dermlens.recipe import Recipe
+from dermlens.runs import Run, environment
+from dermlens.studies.crossfit import train_units
+from dermlens.studies.folds import check_sealed, held_out, unit_recipe
+from paper.plan import Folders
+from paper.study import read_record, start_of
+from related.classical import ClassicalRecipe, Features, features, pipeline, probabilities
+from related.king_zeng import for_population
+from related.plan import RECORD, claim_file, failure_file, is_done, plan
+from related.study import Job, Study, System
+
+PREDICTIONS = "predictions.csv"
+GROUPED = SplitConfig(manifest="grouped-v1")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the comparison is run.
+
+    Attributes:
+        data: the data folder.
+        folders: to work in, and of what is published.
+        split: of the classical systems; the recipes of the trainings name the same.
+        device, cache: as for `fit`.
+        weights: a folder of starts, or none.
+    """
+
+    data: Path
+    folders: Folders
+    split: SplitConfig = GROUPED
+    device: str = "cpu"
+    cache: Path | None = None
+    weights: Path | None = None
+
+    @property
+    def out(self) -> Path:
+        """The working folder."""
+        assert self.folders.out is not None
+        return self.folders.out
+
+
+@dataclass
+class Worker:
+    """One process that takes one job after the other.
+
+    Attributes:
+        study: what is compared.
+        site: where.
+        say: takes a line about how far the work is.
+    """
+
+    study: Study
+    site: Site
+    say: Callable[[str], None]
+    _failed: set[str] = field(default_factory=set)
+    _table: pd.DataFrame | None = None
+    _features: dict[str, Features] = field(default_factory=dict)
+
+    def work(self, jobs: Sequence[Job]) -> list[Job]:
+        """Do all of the jobs that no other process has.
+
+        Returns:
+            Those that failed; what they said is in OUT, and on the plan.
+
+        Raises:
+            UserError: the data folder is none.
+            KeyboardInterrupt: the same command goes on.
+        """
+        self._table = read_configured(self.site.data, DataConfig())
+        while sum(self._take(job) for job in self._todo(jobs)) > 0:
+            pass
+        return [job for job in jobs if job.id in self._failed]
+
+    def _todo(self, jobs: Sequence[Job]) -> list[Job]:
+        by_id = {job.id: job for job in self.study.jobs}
+        return [
+            row.job
+            for row in plan(self.study, jobs, self.site.folders)
+            if row.state != "done"
+            and row.job.id not in self._failed
+            and all(is_done(self.study, by_id[name], self.site.folders) for name in row.job.needs)
+        ]
+
+    def _take(self, job: Job) -> bool:
+        """Do a job, unless another process has it or has done it. Returns: whether anything was done."""
+        with claimed(claim_file(self.site.out, job)) as ours:
+            if not ours or is_done(self.study, job, self.site.folders):
+                return False
+            failure = failure_file(self.site.out, job)
+            failure.unlink(missing_ok=True)
+            self.say(f"{job.id}: begun")
+            began = time.monotonic()
+            system = self.study.systems[job.system]
+            try:
+                doing = {"classical": self._classical, "training": self._train, "adjusted": self._adjust}
+                doing[system.kind](system, job)
+            except (UserError, RuntimeError, MemoryError, OSError) as error:
+                failure.parent.mkdir(parents=True, exist_ok=True)
+                write_text(failure, f"{str(error) or type(error).__name__}\n")
+                self._failed.add(job.id)
+                self.say(f"{job.id}: failed: {error}")
+                return True
+            self.say(f"{job.id}: done in {(time.monotonic() - began) / 60:.1f} min")
+            return True
+
+    # Trainings: cross-fits whose folds are taken one by one.
+
+    def _train(self, system: System, job: Job) -> None:
+        units = units_of(self.study, system, job, self.site.out)
+        recipe = self.study.recipe_of(system, f"seed={job.seed}")
+        folder = self.site.out / job.folder
+        train_units(
+            recipe,
+            units,
+            self.site.data,
+            folder,
+            record=folder / "crossfit.json",
+            only=[job.part],
+            device=self.site.device,
+            cache=self.site.cache,
+        )
+
+    # Classical systems.
+
+    def _classical(self, system: System, job: Job) -> None:
+        """Fit the pipeline on the images that train, and write what it says of the others."""
+        began = time.monotonic()
+        recipe = self._with_start(self.study.classical_of(system))
+        table, split = self._drawn(job.fold)
+        features_NF = self._features_of(recipe, table)
+        classes = list(CLASSES)
+        role_N = table["image_id"].map(dict(zip(split.roles["image_id"], split.roles["role"], strict=True)))
+        target_N = table["dx"].map(classes.index).to_numpy(np.int64)
+        trains_N, scored_N = (role_N == "train").to_numpy(), (role_N == "selection").to_numpy()
+        fitted = pipeline(recipe, job.seed).fit(features_NF[trains_N], target_N[trains_N])
+        p_NC = probabilities(fitted, features_NF[scored_N], len(classes))
+        scored = table[scored_N].reset_index(drop=True)
+        said = scored.assign(role="selection", target=scored["dx"])
+        said = said.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
+        facts = {
+            "recipe": recipe.model_dump(mode="json", exclude={"weights"}),
+            "table_sha256": table_sha256(self._whole),
+            "images_trained_on": int(trains_N.sum()),
+            "features": int(features_NF.shape[1]),
+        }
+        self._write(job, said[[*BEFORE, *(f"p_{code}" for code in classes), *AFTER]], began, facts)
+
+    def _adjust(self, system: System, job: Job) -> None:
+        """Weigh the predictions of another system anew, for equal class shares."""
+        began = time.monotonic()
+        recipe = self.study.adjusted_of(system)
+        run = Run(self.site.out / job.needs[0])
+        if not run.split_file.is_file():
+            raise UserError(f"{run.path} is not there: train {recipe.of} into this folder first")
+        split = split_of(run)
+        table = held_out(run, split)
+        classes = classes_of(table)
+        p_NC = arrays(table, classes)[1]
+        dx = self._whole.set_index("image_id")["dx"].reindex(split.ids("train"))
+        sample_C = dx.value_counts(normalize=True).reindex(classes).to_numpy(np.float64)
+        p_NC = for_population(p_NC, sample_C, np.full(len(classes), 1 / len(classes)))
+        said = table.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
+        self._write(job, said, began, {"recipe": recipe.model_dump(mode="json")})
+
+    def _write(self, job: Job, said: pd.DataFrame, began: float, facts: dict[str, Any]) -> None:
+        """The predictions of a fold, and last the record that it is done."""
+        folder = self.site.out / job.id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_predictions(folder / PREDICTIONS, said)
+        seconds = round(time.monotonic() - began, 1)
+        write_json(folder / RECORD, {"seconds": seconds, **facts, **environment()})
+
+    @property
+    def _whole(self) -> pd.DataFrame:
+        assert self._table is not None, "`work` reads it"
+        return self._table
+
+    def _drawn(self, fold: int) -> tuple[pd.DataFrame, Split]:
+        """The images outside the test role, by image id, and the split of a fold."""
+        config = self.site.split.model_copy(update={"folds": self.study.folds + 1, "fold": fold})
+        split = resolve_split(self._whole, config)
+        check_sealed(self._whole, split)
+        kept = set(split.roles.loc[split.roles["role"] != "test", "image_id"])
+        table = self._whole[self._whole["image_id"].isin(kept)]
+        return table.sort_values("image_id", ignore_index=True), split
+
+    def _features_of(self, recipe: ClassicalRecipe, table: pd.DataFrame) -> Features:
+        """Features of all images of the folds, made once a process: none of them looks at another image."""
+        key = recipe.model_dump_json(exclude={"name", "components", "classifier", "settings"})
+        if key not in self._features:
+            cache = open_cache(table, size=recipe.cached, crop="squash", root=self.site.cache)
+            parts = np.array_split(np.arange(len(table)), max(1, len(table) // 512))
+            self._features[key] = np.concatenate([features(cache.take(rows), recipe) for rows in parts])
+        return self._features[key]
+
+    def _with_start(self, recipe: ClassicalRecipe) -> ClassicalRecipe:
+        """The recipe, its network's start from the folder of starts if there is one."""
+        if recipe.features != "backbone":
+            return recipe
+        for override in start_of(recipe.backbone, self.site.weights):
+            key, _, value = override.partition("=")
+            if key == "model.weights":
+                return recipe.model_copy(update={"weights": value})
+        return recipe
+
+
+def units_of(study: Study, system: System, job: Job, out: Path) -> dict[str, Recipe]:
+    """The recipes of a job and of those that share its folder, by the last part of their names.
+
+    Args:
+        study: what is compared.
+        system: of the job.
+        job: a rate, or a fold; the rate of a fold is the one whose training has the best mean recall.
+        out: the working folder, where the rates of a fold were trained.
+    """
+    folds = f"split.folds={study.folds + 1}"
+    if job.rate is not None:
+        return {
+            other.part: unit_recipe(
+                study.recipe_of(system, "seed=0", f"train.optimizer.lr={other.rate}"),
+                folds,
+                f"split.fold={other.fold}",
+            )
+            for other in study.jobs_of(system)
+            if other.folder == job.folder
+        }
+    rate = best_rate(rates_of(study, system, out))
+    recipe = study.recipe_of(system, f"seed={job.seed}", f"train.optimizer.lr={rate}")
+    return {f"fold-{fold}": unit_recipe(recipe, folds, f"split.fold={fold}") for fold in range(study.folds)}
+
+
+def rates_of(study: Study, system: System, out: Path) -> dict[float, float]:
+    """Mean recall on the fold that is not scored, by learning rate; those that are trained."""
+    found = {}
+    for job in study.jobs_of(system):
+        run = Run(out / job.id)
+        if job.rate is not None and read_record(run.record_file).get("status") == "completed":
+            table = held_out(run, split_of(run))
+            target_N, p_NC = arrays(table, classes_of(table))
+            found[job.rate] = float(balanced_accuracy_isic(target_N, p_NC))
+    return found
+
+
+def split_of(run: Run) -> Split:
+    """The split that a run was trained with."""
+    return load_manifest(str(run.split_file))
+
+
+def best_rate(recall: dict[float, float]) -> float:
+    """The learning rate of the best mean recall; of equals the smallest."""
+    return min(recall, key=lambda rate: (-recall[rate], rate))

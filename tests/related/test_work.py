@@ -1,0 +1,203 @@
+"""The plan says the state of every run; what stopped or failed goes on; the report is of what is there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from dermlens.errors import UserError
+from dermlens.evaluation.predictions import read_predictions
+from dermlens.files import claimed
+from dermlens.runs import Run
+from dermlens.sections import EvaluationConfig
+from paper.plan import Folders
+from related import work
+from related.plan import claim_file, plan, with_running
+from related.publication import publish, read_published
+from related.report import write_report
+from related.study import load_study
+from related.work import Worker, best_rate, rates_of, split_of, units_of
+
+QUICK = EvaluationConfig(bootstrap=20)
+
+
+@pytest.fixture(scope="module")
+def done(study, site_in, tmp_path_factory):
+    """All of the tiny comparison, never interrupted; tests read it and write nothing."""
+    out = tmp_path_factory.mktemp("related") / "out"
+    assert Worker(study, site_in(out), say=lambda _: None).work(study.jobs) == []
+    return out
+
+
+@pytest.fixture(scope="module")
+def published(study, done, tmp_path_factory):
+    results = tmp_path_factory.mktemp("published") / "results"
+    assert len(list(publish(study, done, results))) == 5
+    write_report(study, results, QUICK)
+    return results
+
+
+def states(study, out, results):
+    return {row.job.id: row.state for row in plan(study, study.jobs, Folders(out, results))}
+
+
+def test_the_plan_before_and_after(study, done, published, tmp_path):
+    before = states(study, tmp_path, tmp_path)
+    assert len(before) == 2 + 4 + (2 + 2) + 2
+    assert set(before.values()) == {"to do"}
+    assert set(states(study, done, tmp_path).values()) == {"done"}
+    elsewhere = states(study, None, published)
+    assert {name for name, state in elsewhere.items() if state != "done"} == set()
+    rows = plan(study, study.jobs, Folders(tmp_path, tmp_path))
+    assert {row.job.id: row.note for row in rows}["prior/seed-0/fold-0"] == "after training/seed-0/fold-0"
+    assert {row.hours for row in rows} == {None}  # nobody measured
+
+
+def test_every_fold_holds_out_other_lesions_and_the_last_one_chooses_the_rate(study, done):
+    folds = [Run(done / f"training/seed-0/fold-{fold}") for fold in range(2)]
+    rate = Run(done / "training/rates/rate-0.001")
+    held = [set(split_of(run).ids("selection")) for run in [*folds, rate]]
+    assert sum(map(len, held)) == len(set.union(*held))
+    found = rates_of(study, study.systems["training"], done)
+    assert set(found) == {1e-3, 3e-3}
+    assert folds[0].recipe().train.optimizer.lr == best_rate(found)
+    assert best_rate({1e-3: 0.5, 3e-4: 0.5, 3e-3: 0.4}) == 3e-4
+    forest = read_predictions(done / "forest/seed-1/fold-0/predictions.csv")
+    assert set(forest["image_id"]) == held[0]
+
+
+def test_a_prior_correction_gives_each_class_the_same_say(study, done):
+    """Odds of two classes change by the ratio of their shares in training, and by nothing else."""
+    trained = read_predictions(done / "training/seed-0/fold-0/predictions.csv")
+    trained = trained[trained["role"] == "selection"].reset_index(drop=True)
+    shifted = read_predictions(done / "prior/seed-0/fold-0/predictions.csv")
+    ratio = (shifted["p_nv"] / shifted["p_mel"]) / (trained["p_nv"] / trained["p_mel"])
+    assert ratio.std() / ratio.mean() < 1e-5
+
+
+def test_a_run_that_fails_says_why_and_the_others_go_on(study, site_in, tmp_path, monkeypatch):
+    def broken(recipe, seed):
+        if recipe.name == "forest" and seed == 0:
+            raise UserError("no trees today")
+        return real(recipe, seed)
+
+    real = work.pipeline
+    monkeypatch.setattr(work, "pipeline", broken)
+    site, jobs = site_in(tmp_path / "out"), study.chosen(("nevus", "forest"))
+    failed = Worker(study, site, say=lambda _: None).work(jobs)
+    assert [job.id for job in failed] == ["forest/seed-0/fold-0", "forest/seed-0/fold-1"]
+    rows = {row.job.id: row for row in plan(study, jobs, site.folders)}
+    assert rows["forest/seed-0/fold-0"].state == "failed"
+    assert "no trees" in rows["forest/seed-0/fold-0"].note
+    assert rows["forest/seed-0/fold-0"].hours is not None  # the other seed was measured
+    monkeypatch.undo()
+    said = []
+    assert Worker(study, site, say=said.append).work(jobs) == []
+    assert [line.split(":")[0] for line in said if line.endswith("begun")] == [job.id for job in failed]
+
+
+def test_a_fold_without_its_record_is_done_again_and_comes_out_the_same(study, done, site_in, tmp_path):
+    """What a kill leaves: predictions, perhaps, and no record."""
+    out = tmp_path / "out"
+    shutil.copytree(done / "forest", out / "forest")
+    folder = out / "forest/seed-1/fold-1"
+    before = (folder / "predictions.csv").read_bytes()
+    (folder / "record.json").unlink()
+    (folder / "predictions.csv").write_text("image_id\n")
+    jobs = study.chosen(("forest",))
+    assert [r.job.id for r in plan(study, jobs, Folders(out, out / "none")) if r.state == "to do"] == [
+        "forest/seed-1/fold-1"
+    ]
+    assert Worker(study, site_in(out), say=lambda _: None).work(jobs) == []
+    assert (folder / "predictions.csv").read_bytes() == before
+
+
+def test_a_run_that_another_process_has_is_left_to_it(study, site_in, tmp_path):
+    site = site_in(tmp_path / "out")
+    jobs = study.chosen(("nevus/seed-0/fold-0",))
+    with claimed(claim_file(site.out, jobs[0])):
+        assert Worker(study, site, say=lambda _: None).work(jobs) == []
+    assert not (site.out / "nevus").exists()
+    assert with_running(plan(study, jobs, site.folders), None)[0].note == ""
+
+
+def test_an_adjusted_system_needs_what_it_adjusts_in_the_same_folder(
+    study, done, published, site_in, tmp_path
+):
+    site = site_in(tmp_path / "out", published)
+    site = type(site)(site.data, Folders(site.out, published, again=True), site.split, "cpu", site.cache)
+    units = units_of(study, study.systems["training"], study.chosen(("training/seed-0",))[0], done)
+    assert set(units) == {"fold-0", "fold-1"}
+    assert Worker(study, site, say=lambda _: None).work(study.chosen(("prior",))) == []
+    assert not (site.out / "prior").exists()  # it waits
+
+
+def test_what_is_published_gives_the_table_again(study, published, tmp_path):
+    results = shutil.copytree(published, tmp_path / "results")
+    before = (results / "table.csv").read_bytes()
+    for name in ("table.csv", "index.md", "mean_recall.png"):
+        (results / name).unlink()
+    write_report(study, results, QUICK)
+    assert (results / "table.csv").read_bytes() == before
+    table = pd.read_csv(results / "table.csv").set_index(["system", "metric"])
+    assert set(table.index.get_level_values("system")) == set(study.systems)
+    assert table.loc[("nevus", "mean_recall"), "value"] == pytest.approx(1 / 7)
+    assert table.loc[("forest", "mean_recall"), "seeds"] == 2
+    difference = table.loc[("forest", "accuracy"), "value"] - table.loc[("nevus", "accuracy"), "value"]
+    assert table.loc[("forest", "accuracy"), "difference"] == pytest.approx(difference, abs=1e-5)
+
+
+def test_what_is_not_run_is_said_to_be_not_run(study, published, tmp_path):
+    results = shutil.copytree(published, tmp_path / "results")
+    for file in (results / "predictions").glob("training*"):
+        file.unlink()
+    page = write_report(study, results, QUICK).read_text(encoding="utf-8")
+    waiting = page.partition("## Not yet run")[2].partition("## ")[0]
+    assert re.findall(r"`(\w+)`", waiting) == ["training"]
+    empty = write_report(study, tmp_path / "nothing", QUICK).read_text(encoding="utf-8")
+    assert "## Measured" not in empty
+    assert read_published(study, tmp_path / "nothing") == {}
+
+
+def test_nothing_published_shows_a_machine_or_a_patient(published, data):
+    for file in published.rglob("*"):
+        if file.suffix in (".json", ".csv", ".md"):
+            text = file.read_text(encoding="utf-8")
+            assert str(data.parent) not in text, file
+            assert "age" not in text.splitlines()[0].split(","), file
+
+
+def test_other_images_are_not_mixed_in(study, done, published, tmp_path):
+    results = shutil.copytree(published, tmp_path / "results")
+    images = pd.read_csv(results / "images.csv.gz").iloc[:-1]
+    images.to_csv(results / "images.csv.gz", index=False)
+    with pytest.raises(UserError, match="other images"):
+        list(publish(study, done, results))
+
+
+def test_the_shipped_comparison_is_whole():
+    """Every recipe reads, every name is there once, every head comment says what was assumed or published."""
+    shipped = load_study()
+    names = [job.id for job in shipped.jobs]
+    assert len(names) == len(set(names))
+    assert {name for job in shipped.jobs for name in job.needs} <= set(names)
+    for system in shipped.systems.values():
+        head = system.recipe.read_text(encoding="utf-8")
+        assert re.search(r"^# .*(Published|Nothing is published|compare theirs)", head, re.M), system.id
+        assert re.search(rf"^# python -m related run .*{system.id}", head, re.M), system.id
+        reads = {"training": shipped.recipe_of, "classical": shipped.classical_of}
+        reads.get(system.kind, shipped.adjusted_of)(system)
+    with pytest.raises(UserError, match="nearest: garg-forest"):
+        shipped.chosen(("garg-forst",))
+
+
+def test_trainings_see_as_many_images(study):
+    """The budget is the images that are seen: epochs, sampler and folds are the same for all."""
+    shipped = load_study()
+    trainings = [shipped.recipe_of(s) for s in shipped.systems.values() if s.kind == "training"]
+    assert len({(r.train.epochs, r.train.batch_size, r.data.size, r.model.backbone) for r in trainings}) == 1
+    assert len({r.imbalance.sampler for r in trainings}) == 1
+    assert {r.split.manifest for r in trainings} == {"grouped-v1"}
