@@ -39,9 +39,9 @@ def gradient(value, logits_BC):
 def test_recipes_offer_exactly_the_registered_losses():
     from typing import get_args
 
-    from dermlens.sections import LossConfig
+    from dermlens.sections import OwnLoss
 
-    union = get_args(LossConfig)[0]
+    union = get_args(OwnLoss)[0]
     assert {config.model_fields["kind"].default for config in get_args(union)} == set(LOSSES)
 
 

@@ -190,7 +190,7 @@ def near_ood(
     from dermlens.recipe import load_recipe
     from dermlens.studies.out_of_distribution import unseen_class as score
 
-    loaded = load_recipe(recipe, overrides or ())
+    loaded = load_recipe(recipe, overrides or (), trust_code=True)
     table = score(loaded, data, out, classes=names(only), device=device, cache=cache)
     console.print(table.round(3).to_string(index=False))
     console.print(f"written: {out / 'near_ood.csv'}")

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from dermlens import __version__
 from dermlens.errors import UserError, missing_extra
+from dermlens.plugins import trusted_code
 from dermlens.targets import file_target, folder_target
 
 if TYPE_CHECKING:
@@ -238,6 +239,19 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1, max=1024, help="Of the network; as many as there are cores, by a container's quota too."
+    ),
+]
+
+
+def _trust(ctx: typer.Context, wanted: bool) -> bool:
+    ctx.with_resource(trusted_code(wanted))
+    return wanted
+
+
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="Run code that the stored model or run names by import path.", callback=_trust
     ),
 ]
 Classes = Annotated[str | None, typer.Option(help="Your own labels, comma-separated.")]
