@@ -1,4 +1,4 @@
-"""Somebody else's parts, by import path: they keep the contracts, train, and run only where they are trusted."""
+"""Somebody else's parts, by import path: they keep the contracts, train, and run only where trusted."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ def listed(tmp_path_factory):
     """Synthetic lesions with their labels in a form of somebody's own."""
     folder = write_synthetic(tmp_path_factory.mktemp("listed") / "data", lesions=60, seed=0, size=(48, 64))
     rows = read_table(folder)
-    lines = rows[["image_id", "lesion_id", "dx", "age"]].astype(str).agg("|".join, axis=1)
-    (folder / "lesions.txt").write_text("\n".join(lines), encoding="utf-8")
+    lines = rows[["image_id", "lesion_id", "dx", "age"]].itertuples(index=False)
+    text = "\n".join("|".join(map(str, line)) for line in lines)
+    (folder / "lesions.txt").write_text(text, encoding="utf-8")
     (folder / "HAM10000_metadata.csv").unlink()
     return folder
 
@@ -55,7 +56,7 @@ def run(listed, cache, tmp_path_factory):
 
 
 @pytest.fixture
-def _stranger(monkeypatch):
+def stranger(monkeypatch):
     """A process that has resolved nothing yet, and has not imported the package."""
     monkeypatch.setattr(plugins, "_resolved", set())
     for name in [name for name in sys.modules if name.partition(".")[0] == "outsider"]:
@@ -96,7 +97,7 @@ def test_the_metric_is_scored_with_its_interval(run, dermlens):
 
 
 def test_a_network_of_somebody_else_predicts_alike_without_its_code(
-    run, listed, dermlens, tmp_path, _stranger
+    run, listed, dermlens, tmp_path, stranger
 ):
     """An exported folder is numbers: what predicts from it and serves it imports nothing."""
     assert dermlens("export", run, tmp_path / "model", "--trust-code").code == 0
@@ -114,7 +115,7 @@ def test_a_network_of_somebody_else_predicts_alike_without_its_code(
 
 @pytest.mark.parametrize("verb", ["evaluate", "export", "explain", "calibrate", "report"])
 def test_a_stored_run_that_names_code_is_refused_unless_it_is_trusted(
-    verb, run, listed, dermlens, tmp_path, _stranger
+    verb, run, listed, dermlens, tmp_path, stranger
 ):
     words = [
         verb,
@@ -130,7 +131,7 @@ def test_a_stored_run_that_names_code_is_refused_unless_it_is_trusted(
     assert not imported()
 
 
-def test_a_model_folder_and_a_recipe_are_refused_in_python(run, _stranger):
+def test_a_model_folder_and_a_recipe_are_refused_in_python(run, stranger):
     with pytest.raises(UserError, match=r"outsider\.parts:net.*trust_code=True"):
         load_model(run)
     assert Run(run).recipe().imbalance.loss.kind == "outsider.parts:poly1"  # read, and not run
@@ -140,7 +141,7 @@ def test_a_model_folder_and_a_recipe_are_refused_in_python(run, _stranger):
     assert imported()
 
 
-def test_going_on_with_a_stored_run_needs_trust(run, listed, cache, dermlens, _stranger):
+def test_going_on_with_a_stored_run_needs_trust(run, listed, cache, dermlens, stranger):
     said = dermlens("train", "--resume", run, "--data", listed, "--device", "cpu", "--cache", cache)
     assert (said.code, imported()) == (2, False)
 
@@ -174,7 +175,7 @@ def test_an_ablation_compares_a_loss_of_somebody_else(listed, cache, tmp_path, d
         ("imbalance: {loss: {kind: 'outsider.parts:poly1', epsilom: 1}}", ["epsilom", "nearest: epsilon"]),
         ("imbalance: {loss: {kind: 'outsider.parts:poly1', epsilon: -1}}", ["epsilon -1", "greater than"]),
         ("imbalance: {loss: {kind: 'outsider parts:poly1'}}", ["no import path"]),
-        ("model:\n  backbone: outsider.parts:nett", ["line 2", "model", "nearest: net"]),
+        ("model:\n  backbone: outsider.parts:nett", ["line 1", "model.backbone", "nearest: net"]),
         (
             "model: {backbone: 'outsider.parts:net', backbone_settings: {widht: 3}}",
             ["widht", "nearest: width"],

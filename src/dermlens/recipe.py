@@ -198,11 +198,10 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         before = below.get(key)
-        of_one_kind = isinstance(before, dict) and isinstance(value, dict)
-        if of_one_kind and value.get("kind", before.get("kind")) == before.get("kind"):
-            merged[key] = _merged(before, value)
-        else:
-            merged[key] = value
+        merged[key] = value
+        if isinstance(before, dict) and isinstance(value, dict):
+            kind = before.get("kind")
+            merged[key] = _merged(before, value) if value.get("kind", kind) == kind else value
     return merged
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import copy
 import errno
 import os
 import sys
@@ -160,6 +161,27 @@ class Verbs(TyperGroup):
         except BrokenPipeError as error:
             raise ReaderGoneError from error
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb; one that opens a stored run or model takes --trust-code."""
+        verb = super().get_command(ctx, cmd_name)
+        if verb is not None and cmd_name not in WITHOUT_CODE:
+            names = {parameter.name for parameter in verb.params}
+            if names & STORED and TRUST not in names:
+                for option in ctx.find_root().command.params:
+                    if option.name == TRUST:
+                        own = copy.copy(option)
+                        own.hidden = False
+                        verb.params.append(own)
+        return verb
+
+
+TRUST = "trust_code"
+STORED = {"run", "runs", "resume", "members", "model", "named"}
+"""Parameters of verbs that name a stored run or model."""
+
+WITHOUT_CODE = ("predict", "serve")
+"""Verbs that open ONNX files alone, which name no code that could be run."""
+
 
 app = typer.Typer(
     name="dermlens",
@@ -239,19 +261,6 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1, max=1024, help="Of the network; as many as there are cores, by a container's quota too."
-    ),
-]
-
-
-def _trust(ctx: typer.Context, wanted: bool) -> bool:
-    ctx.with_resource(trusted_code(wanted))
-    return wanted
-
-
-TrustCode = Annotated[
-    bool,
-    typer.Option(
-        "--trust-code", help="Run code that the stored model or run names by import path.", callback=_trust
     ),
 ]
 Classes = Annotated[str | None, typer.Option(help="Your own labels, comma-separated.")]
@@ -358,8 +367,22 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _trust(ctx: typer.Context, wanted: bool) -> None:
+    ctx.with_resource(trusted_code(wanted))
+
+
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            callback=_trust,
+            expose_value=False,
+            hidden=True,  # here; the verbs that open a stored run or model show it
+            help="Run the code from outside that the stored run or model names by import path.",
+        ),
+    ] = False,
 ) -> None:
     """Nothing before the verb but --version and --help."""

@@ -276,7 +276,7 @@ def _from_outside(
     ) -> dict[Place, Floats]:
         rows = np.arange(len(target_N))
         drawn = [rows] if weights is None else [np.repeat(rows, counts.astype(int)) for counts in weights]
-        values = {}
+        values: dict[Place, Floats] = {}
         for kind, plugin, settings in found:
             value_R = [float(plugin.function(target_N[one], p_NC[one], classes, **settings)) for one in drawn]
             values["plugins", kind] = np.array(value_R[0] if weights is None else value_R)

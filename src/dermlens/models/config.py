@@ -121,8 +121,8 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         for key, name in (("backbone", self.backbone), ("metadata", self.metadata)):
-            known = name in BACKBONES or name in METADATA_BRANCHES or name.startswith(TIMM)
-            if known and getattr(self, f"{key}_settings"):
+            is_own = name in BACKBONES or name in METADATA_BRANCHES or name.startswith(TIMM)
+            if is_own and getattr(self, f"{key}_settings"):
                 raise ValueError(f"{key}_settings are of a {key} from outside, and {key} is {name}")
         if not self.is_known:
             return self  # its code is not trusted here: what builds it checks the rest

@@ -204,6 +204,9 @@ def cut_at(network: nn.Module, name: str | None) -> fx.GraphModule:
         ends = [
             node for node in graph.nodes if name == (node.target if node.op == "call_module" else node.name)
         ]
+        if not ends:  # a module with modules inside: what it ends with, which may be an operation
+            stacks = {node: node.meta.get("nn_module_stack", {}).values() for node in graph.nodes}
+            ends = [node for node, stack in stacks.items() if name in [path for path, _ in stack]]
         if not ends:
             raise ValueError(f"the network has no {name}")
         graph.output_node().args = (ends[-1],)
