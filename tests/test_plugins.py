@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from dermlens.models.saved import load_model
 from dermlens.plugins import resolve, trusted_code
 from dermlens.recipe import load_recipe, parse_recipe
 from dermlens.runs import Run
+from dermlens.serve.app import create_app
+from dermlens.serve.limits import ServeConfig
 from dermlens.testing import (
     check_augmentation,
     check_backbone,
@@ -45,13 +48,13 @@ def listed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(listed, cache, tmp_path_factory):
-    """The recipe, trained once on the command line; tests read the run and write nothing."""
+    """The recipe, trained and scored once on the command line; tests read the run and write nothing."""
     from command import exit_code
 
     out = tmp_path_factory.mktemp("outsider") / "run"
-    assert (
-        exit_code("train", RECIPE, "--data", listed, "--out", out, "--device", "cpu", "--cache", cache) == 0
-    )
+    where = ("--device", "cpu", "--cache", cache)
+    assert exit_code("train", RECIPE, "--data", listed, "--out", out, *where) == 0
+    assert exit_code("evaluate", out, "--trust-code", *where) == 0
     return out
 
 
@@ -89,8 +92,7 @@ def test_a_recipe_trains_with_all_of_them_and_stores_their_settings(run):
     assert Run(run).recipe() == load_recipe(str(RECIPE), trust_code=True)
 
 
-def test_the_metric_is_scored_with_its_interval(run, dermlens):
-    assert dermlens("evaluate", run, "--trust-code").code == 0
+def test_the_metric_is_scored_with_its_interval(run):
     scored = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["roles"]["selection"]
     recalls = [one["recall"]["value"] for one in scored["per_class"].values() if one["support"]]
     assert scored["plugins"]["outsider.parts:worst_recall"]["value"] == pytest.approx(min(recalls))
@@ -106,10 +108,10 @@ def test_a_network_of_somebody_else_predicts_alike_without_its_code(
     image = next(listed.rglob("*.jpg"))
     said = dermlens("predict", image, "--model", tmp_path / "model", "--json")
     assert said.code == 0, said.err
-    assert (
-        load(tmp_path / "model").predict(image)[0].diagnosis
-        == json.loads(said.out)["answers"][0]["diagnosis"]
-    )
+    (answer,) = json.loads(said.out)["answers"]
+    predictor = load(tmp_path / "model")
+    assert predictor.predict(image)[0].diagnosis == answer["diagnosis"]
+    create_app(predictor, ServeConfig())
     assert not imported()
 
 
@@ -141,9 +143,12 @@ def test_a_model_folder_and_a_recipe_are_refused_in_python(run, stranger):
     assert imported()
 
 
-def test_going_on_with_a_stored_run_needs_trust(run, listed, cache, dermlens, stranger):
-    said = dermlens("train", "--resume", run, "--data", listed, "--device", "cpu", "--cache", cache)
+def test_going_on_with_a_stored_run_needs_trust(run, listed, cache, dermlens, tmp_path, stranger):
+    begun = Run(shutil.copytree(run, tmp_path / "begun"))
+    begun.record(status="interrupted")
+    said = dermlens("train", "--resume", begun.path, "--data", listed, "--device", "cpu", "--cache", cache)
     assert (said.code, imported()) == (2, False)
+    assert "--trust-code" in said.err
 
 
 def test_an_ablation_compares_a_loss_of_somebody_else(listed, cache, tmp_path, dermlens, monkeypatch):
