@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -13,6 +17,74 @@ def test_shipped_recipe_loads_and_states_what_to_expect(name):
     head = [line for line in shipped_recipes()[name].splitlines() if line.startswith("#")]
     assert len(head) >= 3, "a recipe's head says what it is, what to expect and the command"
     assert parse_recipe(recipe.dump(), "again") == recipe
+
+
+WHOLE = json.loads((Path(__file__).parent / "fixtures" / "recipe_digests.json").read_text(encoding="utf-8"))
+"""Digest of each resolved recipe from when its file stated every key and took nothing over."""
+
+SINCE = (
+    "data.reader",
+    "augment.plugins",
+    "evaluation.metrics",
+    "model.backbone_settings",
+    "model.metadata_settings",
+)
+"""Keys that have come since, at their defaults in all of them."""
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_that_extends_another_resolves_to_what_it_was_when_it_stated_all(name):
+    resolved = load_recipe(name).model_dump(mode="json")
+    for section, _, key in (one.partition(".") for one in SINCE):
+        assert resolved[section] is None or not resolved[section].pop(key)
+    text = json.dumps(resolved, sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == WHOLE[name]
+
+
+def write(folder, **recipes):
+    for name, text in recipes.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return str(folder / f"{next(iter(recipes))}.yaml")
+
+
+def test_what_is_extended_is_merged_key_by_key_and_a_section_of_another_kind_replaced(tmp_path):
+    own = "train: {epochs: 7}\nimbalance: {loss: {kind: focal}}\naugment: null"
+    child = write(tmp_path, child=f"extends: below/parent.yaml\n{own}")
+    (tmp_path / "below").mkdir()
+    write(
+        tmp_path / "below",
+        parent="extends: aunt.yaml\ntrain: {batch_size: 8}\n"
+        "imbalance: {loss: {kind: cross_entropy, smoothing: 0.1}}",
+        aunt="extends: demo\ntrain: {epochs: 3}",
+    )
+    recipe = load_recipe(child, ["train.optimizer.lr=0.5"])
+    assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.optimizer.lr) == (7, 8, 0.5)
+    assert recipe.imbalance.loss.model_dump() == {"kind": "focal", "gamma": 2.0}
+    assert recipe.augment is None
+    assert recipe.name == load_recipe("demo").name
+    assert "extends" not in recipe.dump()
+
+
+@pytest.mark.parametrize(
+    ("recipes", "words"),
+    [
+        ({"a": "seed: 1\nextends: b.yaml", "b": "extends: a.yaml"}, ["b.yaml, line 1: extends a.yaml", "→"]),
+        ({"a": "extends: a.yaml"}, ["a.yaml, line 1: extends a.yaml"]),
+        ({"a": "\nextends: demmo"}, ["a.yaml, line 2: extends demmo", "nearest: demo"]),
+        ({"a": "extends: [demo]"}, ["a.yaml, line 1: extends ['demo']"]),
+        (
+            {"a": "extends: b.yaml", "b": "seed: 1\ntrain: {epoks: 2}"},
+            ["a.yaml", "b.yaml, line 2: train.epoks"],
+        ),
+        ({"a": "extends: b.yaml\nmodel: {gama: true}", "b": "seed: 1"}, ["a.yaml, line 2: model.gama"]),
+        ({"a": "extends: b.yaml", "b": ""}, ["b.yaml is empty"]),
+    ],
+)
+def test_a_mistake_in_what_is_extended_names_file_and_key(recipes, words, tmp_path):
+    with pytest.raises(UserError) as caught:
+        load_recipe(write(tmp_path, **recipes))
+    for word in words:
+        assert word in str(caught.value)
 
 
 def test_dump_writes_defaults_out():

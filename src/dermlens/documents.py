@@ -166,6 +166,8 @@ def sentence(
                 return f"{place}: {key}.{tag} is missing; known: {', '.join(kinds)}"
             given = first["ctx"]["tag"]
             return f"{place}: {key}.{tag} {given!r} is not known{nearest(given, kinds)}"
+        case "plugin":
+            return f"{place}: {said}"
     return f"{place}: {key} {first['input']!r} is not valid: {said}" if key else f"{place}: {said}"
 
 

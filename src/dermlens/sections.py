@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from dermlens.documents import Section
+from dermlens.plugins import PluggedLoss, PluggedMetric, PluggedSampler, own_or_outside
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 
 # What a recipe says against imbalance: which images are drawn, how they weigh, and the loss.
@@ -106,7 +116,7 @@ class MultiWeightedConfig(Section):
         return self
 
 
-LossConfig = Annotated[
+OwnLoss = Annotated[
     CrossEntropyConfig
     | FocalConfig
     | LDAMConfig
@@ -115,6 +125,10 @@ LossConfig = Annotated[
     | RealWorldWeightConfig
     | MultiWeightedConfig,
     Field(discriminator="kind"),
+]
+LossConfig = Annotated[
+    Annotated[OwnLoss, Tag("own")] | Annotated[PluggedLoss, Tag("outside")],
+    Discriminator(own_or_outside("loss")),
 ]
 
 
@@ -155,8 +169,12 @@ class LesionSamplerConfig(ClassDraws):
     by_source: dict[str, ClassDraws] = Field(default_factory=dict)
 
 
-SamplerConfig = Annotated[
+OwnSampler = Annotated[
     ImageSamplerConfig | PowerSamplerConfig | LesionSamplerConfig, Field(discriminator="kind")
+]
+SamplerConfig = Annotated[
+    Annotated[OwnSampler, Tag("own")] | Annotated[PluggedSampler, Tag("outside")],
+    Discriminator(own_or_outside("sampler")),
 ]
 
 
@@ -172,8 +190,9 @@ class ImbalanceConfig(Section):
         deferred_epochs: first epochs in which classes weigh alike all the same, as LDAM's authors do.
         confirmation: weight of an image by how its diagnosis was confirmed, such as `{consensus: 0.7}`; ways
             that are not named weigh 1.
-        sampler: which images make up an epoch, by its `kind`.
-        loss: the loss, by its `kind`; those that take a prior take that of what is sampled.
+        sampler: which images make up an epoch, by its `kind`, which may be an import path.
+        loss: the loss, by its `kind`, which may be an import path; those that take a prior take that of what
+            is sampled.
     """
 
     weights: Literal["none", "original", "new", "effective_number"] | dict[str, PositiveFloat] = "none"
@@ -394,9 +413,11 @@ class EvaluationConfig(Section):
         level: of the intervals.
         seed: of the resampling.
         views: of each image whose logits are averaged; they travel with the model.
+        metrics: further ones from outside, by import path.
     """
 
     bootstrap: NonNegativeInt = 1000
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     seed: NonNegativeInt = 0
     views: ViewsConfig = ViewsConfig()
+    metrics: tuple[PluggedMetric, ...] = ()

@@ -12,6 +12,7 @@ from dermlens.errors import UserError
 from dermlens.models.classifier import build_classifier
 from dermlens.models.soft_attention import OriginalKernel
 from dermlens.models.table import METADATA_BRANCHES
+from dermlens.testing import check_backbone
 
 from .conftest import EVERY_CUT, META_WIDTH, SMALLEST, config_of
 
@@ -34,32 +35,10 @@ HEAVY = {"nasnet_large", "resnet152", "inception_resnet_v2", "vgg16"}
 @pytest.mark.parametrize(
     ("name", "cut"), [case for case in EVERY_CUT if case[1] == "paper" or case[0] not in HEAVY]
 )
-def test_trains_and_predicts(name, cut):
+def test_trains_and_predicts_and_is_saved(name, cut):
     size = SMALLEST.get(name, 64) + 5  # odd, so that the head's width is wrong where a padding is
     kernel = "original" if cut == "paper" else "corrected"
-    model = build(size, backbone=name, cut=cut, attention=kernel).to(memory_format=torch.channels_last)
-    x_BCHW, meta_BM = inputs(size)
-    logits_BC, found = model(x_BCHW, meta_BM)
-    assert logits_BC.shape == (2, 7)
-    known = model.head.branch.width if cut != "plain" else 0  # what the metadata add is not the image's
-    assert found["features_BD"].shape == (2, model.head.linear.in_features - known)
-    if cut != "plain":
-        assert found["alpha_BKHW"].shape == (2, 16, *model.feature_shape[1:])
-        torch.testing.assert_close(found["alpha_BKHW"].sum((2, 3)), torch.ones(2, 16))
-
-    # nothing idle is left behind the cut: every parameter learns
-    F.cross_entropy(logits_BC, torch.tensor([1, 4])).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None] == []
-
-    model.eval()
-    with torch.inference_mode():
-        both, _ = model(x_BCHW, meta_BM)
-        again, _ = model(x_BCHW, meta_BM)
-        first, _ = model(x_BCHW[:1], meta_BM[:1])
-        floating, _ = model(x_BCHW.float(), meta_BM)
-    assert torch.equal(both, again)
-    torch.testing.assert_close(floating, both)
-    torch.testing.assert_close(first, both[:1], atol=1e-4, rtol=1e-3)
+    check_backbone(config_of(name, cut, **({} if cut == "plain" else {"attention": kernel})), size=size)
 
 
 @pytest.mark.parametrize("kernel", ["none", "original", "corrected"])

@@ -43,7 +43,7 @@ def test_cut_is_what_a_hook_sees_in_the_whole_network(name, monkeypatch):
         whole(x_BCHW)
     expected = dict(seen)
 
-    monkeypatch.setattr(cuts, "_create", lambda row: whole)
+    monkeypatch.setattr(cuts, "_create", lambda row, settings: whole)
     for cut in here:  # in this order: the paper's cut of InceptionResNetV2 takes a ReLU away
         with torch.inference_mode():
             found = build_backbone(name, cut, form="library")(x_BCHW)

@@ -2,22 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dermlens.models.metadata_branch import BRANCHES, FiLM, GessertBranch, MetaBlock, PaperBranch
+from dermlens.testing import check_metadata_branch
 
 
 @pytest.mark.parametrize("name", BRANCHES)
-@settings(max_examples=15, deadline=None)
-@given(meta_width=st.integers(1, 40), channels=st.integers(1, 30), batch=st.integers(1, 4))
-def test_any_width_and_any_map(name, meta_width, channels, batch):
-    branch = BRANCHES[name](meta_width, channels)
-    x_BCHW, meta_BM = torch.randn(batch, channels, 3, 4), torch.randn(batch, meta_width)
-    for mode in (True, False):
-        branch.train(mode)
-        assert branch.modulate(x_BCHW, meta_BM).shape == x_BCHW.shape
-        assert branch(meta_BM).shape == (batch, branch.width)
+def test_every_branch_keeps_the_contract(name):
+    check_metadata_branch(name)
 
 
 def test_paper_branch_has_the_published_count():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dermlens.errors import UserError
 from dermlens.sections import ImageSamplerConfig, LesionSamplerConfig, PowerSamplerConfig
+from dermlens.testing import check_sampler
 from dermlens.training.sampling import epoch_positions
 
 CODES = ("akiec", "mel", "nv")
@@ -92,9 +93,17 @@ def test_class_that_is_not_there_is_named(key):
         drawn(LesionSamplerConfig(**{key: {"nevus": 3}}), TARGETS)
 
 
-def test_same_epoch_same_images():
-    config = LesionSamplerConfig(caps={"nv": 30})
-    assert drawn(config, TARGETS, seed=4).tolist() == drawn(config, TARGETS, seed=4).tolist()
+@pytest.mark.parametrize(
+    "config",
+    [
+        ImageSamplerConfig(),
+        PowerSamplerConfig(),
+        LesionSamplerConfig(caps={"nv": 30}, by_source={"there": {"repeats": {"mel": 2}}}),
+    ],
+    ids=lambda config: config.kind,
+)
+def test_every_sampler_keeps_the_contract(config):
+    check_sampler(config)
 
 
 def from_sources(config, targets, sources, seed=0):

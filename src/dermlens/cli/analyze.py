@@ -123,7 +123,7 @@ def unseen_class(
     from dermlens.studies.out_of_distribution import unseen_class as score
 
     maps = source_maps(column, label, value, skip, classes)
-    loaded = load_recipe(recipe, recipe_overrides(overrides, maps, classes))
+    loaded = load_recipe(recipe, recipe_overrides(overrides, maps, classes), trust_code=True)
     table = score(loaded, data, out, classes=names(only), device=device, cache=cache)
     console.print(table.round(3).to_string(index=False))
     console.print(f"written: {out / 'near_ood.csv'}")
@@ -145,7 +145,7 @@ def source_probe(
     from dermlens.recipe import load_recipe
     from dermlens.studies.by_source import probe_sentences, write_source_probe
 
-    loaded = load_recipe(recipe, overrides or ())
+    loaded = load_recipe(recipe, overrides or (), trust_code=True)
     found = write_source_probe(loaded, data, model, out, device=device, cache=cache)
     for sentence in probe_sentences(found):
         console.print(sentence)

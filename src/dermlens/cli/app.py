@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import copy
 import errno
 import os
 import sys
@@ -18,6 +19,7 @@ from typer.core import TyperGroup
 from dermlens import __version__
 from dermlens.cli.renamed import command_path, instead, renamed_verb
 from dermlens.errors import UserError, missing_extra
+from dermlens.plugins import trusted_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,6 +160,27 @@ class Verbs(TyperGroup):
         except BrokenPipeError as error:
             raise ReaderGoneError from error
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb; one that opens a stored run or model takes --trust-code."""
+        verb = super().get_command(ctx, cmd_name)
+        if verb is not None and cmd_name not in WITHOUT_CODE:
+            names = {parameter.name for parameter in verb.params}
+            if names & STORED and TRUST not in names:
+                for option in ctx.find_root().command.params:
+                    if option.name == TRUST:
+                        own = copy.copy(option)
+                        own.hidden = False
+                        verb.params.append(own)
+        return verb
+
+
+TRUST = "trust_code"
+STORED = {"run", "runs", "resume", "members", "model", "named"}
+"""Parameters of verbs that name a stored run or model."""
+
+WITHOUT_CODE = ("predict", "serve")
+"""Verbs that open ONNX files alone, which name no code that could be run."""
+
 
 class Commands(Verbs):
     """The commands, where an old name is answered with the new one."""
@@ -245,8 +268,22 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _trust(ctx: typer.Context, wanted: bool) -> None:
+    ctx.with_resource(trusted_code(wanted))
+
+
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            callback=_trust,
+            expose_value=False,
+            hidden=True,  # here; the verbs that open a stored run or model show it
+            help="Run the code from outside that the stored run or model names by import path.",
+        ),
+    ] = False,
 ) -> None:
     """Nothing before the verb but --version and --help."""

@@ -32,7 +32,7 @@ def recipes(
     from dermlens.recipe import load_recipe, shipped_recipes
 
     if name is not None:
-        print(load_recipe(name).dump(), end="")
+        print(load_recipe(name, trust_code=True).dump(), end="")
         return
     for known, text in shipped_recipes().items():
         console.print(f"{known}: {text.splitlines()[0].removeprefix('#').strip()}")

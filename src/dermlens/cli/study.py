@@ -73,7 +73,7 @@ def crossfit(
     from dermlens.studies.crossfit import crossfit as cross_fit
 
     maps = source_maps(column, label, value, skip, classes)
-    loaded = load_recipe(recipe, recipe_overrides(overrides, maps, classes))
+    loaded = load_recipe(recipe, recipe_overrides(overrides, maps, classes), trust_code=True)
     if by == "source":
         found = crossfit_by_source(
             loaded,
@@ -147,7 +147,7 @@ def ablate(
             )
         _check_apart(publish, out)
         maps = source_maps(column, label, value, skip, classes)
-        loaded = load_matrix(matrix, recipe_overrides(overrides, maps, classes))
+        loaded = load_matrix(matrix, recipe_overrides(overrides, maps, classes), trust_code=True)
         folder = out
         table = ablation.ablate(loaded, data, out, only=names(only), device=device, cache=cache)
         console.print(

@@ -99,7 +99,7 @@ def train(
     else:
         if recipe is None or data is None:
             raise UserError("name a recipe and its data: dermlens train RECIPE --data DIR (or --resume RUN)")
-        loaded = load_recipe(recipe, changed)
+        loaded = load_recipe(recipe, changed, trust_code=True)
         folder = out or fresh_folder(Path("runs"), loaded.name)
         run = fit(
             loaded, data, out=folder, device=device, devices=devices, cache=cache, logger=logger, say=say

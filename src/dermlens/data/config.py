@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, mode
 
 from dermlens.documents import Section
 from dermlens.labels import CLASSES
+from dermlens.plugins import PluggedAugmentation, PluggedReader
 from dermlens.predict.document import ClassFacts
 from dermlens.predict.pictures.preprocessing import ColourConstancy
 
@@ -47,6 +48,7 @@ class DataConfig(Section):
         folders: data folders that make one table, by their names within the data folder.
         squashed: source → width and height of the scene, where files are squashed out of proportion, as
             ISIC 2017's squares are: `isic2017: [4, 3]`.
+        reader: reads the data folder in the place of the readers here, by import path.
         also_train: folders of further labelled images to train on, of other patients; where a path is
             relative, beside the data folder. They play no other role.
     """
@@ -64,6 +66,7 @@ class DataConfig(Section):
     skip: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     squashed: dict[str, tuple[PositiveFloat, PositiveFloat]] = Field(default_factory=dict)
+    reader: PluggedReader | None = None
     also_train: tuple[str, ...] = ()
 
     @field_validator("classes")
@@ -287,7 +290,8 @@ class AugmentConfig(Section):
         colour: how far colours may depart from the image's.
         policy: random operations after that, by RandAugment or TrivialAugment.
         cutout: holes, last of all.
-        mix: of two images, by mixup or CutMix; on what the above have made.
+        mix: of two images, by mixup or CutMix; on what all else has made.
+        plugins: from outside, by import path, on what the above have made, one after the other.
         metadata_dropout: of age, sex and site.
     """
 
@@ -303,6 +307,7 @@ class AugmentConfig(Section):
     colour: ColourConfig = ColourConfig()
     policy: PolicyConfig | None = None
     cutout: CutOutConfig | None = None
+    plugins: tuple[PluggedAugmentation, ...] = ()
     mix: MixConfig | None = None
     metadata_dropout: MetadataDropoutConfig | None = None
 

@@ -17,9 +17,10 @@ import pandera.pandas as pa
 from dermlens.data.config import DataConfig
 from dermlens.data.readers.account import Account, Values, telltales
 from dermlens.data.readers.names import BINARY, Diagnoses, class_of, classes_of, is_binary
-from dermlens.data.readers.source import Source, or_folder, read_source, role_of_folders
+from dermlens.data.readers.source import Source, or_folder, read_by_plugin, read_source, role_of_folders
 from dermlens.data.readers.tables import DX_FURTHER
 from dermlens.errors import UserError
+from dermlens.plugins import PluggedReader
 from dermlens.predict.pictures.dicom import dicom_patient
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import Survey, begins_as_dicom, image_id_of, locate, split_name
@@ -139,6 +140,7 @@ def read_set(
     classes: Sequence[str] | None = None,
     skip: Sequence[str] = (),
     squashed: Mapping[str, tuple[float, float]] | None = None,
+    reader: PluggedReader | None = None,
     check_files: bool = True,
 ) -> Reading:
     """Read a labelled data set, its form found out from what lies there.
@@ -155,17 +157,22 @@ def read_set(
         classes: likewise.
         skip: likewise.
         squashed: likewise.
+        reader: reads the rows in the place of the readers here.
         check_files: likewise.
 
     Raises:
-        UserError: as `read_table`.
+        UserError: as `read_table`; or a reader from outside returned what is no table of images.
     """
     columns = {ours: unicodedata.normalize("NFC", name) for ours, name in (columns or {}).items()}
     labels = {unicodedata.normalize("NFC", word): code for word, code in (labels or {}).items()}
     codes = classes_of(classes, labels)
     labels |= {unicodedata.normalize("NFC", word): "" for word in skip}
-    source = read_source(
-        Path(folder), columns=columns, classes=codes, labels=labels, own_classes=classes is not None
+    source = (
+        read_by_plugin(Path(folder), reader)
+        if reader is not None
+        else read_source(
+            Path(folder), columns=columns, classes=codes, labels=labels, own_classes=classes is not None
+        )
     )
     rows, account, problems = source.rows, source.account, source.problems
     if classes is None and codes == classes_of(None, None) and is_binary(rows["dx"]):
@@ -274,6 +281,7 @@ def _read_one(data: Path, config: DataConfig, *, check_files: bool) -> Reading:
         classes=config.classes,
         skip=config.skip,
         squashed=config.squashed,
+        reader=config.reader,
         check_files=check_files,
     )
 

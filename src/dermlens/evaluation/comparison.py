@@ -299,6 +299,8 @@ def render_metrics(metrics: dict[str, Any]) -> RenderableType:
         overall.add_row(
             "AUC of the probabilities, mean over classes", estimate_text(scores["averages"]["macro"]["auc"])
         )
+        for name, found in scores.get("plugins", {}).items():
+            overall.add_row(name, estimate_text(found))
         parts += [classes, overall]
     parts += [Text(warning, style="yellow") for warning in metrics.get("warnings", ())]
     return Group(*parts)

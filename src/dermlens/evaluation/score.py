@@ -9,7 +9,7 @@ Shapes: N images, C classes, R resamples, `...` the leading axes of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from dermlens.evaluation.measures import answer_section, ece, ece_by_chance, lin
 from dermlens.evaluation.predictions import arrays, diagnoses, is_answered
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats, Ints
+from dermlens.plugins import PluggedMetric
 from dermlens.sections import EvaluationConfig
 
 SCHEMA = 1
@@ -193,9 +194,11 @@ def _score_role(
     histology_N = _melanoma_or_histology_nevus(predictions) if {"mel", "nv"} <= set(classes) else None
 
     right_N = metrics.predicted_classes(p_NC) == target_N
+    outside = _from_outside(config.metrics)
 
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
         found = core_numbers(target_N, p_NC, classes, weights, diagnosis_N)
+        found |= outside(target_N, p_NC, classes, weights)
         found |= detection.numbers(target_N, p_NC, weights)
         found["calibration", "slope"], found["calibration", "intercept"] = line(
             right_N, p_NC.max(axis=1), weights
@@ -256,8 +259,30 @@ def _score_role(
         }
     if is_answered(predictions):
         scored["answers"] = answer_section(predictions, vocabulary, resamples, level=config.level)
+    if config.metrics:
+        scored["plugins"] = tree["plugins"]
     scored["subgroups"] = _subgroup_section(target_N, classes, groups, tree.get("subgroups", {}))
     return scored
+
+
+def _from_outside(
+    chosen: Sequence[PluggedMetric],
+) -> Callable[[Ints, Floats, Sequence[str], Floats | None], dict[Place, Floats]]:
+    """Metrics from outside, each of images that are drawn: a weight is how often an image comes."""
+    found = [(one.kind, *one.resolve()) for one in chosen]
+
+    def numbers(
+        target_N: Ints, p_NC: Floats, classes: Sequence[str], weights: Floats | None
+    ) -> dict[Place, Floats]:
+        rows = np.arange(len(target_N))
+        drawn = [rows] if weights is None else [np.repeat(rows, counts.astype(int)) for counts in weights]
+        values: dict[Place, Floats] = {}
+        for kind, plugin, settings in found:
+            value_R = [float(plugin.function(target_N[one], p_NC[one], classes, **settings)) for one in drawn]
+            values["plugins", kind] = np.array(value_R[0] if weights is None else value_R)
+        return values
+
+    return numbers
 
 
 def _melanoma_or_histology_nevus(predictions: pd.DataFrame) -> metrics.Bools:

@@ -14,7 +14,7 @@ from dermlens.models.config import ModelConfig
 from dermlens.models.cuts import build_backbone, feature_shape
 from dermlens.models.metadata_branch import MetadataBranch, PaperBranch, build_branch
 from dermlens.models.soft_attention import SoftAttention
-from dermlens.models.table import BACKBONES, HALF, ChannelOrder, Normalization
+from dermlens.models.table import HALF, ChannelOrder, Normalization, row_of
 
 # What follows the backbone: attention, pooling, metadata, one linear layer.
 #
@@ -241,6 +241,7 @@ def build_classifier(
         form=config.resolved_form,
         conventions=config.resolved_conventions,
         weights=config.weights,
+        settings=config.backbone_settings,
     )
     return assemble(config, backbone, num_classes=num_classes, meta_width=meta_width, size=size)
 
@@ -254,7 +255,7 @@ def assemble(
     size: int | None = None,
 ) -> LesionClassifier:
     """Put a network of the family together around a backbone that is there; as `build_classifier` else."""
-    row = BACKBONES[config.backbone]
+    row = row_of(config.backbone)
     size = size or row.size
     if config.metadata != "none" and meta_width == 0:
         raise UserError(
@@ -273,7 +274,7 @@ def assemble(
             shape,
             num_classes,
             attention=attention,
-            branch=build_branch(config.metadata, meta_width, shape[0]),
+            branch=build_branch(config.metadata, meta_width, shape[0], config.metadata_settings),
             pool=config.pool,
             dropout=config.dropout,
             # the authors' VGG16 is cut in its middle and goes on behind the attention

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from dermlens.documents import Section
-from dermlens.errors import nearest
+from dermlens.errors import UserError, nearest
 from dermlens.models.pretrained.registry import HUB, PACKAGES
-from dermlens.models.table import BACKBONES, METADATA_BRANCHES, AttentionKernel, ChannelOrder, Cut, Form
+from dermlens.models.table import (
+    BACKBONES,
+    METADATA_BRANCHES,
+    TIMM,
+    AttentionKernel,
+    ChannelOrder,
+    Cut,
+    Form,
+    row_of,
+)
+from dermlens.plugins import Kind, complete, is_outside, is_trusted
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
@@ -18,7 +28,9 @@ class ModelConfig(Section):
     """One member of the family.
 
     Attributes:
-        backbone: a row of the table of backbones; `dermlens model list` lists them.
+        backbone: a row of the table of backbones, `dermlens model list` lists them; any convolutional network of
+            timm, `timm:NAME`, or `timm:NAME@NODE` to cut it at a node; or an import path.
+        backbone_settings: of a backbone from outside.
         cut: where it is cut: `paper` is where the authors' code really cuts, `full` is the last feature
             map, `plain` is the uncut network with a linear layer on its 1000 logits (the paper's Table 6).
         weights: what the backbone starts from: `none` (random), `hub` (ImageNet, from timm's hub), `package`
@@ -42,10 +54,12 @@ class ModelConfig(Section):
         gamma: the learnable scalar of the paper's Eq. 1, which its code does not have.
         pool: what follows the 2×2 max-pool: `flatten` or global average, `gap`.
         dropout: before the last layer.
-        metadata: the metadata branch, a row of its registry.
+        metadata: the metadata branch, a row of its registry or an import path.
+        metadata_settings: of a branch from outside.
     """
 
     backbone: str = "mobilenet_v3_small"
+    backbone_settings: dict[str, Any] = Field(default_factory=dict)
     cut: Cut = "full"
     weights: str = "none"
     form: Form | None = None
@@ -59,6 +73,7 @@ class ModelConfig(Section):
     pool: Literal["flatten", "gap"] = "flatten"
     dropout: Dropout = 0.5
     metadata: str = "paper"
+    metadata_settings: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def resolved_form(self) -> Form:
@@ -73,25 +88,51 @@ class ModelConfig(Section):
     @field_validator("backbone")
     @classmethod
     def _backbone_is_known(cls, name: str) -> str:
-        if name not in BACKBONES:
+        if name.startswith(TIMM):
+            try:
+                row_of(name)
+            except UserError as error:
+                raise ValueError(str(error)) from error
+        elif name not in BACKBONES and not is_outside("backbone", name):
             raise ValueError(f"not a backbone{nearest(name, BACKBONES)}")
         return name
 
     @field_validator("metadata")
     @classmethod
     def _branch_is_known(cls, name: str) -> str:
-        if name not in METADATA_BRANCHES:
+        if name not in METADATA_BRANCHES and not is_outside("metadata_branch", name):
             raise ValueError(f"not a metadata branch{nearest(name, METADATA_BRANCHES)}")
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_are_whole(cls, given: Any) -> Any:
+        """The settings of what plugs in with their defaults, where its code may be resolved."""
+        if not isinstance(given, dict):
+            return given
+        kinds: dict[str, Kind] = {"backbone": "backbone", "metadata": "metadata_branch"}
+        whole = dict(given)
+        for key, kind in kinds.items():
+            name, settings = given.get(key), given.get(f"{key}_settings", {})
+            if isinstance(settings, dict) and is_outside(kind, name) and not str(name).startswith(TIMM):
+                whole[f"{key}_settings"] = complete(kind, str(name), settings, f"model.{key}")
+        return whole
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        row = BACKBONES[self.backbone]
+        for key, name in (("backbone", self.backbone), ("metadata", self.metadata)):
+            is_own = name in BACKBONES or name in METADATA_BRANCHES or name.startswith(TIMM)
+            if is_own and getattr(self, f"{key}_settings"):
+                raise ValueError(f"{key}_settings are of a {key} from outside, and {key} is {name}")
+        if not self.is_known:
+            return self  # its code is not trusted here: what builds it checks the rest
+        row = row_of(self.backbone)
         if not row.has_cut(self.cut):
             cuts = [cut for cut in ("paper", "full", "plain") if row.has_cut(cut)]
             raise ValueError(f"backbone {self.backbone} has no cut {self.cut}; it has {', '.join(cuts)}")
         for kind, known in (("hub", HUB), ("package", PACKAGES)):
-            if self.weights == kind and self.backbone not in known:
+            timm = kind == "hub" and self.backbone.startswith(TIMM)
+            if self.weights == kind and self.backbone not in known and not timm:
                 raise ValueError(f"no {kind} has weights of {self.backbone}; use weights=none or a file")
         if self.cut == "plain" and (self.attention != "none" or self.metadata != "none"):
             raise ValueError("cut plain has no feature map: it needs attention=none and metadata=none")
@@ -108,6 +149,15 @@ class ModelConfig(Section):
                 f"the paper's cut of {self.backbone} goes on with its own layers: leave pool out"
             )
         return self
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its backbone may be looked up here: one from outside needs to be trusted."""
+        return (
+            self.backbone in BACKBONES
+            or self.backbone.startswith(TIMM)
+            or is_trusted("backbone", self.backbone)
+        )
 
     def _is_set(self, key: str) -> bool:
         """Whether a key differs from its default."""

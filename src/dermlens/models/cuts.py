@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -13,9 +14,11 @@ from timm.models.resnet import Bottleneck
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from dermlens.errors import UserError
 from dermlens.models.architectures import NASNetMobile, PadSame, VGG16Trunk, start_backbone
-from dermlens.models.pretrained.sources import load_pretrained, pretrained
-from dermlens.models.table import BACKBONES, Backbone, Cut, Form, KerasForm
+from dermlens.models.pretrained.sources import features_of_timm, load_pretrained, pretrained
+from dermlens.models.table import Backbone, Cut, Form, KerasForm, row_of
+from dermlens.plugins import resolved
 
 # From a library's network to the one of keras.applications: same parameters, slightly different function.
 #
@@ -117,28 +120,31 @@ def build_backbone(
     form: Form = "keras",
     conventions: Form | None = None,
     weights: str = "none",
+    settings: Mapping[str, Any] | None = None,
 ) -> fx.GraphModule:
     """Build one row of the table up to its cut; what follows the cut is gone, not idle.
 
     Args:
-        name: a key of BACKBONES.
+        name: as `row_of` takes it.
         cut: `paper`, `full` or, for the whole network with its 1000 logits, `plain`.
         form: `keras` makes it the network of keras.applications, `library` leaves it as the library's weights
             were trained.
         conventions: whose random start, momentum of batch norm and dropout it is trained by; none takes the
             form's.
         weights: `none`, `hub`, `package`, or the path of a file of the uncut network.
+        settings: of a backbone from outside.
 
     Returns:
         A module that maps normalised x_BCHW to the feature map, or to logits for `plain`.
 
     Raises:
-        UserError: the weights cannot be had, or are not this network's.
+        UserError: the weights cannot be had, or are not this network's; a network from outside makes no
+            feature map, or cannot be traced.
     """
-    row = BACKBONES[name]
+    row = row_of(name)
     if not row.has_cut(cut):
         raise ValueError(f"{name} has no cut {cut}")
-    network = _create(row)
+    network = _create(row, settings or {})
     if form == "keras":
         to_keras_form(network, row.keras)
     if (conventions or form) == "keras":
@@ -150,10 +156,35 @@ def build_backbone(
     known = network.state_dict()
     if cut == "paper" and row.ends_before_activation:
         network.get_submodule(row.cuts[cut]).act = nn.Identity()
-    backbone = cut_at(network, row.cuts.get(cut))
+    backbone = (
+        _cut_from_outside(network, name, row) if _is_from_outside(row) else cut_at(network, row.cuts.get(cut))
+    )
     if weights != "none":
         found, where = pretrained(weights, name, known)
         load_pretrained(backbone, found, known, name, where)
+    return backbone
+
+
+def _is_from_outside(row: Backbone) -> bool:
+    return row.source in ("features", "outside")
+
+
+def _cut_from_outside(network: nn.Module, name: str, row: Backbone) -> fx.GraphModule:
+    """Trace and cut a network that nobody here has tried, and see that it ends in a feature map."""
+    try:
+        backbone = cut_at(network, row.cuts["full"] or None)
+    except ValueError as error:
+        raise UserError(f"model.backbone {name}: {error}") from error
+    except Exception as error:  # torch.fx raises what it likes
+        said = " ".join(str(error).split())[:160]
+        raise UserError(f"model.backbone {name} cannot be traced by torch.fx: {said}") from error
+    shape = feature_shape(backbone, row.size)
+    width = getattr(network, "num_features", None) if not row.cuts["full"] else None
+    if shape is None or len(shape) != 3 or (row.source == "features" and width not in (None, shape[0])):
+        raise UserError(
+            f"model.backbone {name} makes {shape} of an image of {row.size} pixels; a feature map has"
+            " channels, height and width, in this order"
+        )
     return backbone
 
 
@@ -173,6 +204,9 @@ def cut_at(network: nn.Module, name: str | None) -> fx.GraphModule:
         ends = [
             node for node in graph.nodes if name == (node.target if node.op == "call_module" else node.name)
         ]
+        if not ends:  # a module with modules inside: what it ends with, which may be an operation
+            stacks = {node: node.meta.get("nn_module_stack", {}).values() for node in graph.nodes}
+            ends = [node for node, stack in stacks.items() if name in [path for path, _ in stack]]
         if not ends:
             raise ValueError(f"the network has no {name}")
         graph.output_node().args = (ends[-1],)
@@ -196,11 +230,17 @@ class _ModuleTracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
 
-def _create(row: Backbone) -> nn.Module:
+def _create(row: Backbone, settings: Mapping[str, Any]) -> nn.Module:
     """The uncut network of a row, its weights random."""
     if row.source == "dermlens":
         own: dict[str, type[nn.Module]] = {"nasnet_mobile": NASNetMobile, "vgg16_authors": VGG16Trunk}
         return own[row.model]()
+    if row.source == "outside":
+        found, given = resolved("backbone", row.model, settings, "model.backbone")
+        built: nn.Module = found.function(**given)
+        return built
+    if row.source == "features":
+        return features_of_timm(row.model)
     if row.source == "timm":
         network: nn.Module = timm.create_model(row.model, pretrained=False)
     else:

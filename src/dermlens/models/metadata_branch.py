@@ -5,9 +5,15 @@ B batch, M metadata width, C channels of the feature map. One line on each: tabl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dermlens.errors import UserError
+from dermlens.plugins import resolved
 
 
 class MetadataBranch(nn.Module):
@@ -120,8 +126,16 @@ BRANCHES: dict[str, type[MetadataBranch]] = {
 }
 
 
-def build_branch(name: str, meta_width: int, channels: int) -> MetadataBranch | None:
-    """One branch of the registry, or none."""
+def build_branch(
+    name: str, meta_width: int, channels: int, settings: Mapping[str, Any] | None = None
+) -> MetadataBranch | None:
+    """One branch of the registry or from outside, or none. Raises: UserError, as `resolve`."""
     if name == "none":
         return None
-    return BRANCHES[name](meta_width, channels)
+    if name in BRANCHES:
+        return BRANCHES[name](meta_width, channels)
+    found, given = resolved("metadata_branch", name, settings or {}, "model.metadata")
+    branch = found.function(meta_width, channels, **given)
+    if not isinstance(branch, MetadataBranch):
+        raise UserError(f"model.metadata {name} made a {type(branch).__name__}, which is no MetadataBranch")
+    return branch

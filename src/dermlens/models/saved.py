@@ -19,6 +19,7 @@ from dermlens.labels import Vocabulary
 from dermlens.models.classifier import LesionClassifier, build_classifier
 from dermlens.models.config import ModelConfig
 from dermlens.models.pretrained.sources import read_tensors
+from dermlens.plugins import trusted_code
 from dermlens.predict.decision import DECISION_FILE, Arrays, read_arrays, write_arrays
 from dermlens.predict.document import (
     ClassFacts,
@@ -159,16 +160,23 @@ def _network_of(document: ModelDocument, path: Path) -> ModelConfig:
         raise UserError(f"{path} does not describe a dermlens model: {key}: {reason}") from error
 
 
-def load_model(folder: Path, *, decision: bool = True) -> SavedModel:
+def load_model(folder: Path, *, decision: bool = True, trust_code: bool = False) -> SavedModel:
     """Read a model that `save_model` wrote, every entry accounted for.
 
     Args:
         folder: a run directory, or any folder with the two files.
         decision: whether its decision too, which whoever is about to replace it does without.
+        trust_code: whether import paths in model.json may be resolved: they are code.
 
     Raises:
-        UserError: a file is absent, damaged, or does not belong to the other.
+        UserError: a file is absent, damaged, or does not belong to the other; or the network is code from
+            outside that is not trusted.
     """
+    with trusted_code(trust_code):
+        return _loaded(folder, decision=decision)
+
+
+def _loaded(folder: Path, *, decision: bool) -> SavedModel:
     weights_path, document_path = folder / WEIGHTS_FILE, folder / DOCUMENT_FILE
     document = read_document(document_path)
     tensors = read_tensors(weights_path)

@@ -9,8 +9,13 @@ Table 4 (depth).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
+
+from dermlens.errors import UserError, nearest, require
+from dermlens.plugins import is_outside, resolve
 
 Cut = Literal["paper", "full", "plain"]
 AttentionKernel = Literal["original", "corrected", "uniform", "frozen"]
@@ -87,7 +92,7 @@ class Backbone:
     """One row.
 
     Attributes:
-        source: who builds the uncut network.
+        source: who builds the uncut network; `features` is timm without what follows the last feature map.
         model: its name there.
         size: side of the input in pixels.
         normalization: of the input, as the library's weights expect it.
@@ -103,7 +108,7 @@ class Backbone:
         depth_reason: why its depth is not the published one.
     """
 
-    source: Literal["timm", "torchvision", "dermlens"]
+    source: Literal["timm", "torchvision", "dermlens", "features", "outside"]
     model: str
     size: int
     normalization: Normalization
@@ -301,3 +306,42 @@ METADATA_BRANCHES: dict[str, str] = {
     "film": "scales and shifts each channel of the feature map (Perez et al. 2018)",
     "metablock": "gates the feature map (Pacheco and Krohling 2021)",
 }
+
+
+TIMM = "timm:"
+"""Before the name of any network of timm: `timm:resnet18`, or `timm:resnet18@layer3` to cut it there."""
+
+
+def row_of(name: str) -> Backbone:
+    """The row of a backbone: of the table, of timm, or of a plugin.
+
+    Args:
+        name: a key of BACKBONES, `timm:NAME`, `timm:NAME@NODE`, an import path or an entry point.
+
+    Raises:
+        UserError: there is none of that name, or it may not be resolved.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if name.startswith(TIMM):
+        return _of_timm(name)
+    if not is_outside("backbone", name):
+        raise UserError(f"model.backbone {name} is not a backbone{nearest(name, BACKBONES)}")
+    found = resolve("backbone", name, "model.backbone")
+    return Backbone(
+        "outside", name, found.size, Normalization(found.mean, found.std), {"full": ""}, plain=False
+    )
+
+
+@cache
+def _of_timm(name: str) -> Backbone:
+    """A network of timm, its input as timm's own configuration has it."""
+    timm = require("timm", "train")
+    model, _, node = name.removeprefix(TIMM).partition("@")
+    if not timm.is_model(model):
+        raise UserError(f"model.backbone {name}: timm has no {model}{nearest(model, timm.list_models())}")
+    facts: Mapping[str, Any] = timm.get_pretrained_cfg(model).to_dict()
+    scaled = [tuple(255 * float(number) for number in facts[key]) for key in ("mean", "std")]
+    mean, std = scaled
+    size = int(facts["input_size"][-1])
+    return Backbone("features", model, size, Normalization(mean, std), {"full": node}, plain=False)  # type: ignore[arg-type]

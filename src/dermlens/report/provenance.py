@@ -305,6 +305,8 @@ def _start(model: ModelConfig) -> str:
         package = PACKAGES[model.backbone]
         return _filled(f"{began} {package.distribution} {package.version} ({package.licence}).")
     if model.weights == "hub":
+        if model.backbone not in HUB:
+            return _filled(f"{began} timm's hub, {model.backbone}, on the terms that its page there states.")
         hub = HUB[model.backbone]
         return _filled(f"{began} timm's {hub.model} ({hub.licence}).")
     if model.weights == "none":

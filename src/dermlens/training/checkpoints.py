@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from pydantic import ValidationError
 from torch import Tensor
 
 from dermlens.errors import UserError
@@ -140,7 +141,7 @@ def check_unchanged(run: Run, now: Mapping[str, Any]) -> None:
     before = run.read_record().get(KEY)
     if before is None:
         return
-    keys = list(_changed(before["recipe"], now["recipe"]))
+    keys = list(_changed(_with_defaults(before["recipe"]), now["recipe"]))
     named = f"{run.recipe_file} ({', '.join(keys[:SHOWN])}{' and others' if len(keys) > SHOWN else ''})"
     changed = [named] if keys else []
     changed += [
@@ -157,6 +158,14 @@ def check_unchanged(run: Run, now: Mapping[str, Any]) -> None:
             f"run {run.path} has changed since it began: {'; '.join(changed)}. Undo that, or train into a"
             " folder of its own"
         )
+
+
+def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe with keys that have come since, at their defaults; as it is where it is none now."""
+    try:
+        return Recipe.model_validate(recipe).model_dump(mode="json")
+    except ValidationError:
+        return recipe
 
 
 def _changed(before: Any, now: Any, path: str = "") -> Iterator[str]:

@@ -20,7 +20,7 @@ from dermlens.data.manifest import BY_LESION, Split, load_manifest, make_roles
 from dermlens.data.split import absent_classes, check_disjoint, resolve_split, shuffled_metadata
 from dermlens.data.table import Reading, read_configured_set, read_set
 from dermlens.errors import UserError, nearest
-from dermlens.models.table import BACKBONES
+from dermlens.models.table import row_of
 from dermlens.predict.metadata import MetadataEncoder, make_encoder
 from dermlens.recipe import Recipe
 from dermlens.sections import LesionSamplerConfig
@@ -188,7 +188,7 @@ def read_inputs(recipe: Recipe, images: RolePlan, *, cache_root: Path | None = N
         kind = recipe.data.metadata
     encoder = make_encoder(kind).fit(train["age"], train["sex"].tolist(), train["site"].tolist())
     told = as_the_network_sees(recipe, table)
-    size = recipe.data.size or BACKBONES[recipe.model.backbone].size
+    size = recipe.data.size or row_of(recipe.model.backbone).size
     position = {code: index for index, code in enumerate(recipe.data.classes)}
     taught = recipe.train.distillation
     return Inputs(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dermlens.documents import Section
 from dermlens.errors import UserError
+from dermlens.plugins import PluggedLoss
 from dermlens.sections import (
     BalancedSoftmaxConfig,
     CrossEntropyConfig,
@@ -96,8 +97,12 @@ class ClassLoss(nn.Module):
         prior_SC: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.function = _LOSSES[type(config)].function
-        self.settings = config.model_dump(exclude={"kind", "prior"})
+        if isinstance(config, PluggedLoss):
+            found, settings = config.resolve()
+            self.function: LossFunction = found.function
+        else:
+            self.function, settings = _LOSSES[type(config)].function, config.model_dump(exclude={"kind"})
+        self.settings = {name: value for name, value in settings.items() if name != "prior"}
         self.by_source = getattr(config, "prior", "sampled") == "source"
         self.wanted = {"prior_C", "prior_BC"} & set(inspect.signature(self.function).parameters)
         if prior_C is None:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dermlens.errors import UserError, nearest
 from dermlens.labels import CLASSES
+from dermlens.plugins import PluggedSampler
 from dermlens.sections import ClassDraws, LesionSamplerConfig, PowerSamplerConfig, SamplerConfig
 
 # Which images make up an epoch.
@@ -45,8 +46,11 @@ def epoch_positions(
         Positions in `target_R`, (E,).
 
     Raises:
-        UserError: a cap or repetition of a class that is not there.
+        UserError: a cap or repetition of a class that is not there; or a sampler from outside returned what
+            are no positions.
     """
+    if isinstance(config, PluggedSampler):
+        return _from_outside(config, target_R, lesion_R, source_R, rng, classes)
     if isinstance(config, PowerSamplerConfig):
         return _by_class(target_R, config.exponent, rng)
     if isinstance(config, LesionSamplerConfig):
@@ -60,6 +64,29 @@ def epoch_positions(
             drawn.append(_by_lesion(own, target_R, lesion_R, rng, classes, np.flatnonzero(from_R == name)))
         return np.concatenate(drawn)
     return np.arange(len(target_R))
+
+
+def _from_outside(
+    config: PluggedSampler,
+    target_R: Indices,
+    lesion_R: Sequence[str],
+    source_R: Sequence[str],
+    rng: np.random.Generator,
+    classes: Sequence[str],
+) -> Indices:
+    found, settings = config.resolve()
+    positions = np.asarray(found.function(target_R, lesion_R, source_R, rng, classes, **settings))
+    if (
+        positions.ndim != 1
+        or not len(positions)
+        or positions.dtype.kind not in "iu"
+        or not (0 <= positions.min() <= positions.max() < len(target_R))
+    ):
+        raise UserError(
+            f"imbalance.sampler {config.kind} returned {positions.dtype} of shape {positions.shape}; it must"
+            f" be one row of positions, integers of 0 to {len(target_R) - 1}"
+        )
+    return positions.astype(np.int64)
 
 
 def _check_classes(config: ClassDraws, where: str, classes: Sequence[str]) -> None:

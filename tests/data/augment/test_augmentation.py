@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dermlens.data.augment.augmentation import Augmentation
 from dermlens.data.config import AugmentConfig
+from dermlens.testing import check_augmentation
 
 NONE = {"rotation": 0, "shift": 0, "zoom": 0, "horizontal_flip": False, "vertical_flip": False}
 COLOUR = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05, "illuminant": 0.2}
@@ -74,58 +75,22 @@ def test_a_blank_image_stays_blank(seed, level, batch, channels, side):
 
 
 @every_recipe
-@pytest.mark.parametrize("side", [1, 2, 17])
-@pytest.mark.parametrize("channels", [3, 4])
-def test_pixels_stay_in_range(recipe, side, channels, noise, seeded):
-    out = augmentation(recipe)(noise(30, side, channels), seeded())
-    assert out.shape == (30, channels, side, side)
-    assert out.dtype == torch.float32
-    assert torch.isfinite(out).all()
-    assert (out > -1e-3).all()
-    assert (out < 255 + 1e-3).all()
+def test_every_recipe_keeps_the_contract(recipe):
+    check_augmentation(AugmentConfig.model_validate(recipe))
 
 
 @every_recipe
-def test_the_seed_decides_and_the_memory_format_does_not(recipe, noise, seeded):
+def test_the_memory_format_stays_and_torchs_own_generator_will_do(recipe, noise, seeded):
     augment, x_BCHW = augmentation(recipe), noise(batch=10)
     out = augment(x_BCHW, seeded(3))
-    assert torch.equal(out, augment(x_BCHW, seeded(3)))
-    assert torch.equal(out, augment(x_BCHW.float().contiguous(), seeded(3)))
     assert not torch.equal(out, augment(x_BCHW, seeded(4)))
     assert out.is_contiguous(memory_format=torch.channels_last)
+    masked = augment(x_BCHW, seeded(3), torch.tensor([True, False] * 5))
+    assert masked.is_contiguous(memory_format=torch.channels_last)
     torch.manual_seed(5)
     one = augment(x_BCHW)
     torch.manual_seed(5)
     assert torch.equal(one, augment(x_BCHW))
-
-
-@every_recipe
-def test_an_image_does_not_depend_on_those_beside_it(recipe, noise, seeded):
-    x_BCHW = noise(batch=10)
-    others_BCHW = 255 - x_BCHW
-    others_BCHW[4] = x_BCHW[4]
-    augment = augmentation(recipe)
-    assert torch.equal(augment(x_BCHW, seeded())[4], augment(others_BCHW, seeded())[4])
-
-
-@every_recipe
-@pytest.mark.parametrize("mask", [[True, False, True, False, False, True], [False] * 6, [True] * 6])
-def test_only_the_chosen_are_augmented(recipe, mask, noise, seeded):
-    augment, x_BCHW, mask_B = augmentation(recipe), noise(batch=6), torch.tensor(mask)
-    out, all_out = augment(x_BCHW, seeded(), mask_B), augment(x_BCHW, seeded())
-    assert torch.equal(out[~mask_B], x_BCHW[~mask_B].float())
-    assert torch.equal(out[mask_B], all_out[mask_B])
-    assert out.is_contiguous(memory_format=torch.channels_last)
-
-
-@every_recipe
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_the_input_is_left_alone(recipe, memory_format, noise, seeded):
-    x_BCHW = noise().float().contiguous(memory_format=memory_format)
-    before = x_BCHW.clone()
-    augmentation(recipe)(x_BCHW, seeded())
-    augmentation(recipe)(x_BCHW, seeded(), torch.tensor([True, False] * 3))
-    assert torch.equal(x_BCHW, before)
 
 
 def test_a_mask_turns_with_its_image(noise, seeded):

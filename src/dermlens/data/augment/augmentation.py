@@ -26,6 +26,7 @@ from dermlens.data.augment.colour import (
 )
 from dermlens.data.augment.geometry import cut_out, draw_holes, draw_maps, view
 from dermlens.data.config import AugmentConfig, MetadataDropoutConfig, PolicyConfig, RandAugmentConfig
+from dermlens.errors import UserError
 from dermlens.predict.metadata import MetadataEncoder
 
 # RandAugment and TrivialAugment over a pool of operations that fits dermoscopy.
@@ -204,6 +205,7 @@ class Augmentation:
         self.moves = not config.stays_in_place or config.policy is not None
         self.recolours = not config.colour.is_neutral or config.policy is not None
         self.bends = bool(config.colour.gamma)
+        self.plugins = [(one.kind, *one.resolve()) for one in config.plugins]
 
     def __call__(
         self, x_BCHW: Tensor, generator: torch.Generator | None = None, mask_B: Tensor | None = None
@@ -221,6 +223,10 @@ class Augmentation:
         Returns:
             float32 in 0 … 255, same shape and memory format.
         """
+        out_BCHW = self._own(x_BCHW, generator, mask_B)
+        return self._outside(out_BCHW, generator, mask_B) if self.plugins else out_BCHW
+
+    def _own(self, x_BCHW: Tensor, generator: torch.Generator | None, mask_B: Tensor | None) -> Tensor:
         drawn = Drawn(*(tensor.to(x_BCHW.device) for tensor in self._draw(len(x_BCHW), generator)))
         if not (self.moves or self.recolours or self.config.cutout or self.config.camera):
             return x_BCHW.float()
@@ -229,6 +235,18 @@ class Augmentation:
             out_BCHW[mask_B] = self._apply(x_BCHW[mask_B], drawn.of(mask_B))
             return out_BCHW
         return self._apply(x_BCHW, drawn)
+
+    def _outside(self, x_BCHW: Tensor, generator: torch.Generator | None, mask_B: Tensor | None) -> Tensor:
+        """What the plugins make of the images, all of them, so that draws do not depend on the mask."""
+        made_BCHW = x_BCHW
+        for kind, found, settings in self.plugins:
+            made_BCHW = found.function(made_BCHW.clone(), generator, **settings)
+            if made_BCHW.shape != x_BCHW.shape or made_BCHW.dtype != x_BCHW.dtype:
+                raise UserError(
+                    f"augment.plugins {kind} made {made_BCHW.dtype} of shape {tuple(made_BCHW.shape)} of"
+                    f" {x_BCHW.dtype} of shape {tuple(x_BCHW.shape)}; both must stay"
+                )
+        return made_BCHW if mask_B is None else torch.where(mask_B[:, None, None, None], made_BCHW, x_BCHW)
 
     def _draw(self, batch: int, generator: torch.Generator | None) -> Drawn:
         """Only what is asked for, the views first: a recipe without the rest draws as it always did."""

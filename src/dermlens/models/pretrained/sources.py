@@ -27,6 +27,7 @@ from dermlens.errors import UserError
 from dermlens.files import atomic_path
 from dermlens.models.pretrained.keras_h5 import convert_keras
 from dermlens.models.pretrained.registry import HUB, PACKAGES, Package
+from dermlens.models.table import row_of
 
 # Tensors of one network under the names of another that is the same.
 
@@ -78,21 +79,39 @@ def from_hub(backbone: str, known: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         UserError: the hub cannot be reached, or does not send the weights.
     """
-    source = HUB[backbone]
-    cfg = timm.get_pretrained_cfg(source.model)
-    assert cfg is not None, source.model
+    source = HUB.get(backbone)
+    model = source.model if source is not None else row_of(backbone).model
+    cfg = timm.get_pretrained_cfg(model)
+    assert cfg is not None, model
     cached = isinstance(try_to_load_from_cache(str(cfg.hf_hub_id), "model.safetensors"), str)
     try:
         if not cached:
             _probe()
-        state = timm.create_model(source.model, pretrained=True).state_dict()
+        network = (
+            features_of_timm(model, pretrained=True)
+            if source is None
+            else timm.create_model(model, pretrained=True)
+        )
+        state = network.state_dict()
     except Exception as error:  # what a failed download raises differs by library and version
         raise UserError(
-            f"model.weights hub: the weights {source.model} could not be downloaded"
+            f"model.weights hub: the weights {model} could not be downloaded"
             f" ({' '.join(str(error).split())[:120] or type(error).__name__});"
             " use weights=package (`dermlens model weights` lists them), the path of a file, or weights=none"
         ) from error
-    return match_in_order(state, known, source.model) if source.in_order else state
+    return match_in_order(state, known, model) if source is not None and source.in_order else state
+
+
+def features_of_timm(model: str, *, pretrained: bool = False) -> nn.Module:
+    """A network of timm up to its last feature map. Raises: UserError where timm cannot build it so."""
+    try:
+        network: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=0, global_pool="")
+    except (TypeError, RuntimeError, AssertionError) as error:
+        if pretrained:
+            raise
+        said = " ".join(str(error).split())[:160]
+        raise UserError(f"model.backbone timm:{model} has no form without its head: {said}") from error
+    return network
 
 
 def _probe() -> None:
