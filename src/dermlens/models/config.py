@@ -28,7 +28,7 @@ class ModelConfig(Section):
     """One member of the family.
 
     Attributes:
-        backbone: a row of the table of backbones, `dermlens model list` lists them; any convolutional network of
+        backbone: a row of the table of backbones (`dermlens model list`); any convolutional network of
             timm, `timm:NAME`, or `timm:NAME@NODE` to cut it at a node; or an import path.
         backbone_settings: of a backbone from outside.
         cut: where it is cut: `paper` is where the authors' code really cuts, `full` is the last feature
