@@ -16,8 +16,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from dermlens.predict.decoding import Handler, Message, picture_message, prepare, run
 from dermlens.errors import UserError
+from dermlens.predict.decoding import Handler, Message, picture_message, prepare, run
 from dermlens.predict.picture import Needs
 from dermlens.predict.pictures.dicom import dicom_work
 from dermlens.predict.pictures.images import MAX_PIXELS
