@@ -27,14 +27,35 @@ def tiff(entries: dict[int, tuple[int, int, int]], tail: bytes = b"") -> bytes:
 SHORT, LONG = 3, 4
 
 
-def tiff_tile(side: int = 26752) -> bytes:
+def tiff_tile(side: int = 26752, kind: int = 4) -> bytes:
     """A small TIFF of 16 × 16 pixels whose one tile is a little larger."""
     return tiff(
         {256: (SHORT, 1, 16), 257: (SHORT, 1, 16), 258: (SHORT, 1, 8), 259: (SHORT, 1, 8), 262: (SHORT, 1, 1),
-         277: (SHORT, 1, 1), 322: (LONG, 1, side), 323: (LONG, 1, side),
+         277: (SHORT, 1, 1), 322: (kind, 1, side), 323: (kind, 1, side),
          324: (LONG, 1, 8), 325: (LONG, 1, 16)},
         bytes(40),
     )  # fmt: skip
+
+
+def tiff_many_tiles(width: int, height: int, across: int, down: int) -> bytes:
+    """A TIFF whose tiles, all of them the same bytes, reach far over its edges."""
+    count, packed = -(-width // across) * -(-height // down), zlib.compress(bytes(across * down), 9)
+    numbers = {
+        256: width, 257: height, 258: 8, 259: 8, 262: 1, 277: 1, 322: across, 323: down,
+    }  # fmt: skip
+    begin = 8 + 2 + 12 * (len(numbers) + 2) + 4
+    lists = struct.pack(f"<{2 * count}I", *[begin + 8 * count] * count, *[len(packed)] * count)
+    entries = {tag: (LONG, 1, value) for tag, value in numbers.items()}
+    where = {324: (LONG, count, begin), 325: (LONG, count, begin + 4 * count)}
+    return tiff(entries | where, lists + packed)
+
+
+def tiff_twice(content: bytes, tag: int, value: int) -> bytes:
+    """A TIFF with a second entry of a tag behind its first."""
+    (count,) = struct.unpack_from("<H", content, 8)
+    at = next(10 + 12 * n for n in range(count) if content[10 + 12 * n :][:2] == struct.pack("<H", tag))
+    entry = struct.pack("<HHII", tag, LONG, 1, value)
+    return content[:8] + struct.pack("<H", count + 1) + content[10 : at + 12] + entry + content[at + 12 :]
 
 
 def tiff_strips(height: int = 65_000) -> bytes:
@@ -235,6 +256,11 @@ def chunks(size: int, piece: bytes = b"1\r\nx\r\n") -> bytes:
 
 SMALL_FILES = {
     "a tile": tiff_tile(),
+    "a tile, then a small one": tiff_twice(tiff_twice(tiff_tile(), 322, 16), 323, 16),
+    "a tile of signed numbers": tiff_tile(kind=9),
+    "a tile behind an odd mark": b"II\0*" + tiff_tile()[4:],
+    "long tiles across": tiff_many_tiles(65_520, 64, 64, 65_520),
+    "large tiles along": tiff_many_tiles(65_520, 16, 2048, 2048),
     "strips": tiff_strips(),
     "a directory": tiff_directory(900, 2000),
     "offsets": tiff_offsets(300_000),
@@ -254,6 +280,7 @@ SMALL_FILES = {
     "overlapping": dicom_overlapping(200_000),
     "codes of nothing": dicom_nothing(3_000_000),
     "fragments": dicom_fragments(30_000),
+    "another format in a frame": dicom(64, 64, [png(4000, 1000)], b"1.2.840.10008.1.2.4.50"),
 }
 """Each is refused by what it announces."""
 SMALL_BODIES = {

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageFilter
 from rich.console import Console
 
+from dermlens.data.table import read_table
 from dermlens.data.verify import verify
 from dermlens.errors import UserError
 
@@ -45,13 +46,30 @@ def said(folder: Path) -> str:
     return written.getvalue()
 
 
-def test_links_that_lead_out_are_named(folder, tmp_path_factory):
+def test_links_that_lead_out_are_named_and_not_followed(folder, tmp_path_factory, monkeypatch):
     far = tmp_path_factory.mktemp("far") / "I2.jpg"
     image(folder, 2).rename(far)
     image(folder, 2).symlink_to(far)
+    left_out = f"left out: 1 links that lead out of {folder}, {image(folder, 2)} first"
     seen = verify(folder)
-    assert seen.ok
-    assert f"1 links lead out of {folder} and are followed: {image(folder, 2)}" in seen.notes
+    assert "missing images: 1 of 6 (I2)" in seen.problems
+    assert any(left_out in sentence for sentence in seen.account)
+    with pytest.raises(UserError, match="left out: 1 links that lead out"):
+        read_table(folder)
+    monkeypatch.setenv("DERMLENS_FOLLOW_LINKS", "1")
+    assert verify(folder).ok
+    assert len(read_table(folder)) == 6
+
+
+def test_a_table_or_a_folder_that_a_link_brings_is_not_read(folder, tmp_path):
+    far = tmp_path / "set"
+    far.mkdir()
+    (far / "images").symlink_to(folder / "images")
+    (far / "metadata.csv").symlink_to(folder / "metadata.csv")
+    with pytest.raises(UserError, match=r"holds no images and no table; .*left out: 2 links that lead out"):
+        read_table(far)
+    (tmp_path / "link").symlink_to(folder)  # the folder that is named may be a link itself
+    assert len(read_table(tmp_path / "link")) == 6
 
 
 def test_a_sound_folder_has_no_problems(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +30,7 @@ def clinics(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic lesions, dealt to three clinics."""
     folder = tmp_path_factory.mktemp("clinics") / "data"
     folder.mkdir()
-    (folder / "images").symlink_to(data.resolve() / "images", target_is_directory=True)
+    shutil.copytree(data / "images", folder / "images")
     rows = pd.read_csv(data / "HAM10000_metadata.csv")
     number = rows["lesion_id"].astype("category").cat.codes
     rows["dataset"] = [CLINICS[code % 3] for code in number]

@@ -339,7 +339,7 @@ def test_bfloat16_where_the_cpu_has_it(train, plain, tiny_recipe):
 
 
 @pytest.mark.realdata
-def test_learns_from_real_images(tiny_recipe, cache, ham10000, tmp_path):
+def test_learns_from_real_images(tiny_recipe, cache, ham10000, tmp_path, monkeypatch):
     """A few hundred of them, a few epochs: the loss of what it sees falls, and no role shares a lesion."""
     table = read_table(ham10000)
     lesions = table.drop_duplicates("lesion_id").groupby("dx").head(40)["lesion_id"]
@@ -348,6 +348,7 @@ def test_learns_from_real_images(tiny_recipe, cache, ham10000, tmp_path):
     (folder / "images").mkdir(parents=True)
     for path in chosen["path"]:
         (folder / "images" / Path(path).name).symlink_to(path)
+    monkeypatch.setenv("DERMLENS_FOLLOW_LINKS", "1")
     names = {"site": "localization"}
     columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site"]
     chosen[columns].rename(columns=names).to_csv(folder / "HAM10000_metadata.csv", index=False)

@@ -225,6 +225,8 @@ def read_set(
     _complete(table, account)
     if not kept:
         raise UserError(f"{account.source}: no image is left: {'; '.join(account.losses())}")
+    if source.found.left_out:
+        account.notes.append(source.found.left_out)
     roles = _roles(source, kept, located.ids, located.paths, account)
     _note(table, source, codes, labels, account)
     return Reading(schema(codes).validate(table), account, roles)
@@ -379,11 +381,17 @@ def _paths(
     if missing and check_files:
         problems.add(
             f"image {image_ids[missing[0]]} is not in {found.folder}; "
-            f"{len(missing)} of {len(paths)} listed images are missing",
+            f"{len(missing)} of {len(paths)} listed images are missing{found.not_followed}",
             where[missing[0]],
         )
     beside = next((Path(path).parent for path in paths if path is not None), found.folder.absolute())
-    return [path or str(beside / f"{name}.jpg") for name, path in zip(image_ids, paths, strict=True)]
+    return [path or _absent(beside, name) for name, path in zip(image_ids, paths, strict=True)]
+
+
+def _absent(folder: Path, name: str) -> str:
+    """The path that a missing image would have; never that of a link that was not followed."""
+    would = folder / f"{name}.jpg"
+    return str(would if not os.path.lexists(would) else would.with_suffix(".missing"))
 
 
 def _complete(table: pd.DataFrame, account: Account) -> None:

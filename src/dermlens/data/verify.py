@@ -17,7 +17,6 @@ from dermlens.data.table import read_set
 from dermlens.predict.pictures.dicom import colour_doubt
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import image_size, read_image
-from dermlens.predict.sources.folders import survey
 from dermlens.predict.sources.values import ValueMap
 
 SHOWN = 5
@@ -120,8 +119,6 @@ def verify(
         equal = {pair for group in groups for pair in _pairs(group)}
         _tell_near(readable, [pair for pair in near_pairs(marks) if pair not in equal], seen)
     _tell_table(table, seen)
-    if outside := survey(seen.folder if seen.folder.is_dir() else seen.folder.parent).outside:
-        seen.notes.append(f"{len(outside)} links lead out of {folder} and are followed: {_some(outside)}")
     return seen
 
 

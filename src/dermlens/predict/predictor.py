@@ -26,7 +26,12 @@ from dermlens.predict.decision import Answers, Arrays, answer, read_arrays
 from dermlens.predict.decoding import PICTURE_MEMORY, Worker
 from dermlens.predict.document import DecisionDocument, ModelDocument, OnnxFile, plain_decision, read_document
 from dermlens.predict.metadata import encoder_from_json
-from dermlens.predict.model_files import MEASURED_FILE, check_file, read_measured
+from dermlens.predict.model_files import (
+    DOCUMENT_FILE,
+    check_folder,
+    content_sha256,
+    read_measured,
+)
 from dermlens.predict.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
 from dermlens.predict.picture import Needs, Picture, Source, sources_in
 from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views, symmetry, unturned
@@ -113,9 +118,9 @@ class Predictor:
         self._network = network
         self._arrays = arrays
         self._encoder = encoder_from_json(document.encoder)
-        onnx = document.onnx.sha256 if document.onnx is not None else "unsaved"
-        file = (document.manifest or {}).get("model.json", onnx)[:12]  # 0.1.0 wrote no manifest
-        self.id = f"{document.backbone}-{document.size}-{file}"
+        sealed = (document.manifest or {}).get(DOCUMENT_FILE)
+        own = sealed or content_sha256(document.model_dump(mode="json"))  # early models have no manifest
+        self.id = f"{document.backbone}-{document.size}-{own[:12]}"
 
     @classmethod
     def open(cls, folder: Path | str | None = None, threads: int | None = None) -> Self:
@@ -131,8 +136,15 @@ class Predictor:
         folder = shipped_folder() if folder is None or str(folder) == SHIPPED else Path(folder)
         path = folder / "model.json"
         document = read_document(path)
-        check_file(folder, MEASURED_FILE, document.manifest)
-        network = OnnxNetwork(_onnx_bytes(folder, document.onnx), str(folder / ONNX_FILE), threads)
+        if document.manifest is None:
+            warnings.warn(
+                f"{path} has no manifest: nobody can say whether its files are those that were exported;"
+                " export the model again",
+                stacklevel=2,
+            )
+        onnx = _onnx_bytes(folder, document.onnx)
+        check_folder(folder, document.manifest)
+        network = OnnxNetwork(onnx, str(folder / ONNX_FILE), threads)
         if network.classes != len(document.classes):
             raise UserError(
                 f"{path} names {len(document.classes)} classes, and {ONNX_FILE} beside it knows"

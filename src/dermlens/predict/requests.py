@@ -102,19 +102,18 @@ def _common(files: Mapping[str, Path]) -> str:
 
 
 def _below(folder: Path, doubts: list[str]) -> list[Path]:
-    listed = survey(folder, depth=None, follow_out=False)
+    listed = survey(folder, depth=None)
     listed.take_dicom()
     images = [Path(file) for files in listed.images.values() for file in files]
     masks = [mask for masks in listed.masks.values() for mask in masks]
     said = f"lesion masks ({MASK_ENDING} ends the name, or the folder is {' or '.join(MASK_FOLDERS)})"
-    if listed.outside:
-        doubts.append(
-            f"left out: {len(listed.outside)} links that lead out of {folder}, {listed.outside[0]} first;"
-            " name what they lead to, if it is meant"
-        )
+    if listed.left_out:
+        doubts.append(listed.left_out)
     if not images:
         but = f", only {said}" if masks else ""
-        raise UserError(f"folder {folder} holds no images (JPEG, PNG, TIFF, BMP or DICOM){but}")
+        raise UserError(
+            f"folder {folder} holds no images (JPEG, PNG, TIFF, BMP or DICOM){but}{listed.not_followed}"
+        )
     if masks:
         doubts.append(f"left out: {len(masks)} {said}, {masks[0]} first")
     if others := [path for path in listed.others if path.lower().endswith(PICTURE_SUFFIXES)]:

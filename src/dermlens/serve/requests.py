@@ -16,8 +16,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from dermlens.errors import UserError
 from dermlens.predict.decoding import Handler, Message, picture_message, prepare, run
 from dermlens.predict.picture import Needs
+from dermlens.predict.pictures.dicom import dicom_work
 from dermlens.predict.pictures.images import MAX_PIXELS
 from dermlens.predict.pictures.structure import check_structure
 from dermlens.serve.limits import Problem, ServeConfig, busy
@@ -319,15 +321,15 @@ def _words(content: dict[str, Any]) -> dict[str, str]:
 
 QUICK_WORK = 12_000_000
 """Pixels, plain ones, up to which a picture goes before larger ones."""
-RUN_LENGTHS = b"1.2.840.10008.1.2.5"
-RUN_COST = 64
-"""Pixels that a byte of run lengths may become."""
 
 
 def work(data: bytes) -> float:
     """About how many plain pixels a decoder will touch, by what the file announces."""
     if data[128:132] == b"DICM":
-        return len(data) * (RUN_COST if RUN_LENGTHS in data[:1024] else 1)
+        try:
+            return dicom_work(data)
+        except UserError:  # the extra that reads it is not installed
+            return 0
     try:
         return check_structure(data).work
     except ValueError:  # which costs nothing: it is refused

@@ -32,6 +32,7 @@ from dermlens.files import atomic_path, write_text
 from dermlens.metrics import Floats
 from dermlens.models.saved import load_model
 from dermlens.predict.decision import Kind, ood_scores
+from dermlens.predict.sources.folders import links_followed
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.studies.folds import check_fold, check_sealed, train_fold
@@ -315,9 +316,11 @@ def unseen_class(
     for code in wanted:
         one = trainings[code]
         _write(one, data)
-        run = train_fold(one.recipe, one.folder, one.run.path, device=device, cache=cache)
+        with links_followed():
+            run = train_fold(one.recipe, one.folder, one.run.path, device=device, cache=cache)
         saved = load_model(run.path)
-        found = run_outputs(run, saved, FITTED, device=device, cache=cache)
+        with links_followed():
+            found = run_outputs(run, saved, FITTED, device=device, cache=cache)
         unsealed = table["image_id"].isin([image for role in FITTED for image in split.ids(role)])
         left_out = table[(table["dx"] == one.code) & unsealed].reset_index(drop=True)
         train, familiar, calibration = (found[role].labelled for role in FITTED)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 
@@ -16,6 +19,7 @@ from PIL import Image
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import read_image
 from dermlens.predict.pictures.structure import check_structure
+from dermlens.serve.requests import QUICK_WORK, work
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
 WRITTEN = {
@@ -71,6 +75,27 @@ def test_what_announces_too_much_is_refused_at_once(name):
     finally:
         tracemalloc.stop()
     assert len(str(caught.value)) < 300
+
+
+def test_a_frame_is_weighed_by_what_it_announces_and_not_by_the_header_around_it():
+    pytest.importorskip("pydicom")
+    frame = hostile.jpeg_scans(2000, 90)
+    frame += b"\0" * (len(frame) % 2)
+    assert work(hostile.dicom(64, 64, [frame], b"1.2.840.10008.1.2.4.50")) > QUICK_WORK
+
+
+def test_no_entry_of_a_directory_is_spoken_of_by_itself():
+    """Pillow warns of each that it skips, with another number: a file of 8 MB wrote 60,000 lines."""
+    entries = b"".join(struct.pack("<HHII", 1 + n, 5, 2**28, 8) for n in range(2000))
+    exif = hostile.chunk(b"eXIf", b"II*\0" + struct.pack("<IH", 8, 2000) + entries + bytes(4))
+    code = (
+        "import sys; from dermlens.predict.pictures.preprocessing import read_image;"
+        "read_image(sys.stdin.buffer.read())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], input=hostile.png(16, 16, exif), capture_output=True, check=True
+    )
+    assert ran.stderr == b""
 
 
 def test_the_overlapping_segments_do_overlap():

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -242,7 +242,8 @@ def read_source(
         above = Path(os.path.normpath(source.parent / ".."))
         if not found.images and (beside := survey(above)).images:
             read = reader.read(
-                source, Survey(above, beside.images, beside.masks, found.tables, beside.others)
+                source,
+                replace(beside, tables=found.tables),
             )
             read.account.notes.append(f"images: from {above}, since none lie beside the table")
             return read
@@ -405,9 +406,11 @@ class _Reader:
             named = f"; if {above[0]} is its table, name that" if above else ""
             raise UserError(
                 f"{source} has images and no table: a CSV file with image_id and dx is wanted, "
-                f"or a folder per class{f' (found: {folders})' if folders else ''}{named}"
+                f"or a folder per class{f' (found: {folders})' if folders else ''}{named}{found.not_followed}"
             )
-        raise UserError(f"{source} holds no images and no table; name the folder that holds both")
+        raise UserError(
+            f"{source} holds no images and no table; name the folder that holds both{found.not_followed}"
+        )
 
 
 def _with_sources(

@@ -23,7 +23,7 @@ import numpy as np
 
 from dermlens.errors import require
 from dermlens.predict.pictures.images import MAX_PIXELS, ImageError, decode_image, has_profile, in_srgb
-from dermlens.predict.pictures.structure import jpeg_colours, marked_as
+from dermlens.predict.pictures.structure import check_structure, is_jpeg, jpeg_colours, marked_as
 from dermlens.predict.sources.folders import begins_as_dicom
 from dermlens.predict.sources.vocabulary import OLDEST
 
@@ -51,6 +51,8 @@ LONGEST = 2**16
 ICC_PROFILE = 0x00282000
 LONGEST_PROFILE = 2**22
 """Bytes of a colour profile; tables of colours in print take a few million."""
+RUN_COST = 64
+"""Pixels that a byte of run lengths may become."""
 MOST_FRAMES = 10_000
 """Frames in a table of offsets."""
 
@@ -98,6 +100,8 @@ def dicom_pixels(
         profile = bytes(header.get("ICCProfile", b"") or b"")
         if syntax in JPEG:
             frame = _first_frame(header.PixelData, frames)
+            if not is_jpeg(frame):
+                raise ImageError(f"{name}: its DICOM header says JPEG, and its pixels are coded otherwise")
             pixels = decode_image("the image", marked_as(frame, _is_rgb(header)), min_side, most)
             return in_srgb(name, pixels, profile) if profile and not has_profile(frame) else pixels
         if syntax not in (*AS_IT_IS, RUN_LENGTHS):
@@ -114,6 +118,20 @@ def dicom_pixels(
         raise
     except Exception as error:
         raise ImageError(f"{name}: truncated or damaged, its DICOM pixels cannot be decoded") from error
+
+
+def dicom_work(data: bytes) -> float:
+    """About how many plain pixels a decoder will touch; 0 where it is refused anyway."""
+    try:
+        header = _read("the image", data, pixels=True)
+        syntax = str(header.file_meta.TransferSyntaxUID)
+        if syntax in JPEG:
+            return check_structure(_first_frame(header.PixelData, 1)).work
+    except MemoryError:
+        raise
+    except Exception:
+        return 0
+    return len(data) * (RUN_COST if syntax == RUN_LENGTHS else 1)
 
 
 def dicom_size(name: str, data: bytes) -> tuple[int, int]:

@@ -36,6 +36,8 @@ LEAST_TILE = 2**22
 """Pixels: a tile of a TIFF may have so many, however small the picture is."""
 MOST_PIECES = 2**18
 """Strips or tiles of a TIFF."""
+MOST_PADDING = 4
+"""Pixels of all tiles of a TIFF for each of the picture: tiles reach over its edges, and are unpacked whole."""
 RUN_COST, SCAN_COST, JPEG_COST = 16, 0.1, 0.25
 """In plain pixels: a run-length coded one; one in each scan of a JPEG, and once at a fraction of its size."""
 
@@ -176,6 +178,10 @@ def _tiff(data: bytes) -> Announced:
     total = 0
     for begin in range(at, at + count * step, step):
         tag, kind, values = struct.unpack_from(f"{order}{form}", data, begin)
+        if tag in lengths:  # readers differ in which of the two they take
+            raise ValueError(f"a TIFF whose directory has the entry {tag} twice")
+        if tag in NUMBERS and kind not in INTEGERS:
+            raise ValueError(f"a TIFF whose entry {tag} is no number that counts pixels")
         bytes_ = values * SIZES.get(kind, 1)
         total += bytes_ if bytes_ > inside else 0
         lengths[tag] = values
@@ -218,11 +224,14 @@ def _check_pieces(tags: dict[int, tuple[int, ...]], lengths: dict[int, int], ava
     listed = max(lengths.get(OFFSETS, 0), lengths.get(TILE_OFFSETS, 0))
     if max(pieces, listed) > MOST_PIECES:
         raise ValueError(f"a TIFF in more than {MOST_PIECES} pieces; save it in fewer")
+    unpacked = across * down * (pieces // samples)
+    if unpacked > max(MOST_PADDING * pixels, LEAST_TILE):
+        raise ValueError(f"a TIFF of {width} × {height} pixels in tiles of {unpacked // 10**6} million")
     if one(COMPRESSION, PLAIN) == PLAIN and max(width, height) <= LONGEST_SIDE:
         needed = (width * bits + 7) // 8 * height
         if needed > available:
             raise ValueError(f"truncated: a TIFF of {width} × {height} pixels has more bytes than this file")
-    return Announced(width, height)
+    return Announced(width, height, max(1.0, unpacked / max(pixels, 1)))
 
 
 WALKS = (
@@ -231,6 +240,8 @@ WALKS = (
     (b"BM", _bmp),
     (b"II*\0", _tiff),
     (b"MM\0*", _tiff),
+    (b"II\0*", _tiff),  # not TIFF's, and Pillow reads them
+    (b"MM*\0", _tiff),
     (b"II+\0", _tiff),
     (b"MM\0+", _tiff),
 )
@@ -271,10 +282,15 @@ def marked_as(frame: bytes, is_rgb: bool) -> bytes:
         is_rgb: what the components are where neither mark nor names say: red, green and blue, or YCbCr.
     """
     mark, named = _signs(frame)
-    if mark is not None or not frame.startswith(b"\xff\xd8"):
+    if mark is not None or not is_jpeg(frame):
         return frame
     transform = 0 if named == "RGB" or (named is None and is_rgb) else 1
     return frame[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform]) + frame[2:]
+
+
+def is_jpeg(frame: bytes) -> bool:
+    """Whether bytes begin as a JPEG stream does."""
+    return frame.startswith(b"\xff\xd8")
 
 
 def _signs(frame: bytes) -> tuple[Colours | None, Colours | None]:

@@ -6,7 +6,8 @@ import filecmp
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -45,6 +46,8 @@ MASK_FOLDERS = ("masks", "HAM10000_segmentations_lesion_tschandl")
 MASK_ENDING = "_segmentation"
 DEPTH = 3
 """Folders below a data folder; PAD-UFES-20 has images/imgs_part_1/imgs_part_1."""
+FOLLOW = "DERMLENS_FOLLOW_LINKS"
+"""Environment variable: `1` follows links that lead out of a data set's folder."""
 
 
 @dataclass
@@ -71,6 +74,21 @@ class Survey:
     def root(self) -> str:
         """The folder, absolute."""
         return os.path.abspath(self.folder)  # noqa: PTH100  # not resolve(): links stay as the user laid them
+
+    @property
+    def left_out(self) -> str:
+        """The sentence on links that lead out of the folder; empty where there are none, or all count."""
+        if not self.outside or _follows():
+            return ""
+        return (
+            f"left out: {len(self.outside)} links that lead out of {self.folder}, {self.outside[0]} first;"
+            f" name what they lead to, or set {FOLLOW}=1 to follow them"
+        )
+
+    @property
+    def not_followed(self) -> str:
+        """The same, as the end of an error."""
+        return self.left_out and f"; {self.left_out}"
 
     @property
     def paths(self) -> list[str]:
@@ -138,21 +156,42 @@ def begins_as_dicom(file: Path) -> bool:
         return False
 
 
-def survey(folder: Path, depth: int | None = DEPTH, *, follow_out: bool = True) -> Survey:
+def _follows() -> bool:
+    chosen = os.environ.get(FOLLOW, "")
+    if chosen not in ("", "0", "1"):
+        raise UserError(f"{FOLLOW} is {chosen!r}: it is unset or 0, or 1 to follow links out of a data set")
+    return chosen == "1"
+
+
+@contextmanager
+def links_followed() -> Iterator[None]:
+    """Follow links out of data sets in a block, in the processes that it begins too: links of our own."""
+    before = os.environ.get(FOLLOW)
+    os.environ[FOLLOW] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FOLLOW]
+        else:
+            os.environ[FOLLOW] = before
+
+
+def survey(folder: Path, depth: int | None = DEPTH) -> Survey:
     """List a data folder and those within it, each once, without a look at any file.
 
-    Hidden files and folders are left out, and `__MACOSX`, which archives made on a Mac carry.
+    Hidden files and folders are left out, and `__MACOSX`, which archives made on a Mac carry. Links that lead
+    out of the folder are named and not followed, unless `DERMLENS_FOLLOW_LINKS` says so: a data set that was
+    unpacked from an archive could name any file of the machine.
 
     Args:
         folder: an existing folder.
         depth: how many folders below it; none for all there are.
-        follow_out: whether links that lead out of the folder are followed, too. A data set's table says which
-            images are its own; a folder by itself does not.
 
     Raises:
         UserError: a folder may not be read.
     """
-    found = Survey(folder)
+    found, follow = Survey(folder), _follows()
     root = Path(found.root)
     level = [root]
     listed: set[str] = set()  # a link may lead back to where one came from
@@ -161,13 +200,13 @@ def survey(folder: Path, depth: int | None = DEPTH, *, follow_out: bool = True) 
         for place in level:
             if (real := os.path.realpath(place)) not in listed:
                 listed.add(real)
-                below += _list(place, found, folder / place.relative_to(root), follow_out=follow_out)
+                below += _list(place, found, folder / place.relative_to(root), follow=follow)
         if not (level := below):
             break
     return found
 
 
-def _list(place: Path, found: Survey, shown: Path, *, follow_out: bool) -> list[Path]:
+def _list(place: Path, found: Survey, shown: Path, *, follow: bool) -> list[Path]:
     """Add one directory's files; return its folders."""
     try:
         with os.scandir(place) as entries:
@@ -183,7 +222,7 @@ def _list(place: Path, found: Survey, shown: Path, *, follow_out: bool) -> list[
             continue
         if is_link and not Path(os.path.realpath(prefix + name)).is_relative_to(inside):
             found.outside.append(prefix + name)
-            if not follow_out:
+            if not follow:
                 continue
         if is_folder:
             folders.append(place / name)
