@@ -12,7 +12,8 @@ from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES, ISIC_COLUMNS
 from dermlens.predict.sources.folders import image_id_of
-from dermlens.predict.sources.tables import Problems, read_sheet
+from dermlens.predict.sources.sheets import read_sheet
+from dermlens.predict.sources.tables import Problems
 
 ONE_HOT = "image," + ",".join(ISIC_COLUMNS)
 

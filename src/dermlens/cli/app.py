@@ -213,7 +213,10 @@ Cache = Annotated[
     ),
 ]
 Columns = Annotated[
-    list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="Name a column of your own CSV.")
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="OURS=THEIRS", help="Name a column of your own CSV; age= leaves it unread."
+    ),
 ]
 Labels = Annotated[
     list[str] | None,
@@ -327,7 +330,7 @@ def source_maps(
         for ours, said in pairs([word], "--value").items():
             theirs.setdefault(ours, []).append(said)
     return {
-        "columns": pairs(columns, "--column"),
+        "columns": pairs(columns, "--column", empty=True),
         "labels": pairs(labels, "--label", empty=True),
         "values": theirs,
     }

@@ -21,7 +21,8 @@ from dermlens.predict.sources.folders import (
     split_name,
     survey,
 )
-from dermlens.predict.sources.tables import Problems, Sheet, read_sheet, theirs
+from dermlens.predict.sources.sheets import Sheet, read_sheet
+from dermlens.predict.sources.tables import Problems, theirs
 from dermlens.predict.sources.vocabulary import (
     OLDEST,
     age_of,

@@ -18,6 +18,7 @@ from dermlens.predict.sources.vocabulary import (
     GROUP_OF_SITE,
     OLDEST,
     age_of,
+    is_date,
     is_missing,
     is_number,
     plain,
@@ -69,6 +70,18 @@ class Account:
     def drop(self, name: str, theirs: str) -> None:
         """Count a word that counts as missing."""
         self.dropped.setdefault(name, Counter())[theirs] += 1
+
+    def join(self, other: Account) -> None:
+        """Take in what was made of a further table that is read as one with this."""
+        self.columns |= other.columns
+        for mine, further in (
+            (self.joined, other.joined),
+            (self.not_read, other.not_read),
+            (self.unread, other.unread),
+            (self.telling, other.telling),
+            (self.notes, other.notes),
+        ):
+            mine += [one for one in further if one not in mine]  # type: ignore[operator]
 
     def sentences(self) -> list[str]:
         """All of it, a sentence each, the table that was read first."""
@@ -175,6 +188,15 @@ class Values:
         said = self._maps["age"].get(plain(word), word)
         age = age_of(said)
         problem = None
+        if is_date(said) and (age is None or age > OLDEST):
+            self._problems.add(
+                f"age is '{word}', a date; ages are numbers of years on the day of the photograph, and a date of birth"
+                " is not read",
+                where,
+                "--column age=",
+                kind="age is a date",
+            )
+            return math.nan
         if age is None or (math.isinf(age) and not is_number(said)):
             problem = f"age is '{word}'; ages are numbers of years, empty where unknown"
         elif not math.isnan(age) and not 0 <= age <= OLDEST:
