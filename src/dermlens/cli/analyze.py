@@ -15,11 +15,13 @@ from dermlens.cli.app import (
     Labels,
     OptionalData,
     RunFolder,
+    SourceMaps,
     ValueMaps,
     app,
     console,
     names,
     pairs,
+    say,
     source_maps,
     to_file,
     to_folder,
@@ -35,6 +37,16 @@ Photographs = Annotated[
     typer.Option(help="Also ordinary photographs: where to write the pieces.", callback=to_folder),
 ]
 Table = Annotated[Path, typer.Option("--output", "-o", help="The CSV to write.", callback=to_file)]
+
+
+def _read(folder: Path, maps: SourceMaps | None = None) -> pd.DataFrame:
+    """A labelled set, with what was read of it printed."""
+    from dermlens.data.table import read_set
+
+    read = read_set(folder) if maps is None else read_set(folder, **maps)
+    for sentence in read.account.sentences():
+        say(sentence)
+    return read.table
 
 
 @app.command(name="decision-report")
@@ -94,18 +106,19 @@ def far_ood(
     cache: Cache = None,
 ) -> None:
     """Measure how well each out-of-distribution score tells strangers from a run's new images."""
-    from dermlens.data.table import read_table
     from dermlens.runs import Run
     from dermlens.studies.out_of_distribution import far_ood as score
     from dermlens.studies.out_of_distribution import write_photographs
 
     maps = source_maps(columns, labels, values)
-    shown = {name: read_table(Path(folder), **maps) for name, folder in pairs(strangers, "--set").items()}
+    shown = {name: _read(Path(folder), maps) for name, folder in pairs(strangers, "--set").items()}
     if photographs is not None:
         shown["photographs"] = write_photographs(photographs)
     if not shown:
         raise UserError("no strangers: name a folder of them with --set NAME=DIR, or --photographs DIR")
-    table = score(Run.open(run), shown, output, metadata=metadata, data=data, device=device, cache=cache)
+    table = score(
+        Run.open(run), shown, output, metadata=metadata, data=data, device=device, cache=cache, say=say
+    )
     console.print(table.round(3).to_string(index=False))
     console.print(f"written: {output}")
 
@@ -139,7 +152,6 @@ def learn_dermoscopy(
     --column, --label and --value are for those of the folders that cannot be read without.
     """
     from dermlens.calibration.dermoscopy import learn_dermoscopy as learn
-    from dermlens.data.table import read_table
     from dermlens.runs import Run
     from dermlens.studies.out_of_distribution import write_photographs
 
@@ -147,11 +159,11 @@ def learn_dermoscopy(
 
     def read(folder: str) -> pd.DataFrame:
         try:
-            return read_table(Path(folder))
+            return _read(Path(folder))
         except UserError:
             if not (columns or labels or values):
                 raise
-            return read_table(Path(folder), **maps)
+            return _read(Path(folder), maps)
 
     sides = [
         {name: read(folder) for name, folder in pairs(given, option).items()}
@@ -162,7 +174,7 @@ def learn_dermoscopy(
             raise UserError("--photographs makes a set of that name: give yours another")
         sides[1]["photographs"] = write_photographs(photographs)
     opened = Run.open(run)
-    table = learn(opened, *sides, kept=kept, data=data, device=device, cache=cache)
+    table = learn(opened, *sides, kept=kept, data=data, device=device, cache=cache, say=say)
     console.print(table.round(3).to_string(index=False))
     console.print(f"written: {opened.path / 'model.json'}, {opened.path / 'dermoscopy.csv'}")
 

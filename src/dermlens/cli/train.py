@@ -145,7 +145,7 @@ def calibrate(
     from dermlens.calibration.decision import calibrate_run
     from dermlens.runs import Run
 
-    calibrate_run(Run.open(run), data=data, ood=ood, device=device, cache=cache)
+    calibrate_run(Run.open(run), data=data, ood=ood, device=device, cache=cache, say=say)
     console.print(f"calibrated: {run}; next: dermlens evaluate {run}")
 
 

@@ -19,11 +19,11 @@ from dermlens.data.config import DataConfig
 from dermlens.data.readers.account import Account, ValueMap, Values, telltales
 from dermlens.data.readers.diagnoses import BINARY, class_of
 from dermlens.data.readers.names import Diagnoses, classes_of, is_binary
-from dermlens.data.readers.roles import role_of_folders
+from dermlens.data.readers.roles import role_of_folders, unused_folders
 from dermlens.data.readers.source import Source, or_folder, read_source
 from dermlens.data.readers.tables import DX_FURTHER
 from dermlens.errors import UserError
-from dermlens.predict.pictures.dicom import dicom_patient
+from dermlens.predict.pictures.dicom import colour_doubt, dicom_patient
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import Survey, begins_as_dicom, image_id_of, locate, split_name
 from dermlens.predict.sources.tables import JOINT, Problems, is_formula
@@ -32,7 +32,8 @@ from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 UNFIT = ("Cc", "Zl", "Zp")
 """Unicode's categories of characters that no id may hold: controls, and ends of lines."""
 PATIENT = re.compile(
-    r"(?:patient|patientin|pat|pt|paciente|paziente|proband|subject|subj|sub|hasta|person|case|fall)[ _.-]*[a-z]{0,3}\d+"
+    r"(?:patient|patientin|pat|pt|paciente|paziente|proband|subject|subj|sub|hasta|person|case|fall)"
+    r"[ _.-]*[a-z]{0,3}\d+"
     r"|(?:patient|patientin|paciente|paziente|subject|hasta|person)[ _.-]+\w+|p[ _-]?\d+|IP_\d+",
     re.IGNORECASE,
 )
@@ -344,7 +345,7 @@ def _formula(what: str, said: str) -> str | None:
 
 
 def _patients_of_folders(folders: Sequence[Sequence[str]], account: Account) -> list[str | None]:
-    """The patient of each image by the folder that it lies in, `patient_12/`, where most lie in such a one."""
+    """The patient of each image by its folder, `patient_12/`, where most lie in such a one."""
     found = [next((name for name in reversed(names) if PATIENT.fullmatch(name)), None) for names in folders]
     named = sum(name is not None for name in found)
     if not named or named < len(found) / 2:
@@ -407,13 +408,15 @@ def _complete(table: pd.DataFrame, account: Account) -> None:
     """Fill ages and sexes that the table does not give from DICOM headers, as prediction does."""
     filled = {"age": 0, "sex": 0}
     ages, sexes = table["age"].tolist(), table["sex"].tolist()
+    doubts: dict[str, list[str]] = {}
     for row, path in enumerate(table["path"]):
         lacks = math.isnan(ages[row]), sexes[row] == "unknown"
-        suffix = split_name(path)[1]
-        if not any(lacks) or suffix not in ("", ".dcm", ".dicom") or not begins_as_dicom(Path(path)):
+        if split_name(path)[1] not in ("", ".dcm", ".dicom") or not begins_as_dicom(Path(path)):
             continue
         try:
-            age, sex = dicom_patient(path, Path(path).read_bytes())
+            if (doubt := colour_doubt(Path(path))) is not None:
+                doubts.setdefault(doubt, []).append(table["image_id"].iloc[row])
+            age, sex = dicom_patient(path, Path(path).read_bytes()) if any(lacks) else (None, None)
         except (ImageError, OSError):  # whoever reads its pixels says so
             continue
         if lacks[0] and age is not None:
@@ -421,6 +424,10 @@ def _complete(table: pd.DataFrame, account: Account) -> None:
         if lacks[1] and sex is not None:
             sexes[row], filled["sex"] = sex, filled["sex"] + 1
     table["age"], table["sex"] = ages, sexes
+    account.notes += [
+        f"{doubt}: {len(ids):,} images ({', '.join(ids[:5])}{', …' if len(ids) > 5 else ''})"
+        for doubt, ids in doubts.items()
+    ]
     if any(filled.values()):
         account.notes.append(f"from DICOM headers: age of {filled['age']:,} images, sex of {filled['sex']:,}")
 
@@ -440,7 +447,8 @@ def _roles(
         given, by = [role_of_folders(names) for names in folders], "the folders give"
         if unused := unused_folders(name for names in folders for name in names):
             account.notes.append(
-                f"roles: the folders {', '.join(unused[:5])} may be folds; they are not used, and images of all of"
+                f"roles: the folders {', '.join(unused[:5])} may be folds; they are not used, and images"
+                " of all of"
                 " them are split anew"
             )
     counts = Counter(role for role in given if role)

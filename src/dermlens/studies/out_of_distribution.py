@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -166,6 +166,7 @@ def far_ood(
     data: Path | None = None,
     device: str = "auto",
     cache: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Score sets of strangers against the images of the run's selection role.
 
@@ -179,6 +180,7 @@ def far_ood(
         data: where the run's own images are now; none takes the folder that it was trained on.
         device: auto, cpu, cuda or mps.
         cache: root of the pixel cache; none for the usual one.
+        say: takes sentences on what was read of the run's own images.
 
     Returns:
         The rows of `out_of_distribution_table`.
@@ -188,7 +190,7 @@ def far_ood(
     """
     saved = load_model(run.path)
     known = (lambda table: table) if metadata else without_metadata
-    own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache)
+    own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache, say=say)
     train, familiar, calibration = (own[role].labelled for role in FITTED)
     shown = {
         name: label_outputs(saved, known(table), device=device, cache=cache)

@@ -74,14 +74,14 @@ class Account:
     def join(self, other: Account) -> None:
         """Take in what was made of a further table that is read as one with this."""
         self.columns |= other.columns
+        self.joined += [path for path in other.joined if path not in self.joined]
         for mine, further in (
-            (self.joined, other.joined),
             (self.not_read, other.not_read),
             (self.unread, other.unread),
             (self.telling, other.telling),
             (self.notes, other.notes),
         ):
-            mine += [one for one in further if one not in mine]  # type: ignore[operator]
+            mine += [one for one in further if one not in mine]
 
     def sentences(self) -> list[str]:
         """All of it, a sentence each, the table that was read first."""
@@ -190,7 +190,8 @@ class Values:
         problem = None
         if is_date(said) and (age is None or age > OLDEST):
             self._problems.add(
-                f"age is '{word}', a date; ages are numbers of years on the day of the photograph, and a date of birth"
+                f"age is '{word}', a date; ages are numbers of years on the day of the photograph, and a"
+                " date of birth"
                 " is not read",
                 where,
                 "--column age=",

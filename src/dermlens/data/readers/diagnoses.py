@@ -1,16 +1,17 @@
 """Diagnoses by their usual names, and what each of them belongs to.
 
-A diagnosis is a kind of others: Reed's nevus is a nevus, seborrheic keratosis is one of HAM10000's `bkl`. So a table
-is read by whatever list of classes is asked for: by the most specific of them that a name falls under.
+A diagnosis is a kind of others: Reed's nevus is a nevus, seborrheic keratosis is one of HAM10000's `bkl`. So
+a table is read by whatever list of classes is asked for: by the most specific of them that a name falls
+under.
 
 The seven are grouped as HAM10000 does (Tschandl et al. 2018, table 1): `akiec` are actinic keratoses and
-intraepithelial carcinomas, `bkl` seborrheic keratoses, solar lentigines and lichen-planus-like keratoses, `vasc`
-angiomas, angiokeratomas, pyogenic granulomas and haemorrhage.
+intraepithelial carcinomas, `bkl` seborrheic keratoses, solar lentigines and lichen-planus-like keratoses,
+`vasc` angiomas, angiokeratomas, pyogenic granulomas and haemorrhage.
 
-Squamous cell carcinoma without a further word is none of the seven: most of ISIC 2019's 628 are BCN20000's 431, which
-are invasive, MILK10k keeps invasive ones apart (`SCCKA`), and PAD-UFES-20 mixes both. The other 197 of ISIC 2019, and
-the archive's, are HAM10000's own intraepithelial carcinomas, filed under that name: its images are known by their
-ids, and stay `akiec`.
+Squamous cell carcinoma without a further word is none of the seven: most of ISIC 2019's 628 are BCN20000's
+431, which are invasive, MILK10k keeps invasive ones apart (`SCCKA`), and PAD-UFES-20 mixes both. The other
+197 of ISIC 2019, and the archive's, are HAM10000's own intraepithelial carcinomas, filed under that name: its
+images are known by their ids, and stay `akiec`.
 
 Sources of names: HAM10000; the ISIC challenges of 2016 to 2020 and 2024; the ISIC archive's `diagnosis_1` to
 `diagnosis_5`; MILK10k; PAD-UFES-20; Derm7pt; BCN20000.
@@ -199,10 +200,10 @@ OUTSIDE = "-"
 BINARY = ("benign", "malignant")
 """The two classes of ISIC 2016, and of tables and folders that say no more."""
 _BINARY_NAMES = {
-    "benign": "benign benigne benignes benigna benignas benigno benignos benigni benignant gutartig gutartige benin benins"
-    " begnin beningo selim iyi_huylu",
-    "malignant": "malignant maligne malignes maligna malignas maligno malignos maligni malign bosartig bosartige boesartig"
-    " boesartige malin malins habis kotu_huylu cancer",
+    "benign": "benign benigne benignes benigna benignas benigno benignos benigni benignant gutartig gutartige"
+    " benin benins begnin beningo selim iyi_huylu",
+    "malignant": "malignant maligne malignes maligna malignas maligno malignos maligni malign bosartig"
+    " bosartige boesartig boesartige malin malins habis kotu_huylu cancer",
 }
 _BINARY_OF = {name.replace("_", " "): code for code, names in _BINARY_NAMES.items() for name in names.split()}
 DECORATION = frozenset(
@@ -280,7 +281,8 @@ def class_of(name: str, classes: Collection[str]) -> str | None:
     """The class that a diagnosis falls under.
 
     Args:
-        name: as a table has it, or a folder: `01_melanoma`, `mel images` and `Melanoma (MEL)` are names of melanoma.
+        name: as a table has it, or a folder: `01_melanoma`, `mel images` and `Melanoma (MEL)` are names of
+            melanoma.
         classes: the classes, by any of their names.
 
     Returns:
@@ -308,7 +310,7 @@ def _class_of(said: str, classes: tuple[str, ...]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _key(said: str) -> str | None:
-    """The diagnosis that a name stands for: as it is, bare, or said twice: `mel - melanoma`, `Melanoma (MEL)`."""
+    """The diagnosis that a name stands for: as it is, bare, or said twice as in `mel - melanoma`."""
     for form in _forms(said):
         if form in _OF_NAME:
             return _OF_NAME[form]

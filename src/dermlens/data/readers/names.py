@@ -137,7 +137,8 @@ class Diagnoses:
         if re.search(r"[;,/|+&?]", said[0]):  # several diagnoses, or a doubt, are no typing error
             guess = ""
         self._problems.add(
-            f"diagnosis '{said[0]}' is not known{close}, or a label map that says what it is, or leaves it out",
+            f"diagnosis '{said[0]}' is not known{close}, or a label map that says what it is, or leaves it"
+            " out",
             where,
             option("--label", said[0], guess),
         )
@@ -218,7 +219,8 @@ def refuse_columns(
         options.append(f"--classes {shlex.quote(','.join(hot))}")
     options += [f"--column {ours}=…" for ours in unsure]
     raise UserError(
-        f"{sheet.path} has no column for {' and '.join(lacking)}; it has {', '.join(filter(None, sheet.header))}: say"
+        f"{sheet.path} has no column for {' and '.join(lacking)}; it has"
+        f" {', '.join(filter(None, sheet.header))}: say"
         f" which one holds it with a column map; perhaps {' '.join(options)}"
     )
 
@@ -266,6 +268,13 @@ def guess_columns(
     return guessed
 
 
+COUNTING = frozenset({
+    "id", "nr", "no", "num", "number", "nummer", "case", "fall", "fallnummer", "study", "visit", "encounter",
+    "accession", "exam", "code",
+})  # fmt: skip
+"""Words in the names of columns that number something."""
+
+
 def image_column(sheet: Sheet, image_ids: Iterable[str], found: Survey) -> str | None:
     """Another column that names the images that are there, where the one that is read names none of them.
 
@@ -286,7 +295,7 @@ def image_column(sheet: Sheet, image_ids: Iterable[str], found: Survey) -> str |
 
 
 def is_birth_column(sheet: Sheet, name: str) -> bool:
-    """Whether a column holds dates of birth, by its name or, where that says no more than a date, by its cells."""
+    """Whether a column holds dates of birth, by its name and its cells."""
     said = plain(name)
     named = re.search(r"birth|dob|geburt|naissance|nacimiento|nascimento|nascita|dogum|geboorte", said)
     return named is not None and _share(sheet.column(name), is_date) >= ENOUGH
@@ -295,8 +304,7 @@ def is_birth_column(sheet: Sheet, name: str) -> bool:
 def may_group(sheet: Sheet, name: str) -> bool:
     """Whether a column numbers something that several images share, as those of one patient."""
     words = plain(name).split()
-    if not words or not {*words} & {"id", "nr", "no", "num", "number", "nummer", "case", "fall", "fallnummer", "study",
-                                    "visit", "encounter", "accession", "exam", "code"}:  # fmt: skip
+    if not COUNTING & {*words}:
         return False
     cells = [cell for cell in sheet.column(name) if not is_missing(cell)]
     return 1 < len(set(cells)) < 0.9 * len(cells)

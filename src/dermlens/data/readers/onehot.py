@@ -32,7 +32,8 @@ def unknown_hot(sheet: Sheet, codes: Collection[str] = ()) -> list[str]:
 
     Args:
         sheet: the table.
-        codes: its columns that are diagnoses; where there are none, all rows must have their 1 in what is found.
+        codes: its columns that are diagnoses; where there are none, all rows must have their 1 in what is
+            found.
     """
     cells = {name: [hot(cell) for cell in sheet.column(name)] for name in sheet.header if name}
     known = [cells[code] for code in codes]

@@ -1,4 +1,4 @@
-"""Roles that a source gives its images: folders train/, val/ and test/, tables of these names, or a column."""
+"""Roles that a source gives its images: by folders train/, val/ and test/, tables so named, or a column."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.vocabulary import plain
 
 _WORDS = {
-    "train": "train training trn trainset entrainement apprentissage entrenamiento treino treinamento addestramento"
-    " egitim lernen",
-    "selection": "val valid validation validate validierung validacion validacao validazione dogrulama gecerleme dev"
-    " development tuning selection valset",
+    "train": "train training trn trainset entrainement apprentissage entrenamiento treino treinamento"
+    " addestramento egitim lernen",
+    "selection": "val valid validation validate validierung validacion validacao validazione dogrulama"
+    " gecerleme dev development tuning selection valset",
     "calibration": "calibration kalibrierung calib",
     "test": "test tst testing testset holdout eval evaluation prueba pruebas teste testes essai",
 }
@@ -56,7 +56,8 @@ def unused_column(sheet: Sheet) -> str | None:
         strange = [word for word in words if plain(word) not in ROLE_OF_WORD]
         if strange and len(words) <= 20:
             return (
-                f"roles: column {name} may give them, and is not used: '{strange[0]}' is no word for a role (train,"
+                f"roles: column {name} may give them, and is not used: '{strange[0]}' is no word for a"
+                " role (train,"
                 " val, calibration, test)"
             )
     return None

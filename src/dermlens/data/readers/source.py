@@ -230,7 +230,7 @@ class _Reader:
         return is_table(header, self.columns) or self.is_truth(header) or _is_bare(header, found)
 
     def is_truth(self, header: Sequence[str]) -> bool:
-        """Whether a table with this header has one-hot columns, and nobody maps another one as the diagnosis."""
+        """Whether a table with this header has one-hot columns, and no map names another diagnosis."""
         return "dx" not in (self.columns or {}) and is_onehot(header, self.known)
 
     def tables(self, source: Path, found: Survey) -> list[Path]:
@@ -254,7 +254,8 @@ class _Reader:
             roles = [role_of_name(table.stem) for table in with_truth]
             if len(with_truth) > 1 and not (all(roles) and len(set(roles)) == len(roles)):
                 raise UserError(
-                    f"{source} holds several tables: {', '.join(map(str, with_truth))}; name the one that is meant"
+                    f"{source} holds several tables: {', '.join(map(str, with_truth))}; name the one that"
+                    " is meant"
                 )
             return with_truth or nearest_to_top[:1]
         return nearest_to_top
@@ -297,7 +298,8 @@ class _Reader:
         header = read_header(table)
         if is_answers(header):
             raise UserError(
-                f"{table} holds what a model says of images (columns p_…, set, abstain), and no diagnosis that is"
+                f"{table} holds what a model says of images (columns p_…, set, abstain), and no diagnosis"
+                " that is"
                 " known to be true; name the table with the diagnoses"
             )
         account, problems = Account(table), Problems()
@@ -352,7 +354,8 @@ class _Reader:
             )
         if births := [name for name in account.unread if is_birth_column(sheet, name)]:
             account.notes.append(
-                f"dates of birth, and perhaps who somebody is, stand in {', '.join(births)}: not read; an age is a"
+                f"dates of birth, and perhaps who somebody is, stand in {', '.join(births)}: not read; an"
+                " age is a"
                 " number of years on the day of the photograph"
             )
         groups = [name for name in account.unread if may_group(sheet, name)]
@@ -388,7 +391,8 @@ class _Reader:
         tables = [table for table in found.tables if not is_answers(read_header(table))]
         if (doubtful := [table for table in tables if _is_named_as_answers(table)]) and doubtful == tables:
             raise UserError(
-                f"{source} holds no table but {doubtful[0]}, which by its name is what a model says; if it is the truth,"
+                f"{source} holds no table but {doubtful[0]}, which by its name is what a model says; if it"
+                " is the truth,"
                 " name it"
             )
         if tables:

@@ -50,8 +50,8 @@ def read_columns(
     Args:
         sheet: the source's table.
         columns: the source's name of a column by ours, where it is not one of `NAMES`, such as
-            `{"image_id": "Datei", "site": "Lokalisation"}`; an empty one leaves a column unread. Columns that only
-            together say it are joined by a plus: `patient_id+lesion_id`; for images they make a path.
+            `{"image_id": "Datei", "site": "Lokalisation"}`; an empty one leaves a column unread. Columns that
+            only together say it are joined by a plus: `patient_id+lesion_id`; for images they make a path.
         account: takes which columns were read, which were not, and which tell the answer.
 
     Returns:

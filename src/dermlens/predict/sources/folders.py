@@ -143,8 +143,8 @@ def begins_as_dicom(file: Path) -> bool:
 def survey(folder: Path, depth: int | None = DEPTH, *, follow_out: bool = True) -> Survey:
     """List a data folder and those within it, each once, without a look at any file.
 
-    Hidden files and folders are left out, `__MACOSX`, which archives made on a Mac carry, and other folders that
-    machines make.
+    Hidden files and folders are left out, `__MACOSX`, which archives made on a Mac carry, and other folders
+    that machines make.
 
     Args:
         folder: an existing folder.

@@ -1,8 +1,8 @@
 """A table file as text, with the row numbers that a spreadsheet shows: CSV in its dialects, or a workbook.
 
-A CSV's separator is told by `csv.Sniffer`, or by the line `sep=;` that Excel writes; its encoding by its first
-bytes, and where it is no Unicode, by whether an encoding of Windows gives words of a language that uses it.
-Workbooks need the extra `excel`.
+A CSV's separator is told by `csv.Sniffer`, or by the line `sep=;` that Excel writes; its encoding by its
+first bytes, and where it is no Unicode, by whether an encoding of Windows gives words of a language that uses
+it. Workbooks need the extra `excel`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ CODE_PAGES = {
     "cp1252": ("Western European", WESTERN),
     "cp1254": ("Turkish", TURKISH),
 }
-"""Encodings that spreadsheets of Windows write, with the characters that their languages use. Others hold the same
-bytes for other letters: a text is taken for one of these where all its letters are of the language."""
+"""Encodings that spreadsheets of Windows write, with the characters that their languages use. Others hold the
+same bytes for other letters: a text is taken for one of these where all its letters are of the language."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ def read_sheet(path: Path) -> Sheet:
     """Read a table file.
 
     Args:
-        path: CSV with commas, semicolons, tabs or bars, in UTF-8, UTF-16 or UTF-32, or in Windows's Western or
-            Turkish code page; or a workbook of one sheet.
+        path: CSV with commas, semicolons, tabs or bars, in UTF-8, UTF-16 or UTF-32, or in Windows's Western
+            or Turkish code page; or a workbook of one sheet.
 
     Raises:
-        UserError: another encoding, no header, a column twice, a row longer than the header, several sheets, or
-            the extra that reads workbooks is not installed.
+        UserError: another encoding, no header, a column twice, a row longer than the header, several sheets,
+            or the extra that reads workbooks is not installed.
     """
     encoding = ""
     try:
@@ -110,7 +110,8 @@ def read_sheet(path: Path) -> Sheet:
         raise UserError(f"{path} may not be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path} is neither UTF-8 nor UTF-16 text, nor of a Western or Turkish code page (byte {error.start});"
+            f"{path} is neither UTF-8 nor UTF-16 text, nor of a Western or Turkish code page (byte"
+            f" {error.start});"
             " save it as CSV in UTF-8"
         ) from error
     except csv.Error as error:
@@ -130,7 +131,8 @@ def read_sheet(path: Path) -> Sheet:
         if len(row) != len(header):
             if any(row[len(header) :]):
                 raise UserError(
-                    f"{path}, row {number}: {len(row)} cells under {len(header)} columns; a cell that holds a comma"
+                    f"{path}, row {number}: {len(row)} cells under {len(header)} columns; a cell that"
+                    " holds a comma"
                     " must stand in quotes, and a title above the row that names the columns must go"
                 )
             row = (*row[: len(header)], *[""] * (len(header) - len(row)))
@@ -168,8 +170,8 @@ def _csv(path: Path, most: int = -1) -> tuple[Iterator[list[str]], str]:
 
 
 def _decoded(data: bytes, *, cut: bool) -> tuple[str, str]:
-    """Text of UTF-8; of UTF-16 or UTF-32 with a byte-order mark or, in Latin letters, UTF-16 by its zero bytes; or of
-    a code page.
+    """Text of UTF-8; of UTF-16 or UTF-32 with a byte-order mark or, in Latin letters, UTF-16 by its zero
+    bytes; or of a code page.
 
     Raises:
         UnicodeDecodeError: it is none of these.
@@ -252,7 +254,8 @@ def _workbook(path: Path) -> list[list[str]]:
     filled = {name: rows for name, rows in sheets.items() if any(any(map(_cell, row)) for row in rows)}
     if len(filled) > 1:
         raise UserError(
-            f"{path} has several sheets with something in them: {', '.join(filled)}; save the one that is meant"
+            f"{path} has several sheets with something in them: {', '.join(filled)}; save the one that is"
+            " meant"
             " as a CSV file"
         )
     return [

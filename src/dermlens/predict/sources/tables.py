@@ -195,7 +195,7 @@ class _Problem:
 
 
 class Problems:
-    """What is wrong with a table; equal sentences about several rows are one problem, and so are those of a kind."""
+    """What is wrong with a table; equal sentences about several rows are one problem."""
 
     def __init__(self) -> None:
         self._found: dict[str, _Problem] = {}
@@ -210,8 +210,8 @@ class Problems:
             sentence: what is wrong, and what would be right.
             where: file and row; none where the sentence says it.
             option: of the command line, that mends it: `--label mell=mel`; none where no option does.
-            kind: problems of one kind are one, with the sentence and the option of the first; none for a problem of
-                its own.
+            kind: problems of one kind are one, with the sentence and the option of the first; none for a
+                problem of its own.
         """
         problem = self._found.setdefault(kind or sentence, _Problem(sentence, [option] if option else []))
         if where:

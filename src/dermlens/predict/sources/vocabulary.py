@@ -179,7 +179,8 @@ FEMALE = frozenset({
     "female", "f", "fem", "woman", "girl", "w", "weiblich", "frau", "femme", "feminin", "feminine", "mujer",
     "femenino", "femenina", "hembra", "donna", "femmina", "femminile", "mulher", "feminino", "feminina",
     "vrouw",
-    "vrouwelijk", "kvinna", "kvinde", "kvinne", "kobieta", "zena", "weibl", "madchen", "maedchen", "fille", "nina",
+    "vrouwelijk", "kvinna", "kvinde", "kvinne", "kobieta", "zena", "weibl", "madchen",
+    "maedchen", "fille", "nina",
     "bambina", "ragazza", "menina", "senora", "signora", "senhora", "madame", "mme", "mrs", "ms", "kadin",
     "kiz", "bayan",
 })  # fmt: skip
@@ -187,12 +188,15 @@ MALE = frozenset({
     "male", "m", "masc", "man", "boy", "mannlich", "maennlich", "mann", "homme", "masculin", "hombre",
     "masculino",
     "varon", "uomo", "maschio", "maschile", "homem", "mannelijk", "mand", "mezczyzna", "muz",
-    "mannl", "maennl", "herr", "junge", "knabe", "garcon", "nino", "bambino", "ragazzo", "menino", "senor", "signor",
+    "mannl", "maennl", "herr", "junge", "knabe", "garcon", "nino", "bambino", "ragazzo", "menino", "senor",
+    "signor",
     "senhor", "monsieur", "mr", "macho", "erkek", "bay",
 })  # fmt: skip
 NEITHER = frozenset({"other", "o", "x", "diverse", "divers", "diverso", "autre", "otro", "altro", "outro",
-                     "intersex", "inter", "non binary", "nonbinary", "undisclosed", "ambiguous", "d", "transgender", "trans",
-                     "prefer not to say", "unbestimmt", "indeterminate", "m/f", "f/m", "m/w", "u"})  # fmt: skip
+                     "intersex", "inter", "non binary", "nonbinary", "undisclosed", "ambiguous", "d",
+                     "transgender", "trans",
+                     "prefer not to say", "unbestimmt", "indeterminate", "m/f", "f/m", "m/w",
+                     "u"})  # fmt: skip
 """Sexes that no encoder has a feature for: they count as unknown, and are counted."""
 
 NUMBER = re.compile(r"[+-]?(\d+(?:[.,]\d+)?\.?|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.ASCII | re.IGNORECASE)
@@ -337,9 +341,10 @@ def age_of(word: object) -> float | None:
     """An age in years.
 
     Args:
-        word: a number with a point or a comma; with a unit (`55 years`, `6 months`, DICOM's `055Y`, ISO 8601's
-            `P55Y`); a range, which is read as its middle (`40-45`, `40s`); or an open one, which is read as its
-            end (`85+`). No date: an age is of the day of the photograph, which a birth does not tell.
+        word: a number with a point or a comma; with a unit (`55 years`, `6 months`, DICOM's `055Y`, ISO
+            8601's `P55Y`); a range, which is read as its middle (`40-45`, `40s`); or an open one, which is
+            read as its end (`85+`). No date: an age is of the day of the photograph, which a birth does not
+            tell.
 
     Returns:
         Years, NaN where the word says that nothing is known; None where it is not understood. A number may be
