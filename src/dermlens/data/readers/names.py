@@ -40,6 +40,8 @@ NO_DIAGNOSIS = "unknown"
 """How an empty diagnosis is named in a label map."""
 UNTOLD = "\0"
 """Stands for a diagnosis whose absence is a problem that was noted."""
+ARCHIVE = ("diagnosis_1", "diagnosis_2", "diagnosis_3", "diagnosis_full", "iddx_3", "iddx_full")
+"""The ISIC archive's columns of diagnoses."""
 LEVELS = "::"
 """Between the levels of a diagnosis in the ISIC archive's `diagnosis_full` and `iddx_full`."""
 
@@ -119,7 +121,8 @@ class Diagnoses:
                 code = class_of("akiec", self._classes)
             if code is not None:
                 return self._taken(one, code)
-        coarse = said[1:] if word else said  # of the archive, which says no more of some images
+        whole = not word or any(self._account.columns.get(name) == "dx" for name in ARCHIVE)
+        coarse = said if whole else said[1:]  # of the archive, which says no more of some images
         outside = next(
             (
                 one
