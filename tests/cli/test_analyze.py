@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -38,3 +42,33 @@ def test_a_mistake_gets_one_sentence(words, sentence, tmp_path, monkeypatch):
     assert isinstance(result.exception, UserError)
     assert sentence in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("verb", "place", "name", "words"),
+    [
+        ("far-ood", "dermlens.studies.out_of_distribution", "far_ood", ["-o", "out.csv", "--set"]),
+        ("learn-dermoscopy", "dermlens.calibration.dermoscopy", "learn_dermoscopy", ["--other"]),
+    ],
+)
+def test_what_was_read_of_a_set_is_said(tmp_path, monkeypatch, dermlens, verb, place, name, words):
+    from dermlens.recipe import Recipe
+    from dermlens.runs import Run
+
+    Run.create(tmp_path / "run", Recipe(name="small"))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.jpg").write_bytes(b"not read here")
+    (tmp_path / "set" / "t.csv").write_text("image_id,dx,biopsed\na,nv,1\n")
+
+    def measured(*_: object, say: Callable[[str], None], **__: object) -> pd.DataFrame:
+        say("the run's own images")
+        return pd.DataFrame({"set": ["x"]})
+
+    monkeypatch.setattr(importlib.import_module(place), name, measured)
+    monkeypatch.chdir(tmp_path)
+    said = dermlens(verb, tmp_path / "run", *words, f"x={tmp_path / 'set'}")
+    assert said.code == 0, said.err
+    out = "".join(said.out.split())
+    assert "t.csv" in out
+    assert "biopsed" in out
+    assert "therun'sownimages" in out

@@ -434,3 +434,17 @@ def test_squashed_files_are_set_right_and_have_a_cache_of_their_own(table, root)
     pixels = read_image(Path(table["path"][0]))[:, 30:60]
     theirs = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(right.pixels[0] - theirs).max() <= 2
+
+
+def test_another_way_to_read_dicom_makes_another_cache_of_dicom_alone(tmp_path, monkeypatch):
+    dicom, other = tmp_path / "a.dcm", tmp_path / "b.jpg"
+    dicom.write_bytes(bytes(128) + b"DICM")
+    other.write_bytes(b"no picture")
+
+    def key(file: Path) -> str:
+        return module._key({}, ["a"], [module.File(file, None)])
+
+    before = key(dicom), key(other)
+    monkeypatch.setattr(module, "DICOM_VERSION", module.DICOM_VERSION + 1)
+    assert key(dicom) != before[0]
+    assert key(other) == before[1]

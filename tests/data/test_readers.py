@@ -12,7 +12,8 @@ from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES, ISIC_COLUMNS
 from dermlens.predict.sources.folders import image_id_of
-from dermlens.predict.sources.tables import Problems, read_sheet
+from dermlens.predict.sources.sheets import read_sheet
+from dermlens.predict.sources.tables import Problems
 
 ONE_HOT = "image," + ",".join(ISIC_COLUMNS)
 
@@ -100,7 +101,7 @@ def test_isic_2019_needs_words_for_its_eighth_class(tmp_path):
         "ISIC_1_downsampled,30.0,head/neck,MSK4_0011169,male",
     )
     images(tmp_path / "ISIC_2019_Training_Input", "ISIC_0.jpg", "ISIC_1_downsampled.jpg")
-    assert read_table(tmp_path)["dx"].tolist() == ["akiec", "akiec"]
+    assert read_table(tmp_path)["dx"].tolist() == ["akiec"]
     table = read_table(tmp_path, labels={"SCC": "scc"}, classes=[*CLASSES, "scc"])
     assert table["dx"].tolist() == ["akiec", "scc"]
     assert table["site"].tolist() == ["anterior torso", "head/neck"]
@@ -266,7 +267,7 @@ def test_row_numbers_are_those_of_a_spreadsheet(tmp_path):
     ("content", "sentence"),
     [
         (b"", "is empty; its first row must name the columns"),
-        (b"image_id,dx\n\xe4,nv\n", "is neither UTF-8 nor UTF-16 text"),
+        (b"image_id,dx\nR\x9fcken,nv\n", "is neither UTF-8 nor UTF-16 text"),
         (b"image_id,dx,dx\na,nv,nv\n", "has the column 'dx' more than once"),
         (b'image_id,dx\na,"' + b"x" * 200_000 + b'"\n', "is no CSV file: field larger than field limit"),
     ],

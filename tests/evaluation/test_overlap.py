@@ -176,3 +176,26 @@ def test_further_images_that_have_gone_are_said(run, tmp_path):
     kept, (warning,) = kept_of(trained_also_on(run, "further"), other)
     assert kept == ["NEW_0"]
     assert "also trained on further, which is not there" in warning
+
+
+def with_patients(folder, first):
+    """The same set, each image of a patient of its own, numbered from `first`."""
+    table = folder / "HAM10000_metadata.csv"
+    head, *lines = table.read_text().splitlines()
+    rows = [f"{line},P{first + number}" for number, line in enumerate(lines)]
+    table.write_text("\n".join([f"{head},patient_id", *rows]) + "\n")
+    return folder
+
+
+def test_patients_of_the_run_are_said(run, data, tmp_path):
+    with_patients(data, 0)  # the last, P7, is in no role
+    other = with_patients(write_set(tmp_path / "other", "NEW", ["x", "y", "z"]), 5)
+    kept, (warning,) = kept_of(run, other)
+    assert len(kept) == 3
+    assert warning.startswith("external: 2 images are, by patient id, of patients of the run's own split")
+
+
+def test_patients_that_cannot_be_compared_are_said(run, tmp_path):
+    other = with_patients(write_set(tmp_path / "other", "NEW", ["x", "y", "z"]), 5)
+    _, (warning,) = kept_of(run, other)
+    assert warning.startswith("external: 3 images are of known patients; it could not be checked")

@@ -17,7 +17,7 @@ from dermlens.calibration.abstention import fit_ood, fit_sets
 from dermlens.calibration.labelled import Labelled
 from dermlens.calibration.probabilities import choose_scaling, fit_rule
 from dermlens.data.manifest import load_manifest
-from dermlens.data.table import read_configured
+from dermlens.data.table import read_configured_set
 from dermlens.errors import UserError
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.models.saved import SavedModel, load_model, save_decision
@@ -135,6 +135,7 @@ def calibrate_run(
     ood: Kind = "energy",
     device: str = "auto",
     cache: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> DecisionDocument:
     """Fit a decision on a run's train, selection and calibration roles, and write it.
 
@@ -147,6 +148,7 @@ def calibrate_run(
         ood: kind of the out-of-distribution score.
         device: where to predict: auto, cpu, cuda or mps.
         cache: root of the pixel cache; none for the usual one.
+        say: takes sentences on what was read, as for `own_table`.
 
     Returns:
         What was written into model.json.
@@ -156,7 +158,7 @@ def calibrate_run(
             training image.
     """
     saved = load_model(run.path, decision=False)
-    outputs = run_outputs(run, saved, FITTED, data=data, device=device, cache=cache)
+    outputs = run_outputs(run, saved, FITTED, data=data, device=device, cache=cache, say=say)
     train, selection, calibration = (outputs[role].labelled for role in FITTED)
     document, arrays = fit_decision(
         saved.classes, train=train, selection=selection, calibration=calibration, ood=ood
@@ -181,6 +183,7 @@ def run_outputs(
     told: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
     device: str = "auto",
     cache: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, RoleOutputs]:
     """Logits, features and truth of a run's roles; the logits of the training role without test-time views.
 
@@ -192,11 +195,12 @@ def run_outputs(
         told: what the network is told of the patients of a table; by default what there is.
         device: as for `predict_table`.
         cache: likewise.
+        say: as for `own_table`.
 
     Raises:
         UserError: the split lacks a role, or the images are not there.
     """
-    table = own_table(run, data)
+    table = own_table(run, data, say)
     split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
     found = {}
     for role in roles:
@@ -215,8 +219,13 @@ def run_outputs(
     return found
 
 
-def own_table(run: Run, data: Path | None = None) -> pd.DataFrame:
+def own_table(run: Run, data: Path | None = None, say: Callable[[str], None] | None = None) -> pd.DataFrame:
     """The LesionTable that a run was trained on, from `data` or from where it was.
+
+    Args:
+        run: the run.
+        data: where its images are now.
+        say: takes sentences on which table was read and what was made of it.
 
     Raises:
         UserError: it is not there.
@@ -226,7 +235,11 @@ def own_table(run: Run, data: Path | None = None) -> pd.DataFrame:
         raise UserError(
             f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
         )
-    return read_configured(folder, run.recipe().data)
+    read = read_configured_set(folder, run.recipe().data)
+    if say is not None:
+        for sentence in read.account.sentences():
+            say(sentence)
+    return read.table
 
 
 def label_outputs(

@@ -5,7 +5,7 @@ Shapes: N images, D features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -202,6 +202,7 @@ def learn_dermoscopy(
     data: Path | None = None,
     device: str = "auto",
     cache: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Fit the boundary, write it into the run's model.json, and what was measured into `DERMOSCOPY`.
 
@@ -216,6 +217,7 @@ def learn_dermoscopy(
         data: where the run's own images are now; none takes the folder that it was trained on.
         device: auto, cpu, cuda or mps.
         cache: root of the pixel cache; none for the usual one.
+        say: takes sentences on what was read of the run's own images.
 
     Returns:
         The rows of `fit_dermoscopy`.
@@ -242,7 +244,7 @@ def learn_dermoscopy(
                 f"set {name} holds {len(shared)} images of the run's own split, {shared[0]} first"
             )
     saved = replace(load_model(run.path), views=ViewsConfig())  # features are of the image as it is
-    roles = run_outputs(run, saved, ROLES, data=data, device=device, cache=cache).values()
+    roles = run_outputs(run, saved, ROLES, data=data, device=device, cache=cache, say=say).values()
     own = Features(
         np.concatenate([one.labelled.features_ND for one in roles]),
         np.concatenate([one.labelled.lesion_N for one in roles]),

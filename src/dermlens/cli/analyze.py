@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import console
+from dermlens.cli.app import console, say
 from dermlens.cli.options import (
     Cache,
     Classes,
@@ -93,8 +93,10 @@ def out_of_distribution(
     from dermlens.studies.out_of_distribution import far_ood, read_sets
 
     maps = source_maps(column, label, value, skip)
-    shown = read_sets(named_folders(other, "--other"), maps, photographs)
-    table = far_ood(Run.open(run), shown, out, metadata=metadata, data=data, device=device, cache=cache)
+    shown = read_sets(named_folders(other, "--other"), maps, photographs, say=say)
+    table = far_ood(
+        Run.open(run), shown, out, metadata=metadata, data=data, device=device, cache=cache, say=say
+    )
     console.print(table.round(3).to_string(index=False))
     console.print(f"written: {out}")
 

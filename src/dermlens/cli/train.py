@@ -145,18 +145,22 @@ def calibrate(
     from dermlens.studies.out_of_distribution import read_sets
 
     if not (not_dermoscopy or dermoscopy or photographs):
-        calibrate_run(Run.open(run), data=data, ood=ood or "energy", device=device, cache=cache)
+        calibrate_run(Run.open(run), data=data, ood=ood or "energy", device=device, cache=cache, say=say)
         console.print(f"calibrated: {run}; next: dermlens evaluate {run}")
         return
     if ood is not None:
         raise UserError("--ood is part of the decision: give it without --not-dermoscopy and --photographs")
     maps = source_maps(column, label, value, skip)
     sides = (
-        read_sets(named_folders(dermoscopy, "--dermoscopy"), maps, where_needed=True),
-        read_sets(named_folders(not_dermoscopy, "--not-dermoscopy"), maps, photographs, where_needed=True),
+        read_sets(named_folders(dermoscopy, "--dermoscopy"), maps, where_needed=True, say=say),
+        read_sets(
+            named_folders(not_dermoscopy, "--not-dermoscopy"), maps, photographs, where_needed=True, say=say
+        ),
     )
     opened = Run.open(run)
-    table = learn_dermoscopy(opened, *sides, kept=dermoscopy_kept, data=data, device=device, cache=cache)
+    table = learn_dermoscopy(
+        opened, *sides, kept=dermoscopy_kept, data=data, device=device, cache=cache, say=say
+    )
     console.print(table.round(3).to_string(index=False))
     console.print(f"written: {opened.path / 'model.json'}, {opened.path / 'dermoscopy.csv'}")
 

@@ -38,8 +38,12 @@ from dermlens.predict.pictures.preprocessing import (
     crop_window,
     read_image,
 )
+from dermlens.predict.sources.folders import begins_as_dicom
 
 VERSION = 1  # of the pixels: raise it when the same file would give others
+DICOM_VERSION = (
+    2  # of the pixels of DICOM files: 2 converts by the header's profile, and reads RGB frames as such
+)
 SUMS = "crc32"  # of every row, in the JSON file
 CHUNK = 32 * 2**20  # bytes of pixels in memory while building
 
@@ -213,6 +217,8 @@ def _key(about: dict[str, Any], ids: list[str], files: list[File | None]) -> str
                     f"{file.path}: the file of {image_id} cannot be read ({error.strerror})"
                 ) from error
             entry += [file.path.name, stat.st_size, stat.st_mtime_ns]
+            if begins_as_dicom(file.path):
+                entry.append(f"dicom {DICOM_VERSION}")
             if file.aspect is not None:  # a cache that says nothing of it has files in proportion
                 entry.append(file.aspect)
         digest.update(json.dumps(entry).encode())

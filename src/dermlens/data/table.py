@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,14 @@ import pandera.pandas as pa
 
 from dermlens.data.config import DataConfig
 from dermlens.data.readers.account import Account, Values, telltales
-from dermlens.data.readers.names import BINARY, Diagnoses, class_of, classes_of, is_binary
-from dermlens.data.readers.source import Source, or_folder, read_by_plugin, read_source, role_of_folders
+from dermlens.data.readers.diagnoses import BINARY, class_of
+from dermlens.data.readers.names import Diagnoses, classes_of, is_binary
+from dermlens.data.readers.roles import role_of_folders, unused_folders
+from dermlens.data.readers.source import Source, or_folder, read_by_plugin, read_source
 from dermlens.data.readers.tables import DX_FURTHER
 from dermlens.errors import UserError
 from dermlens.plugins import PluggedReader
-from dermlens.predict.pictures.dicom import dicom_patient
+from dermlens.predict.pictures.dicom import colour_doubt, dicom_patient
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import Survey, begins_as_dicom, image_id_of, locate, split_name
 from dermlens.predict.sources.tables import JOINT, Problems, is_formula
@@ -30,6 +33,13 @@ from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
 UNFIT = ("Cc", "Zl", "Zp")
 """Unicode's categories of characters that no id may hold: controls, and ends of lines."""
+PATIENT = re.compile(
+    r"(?:patient|patientin|pat|pt|paciente|paziente|proband|subject|subj|sub|hasta|person|case|fall)"
+    r"[ _.-]*[a-z]{0,3}\d+"
+    r"|(?:patient|patientin|paciente|paziente|subject|hasta|person)[ _.-]+\w+|p[ _-]?\d+|IP_\d+",
+    re.IGNORECASE,
+)
+"""Names of folders that hold the images of one patient."""
 IDENTITY = ("image_id", "lesion_id", "dx", "age", "sex", "site")
 """The columns that say which data these are: a table's hash is over them."""
 
@@ -175,14 +185,17 @@ def read_set(
         )
     )
     rows, account, problems = source.rows, source.account, source.problems
-    if classes is None and codes == classes_of(None, None) and is_binary(rows["dx"]):
+    firsts = (
+        word or next(filter(None, more), "") for word, more in zip(rows["dx"], rows[DX_FURTHER], strict=True)
+    )
+    if classes is None and codes == classes_of(None, None) and is_binary(firsts):
         codes = BINARY
         account.notes.append("classes: benign and malignant, since the source says no more")
     where = rows["where"].tolist()
     rows = rows.assign(image_id=_checked_ids(rows, problems))
     diagnoses = Diagnoses(codes, labels, account, problems)
-    further = zip(rows["dx"], rows[DX_FURTHER], where, strict=True)
-    dx = [diagnoses.code_of(word, more, place) for word, more, place in further]
+    further = zip(rows["dx"], rows[DX_FURTHER], where, rows["image_id"], strict=True)
+    dx = [diagnoses.code_of(word, more, place, image) for word, more, place, image in further]
     kept = [row for row, code in enumerate(dx) if code is not None]
     rows = rows.iloc[kept].reset_index(drop=True)
     where = rows["where"].tolist()
@@ -195,6 +208,9 @@ def read_set(
         )
     words = Values(values, account, problems)
     patients = [None if is_missing(word) else word for word in rows["patient_id"]]
+    folders = [source.found.relative(path).split("/")[:-1] if path else [] for path in located.paths]
+    if not any(patients):
+        patients = _patients_of_folders(folders, account)
     lesions = _lesions(rows["lesion_id"].tolist(), patients, located.ids, account, columns)
     for lesion_id, row in zip(lesions, where, strict=True):
         if (problem := _formula("lesion", lesion_id)) is not None:
@@ -339,6 +355,17 @@ def _formula(what: str, said: str) -> str | None:
     )
 
 
+def _patients_of_folders(folders: Sequence[Sequence[str]], account: Account) -> list[str | None]:
+    """The patient of each image by its folder, `patient_12/`, where most lie in such a one."""
+    found = [next((name for name in reversed(names) if PATIENT.fullmatch(name)), None) for names in folders]
+    named = sum(name is not None for name in found)
+    if not named or named < len(found) / 2:
+        return [None] * len(found)
+    first = next(filter(None, found))
+    account.notes.append(f"patients: by the folders that the images lie in, such as {first}")
+    return found
+
+
 def _lesions(
     lesion_ids: list[str],
     patients: list[str | None],
@@ -398,13 +425,15 @@ def _complete(table: pd.DataFrame, account: Account) -> None:
     """Fill ages and sexes that the table does not give from DICOM headers, as prediction does."""
     filled = {"age": 0, "sex": 0}
     ages, sexes = table["age"].tolist(), table["sex"].tolist()
+    doubts: dict[str, list[str]] = {}
     for row, path in enumerate(table["path"]):
         lacks = math.isnan(ages[row]), sexes[row] == "unknown"
-        suffix = split_name(path)[1]
-        if not any(lacks) or suffix not in ("", ".dcm", ".dicom") or not begins_as_dicom(Path(path)):
+        if split_name(path)[1] not in ("", ".dcm", ".dicom") or not begins_as_dicom(Path(path)):
             continue
         try:
-            age, sex = dicom_patient(path, Path(path).read_bytes())
+            if (doubt := colour_doubt(Path(path))) is not None:
+                doubts.setdefault(doubt, []).append(table["image_id"].iloc[row])
+            age, sex = dicom_patient(path, Path(path).read_bytes()) if any(lacks) else (None, None)
         except (ImageError, OSError):  # whoever reads its pixels says so
             continue
         if lacks[0] and age is not None:
@@ -412,6 +441,10 @@ def _complete(table: pd.DataFrame, account: Account) -> None:
         if lacks[1] and sex is not None:
             sexes[row], filled["sex"] = sex, filled["sex"] + 1
     table["age"], table["sex"] = ages, sexes
+    account.notes += [
+        f"{doubt}: {len(ids):,} images ({', '.join(ids[:5])}{', …' if len(ids) > 5 else ''})"
+        for doubt, ids in doubts.items()
+    ]
     if any(filled.values()):
         account.notes.append(f"from DICOM headers: age of {filled['age']:,} images, sex of {filled['sex']:,}")
 
@@ -425,10 +458,16 @@ def _roles(
 ) -> dict[str, str]:
     """The roles that the source gives, by image id, and what to do with them."""
     if source.roles is not None:
-        given, by = [source.roles[row] for row in kept], "a column of the table gives"
+        given, by = [source.roles[row] for row in kept], "the table gives"
     else:
         folders = [source.found.relative(path).split("/")[:-1] if path else [] for path in paths]
         given, by = [role_of_folders(names) for names in folders], "the folders give"
+        if unused := unused_folders(name for names in folders for name in names):
+            account.notes.append(
+                f"roles: the folders {', '.join(unused[:5])} may be folds; they are not used, and images"
+                " of all of"
+                " them are split anew"
+            )
     counts = Counter(role for role in given if role)
     if len(counts) < 2:
         return {}
@@ -439,6 +478,11 @@ def _roles(
         f"roles: {by} {named}; `dermlens data split --protocol given` makes a manifest of them, and without "
         "one roles are "
         "drawn anew"
+        + (
+            f"; {without:,} images have none, and take part in nothing then"
+            if (without := given.count(""))
+            else ""
+        )
     )
     return {image_id: role for image_id, role in zip(ids, given, strict=True) if role}
 

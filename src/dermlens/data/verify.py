@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,6 @@ from rich.text import Text
 
 from dermlens.data.duplicates import DECODE, Mark, exact_groups, mark, near_pairs
 from dermlens.data.table import read_set
-from dermlens.predict.pictures.dicom import colour_doubt
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import image_size, read_image
 from dermlens.predict.sources.values import ValueMap
@@ -153,7 +152,6 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     missing: list[str] = []
     damaged: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
-    doubts: dict[str, list[str]] = defaultdict(list)
     for row, (image_id, path) in enumerate(zip(table["image_id"], table["path"], strict=True)):
         try:
             pixels_HW3 = read_image(Path(path), min_side=DECODE)
@@ -164,13 +162,10 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
                 missing.append(image_id)
             continue
         sizes[image_size(Path(path))] += 1
-        if (doubt := colour_doubt(Path(path))) is not None:
-            doubts[doubt].append(image_id)
         marks[row] = mark(pixels_HW3)
     if missing:
         seen.problems.append(f"missing images: {len(missing)} of {len(table)} ({_some(missing)})")
     seen.problems += damaged
-    seen.notes += [f"{doubt}: {len(ids)} images ({_some(ids)})" for doubt, ids in doubts.items()]
     seen.sizes = dict(sizes.most_common())
     return marks
 

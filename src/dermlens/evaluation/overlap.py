@@ -23,7 +23,9 @@ from dermlens.runs import Run
 # What another set has in common with the run's own split: images by name, copies by content, lesions.
 
 
-NO_FILES = pd.DataFrame({"image_id": pd.Series(dtype=str), "path": pd.Series(dtype=str)})
+NO_FILES = pd.DataFrame(
+    {"image_id": pd.Series(dtype=str), "path": pd.Series(dtype=str), "patient_id": pd.Series(dtype=object)}
+)
 
 
 def without_own(
@@ -109,7 +111,29 @@ def without_own(
             f"external: {shared} images show, by their lesion ids or the lists of lesions with several ids, "
             "a lesion of the run's own split; if that is so, the scores flatter the model"
         )
-    return kept, warnings
+    return kept, [*warnings, *_shared_patients(kept, pd.concat([own, further], ignore_index=True))]
+
+
+def _shared_patients(kept: pd.DataFrame, own: pd.DataFrame) -> list[str]:
+    """A sentence on images of patients whom the run has too, by their ids."""
+    known = kept["patient_id"].notna()
+    ours = set(own["patient_id"].dropna())
+    if not known.any():
+        return []
+    if not ours:
+        return [
+            f"external: {int(known.sum())} images are of known patients; it could not be checked whether"
+            " the run's own"
+            " images are of the same ones, since of those no patient is known"
+        ]
+    shared = int(kept["patient_id"].isin(ours).sum())
+    if not shared:
+        return []
+    return [
+        f"external: {shared} images are, by patient id, of patients of the run's own split; if the ids"
+        " mean the same"
+        " people, the scores flatter the model"
+    ]
 
 
 def _further(run: Run) -> tuple[pd.DataFrame, list[str]]:
@@ -125,7 +149,7 @@ def _further(run: Run) -> tuple[pd.DataFrame, list[str]]:
                 tables.append(read_table(beside / folder, classes=recipe.data.classes, check_files=False))
             except UserError:
                 gone.append(folder)
-    return pd.concat([table[["image_id", "path"]] for table in tables], ignore_index=True), gone
+    return pd.concat([table[["image_id", "path", "patient_id"]] for table in tables], ignore_index=True), gone
 
 
 def _own_files(run: Run, image_ids: pd.Series[str]) -> pd.DataFrame:
@@ -138,7 +162,7 @@ def _own_files(run: Run, image_ids: pd.Series[str]) -> pd.DataFrame:
     except UserError:
         return NO_FILES
     there_N = table["image_id"].isin(image_ids) & table["path"].map(lambda path: Path(path).is_file())
-    return table.loc[there_N, ["image_id", "path"]]
+    return table.loc[there_N, ["image_id", "path", "patient_id"]]
 
 
 # Images of a run's test role under other names: pictures that were saved, scaled or cropped anew.

@@ -6,11 +6,14 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dermlens.errors import UserError, nearest
+from dermlens.predict.pictures.dicom import colour_doubt
+from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import (
     MASK_ENDING,
     MASK_FOLDERS,
@@ -21,11 +24,14 @@ from dermlens.predict.sources.folders import (
     split_name,
     survey,
 )
-from dermlens.predict.sources.tables import Problems, Sheet, check_map, read_sheet, theirs
+from dermlens.predict.sources.sheets import Sheet, read_sheet
+from dermlens.predict.sources.tables import Problems, check_map, further, theirs
 from dermlens.predict.sources.values import FIELDS, ValueMap, read_value_map
 from dermlens.predict.sources.vocabulary import (
     OLDEST,
     age_of,
+    is_date,
+    is_missing,
     is_no_sex_of_ours,
     known_sites,
     plain,
@@ -93,7 +99,21 @@ def find_images(named: Sequence[Path]) -> Found:
             )
         else:
             found.images[image_id] = file
+    found.doubts.extend(_colour_doubts(found.images))
     return found
+
+
+def _colour_doubts(images: Mapping[str, Path]) -> list[str]:
+    """In what ways DICOM headers contradict their frames."""
+    doubts: dict[str, list[str]] = defaultdict(list)
+    for image_id, file in images.items():
+        with suppress(ImageError, OSError, UserError):  # whoever reads its pixels says so
+            if (
+                split_name(file.name)[1] in ("", ".dcm", ".dicom")
+                and (doubt := colour_doubt(file)) is not None
+            ):
+                doubts[doubt].append(image_id)
+    return [f"{doubt}: {len(ids)} images, {ids[0]} first" for doubt, ids in doubts.items()]
 
 
 def _common(files: Mapping[str, Path]) -> str:
@@ -199,7 +219,10 @@ def read_patients(
     if len(columns) == 1:
         raise UserError(f"{path} has none of the columns age, sex and site; it has {', '.join(sheet.header)}")
     problems, doubts = Problems(), list[str]()
-    unread = [name for name in sheet.header if name not in columns.values()]
+    if sheet.encoding:
+        doubts.append(f"{path}: {sheet.encoding}")
+    sites = further(sheet.header, columns.get("site"))
+    unread = [name for name in sheet.header if name not in (*columns.values(), *sites)]
     if unread:
         doubts.append(
             f"{path}: columns that are not read: {', '.join(name or '(no name)' for name in unread)}"
@@ -270,12 +293,21 @@ def _told(
         else empty
         for name in FIELDS
     )
+    for name in further(sheet.header, columns.get("site")):
+        pairs = zip(sites, sheet.column(name), strict=True)
+        sites = [second if is_missing(first) else first for first, second in pairs]
     of_word = sexes_of(set(sexes))
     dropped: dict[str, Counter[str]] = defaultdict(Counter)
     patients = []
     for where, age, sex, site in zip(sheet.where(), ages, sexes, sites, strict=True):
         years, found, place = age_of(age), of_word[sex], site_of(site)
-        if (problem := _no_age(age, years)) is not None:
+        if is_date(age) and (years is None or years > OLDEST):
+            problems.add(
+                f"age is '{age}', a date; ages are numbers of years on the day of the photograph",
+                where,
+                kind="age is a date",
+            )
+        elif (problem := _no_age(age, years)) is not None:
             problems.add(problem, where)
         if found is None:
             problems.add(_no_sex(sex), where)

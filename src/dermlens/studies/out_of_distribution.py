@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -24,7 +24,7 @@ from dermlens.calibration.decision import FITTED, label_outputs, run_outputs
 from dermlens.calibration.labelled import Labelled
 from dermlens.data.manifest import Split, load_manifest
 from dermlens.data.split import resolve_split
-from dermlens.data.table import read_configured, read_table, table_sha256
+from dermlens.data.table import read_configured, read_set, table_sha256
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.intervals import draw_lesions, estimate
 from dermlens.evaluation.predictions import write_table
@@ -133,6 +133,7 @@ def read_sets(
     photographs: Path | None = None,
     *,
     where_needed: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, pd.DataFrame]:
     """Read labelled folders of pictures to show to a network.
 
@@ -141,6 +142,7 @@ def read_sets(
         maps: columns, labels and values, as `read_table` takes them.
         photographs: a folder to write pieces of ordinary photographs to, which are then a set as well.
         where_needed: use `maps` only for a folder that cannot be read without.
+        say: takes each sentence on how a folder was read.
 
     Raises:
         UserError: a folder cannot be read, or a set is called as the photographs are.
@@ -150,11 +152,14 @@ def read_sets(
     found = {}
     for name, folder in folders.items():
         try:
-            found[name] = read_table(folder, **({} if where_needed else maps))
+            read = read_set(folder, **({} if where_needed else maps))
         except UserError:
             if not (where_needed and any(maps.values())):
                 raise
-            found[name] = read_table(folder, **maps)
+            read = read_set(folder, **maps)
+        for sentence in read.account.sentences():
+            say(sentence)
+        found[name] = read.table
     if photographs is not None:
         found[PHOTOGRAPHS_SET] = write_photographs(photographs)
     return found
@@ -201,6 +206,7 @@ def far_ood(
     data: Path | None = None,
     device: str = "auto",
     cache: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Score sets of strangers against the images of the run's selection role.
 
@@ -214,6 +220,7 @@ def far_ood(
         data: where the run's own images are now; none takes the folder that it was trained on.
         device: auto, cpu, cuda or mps.
         cache: root of the pixel cache; none for the usual one.
+        say: takes sentences on what was read of the run's own images.
 
     Returns:
         The rows of `out_of_distribution_table`.
@@ -225,7 +232,7 @@ def far_ood(
         raise UserError("no images of another kind: name a folder with --other DIR, or --photographs DIR")
     saved = load_model(run.path)
     known = (lambda table: table) if metadata else without_metadata
-    own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache)
+    own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache, say=say)
     train, familiar, calibration = (own[role].labelled for role in FITTED)
     shown = {
         name: label_outputs(saved, known(table), device=device, cache=cache)

@@ -16,6 +16,7 @@ from dermlens.predict.sources.values import ValueMap, read_value_map
 from dermlens.predict.sources.vocabulary import (
     OLDEST,
     age_of,
+    is_date,
     is_missing,
     is_number,
     plain,
@@ -67,6 +68,18 @@ class Account:
     def drop(self, name: str, theirs: str) -> None:
         """Count a word that counts as missing."""
         self.dropped.setdefault(name, Counter())[theirs] += 1
+
+    def join(self, other: Account) -> None:
+        """Take in what was made of a further table that is read as one with this."""
+        self.columns |= other.columns
+        self.joined += [path for path in other.joined if path not in self.joined]
+        for mine, further in (
+            (self.not_read, other.not_read),
+            (self.unread, other.unread),
+            (self.telling, other.telling),
+            (self.notes, other.notes),
+        ):
+            mine += [one for one in further if one not in mine]
 
     def sentences(self) -> list[str]:
         """All of it, a sentence each, the table that was read first."""
@@ -166,6 +179,16 @@ class Values:
         said = self._maps["age"].get(plain(word), word)
         age = age_of(said)
         problem = None
+        if is_date(said) and (age is None or age > OLDEST):
+            self._problems.add(
+                f"age is '{word}', a date; ages are numbers of years on the day of the photograph, and a"
+                " date of birth"
+                " is not read",
+                where,
+                "--column age=",
+                kind="age is a date",
+            )
+            return math.nan
         if age is None or (math.isinf(age) and not is_number(said)):
             problem = f"age is '{word}'; ages are numbers of years, empty where unknown"
         elif not math.isnan(age) and not 0 <= age <= OLDEST:

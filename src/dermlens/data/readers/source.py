@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +13,19 @@ from pathlib import Path
 import pandas as pd
 
 from dermlens.data.readers.account import Account
-from dermlens.data.readers.names import BINARY, class_of, guess_columns, is_diagnosis, refuse_columns
+from dermlens.data.readers.diagnoses import BINARY, binary_of, class_of, is_diagnosis
+from dermlens.data.readers.names import (
+    guess_columns,
+    image_column,
+    is_birth_column,
+    may_group,
+    refuse_columns,
+)
+from dermlens.data.readers.onehot import is_onehot
+from dermlens.data.readers.roles import role_column, role_of_name, role_of_word, unused_column
 from dermlens.data.readers.tables import (
     DX_FURTHER,
     is_companion,
-    is_onehot,
     is_table,
     join_companions,
     read_columns,
@@ -25,67 +34,10 @@ from dermlens.data.readers.tables import (
 from dermlens.errors import UserError, nearest
 from dermlens.plugins import PluggedReader
 from dermlens.predict.sources.folders import Survey, image_id_of, is_table_name, survey
-from dermlens.predict.sources.tables import (
-    JOINT,
-    NAMES,
-    Problems,
-    Sheet,
-    is_answers,
-    option,
-    read_header,
-    read_sheet,
-    theirs,
-)
+from dermlens.predict.sources.sheets import Sheet, read_header, read_sheet
+from dermlens.predict.sources.tables import JOINT, NAMES, NEEDED, Problems, is_answers, option, theirs
 from dermlens.predict.sources.values import FIELDS
 from dermlens.predict.sources.vocabulary import is_missing, plain
-
-# Roles that a source gives its images: folders train/, val/ and test/, or a column that says so.
-
-
-ROLE_OF_WORD = {
-    "train": "train",
-    "training": "train",
-    "trn": "train",
-    "val": "selection",
-    "valid": "selection",
-    "validation": "selection",
-    "dev": "selection",
-    "development": "selection",
-    "tuning": "selection",
-    "selection": "selection",
-    "calibration": "calibration",
-    "test": "test",
-    "tst": "test",
-    "testing": "test",
-    "holdout": "test",
-    "eval": "test",
-}
-COLUMN = re.compile(r"(.*_)?(split|role|subset|partition|set|fold|phase|group)")
-
-
-def role_of_folders(folders: Sequence[str]) -> str:
-    """The role that the nearest folder with a role's word in its name gives; empty where none does."""
-    for folder in reversed(folders):
-        roles = {ROLE_OF_WORD[word] for word in plain(folder).split() if word in ROLE_OF_WORD}
-        if len(roles) == 1:
-            return roles.pop()
-    return ""
-
-
-def role_column(sheet: Sheet) -> str | None:
-    """The column whose cells are all words for roles, or empty."""
-    for name in sheet.header:
-        if COLUMN.fullmatch(plain(name).replace(" ", "_")):
-            words = {plain(cell) for cell in sheet.column(name)} - {""}
-            if words and words <= set(ROLE_OF_WORD):
-                return name
-    return None
-
-
-def role_of_word(word: str) -> str:
-    """The role that a cell gives; empty where it gives none."""
-    return ROLE_OF_WORD.get(plain(word), "")
-
 
 # Which data set or clinic an image comes from: its source.
 
@@ -249,9 +201,9 @@ def read_source(
             return read
         return reader.read(source, found)
     found = survey(source)
-    table = reader.the_one(source, found)
-    if table is not None:
-        return reader.read(table, found)
+    tables = reader.tables(source, found)
+    if tables:
+        return reader.read_together(tables, found)
     if columns is None and (folders := reader.read_folders(source, found)) is not None:
         return folders
     return reader.nothing(source, found)
@@ -305,45 +257,98 @@ class _Reader:
     def is_class(self, name: str) -> bool:
         """Whether a folder of this name can hold the images of a class."""
         wanted = {plain(code) for code in self.known}
-        return plain(name) in wanted or class_of(name, self.classes) is not None or is_diagnosis(name)
+        return (
+            plain(name) in wanted
+            or class_of(name, self.classes) is not None
+            or is_diagnosis(name)
+            or (binary_of(name) in self.known)
+        )
 
     def fits(self, header: Sequence[str], found: Survey) -> bool:
         """Whether a table with this header can be read."""
-        if self.columns is not None:
+        if any(ours in (self.columns or {}) for ours in NEEDED):
             return is_table(header, self.columns)
-        return is_table(header, None) or is_onehot(header, self.known) or _is_bare(header, found)
+        return is_table(header, self.columns) or self.is_truth(header) or _is_bare(header, found)
 
-    def the_one(self, source: Path, found: Survey) -> Path | None:
-        """Of several files the one that is the table: the nearest to the top that has the columns."""
-        fit = [table for table in found.tables if self.fits(read_header(table), found)]
+    def is_truth(self, header: Sequence[str]) -> bool:
+        """Whether a table with this header has one-hot columns, and no map names another diagnosis."""
+        return "dx" not in (self.columns or {}) and is_onehot(header, self.known)
+
+    def tables(self, source: Path, found: Survey) -> list[Path]:
+        """Of several files the one that is the table: the nearest to the top that has the columns.
+
+        Or the several that are one by their names, train.csv, val.csv and test.csv.
+        """
+        fit = [
+            table
+            for table in found.tables
+            if not _is_named_as_answers(table) and self.fits(read_header(table), found)
+        ]
         nearest_to_top = [table for table in fit if len(table.parts) == len(fit[0].parts)]
         # Harvard Dataverse keeps the truth of the ISIC 2018 test set in HAM10000's record; to a one-hot
         # truth, a table of the other form is a companion.
         named = [table for table in nearest_to_top if table.stem == "HAM10000_metadata"]
-        onehot = [table for table in nearest_to_top if is_onehot(read_header(table), self.known)]
-        nearest_to_top = named[:1] or (onehot if self.columns is None else []) or nearest_to_top
+        onehot = [table for table in nearest_to_top if self.is_truth(read_header(table))]
+        nearest_to_top = named[:1] or onehot or nearest_to_top
         if len(nearest_to_top) > 1:
-            raise UserError(
-                f"{source} holds several tables: {', '.join(map(str, nearest_to_top))}; "
-                "name the one that is meant"
+            with_truth = [table for table in nearest_to_top if not self.is_without_truth(table)]
+            roles = [role_of_name(table.stem) for table in with_truth]
+            if len(with_truth) > 1 and not (all(roles) and len(set(roles)) == len(roles)):
+                raise UserError(
+                    f"{source} holds several tables: {', '.join(map(str, with_truth))}; name the one that"
+                    " is meant"
+                )
+            return with_truth or nearest_to_top[:1]
+        return nearest_to_top
+
+    def is_without_truth(self, table: Path) -> bool:
+        """Whether a table has a column of diagnoses and not one diagnosis: test sets are published so."""
+        header = read_header(table)
+        if self.is_truth(header) or not is_table(header, self.columns):
+            return False
+        return all(
+            is_missing(word) and not any(more)
+            for word, more in read_columns(read_sheet(table), self.columns)[["dx", DX_FURTHER]].itertuples(
+                index=False
             )
-        return nearest_to_top[0] if nearest_to_top else None
+        )
+
+    def read_together(self, tables: Sequence[Path], found: Survey) -> Source:
+        """Read tables that make one, each of a role by its name; one alone as it is."""
+        read = [self.read(table, found) for table in tables]
+        first = read[0]
+        if len(tables) == 1:
+            return first
+        problems = first.problems
+        account, roles = first.account, list[str]()
+        for table, one in zip(tables, read, strict=True):
+            roles += one.roles or [role_of_name(table.stem)] * len(one.rows)
+            if one is not first:
+                problems.join(one.problems)
+                account.join(one.account)
+        account.not_read = [
+            why for why in account.not_read if not any(why.startswith(f"{t} (") for t in tables)
+        ]
+        named = ", ".join(f"{table.name} ({role_of_name(table.stem)})" for table in tables)
+        account.notes.append(f"read as one table, with roles by their names: {named}")
+        rows = pd.concat([one.rows for one in read], ignore_index=True)
+        return Source(rows, found, account, problems, roles)
 
     def read(self, table: Path, found: Survey) -> Source:
         """Read a table."""
         header = read_header(table)
         if is_answers(header):
             raise UserError(
-                f"{table} holds what a model says of images (columns p_…), and no diagnosis that is "
-                "known to be "
-                "true; name the table with the diagnoses"
+                f"{table} holds what a model says of images (columns p_…, set, abstain), and no diagnosis"
+                " that is"
+                " known to be true; name the table with the diagnoses"
             )
         account, problems = Account(table), Problems()
         others = [other for other in found.tables if other.absolute() != table.absolute()]
-        if self.columns is None and is_onehot(header, self.known):
+        if self.is_truth(header):
             sheet = read_sheet(table)
             joined = [read_sheet(other) for other in others if is_companion(read_header(other), self.known)]
-            rows = read_onehot(sheet, joined, self.known, account, problems)
+            rows = read_onehot(sheet, joined, self.known, account, problems, self.columns)
         else:
             sheet = read_sheet(table)
             if self.columns is None and _is_bare(header, found):
@@ -355,6 +360,14 @@ class _Reader:
             if not rows["source"].any():
                 rows = _with_sources(rows, companion_sources(table, others), account)
             self.note_unread(sheet, found, account)
+        if (better := image_column(sheet, rows["image_id"], found)) is not None:
+            problems.add(
+                f"{table}: column {better} holds the names of the images that are here",
+                "",
+                f"--column image_id={better}",
+            )
+        if sheet.encoding:
+            account.notes.append(f"{table}: {sheet.encoding}")
         for each in (sheet, *joined):
             _note_image_types(each, account)
         account.not_read += [_why(other) for other in others if other not in account.joined]
@@ -363,6 +376,8 @@ class _Reader:
         if column is not None and len(rows) == len(sheet.rows):
             roles = [role_of_word(cell) for cell in sheet.column(column)]
             account.unread = [name for name in account.unread if name != column]
+        elif (unused := unused_column(sheet)) is not None:
+            account.notes.append(unused)
         return Source(rows, found, account, problems, roles)
 
     def note_unread(self, sheet: Sheet, found: Survey, account: Account) -> None:
@@ -378,6 +393,18 @@ class _Reader:
             account.notes.append(
                 f"age, sex or site may be in columns that were not read: {' '.join(options)}"
             )
+        if births := [name for name in account.unread if is_birth_column(sheet, name)]:
+            account.notes.append(
+                f"dates of birth, and perhaps who somebody is, stand in {', '.join(births)}: not read; an"
+                " age is a"
+                " number of years on the day of the photograph"
+            )
+        groups = [name for name in account.unread if may_group(sheet, name)]
+        if groups and "patient_id" not in {*account.columns.values(), *sheet.header}:
+            account.notes.append(
+                f"images with equal values of {', '.join(groups)} may be of one patient: --column"
+                f" {shlex.quote(f'patient_id={groups[0]}')} keeps those together"
+            )
 
     def read_folders(self, source: Path, found: Survey) -> Source | None:
         """Read a folder per class; none where no folder is named after one."""
@@ -385,10 +412,17 @@ class _Reader:
             found.take_dicom()
         names = {part for path in found.paths for part in found.relative(path).split("/")[:-1]}
         wanted = {plain(code) for code in self.known}
-        if not any(plain(name) in wanted or class_of(name, self.classes) is not None for name in names):
+        if not any(
+            plain(name) in wanted or class_of(name, self.classes) is not None or binary_of(name) in self.known
+            for name in names
+        ):
             return None
         account = Account(source, notes=["classes: the names of the folders that the images lie in"])
-        joined = [read_sheet(other) for other in found.tables if is_companion(read_header(other))]
+        joined = [
+            read_sheet(other)
+            for other in found.tables
+            if not _is_named_as_answers(other) and is_companion(read_header(other))
+        ]
         rows = join_companions(read_class_folders(found, self.is_class), joined, account)
         account.not_read += [_why(other) for other in found.tables if other not in account.joined]
         return Source(rows, found, account, Problems())
@@ -396,12 +430,26 @@ class _Reader:
     def nothing(self, source: Path, found: Survey) -> Source:
         """Say why there is nothing to read. Raises: UserError always."""
         tables = [table for table in found.tables if not is_answers(read_header(table))]
+        if (doubtful := [table for table in tables if _is_named_as_answers(table)]) and doubtful == tables:
+            raise UserError(
+                f"{source} holds no table but {doubtful[0]}, which by its name is what a model says; if it"
+                " is the truth,"
+                " name it"
+            )
         if tables:
-            return self.read(tables[0], found)  # which says what is missing
+            return self.read(
+                next(table for table in tables if table not in doubtful), found
+            )  # which says what is missing
         if found.tables:
             return self.read(found.tables[0], found)  # which says that it is no truth
         if found.images:
             folders = ", ".join(class_names(found)[:5])
+            texts = [Path(other) for other in found.others if other.lower().endswith(".txt")]
+            fit = [text for text in texts if self.fits(read_header(text), found)]
+            if fit:
+                raise UserError(
+                    f"{source} has images and no table of the usual names; if {fit[0]} is it, name that"
+                )
             above = [str(table) for table in _above(source) if self.fits(read_header(table), found)]
             named = f"; if {above[0]} is its table, name that" if above else ""
             raise UserError(
@@ -458,6 +506,20 @@ def _with_words(sheet: Sheet) -> Sheet:
     return Sheet(sheet.path, sheet.header, rows, sheet.numbers)
 
 
+def _is_named_as_answers(table: Path) -> bool:
+    """Whether a table is what a model says, by its name: nobody is asked whether it is the truth."""
+    return (
+        re.fullmatch(
+            r"(?:.*[ _.-])?(?:answers?|predictions?|preds?|submission)(?:[ _.-]?\d+)?", table.stem.lower()
+        )
+        is not None
+    )
+
+
+def _without_truth(table: Path) -> str:
+    return f"{table} (it has no diagnosis)"
+
+
 def _why(table: Path) -> str:
-    answers = is_answers(read_header(table))
+    answers = is_answers(read_header(table)) or _is_named_as_answers(table)
     return f"{table} ({'what a model says is no truth' if answers else 'another table'})"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
 from dermlens.data.readers.account import Account
-from dermlens.data.readers.names import is_diagnosis
+from dermlens.data.readers.names import UNTOLD
+from dermlens.data.readers.onehot import ISIC_2017, hot, hot_columns, is_onehot, unknown_hot
 from dermlens.errors import UserError
 from dermlens.predict.sources.folders import image_id_of, normal, split_name
+from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.tables import (
     NAMES,
     NEEDED,
     Problems,
-    Sheet,
     check_map,
     further,
     is_answers,
+    is_guessed,
     is_telling,
     parts,
     theirs,
@@ -33,7 +36,7 @@ DX_FURTHER = "dx_further"
 
 def is_table(header: Sequence[str], columns: Mapping[str, str] | None) -> bool:
     """Whether a file with this header can be read here."""
-    wanted = [theirs(header, ours, columns) for ours in NEEDED] + list((columns or {}).values())
+    wanted = [theirs(header, ours, columns) for ours in NEEDED] + list(filter(None, (columns or {}).values()))
     return not is_answers(header) and all(
         name is not None and set(parts(header, name)) <= set(header) for name in wanted
     )
@@ -47,8 +50,8 @@ def read_columns(
     Args:
         sheet: the source's table.
         columns: the source's name of a column by ours, where it is not one of `NAMES`, such as
-            `{"image_id": "Datei", "site": "Lokalisation"}`. Columns that only together say it are joined by a
-            plus: `patient_id+lesion_id`.
+            `{"image_id": "Datei", "site": "Lokalisation"}`; an empty one leaves a column unread. Columns that
+            only together say it are joined by a plus: `patient_id+lesion_id`; for images they make a path.
         account: takes which columns were read, which were not, and which tell the answer.
 
     Returns:
@@ -70,7 +73,8 @@ def read_columns(
                 f"{sheet.path} has no column for {ours} ({', '.join(known)}); "
                 f"it has {', '.join(sheet.header)}"
             )
-        frame[ours] = [""] * len(sheet.rows) if name is None else _cells(sheet, name)
+        joint = "/" if ours == "image_id" else "_"
+        frame[ours] = [""] * len(sheet.rows) if name is None else _cells(sheet, name, joint)
         if name is not None:
             used.update(parts(sheet.header, name))
             if name != ours:
@@ -84,10 +88,12 @@ def read_columns(
             for first, second in zip(frame["site"], fallback, strict=True)
         ]
     dx = None if columns and "dx" in columns else theirs(sheet.header, "dx")
+    frame["image_id"] = _whole(frame["image_id"])
+    frame["lesion_id"], frame["patient_id"] = map(_whole, (frame["lesion_id"], frame["patient_id"]))
     levels = [sheet.column(name) for name in further(sheet.header, dx)]
     more = list(zip(*levels, strict=True)) if levels else [()] * len(sheet.rows)
     truth = {*parts(sheet.header, theirs(sheet.header, "dx", columns) or ""), *further(sheet.header, dx)}
-    telling = [name for name in sheet.header if is_telling(name) and name not in truth]
+    telling = [name for name in sheet.header if (is_telling(name) or is_guessed(name)) and name not in truth]
     account.telling += [name for name in telling if _says_something(sheet, name)]
     account.unread += [name for name in sheet.header if name and name not in {*used, *truth, *telling}]
     return pd.DataFrame({**frame, DX_FURTHER: more, "where": sheet.where()})
@@ -97,35 +103,15 @@ def _says_something(sheet: Sheet, name: str) -> bool:
     return any(not is_missing(cell) for cell in sheet.column(name))
 
 
-def _cells(sheet: Sheet, name: str) -> list[str]:
-    """A column's cells, or those of several joined by underscores; empty where one of them is."""
+def _cells(sheet: Sheet, name: str, joint: str = "_") -> list[str]:
+    """A column's cells, or those of several joined; empty where one of them is."""
     columns = [sheet.column(part) for part in parts(sheet.header, name)]
-    return ["_".join(cells) if all(cells) else "" for cells in zip(*columns, strict=True)]
+    return [joint.join(cells) if all(cells) else "" for cells in zip(*columns, strict=True)]
 
 
-# Ground truth as one-hot columns: the ISIC challenges' and MILK10k's, and that of any list of classes.
-
-
-ISIC_2017 = {"melanoma", "seborrheic_keratosis"}
-"""Its third class, nevus, has no column: it is where both are 0."""
-ZERO, ONE = ("0", "0.0", ""), ("1", "1.0")
-
-
-def hot_columns(header: Sequence[str], classes: Collection[str] = ()) -> list[str]:
-    """The columns of a one-hot truth: those named after a diagnosis or one of the classes."""
-    wanted = {plain(code) for code in classes}
-    return [name for name in header if plain(name) in wanted or is_diagnosis(name)]
-
-
-def is_onehot(header: Sequence[str], classes: Collection[str] = ()) -> bool:
-    """Whether a file with this header can be read here."""
-    keyed = theirs(header, "image_id") or theirs(header, "lesion_id")
-    return (
-        keyed is not None
-        and theirs(header, "dx") is None
-        and not is_answers(header)
-        and len(hot_columns(header, classes)) >= 2
-    )
+def _whole(ids: list[str]) -> list[str]:
+    """Ids without the `.0` that a column of numbers gets where some of its cells are empty."""
+    return [found[1] if (found := re.fullmatch(r"(\d+)\.0+", cell)) else cell for cell in ids]
 
 
 def is_companion(header: Sequence[str], classes: Collection[str] = ()) -> bool:
@@ -139,7 +125,12 @@ def is_companion(header: Sequence[str], classes: Collection[str] = ()) -> bool:
 
 
 def read_onehot(
-    truth: Sheet, companions: Sequence[Sheet], classes: Collection[str], account: Account, problems: Problems
+    truth: Sheet,
+    companions: Sequence[Sheet],
+    classes: Collection[str],
+    account: Account,
+    problems: Problems,
+    columns: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Turn one-hot columns into diagnoses and join what companions say of the same images.
 
@@ -151,17 +142,21 @@ def read_onehot(
         classes: names of columns that are classes, beside those of diagnoses.
         account: takes what was read.
         problems: takes rows that have not exactly one 1.
+        columns: as for `read_columns`; none of the diagnosis.
 
     Returns:
         The frame that `read_columns` gives, with diagnoses as the source's column names (`MEL`).
     """
+    check_map(columns)
     codes = hot_columns(truth.header, classes)
+    codes += unknown_hot(truth, codes)
     dx = _hot(truth, codes, problems)
-    key = theirs(truth.header, "image_id")
-    own = {ours: name for ours in NAMES if ours != "dx" and (name := theirs(truth.header, ours))}
+    key = theirs(truth.header, "image_id", columns)
+    own = {ours: name for ours in NAMES if ours != "dx" and (name := theirs(truth.header, ours, columns))}
     frame = pd.DataFrame({"dx": dx, "where": truth.where()})
     for ours, name in own.items():
-        frame[ours] = truth.column(name)
+        cells = _cells(truth, name, "/" if ours == "image_id" else "_")
+        frame[ours] = _whole(cells) if ours.endswith("_id") else cells
     if key is None:
         frame = _by_lesion(frame, companions)
     account.columns |= {name: ours for ours, name in own.items() if name != ours}
@@ -184,6 +179,8 @@ def join_companions(frame: pd.DataFrame, companions: Sequence[Sheet], account: A
         of_sheet = Account(sheet.path)
         # A companion's diagnosis is not read: any of its columns stands in for the one that it need not have.
         read[sheet.path] = read_columns(sheet, {"dx": sheet.header[0]}, of_sheet)
+        if sheet.encoding:
+            account.notes.append(f"{sheet.path}: {sheet.encoding}")
         account.telling += [name for name in of_sheet.telling if name not in account.telling]
         account.unread += [name for name in of_sheet.unread if name not in account.unread]
     for ours in NAMES:
@@ -209,13 +206,14 @@ def _hot(truth: Sheet, codes: Sequence[str], problems: Problems) -> list[str]:
     none = "nevus" if {plain(code).replace(" ", "_") for code in codes} == ISIC_2017 else None
     dx = []
     for row, place in zip(truth.rows, truth.where(), strict=True):
-        hot = [code for code, i in at.items() if row[i] not in ZERO]
-        if not hot and none is not None:
-            hot = [none]
-        elif len(hot) != 1 or row[at[hot[0]]] not in ONE:
+        ones = [code for code, i in at.items() if hot(row[i])]
+        clear = all(hot(row[i]) is not None for i in at.values())
+        if clear and not ones and none is not None:
+            ones = [none]
+        elif not clear or len(ones) != 1:
             problems.add(f"exactly one of {', '.join(codes)} must be 1, the others 0", place)
-            hot = [""]
-        dx.append(hot[0])
+            ones = [UNTOLD]
+        dx.append(ones[0])
     return dx
 
 

@@ -44,6 +44,8 @@ TABLE_NAMES = ("HAM10000_metadata",)
 """Harvard Dataverse has handed out the table under this name, without a suffix."""
 MASK_FOLDERS = ("masks", "HAM10000_segmentations_lesion_tschandl")
 MASK_ENDING = "_segmentation"
+NOBODYS = frozenset({"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"})
+"""Folders that machines make: of thumbnails, and of what was deleted."""
 DEPTH = 3
 """Folders below a data folder; PAD-UFES-20 has images/imgs_part_1/imgs_part_1."""
 FOLLOW = "DERMLENS_FOLLOW_LINKS"
@@ -180,9 +182,10 @@ def links_followed() -> Iterator[None]:
 def survey(folder: Path, depth: int | None = DEPTH) -> Survey:
     """List a data folder and those within it, each once, without a look at any file.
 
-    Hidden files and folders are left out, and `__MACOSX`, which archives made on a Mac carry. Links that lead
-    out of the folder are named and not followed, unless `DERMLENS_FOLLOW_LINKS` says so: a data set that was
-    unpacked from an archive could name any file of the machine.
+    Hidden files and folders are left out, `__MACOSX`, which archives made on a Mac carry, and other folders
+    that machines make. Links that lead out of the folder are named and not followed, unless
+    `DERMLENS_FOLLOW_LINKS` says so: a data set that was unpacked from an archive could name any file of the
+    machine.
 
     Args:
         folder: an existing folder.
@@ -218,7 +221,7 @@ def _list(place: Path, found: Survey, shown: Path, *, follow: bool) -> list[Path
     prefix = f"{place}{os.sep}"
     inside = os.path.realpath(found.folder)
     for name, is_folder, is_link in listed:
-        if name.startswith((".", "__MACOSX")):
+        if name.startswith((".", "__MACOSX")) or name.casefold() in NOBODYS:
             continue
         if is_link and not Path(os.path.realpath(prefix + name)).is_relative_to(inside):
             found.outside.append(prefix + name)

@@ -70,55 +70,70 @@ GROUP_OF_SITE = {
 _WORDS = """
 head/neck: head; head neck; head and neck; head & neck; head neck face; kopf; kopf hals; kopf/hals; kopf und
   hals; tete; tete et cou; tete/cou; cabeza; cabeza y cuello; cabeza/cuello; testa; capo; testa e collo;
-  testa/collo; cabeca; cabeca e pescoco; cabeca/pescoco; hoofd; hoofd/hals; hoofd hals
+  testa/collo; cabeca; cabeca e pescoco; cabeca/pescoco; hoofd; hoofd/hals; hoofd hals; bas; bas boyun;
+  bas/boyun
 scalp: capillitium; kopfhaut; cuir chevelu; cuero cabelludo; cuoio capelluto; couro cabeludo; hoofdhuid;
-  occiput; vertex
+  sacli deri; kafa derisi; occiput; vertex
 face: facial; cheek; forehead; temple; chin; jaw; eyelid; eyebrow; eye; periocular; gesicht; wange; stirn;
   schlafe; schlaefe; kinn; augenlid; lid; visage; joue; tempe; menton; paupiere; cara; mejilla; frente;
   sien; parpado; viso; volto; guancia; fronte; tempia; mento; palpebra; rosto; bochecha; queixo; gezicht;
-  wang; voorhoofd
-ear: ears; auricle; ohr; ohren; ohrmuschel; oreille; oreja; orecchio; orelha; oor
-neck: nape; throat; hals; nacken; cou; nuque; cuello; nuca; collo; pescoco; nek
-nose: nasal; nase; nez; nariz; naso; neus
-lip: lips; lippe; lippen; levre; levres; labio; labios; labbro; labbra; lippe oben; lip vermilion
+  wang; voorhoofd; yuz; alin; yanak; jawline; nasolabial; preauricular
+ear: ears; auricle; ohr; ohren; ohrmuschel; oreille; oreja; orecchio; orelha; oor; kulak
+neck: nape; throat; hals; nacken; cou; nuque; cuello; nuca; collo; pescoco; nek; boyun; ense; neck/nape;
+  nape of neck; back of neck
+nose: nasal; nase; nez; nariz; naso; neus; burun
+lip: lips; lippe; lippen; levre; levres; labio; labios; labbro; labbra; lippe oben; lip vermilion; dudak
 anterior torso: anterior trunk; front of torso; front torso; torso anterior; vorderer rumpf; rumpf vorne;
-  tronc anterieur; tronco anterior; tronco anteriore
+  tronc anterieur; tronco anterior; tronco anteriore; trunk anterior; trunk front; torso front; torso front
+  top half; torso front bottom half; on govde; inguinal; groin; leiste; aine; ingle; inguine; virilha
 chest: breast; thorax; sternum; brust; brustkorb; poitrine; sein; pecho; torax; mama; petto; torace; seno;
-  peito; borst; decollete
-abdomen: belly; stomach; abdominal; bauch; ventre; vientre; addome; barriga; buik; navel; umbilicus
+  peito; borst; decollete; dekollete; gogus; inframammary; torso front top third; clavicle; collarbone;
+  schlusselbein
+abdomen: belly; stomach; abdominal; bauch; ventre; vientre; addome; barriga; buik; navel; umbilicus; karin;
+  torso front bottom third; torso front middle third
 posterior torso: posterior trunk; back of torso; torso posterior; buttock; buttocks; gluteal; gesass;
   gesaess; hinterer rumpf; rumpf hinten; tronc posterieur; tronco posterior; tronco posteriore; fesse;
-  fesses; nalga; nalgas; gluteo; glutei; natica; nadega; nadegas; gluteos; bil; billen
+  fesses; nalga; nalgas; gluteo; glutei; natica; nadega; nadegas; gluteos; bil; billen; gluteal region;
+  trunk posterior; trunk back; torso back; kalca; sacral; sacrum; kreuz; kreuzbein
 back: upper back; lower back; mid back; middle back; rucken; ruecken; oberer rucken; unterer rucken; dos;
-  espalda; espalda superior; espalda inferior; dorso; schiena; costas; rug; ryg; rygg; plecy
+  espalda; espalda superior; espalda inferior; dorso; schiena; costas; rug; ryg; rygg; plecy; sirt; lumbar;
+  lumbar region; lws; bws; lendenwirbelsaule; scapula; scapular; schulterblatt; omoplate; interscapular;
+  torso back top third; torso back middle third; torso back bottom third
 torso: truncus
-trunk: rumpf; stamm; korperstamm; koerperstamm; tronc; tronco; romp; tulow
+trunk: rumpf; stamm; korperstamm; koerperstamm; tronc; tronco; romp; tulow; govde
 lateral torso: lateral trunk; flank; axilla; armpit; flanke; achsel; flanc; aisselle; flanco; axila; fianco;
-  ascella; costado; oksel; flank/axilla
+  ascella; costado; oksel; flank/axilla; axillary; koltuk alti
 upper extremity: upper extremities; upper limb; upper limbs; shoulder; elbow; wrist; obere extremitat; obere
   extremitaet; obere extremitaten; schulter; ellbogen; ellenbogen; handgelenk; membre superieur; membres
   superieurs; epaule; coude; poignet; extremidad superior; extremidades superiores; miembro superior;
   miembros superiores; hombro; codo; muneca; arto superiore; arti superiori; spalla; gomito; polso; membro
-  superior; membros superiores; ombro; cotovelo; punho; bovenste ledematen; schouder; elleboog; pols
-arm: upper arm; arms; oberarm; arme; bras; brazo; brazos; braccio; braccia; braco; bracos; bovenarm
-forearm: lower arm; forearms; unterarm; avant bras; antebrazo; avambraccio; antebraco; onderarm
+  superior; membros superiores; ombro; cotovelo; punho; bovenste ledematen; schouder; elleboog; pols; kol;
+  omuz; dirsek; bilek
+arm: upper arm; arms; oberarm; arme; bras; brazo; brazos; braccio; braccia; braco; bracos; bovenarm; ust
+  kol; left arm upper; right arm upper; arm upper
+forearm: lower arm; forearms; unterarm; avant bras; antebrazo; avambraccio; antebraco; onderarm; on kol;
+  proximal forearm; distal forearm; arm lower
 hand: hands; finger; fingers; thumb; fingernail; fingernails; back of hand; hande; haende; daumen;
-  handrucken; main; mains; doigt; doigts; mano; manos; dedo; mani; dito; mao; maos; dedo da mao; vinger
+  handrucken; main; mains; doigt; doigts; mano; manos; dedo; mani; dito; mao; maos; dedo da mao; vinger; el;
+  parmak; dorsum of hand; dorsal hand; hand dorsum
 lower extremity: lower extremities; lower limb; lower limbs; leg; legs; lower leg; knee; shin; calf; ankle;
   hip; untere extremitat; untere extremitaet; untere extremitaten; bein; beine; unterschenkel; knie; wade;
   schienbein; knochel; knoechel; hufte; huefte; membre inferieur; membres inferieurs; jambe; jambes; genou;
   mollet; cheville; hanche; extremidad inferior; extremidades inferiores; miembro inferior; miembros
   inferiores; pierna; piernas; rodilla; pantorrilla; tobillo; cadera; arto inferiore; arti inferiori; gamba;
   gambe; ginocchio; polpaccio; caviglia; anca; membro inferior; membros inferiores; perna; pernas; joelho;
-  panturrilha; tornozelo; quadril; onderste ledematen; been; benen; onderbeen; kuit; enkel; heup
+  panturrilha; tornozelo; quadril; onderste ledematen; been; benen; onderbeen; kuit; enkel; heup; bacak;
+  diz; baldir; ayak bilegi; popliteal; leg lower
 thigh: thighs; upper leg; oberschenkel; cuisse; cuisses; muslo; muslos; coscia; cosce; coxa; coxas; dij;
-  bovenbeen
+  bovenbeen; uyluk; leg upper
 foot: feet; toe; toes; toenail; toenails; heel; fuss; fusse; fuesse; zehe; zehen; ferse; pied; pieds;
-  orteil; talon; pie; pies; pie/dedo; piede; piedi; pe; pes; calcanhar; voet; voeten
+  orteil; talon; pie; pies; pie/dedo; piede; piedi; pe; pes; calcanhar; voet; voeten; ayak; ayak parmagi;
+  dorsal foot; dorsum of foot; foot dorsum; nail; nagel
 palms/soles: palms soles; palms and soles; palms or soles; palm; palms; sole; soles; acral palms or soles;
   acral palms soles; handflache; handflaeche; fusssohle; handflachen/fusssohlen; handflachen und fusssohlen;
   paume; paumes; plante; plantes; paumes/plantes; palma; palmas; planta; plantas; palmas/plantas; palmas y
-  plantas; palme; piante; palmo/piante; palme/piante; palmas e plantas; handpalm; voetzool
+  plantas; palme; piante; palmo/piante; palme/piante; palmas e plantas; handpalm; voetzool; sole of foot;
+  palm of hand; plantar; palmar; avuc ici; ayak tabani
 acral: acral nos; akral; acral site
 oral/genital: oral or genital; oral genital; oral and genital; mucosa; mucosal; mucous membrane; oral;
   mouth; tongue; anogenital; perianal; anal; schleimhaut; mund; zunge; muqueuse; bouche; boca; mucosas;
@@ -142,7 +157,7 @@ SIDES = frozenset({
     "droit", "droite", "izquierdo", "izquierda", "derecho", "derecha", "sinistro", "sinistra", "destro",
     "destra",
     "esquerdo", "esquerda", "direito", "direita", "linkerzijde", "rechterzijde", "the", "of", "der",
-    "die", "das",
+    "die", "das", "li", "re", "lt", "rt", "sag", "sol", "bilateral", "beidseits",
 })  # fmt: skip
 """What may stand beside a site and says only which side of the body it is on."""
 
@@ -164,36 +179,71 @@ FEMALE = frozenset({
     "female", "f", "fem", "woman", "girl", "w", "weiblich", "frau", "femme", "feminin", "feminine", "mujer",
     "femenino", "femenina", "hembra", "donna", "femmina", "femminile", "mulher", "feminino", "feminina",
     "vrouw",
-    "vrouwelijk", "kvinna", "kvinde", "kvinne", "kobieta", "zena",
+    "vrouwelijk", "kvinna", "kvinde", "kvinne", "kobieta", "zena", "weibl", "madchen",
+    "maedchen", "fille", "nina",
+    "bambina", "ragazza", "menina", "senora", "signora", "senhora", "madame", "mme", "mrs", "ms", "kadin",
+    "kiz", "bayan",
 })  # fmt: skip
 MALE = frozenset({
     "male", "m", "masc", "man", "boy", "mannlich", "maennlich", "mann", "homme", "masculin", "hombre",
     "masculino",
     "varon", "uomo", "maschio", "maschile", "homem", "mannelijk", "mand", "mezczyzna", "muz",
+    "mannl", "maennl", "herr", "junge", "knabe", "garcon", "nino", "bambino", "ragazzo", "menino", "senor",
+    "signor",
+    "senhor", "monsieur", "mr", "macho", "erkek", "bay",
 })  # fmt: skip
 NEITHER = frozenset({"other", "o", "x", "diverse", "divers", "diverso", "autre", "otro", "altro", "outro",
-                     "intersex", "inter", "non binary", "nonbinary", "undisclosed", "ambiguous"})  # fmt: skip
+                     "intersex", "inter", "non binary", "nonbinary", "undisclosed", "ambiguous", "d",
+                     "transgender", "trans",
+                     "prefer not to say", "unbestimmt", "indeterminate", "m/f", "f/m", "m/w",
+                     "u"})  # fmt: skip
 """Sexes that no encoder has a feature for: they count as unknown, and are counted."""
 
 NUMBER = re.compile(r"[+-]?(\d+(?:[.,]\d+)?\.?|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.ASCII | re.IGNORECASE)
 """As tables write them, with a point or a comma; Python's own reader also takes 1_0 and digits of any
 script."""
-YEARS = r"(?:y|yr|yrs|year|years|y\.?/?o\.?|jahr|jahre|jahren|j\.?|an|ans|ano|anos|anni|anno|jaar|ar|lat|let)"
-YEAR_WORDS = re.compile(rf"(\d+(?:[.,]\d+)?) ?{YEARS}(?: old| alt)?", re.ASCII)
+YEARS = (
+    r"(?:y|yr|yrs|year|years|y\.?/?o\.?|jahr|jahre|jahren|j\.?|an|ans|ano|anos|anni|anno|jaar|ar|lat|let|yas)"
+)
+MONTHS = r"(?:m|mo|mon|mth|mths|month|months|monat|monate|mois|mes|meses|mesi|ay)\.?"
+ABOUT = re.compile(
+    r"^(?:~|\u2248|about|approx\.?|approximately|circa|ca\.?|c\.|etwa|env\.?|environ|aprox\.?|cerca de) ?"
+)
+YEAR_WORDS = re.compile(rf"(?:age |aged |alter )?(\d+(?:[.,]\d+)?) ?{YEARS}(?: old| alt)?", re.ASCII)
+YEARS_AND_MONTHS = re.compile(
+    rf"(\d+) ?{YEARS},? ?(?:and |und |et |y |e )?(\d+) ?{MONTHS}(?: old)?", re.ASCII
+)
 SHORTER = (
     (
         12.0,
-        re.compile(r"(\d+(?:[.,]\d+)?) ?(?:mo|mon|mth|mths|month|months|monat|monate|mois|mes|meses|mesi)"),
+        re.compile(
+            r"(\d+(?:[.,]\d+)?) ?(?:mo|mon|mth|mths|month|months|monat|monate|mois|mes|meses|mesi|ay)\.?"
+        ),
     ),
-    (365.25 / 7, re.compile(r"(\d+(?:[.,]\d+)?) ?(?:w|wk|wks|week|weeks|woche|wochen|semaines|semanas)")),
-    (365.25, re.compile(r"(\d+(?:[.,]\d+)?) ?(?:d|day|days|tag|tage|jours|dias|giorni)")),
+    (
+        365.25 / 7,
+        re.compile(r"(\d+(?:[.,]\d+)?) ?(?:w|wk|wks|week|weeks|woche|wochen|semaines|semanas|hafta)"),
+    ),
+    (365.25, re.compile(r"(\d+(?:[.,]\d+)?) ?(?:d|day|days|tag|tage|jours|dias|giorni|gun)")),
 )
+DURATION = re.compile(r"p(\d{1,3})([dwmy])", re.ASCII)
+"""ISO 8601."""
 DICOM_AGE = re.compile(r"(\d{3})([dwmy])", re.ASCII)
 """DICOM PS3.5 6.2, AS."""
 PER_YEAR = {"d": 365.25, "w": 365.25 / 7, "m": 12.0, "y": 1.0}
 RANGE = re.compile(
-    rf"[\[(]? ?(\d+(?:\.\d+)?) ?(?:-|\u2013|\u2014|to|bis|a|,|;) ?(\d+(?:\.\d+)?) ?[\])]? ?{YEARS}?", re.ASCII
+    rf"(\d+(?:\.\d+)?) ?(?:-|\u2013|\u2014|to|bis|a) ?(\d+(?:\.\d+)?) ?{YEARS}?"
+    r"|[\[(] ?(\d+(?:\.\d+)?) ?(?:-|\u2013|\u2014|,|;) ?(\d+(?:\.\d+)?) ?[\])]",
+    re.ASCII,
 )
+DECADE = re.compile(r"(\d0)'?s", re.ASCII)
+DATE = re.compile(
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[ t].*)?|\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}"
+    r"|(?:19|20)\d{2}(?:0[1-9]|1[0-2])[0-3]\d"
+    r"|\d{1,2}[-. ]?[a-z]{3,9}[-. ]?\d{2,4}|(?:19|20)\d{2}",
+    re.ASCII,
+)
+"""Dates, and years of the calendar, as columns of births hold them."""
 OPEN = re.compile(
     r"(?:>=?|\u2265|over|above|uber|ueber|plus de|mas de|oltre) ?(\d+(?:\.\d+)?)"
     r"|(\d+(?:\.\d+)?) ?"
@@ -211,7 +261,7 @@ def plain(word: object) -> str:
 
 @lru_cache(maxsize=4096)  # a table says the same few words ten thousand times
 def _plain_text(word: str) -> str:
-    letters = unicodedata.normalize("NFKD", word.casefold())
+    letters = unicodedata.normalize("NFKD", word.casefold().replace("\N{LATIN SMALL LETTER DOTLESS I}", "i"))
     bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return " ".join(re.sub(r"[_-]", " ", bare.replace("\N{MIDDLE DOT}", " ")).split())
 
@@ -225,7 +275,7 @@ def site_of(word: object) -> str | None:
     """A body site in HAM10000's, ISIC's or PAD-UFES-20's word for it.
 
     Args:
-        word: of any table, in English, German, French, Spanish, Italian, Portuguese or Dutch.
+        word: of any table, in English, German, French, Spanish, Italian, Portuguese, Dutch or Turkish.
 
     Returns:
         `unknown` where the word says that nothing is known; None where it is not understood.
@@ -236,7 +286,7 @@ def site_of(word: object) -> str | None:
     if said in SITE_OF_WORD:
         return SITE_OF_WORD[said]
     # "left forearm" is a forearm
-    bare = " ".join(part for part in re.split(r"[ ,]+", said) if part not in SIDES)
+    bare = " ".join(part for part in re.split(r"[ ,.()]+", said) if part and part not in SIDES)
     found: str | None = SITE_OF_WORD.get(bare)
     return found
 
@@ -268,8 +318,11 @@ def sexes_of(words: Iterable[str]) -> dict[str, str | None]:
 
 
 def _sex_of(said: str, letters: Set[str]) -> str | None:
+    said = said.rstrip(".")
     if said in MISSING or said in NEITHER:
         return "unknown"
+    if said in ("e", "k") and letters <= {"e", "k", *MISSING, *NEITHER} and len(letters & {"e", "k"}) == 2:
+        return "female" if said == "k" else "male"  # Turkish: erkek and kadın
     if said in FEMALE:
         return "female"
     if said == "h" and letters & {"f", "femme"}:
@@ -281,15 +334,17 @@ def _sex_of(said: str, letters: Set[str]) -> str | None:
 
 def is_no_sex_of_ours(word: object) -> bool:
     """Whether a word is a sex, but neither female nor male."""
-    return plain(word) in NEITHER
+    return plain(word).rstrip(".") in NEITHER
 
 
 def age_of(word: object) -> float | None:
     """An age in years.
 
     Args:
-        word: a number with a point or a comma; with a unit (`55 years`, `6 months`, DICOM's `055Y`); a range,
-            which is read as its middle (`40-45`); or an open one, which is read as its end (`85+`).
+        word: a number with a point or a comma; with a unit (`55 years`, `6 months`, DICOM's `055Y`, ISO
+            8601's `P55Y`); a range, which is read as its middle (`40-45`, `40s`); or an open one, which is
+            read as its end (`85+`). No date: an age is of the day of the photograph, which a birth does not
+            tell.
 
     Returns:
         Years, NaN where the word says that nothing is known; None where it is not understood. A number may be
@@ -304,18 +359,29 @@ def age_of(word: object) -> float | None:
     said = " ".join("".join(letter for letter in said if not unicodedata.combining(letter)).split())
     if not said.isascii() and not re.search("[\u2013\u2014\u2265]", said):
         return None
-    if found := DICOM_AGE.fullmatch(said):
+    if found := DICOM_AGE.fullmatch(said) or DURATION.fullmatch(said):
         return int(found[1]) / PER_YEAR[found[2]]
-    if found := YEAR_WORDS.fullmatch(said):
+    said = ABOUT.sub("", said)
+    if found := YEAR_WORDS.fullmatch(said) or re.fullmatch(r"(\d+(?:[.,]\d+)?)", said, re.ASCII):
         return _number(found[1])
+    if found := YEARS_AND_MONTHS.fullmatch(said):
+        return int(found[1]) + int(found[2]) / 12
     for per_year, pattern in SHORTER:
         if found := pattern.fullmatch(said):
             return _number(found[1]) / per_year
-    if (found := RANGE.fullmatch(said)) and _number(found[1]) < _number(found[2]):
-        return (_number(found[1]) + _number(found[2])) / 2
+    if found := RANGE.fullmatch(said):
+        low, high = _number(found[1] or found[3]), _number(found[2] or found[4])
+        return (low + high) / 2 if low < high else None
+    if found := DECADE.fullmatch(said):
+        return _number(found[1]) + 5
     if found := OPEN.fullmatch(said):
         return _number(found[1] or found[2])
     return None
+
+
+def is_date(word: object) -> bool:
+    """Whether a word is a date or a year of the calendar, and so perhaps that of a birth."""
+    return DATE.fullmatch(str(word).strip().casefold()) is not None
 
 
 def is_number(word: str) -> bool:
