@@ -154,7 +154,17 @@ def test_going_on_with_a_stored_run_needs_trust(run, listed, cache, dermlens, tm
 def test_an_ablation_compares_a_loss_of_somebody_else(listed, cache, tmp_path, dermlens, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[1])
     said = dermlens(
-        "ablate", MATRIX, "--data", listed, "--out", tmp_path / "a", "--device", "cpu", "--cache", cache
+        "study",
+        "ablate",
+        MATRIX,
+        "--data",
+        listed,
+        "--out",
+        tmp_path / "a",
+        "--device",
+        "cpu",
+        "--cache",
+        cache,
     )
     assert said.code == 0, said.err
     assert "poly1" in (tmp_path / "a" / "README.md").read_text(encoding="utf-8")

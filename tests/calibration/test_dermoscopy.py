@@ -71,7 +71,7 @@ def test_a_model_learns_it_and_the_run_tells_of_it(run, photographs, clinic, cac
     own = pd.read_csv(run.split_file, comment="#")["role"].isin(["selection", "calibration"]).sum()
     assert found.dermoscopic == {"own": own, "clinic": len(clinic)}
     taken = rows.set_index("set")["taken"]
-    assert taken[["own", "clinic"]].mean() == pytest.approx(0.9, abs=0.05)
+    assert (taken[["own", "clinic"]] > 0.85).all()
     saved = load_model(run.path)
     image_SSC = saved_square(saved, clinic["path"][0])
     meta_M = saved.encoder.encode([float("nan")], ["unknown"], ["unknown"])[0]

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dermlens.calibration.decision import label_outputs, run_outputs
+from dermlens.calibration.decision import label_outputs, own_table
 from dermlens.calibration.labelled import lesion_folds
 from dermlens.data.manifest import load_manifest
 from dermlens.errors import UserError
@@ -91,20 +91,23 @@ def fit_dermoscopy(
     kept: float = 0.98,
     penalty: float = PENALTY,
 ) -> tuple[Dermoscopy, pd.DataFrame]:
-    """Fit a boundary, and judge each picture by one that was fitted without its lesion.
+    """Fit a boundary and place it where each set of dermoscopy, judged without itself, is kept.
+
+    A clinic that nobody has seen is what the boundary has to let through. So each set of dermoscopy is judged
+    by a boundary that was fitted on the others, and the boundary stands where the worst of them still has its
+    share. Where there is one set alone, each picture is judged by a boundary fitted without its lesion.
 
     Args:
         dermoscopic: pictures by the name of their set, of lesions that the network was not trained on.
-        other: likewise, pictures that are no dermoscopy.
-        kept: share of dermoscopic pictures that shall be taken for such, each set counting alike.
+        other: pictures that are no dermoscopy, by the name of their set.
+        kept: share of dermoscopic pictures that shall be taken for such, in every set.
         penalty: as `PENALTY`.
 
     Returns:
         What goes into model.json; and a row a set: `set`, `dermoscopy` (yes or no), `images`, `lesions`,
         `taken`, the share that is taken for dermoscopy by a boundary that was fitted without the picture's
         lesion, `low` and `high`, its 95 % interval over lesions, and `taken_unseen`, the share by a boundary
-        that was fitted without the whole set; NaN where it is alone on its side. Where the boundary stands
-        is chosen by the same scores: of dermoscopy `kept` is taken on the average of the sets.
+        that was fitted and placed without the whole set; NaN where it is alone on its side.
 
     Raises:
         ValueError: a side has no set.
@@ -112,14 +115,16 @@ def fit_dermoscopy(
     if not dermoscopic or not other:
         raise ValueError("a boundary has two sides")
     joined = Sets.of(dermoscopic, other)
-    weight_D, bias, score_N = _placed(joined, kept, penalty)
+    fitted = _Fitted(joined, penalty)
+    everything = frozenset(range(len(dermoscopic) + len(other)))
+    weight_D, bias = fitted.placed(everything, kept)
+    score_N = _out_of_fold(joined, penalty) - fitted.place(everything, kept)
     rows = []
     for index, (name, seen) in enumerate({**dermoscopic, **other}.items()):
-        of_set_N = joined.set_N == index
         side = index < len(dermoscopic)
         unseen = np.nan
         if len(dermoscopic if side else other) > 1:
-            rest_D, rest_bias, _ = _placed(joined.part(~of_set_N), kept, penalty)
+            rest_D, rest_bias = fitted.placed(everything - {index}, kept)
             unseen = float((seen.features_ND @ rest_D + rest_bias >= 0).mean())
         rows.append(
             {
@@ -127,7 +132,7 @@ def fit_dermoscopy(
                 "dermoscopy": "yes" if side else "no",
                 "images": len(seen.lesion_N),
                 "lesions": len(np.unique(seen.lesion_N)),
-                **_share(score_N[of_set_N] >= 0, seen.lesion_N),
+                **_share(score_N[joined.set_N == index] >= 0, seen.lesion_N),
                 "taken_unseen": unseen,
             }
         )
@@ -141,6 +146,40 @@ def fit_dermoscopy(
     return found, pd.DataFrame(rows)
 
 
+class _Fitted:
+    """Boundaries by the sets that they were fitted on, each fitted once."""
+
+    def __init__(self, joined: Sets, penalty: float) -> None:
+        self.joined, self.penalty = joined, penalty
+        self._found: dict[frozenset[int], tuple[Floats, float]] = {}
+
+    def placed(self, sets: frozenset[int], kept: float) -> tuple[Floats, float]:
+        """Weights and bias of a boundary on some of the sets, placed by the same sets."""
+        weight_D, bias = self._on(sets)
+        return weight_D, bias - self.place(sets, kept)
+
+    def place(self, sets: frozenset[int], kept: float) -> float:
+        """The score above which `kept` of each set of dermoscopy lies, judged without that set."""
+        own = [index for index in sorted(sets) if self._is_dermoscopy(index)]
+        if len(own) == 1:
+            part = self.joined.part(np.isin(self.joined.set_N, sorted(sets)))
+            return _least(_out_of_fold(part, self.penalty)[part.is_dermoscopy_N], 1 - kept)
+        least = []
+        for index in own:
+            weight_D, bias = self._on(sets - {index})
+            least.append(_least(self.joined.x_ND[self.joined.set_N == index] @ weight_D + bias, 1 - kept))
+        return min(least)
+
+    def _on(self, sets: frozenset[int]) -> tuple[Floats, float]:
+        if sets not in self._found:
+            part = self.joined.part(np.isin(self.joined.set_N, sorted(sets)))
+            self._found[sets] = _boundary(part, self.penalty)
+        return self._found[sets]
+
+    def _is_dermoscopy(self, index: int) -> bool:
+        return bool(self.joined.is_dermoscopy_N[self.joined.set_N == index][0])
+
+
 def _share(taken_N: Bools, lesion_N: NDArray[np.str_]) -> dict[str, float]:
     """The share that is taken, and its interval over lesions by the bootstrap."""
     _, index_N = np.unique(lesion_N, return_inverse=True)
@@ -150,16 +189,13 @@ def _share(taken_N: Bools, lesion_N: NDArray[np.str_]) -> dict[str, float]:
     return {"taken": float(taken_N.mean()), "low": float(low), "high": float(high)}
 
 
-def _placed(joined: Sets, kept: float, penalty: float) -> tuple[Floats, float, Floats]:
-    """A boundary with the share of dermoscopic pictures above it, and their scores without their lesions."""
+def _out_of_fold(joined: Sets, penalty: float) -> Floats:
+    """Each picture's score by a boundary that was fitted without its lesion, (N,)."""
     score_N = np.empty(len(joined.lesion_N))
     for fitted_on, judged in lesion_folds(joined.set_N, joined.lesion_N, folds=FOLDS, seed=0):
         weight_D, bias = _boundary(joined.part(fitted_on), penalty)
         score_N[judged] = joined.x_ND[judged] @ weight_D + bias
-    is_dermoscopy_N = joined.is_dermoscopy_N
-    least = _quantile(score_N[is_dermoscopy_N], joined.weights()[is_dermoscopy_N], 1 - kept)
-    weight_D, bias = _boundary(joined, penalty)
-    return weight_D, bias - least, score_N - least
+    return score_N
 
 
 def _boundary(joined: Sets, penalty: float) -> tuple[Floats, float]:
@@ -172,18 +208,18 @@ def _boundary(joined: Sets, penalty: float) -> tuple[Floats, float]:
     return weight_D, float(fit.intercept_[0] - weight_D @ scale.mean_)
 
 
-def _quantile(value_N: Floats, weight_N: Floats, share: float) -> float:
-    """The largest value that leaves no more than a share of the weight below it."""
-    order_N = np.argsort(value_N)
-    below_N = np.concatenate([[0.0], np.cumsum(weight_N[order_N])[:-1]])
-    return float(value_N[order_N][np.flatnonzero(below_N <= share * weight_N.sum())[-1]])
+def _least(score_N: Floats, share: float) -> float:
+    """The largest score that leaves no more than a share of them below it."""
+    return float(np.sort(score_N)[int(share * len(score_N))])
 
 
 # Teach a run's model to tell dermoscopy from other pictures, by pictures of both kinds.
 
 
 OWN = "own"
-"""The set of the run's own images that it was not trained on."""
+"""The set of the run's own images that it was not trained on, where they have one source."""
+FEWEST = 50
+"""Images that make a set of a source; sources with fewer are one set together."""
 ROLES = ("selection", "calibration")
 DERMOSCOPY = "dermoscopy.csv"
 """What is measured, where cards look for it."""
@@ -206,8 +242,8 @@ def learn_dermoscopy(
 ) -> pd.DataFrame:
     """Fit the boundary, write it into the run's model.json, and what was measured into `DERMOSCOPY`.
 
-    The run's images of the selection and calibration roles stand for dermoscopy, beside the sets that are
-    given. Diagnoses, ages, sexes and sites are not looked at.
+    The run's images of the selection and calibration roles stand for dermoscopy, a set for each of their
+    sources, together with the sets that are given. Diagnoses, ages, sexes and sites are not looked at.
 
     Args:
         run: a completed run.
@@ -232,29 +268,33 @@ def learn_dermoscopy(
             "no pictures that are not dermoscopy: name a folder of them with --not-dermoscopy DIR, or"
             " --photographs DIR"
         )
-    if twice := {OWN, *dermoscopic} & {*other} or {OWN} & {*dermoscopic}:
-        raise UserError(f"two sets are named {min(twice)}; {OWN} is that of the run itself")
-    for name, table in {**dermoscopic, **other}.items():
-        if table["lesion_id"].nunique() < FOLDS:
-            raise UserError(f"set {name} has {table['lesion_id'].nunique()} lesions; {FOLDS} are the fewest")
-    split = set(load_manifest(str(run.split_file)).roles["image_id"])
-    for name, table in {**dermoscopic, **other}.items():
-        if len(shared := sorted(split & {*table["image_id"]})):
+    whole = own_table(run, data, say)
+    split = load_manifest(str(run.split_file), whole, remedy="name the run's own data by --data")
+    unseen = [image for role in ROLES for image in split.ids(role)]
+    if not unseen:
+        raise UserError(f"the split of run {run.path} has none of the roles {', '.join(ROLES)}")
+    table = whole[whole["image_id"].isin(unseen)].reset_index(drop=True)
+    own_sets = sorted(set(_set_of_image(table)))
+    if twice := {*own_sets, *dermoscopic} & {*other} or {*own_sets} & {*dermoscopic}:
+        raise UserError(f"two sets are named {min(twice)}; the run's own are {', '.join(own_sets)}")
+    for name, given in {**dermoscopic, **other}.items():
+        if given["lesion_id"].nunique() < FOLDS:
+            raise UserError(f"set {name} has {given['lesion_id'].nunique()} lesions; {FOLDS} are the fewest")
+    ids = set(split.roles["image_id"])
+    for name, given in {**dermoscopic, **other}.items():
+        if len(shared := sorted(ids & {*given["image_id"]})):
             raise UserError(
                 f"set {name} holds {len(shared)} images of the run's own split, {shared[0]} first"
             )
     saved = replace(load_model(run.path), views=ViewsConfig())  # features are of the image as it is
-    roles = run_outputs(run, saved, ROLES, data=data, device=device, cache=cache, say=say).values()
-    own = Features(
-        np.concatenate([one.labelled.features_ND for one in roles]),
-        np.concatenate([one.labelled.lesion_N for one in roles]),
-    )
 
-    def seen(table: pd.DataFrame) -> Features:
-        found = label_outputs(saved, table, device=device, cache=cache)
+    def seen(table: pd.DataFrame, of: pd.DataFrame | None = None) -> Features:
+        found = label_outputs(saved, table, of=of, device=device, cache=cache)
         return Features(found.features_ND, found.lesion_N)
 
-    known = {OWN: own} | {name: seen(table) for name, table in dermoscopic.items()}
+    own, sets = seen(table, whole), _set_of_image(table).to_numpy()
+    known = {name: Features(own.features_ND[sets == name], own.lesion_N[sets == name]) for name in own_sets}
+    known |= {name: seen(table) for name, table in dermoscopic.items()}
     found, rows = fit_dermoscopy(known, {name: seen(table) for name, table in other.items()}, kept=kept)
     worst = rows[rows["dermoscopy"] == "no"].sort_values("taken").iloc[-1]
     if worst["taken"] > MOST:
@@ -268,3 +308,14 @@ def learn_dermoscopy(
     write_table(run.path / DERMOSCOPY, rows)
     save_dermoscopy(run.path, found)
     return rows
+
+
+def _set_of_image(table: pd.DataFrame) -> pd.Series[str]:
+    """The set of each of a run's own images, on the table's index: its source, where there are several.
+
+    Sources with few images are one set together: of a handful no share can be measured.
+    """
+    images = table["source"].value_counts()
+    few = images.index[images < FEWEST]
+    sets = table["source"].where(~table["source"].isin(few), OWN)
+    return sets if len(set(sets)) > 1 else sets.map(lambda _: OWN)
