@@ -6,7 +6,7 @@ import itertools
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,6 +26,9 @@ from dermlens.cli.app import (
     to_folder,
 )
 from dermlens.errors import UserError
+
+if TYPE_CHECKING:
+    from dermlens.runs import Run
 
 
 @app.command()
@@ -73,6 +76,27 @@ def train(
     console.print(f"trained: {run.path}; next: dermlens evaluate {run.path}")
 
 
+CaseMix = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        metavar="MIX",
+        help="Case mix: specialist, equal, ham10000, or a share of each class: mel=0.2,nv=0.8,…",
+    ),
+]
+
+
+def case_mix(run: Run, prior: str | None) -> tuple[float, ...] | str | None:
+    """What `--prior` says, for the classes of a run. Raises: UserError."""
+    from dermlens.predict.document import read_document
+    from dermlens.predict.priors import OWN, parse_prior
+
+    if prior is None:
+        return None
+    mix = parse_prior(prior, read_document(run.path / "model.json").classes)
+    return mix.shares if mix.name == OWN else mix.name
+
+
 @app.command()
 def evaluate(
     run: RunFolder,
@@ -90,6 +114,7 @@ def evaluate(
     column: Columns = None,
     label: Labels = None,
     value: ValueMaps = None,
+    prior: CaseMix = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
@@ -110,6 +135,7 @@ def evaluate(
         ledger=ledger,
         device=device,
         cache=cache,
+        prior=case_mix(opened, prior),
         say=say,
         **source_maps(column, label, value),
     )
@@ -138,14 +164,23 @@ def calibrate(
     ood: Annotated[
         Literal["energy", "mahalanobis", "knn"], typer.Option(help="Out-of-distribution score.")
     ] = "energy",
+    prior: CaseMix = None,
+    out_of_fold: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Fit it on these predictions of a cross-fit, not on the calibration role."
+        ),
+    ] = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Fit a run's decision: calibrated probabilities, diagnosis rule, sets, abstention."""
+    """Calibrate a run: probabilities at a case mix, marks of suspicion, sets, abstention."""
     from dermlens.calibration.decision import calibrate_run
     from dermlens.runs import Run
 
-    calibrate_run(Run.open(run), data=data, ood=ood, device=device, cache=cache)
+    opened = Run.open(run)
+    mix = case_mix(opened, prior)
+    calibrate_run(opened, data=data, ood=ood, prior=mix, out_of_fold=out_of_fold, device=device, cache=cache)
     console.print(f"calibrated: {run}; next: dermlens evaluate {run}")
 
 
