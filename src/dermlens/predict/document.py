@@ -393,7 +393,8 @@ class ModelDocument(Section):
     @classmethod
     def _read_0_1(cls, content: Any) -> Any:
         """Read what 0.1.0 wrote: a decision with a rule of its own, or a bare temperature."""
-        if not isinstance(content, dict) or content.get("format") == "dermlens model 2":
+        old_key = isinstance(content, dict) and "temperature" in content
+        if not isinstance(content, dict) or (content.get("format") == "dermlens model 2" and not old_key):
             return content
         rest = {name: value for name, value in content.items() if name != "temperature"}
         classes = rest.get("classes")
