@@ -47,7 +47,7 @@ CHECKED = 3
 SEED = 0
 NOTHING_KNOWN = ("gaussian", "random")
 ABOUT = (
-    "Every image is explained for the class that the decision rule names, as it is, without "
+    "Every image is explained for the most probable class, as it is, without "
     "test-time views; means over\n"
     "images, 95 % intervals from a bootstrap over lesions (1,000 resamples, stratified by "
     "class). Classes count alike here:\n"

@@ -68,15 +68,15 @@ def main() -> None:
         logits_C = np.mean([logits_1C[0] for logits_1C, _ in seen], axis=0)
         seconds = time.perf_counter() - before
         features_D = seen[0][1][0]  # of the image as it is
-        p_C, named, withheld, doubts = decide(logits_C, features_D, document)
+        p_C, named, flag, withheld, doubts = decide(logits_C, features_D, document)
         redness = float((x_SSC[..., 0].astype(float) - x_SSC[..., 1]).mean()) / 255
         if not REDNESS[0] <= redness <= REDNESS[1]:
             withheld = True
             doubts.append("not in the colours of skin")
+        state = "withheld" if withheld else "uncertain"
         told = ", ".join(f"{code} {p:.4f}" for code, p in zip(document["classes"], p_C, strict=True))
-        said = [] if withheld else [f"named {named}", told]
-        if doubts:
-            said.append(f"the model abstains: {', '.join(doubts)}")
+        said = [f"{state}: {', '.join(doubts)}"] if doubts else []
+        said += [] if withheld else ([flag] if flag else []) + [f"most likely {named}", told]
         print(f"{path.name}: {'; '.join(said)}; {1000 * seconds:.0f} ms")
     for limit in (document["onnx"] or {}).get("limits", ()):
         print(limit)
@@ -166,12 +166,12 @@ def encode(encoder: dict[str, Any], age: float | None, sex: str | None, site: st
 
 def decide(
     logits_C: np.ndarray, features_D: np.ndarray, document: dict[str, Any]
-) -> tuple[np.ndarray, str, bool, list[str]]:
+) -> tuple[np.ndarray, str, str, bool, list[str]]:
     """The answer, from logits that are averaged over the views, and features of the image as it is.
 
     Returns:
-        Calibrated probabilities; the class that the model's rule names, not always the highest; whether
-        the image is no dermoscopy, so that neither counts; and why the model abstains.
+        Probabilities in the model's own case mix; the most probable class; whether the lesion is flagged, in
+        words; whether the image is no dermoscopy, so that none of it counts; and why the model abstains.
     """
     boundary = document.get("dermoscopy")
     if boundary and len(boundary["weights"]) != len(features_D):
@@ -183,25 +183,39 @@ def decide(
     logits_C = logits_C.astype(np.float64)
     if decision is None:
         p_C = _softmax(logits_C)
-        return p_C, classes[int(p_C.argmax())], alien, doubts
+        return p_C, classes[int(p_C.argmax())], "", alien, doubts
     scaling, sets, ood, limits = (decision[name] for name in ("scaling", "sets", "ood", "abstention"))
     scores_C = logits_C / scaling["temperature"]
-    p_C = _softmax(scores_C * np.array(scaling["scale"] or 1.0) + np.array(scaling["bias"] or 0.0))
-    weighed_C = _softmax(np.log(p_C) + decision["rule"]["offsets"])
-    named = int(weighed_C.argmax())
+    scores_C = scores_C * np.array(scaling["scale"] or 1.0) + np.array(scaling["bias"] or 0.0)
+    prior = decision["prior"]  # the scores are those of equal class shares
+    p_C = _softmax(scores_C + np.log(prior["shares"]) if prior else scores_C)
+    named = int(p_C.argmax())
     if ood and ood["kind"] != "energy":
         sys.exit(f"this model's abstention ({ood['kind']}) is not in this example: use dermlens predict")
     strange = bool(ood) and -np.log(np.exp(logits_C).sum()) > ood["threshold"]
     if strange:
         doubts.append("unlike the images that it was trained on")
-    if limits["least_confidence"] is not None and weighed_C.max() < limits["least_confidence"]:
+    if limits["least_confidence"] is not None and p_C.max() < limits["least_confidence"]:
         doubts.append("no diagnosis stands out")
     if limits["largest_set"] is not None and sets:
-        held_C = _softmax(logits_C) >= np.array(sets["thresholds"])
+        of_C = scores_C if sets["score"] == "equal" else logits_C
+        held_C = _softmax(of_C) >= np.array(sets["thresholds"])
         held_C[named] = True
+        held_C |= p_C >= p_C[held_C].min()  # none that is more probable than one it holds is left out
         if held_C.sum() > limits["largest_set"]:
             doubts.append("too many diagnoses fit")
-    return p_C, classes[named], alien or (boundary is None and strange), doubts
+    return p_C, classes[named], _flag(scores_C, classes, decision["suspicion"]), alien, doubts
+
+
+def _flag(scores_C: np.ndarray, classes: list[str], suspicion: dict[str, Any] | None) -> str:
+    """Whether the suspicion of malignancy, at a fixed case mix, reaches the mark; empty without one."""
+    if not suspicion or not suspicion["marks"]:
+        return ""
+    mark = max(suspicion["marks"], key=lambda one: one["catches"])
+    q_C = _softmax(scores_C + np.log(suspicion["reference"]["shares"]))
+    flagged = sum(q_C[classes.index(code)] for code in suspicion["malignant"]) >= mark["threshold"]
+    caught = f"at the mark that catches {100 * mark['catches']:.0f} of 100 malignant lesions"
+    return f"{'flagged' if flagged else 'not flagged'} {caught}"
 
 
 def _softmax(scores_C: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from dermlens.calibration.labelled import Labelled
 from dermlens.evaluation.predictions import write_predictions, write_table
 from dermlens.evaluation.score import score
 from dermlens.files import write_json
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, Vocabulary
 from dermlens.models.config import ModelConfig
 from dermlens.predict.decision import answer, answer_columns, write_arrays
 from dermlens.predict.document import ModelDocument
@@ -72,8 +72,7 @@ def make_calibrated_run(
     """
     rng = np.random.default_rng(4)
     drawn = {role: draw_role(role, rng) for role in LESIONS}
-    train, selection, calibration = (drawn[role][1] for role in ("train", "selection", "calibration"))
-    document, arrays = fit_decision(CLASSES, train=train, selection=selection, calibration=calibration)
+    document, arrays = fit_decision(Vocabulary(CLASSES), calibration=drawn["calibration"][1])
     encoder = make_encoder("default").fit([30.0, 50.0], ["male", "female"], ["back", "face"])
     base = f"name: {folder.name}\nevaluation: {{bootstrap: {bootstrap}}}\n{recipe}"
     run = Run.create(folder, parse_recipe(base, "here"))
@@ -101,7 +100,8 @@ def make_calibrated_run(
             write_table(path, calibration_table(labelled, document))
     predictions = pd.concat(frames, ignore_index=True)
     write_predictions(run.predictions_file, predictions)
-    write_json(run.metrics_file, score(predictions, CLASSES, run.recipe().evaluation))
+    metrics = score(predictions, CLASSES, run.recipe().evaluation, decision=document)
+    write_json(run.metrics_file, metrics)
     counts = {role: table["target"].value_counts().to_dict() for role, (table, _) in drawn.items()}
     split = {"protocol": "grouped", "seed": "0"}
     run.end("completed", **({"split": split, "counts": counts, "trainable_parameters": 1_234_567} | facts))

@@ -183,22 +183,26 @@ def _groups(text: str, predictions: pd.DataFrame) -> None:
 
 def _calibration(text: str, predictions: pd.DataFrame, decision: DecisionDocument | None) -> None:
     oracle = Oracle(predictions, role_of(text))
-    (table,) = tables(text)
+    table, equal = tables(text)
     assert decision is not None
-    prior, scaling = np.array(decision.prior), decision.scaling
-    known = {("natural", "after"): oracle.p, ("equal", "after"): _normal(oracle.p / prior)}
-    if scaling.scale is None:  # then what was before can be had back
-        bias = np.zeros(len(prior)) if scaling.bias is None else np.array(scaling.bias)
-        before = _normal(np.exp(scaling.temperature * (np.log(oracle.p) - bias)))
-        known |= {
-            ("natural", "before"): before,
-            ("equal", "before"): before,
-            ("equal", "before, shifted"): _normal(before / prior),
-        }
+    prior, scaling = np.array(decision.prior.shares), decision.scaling
+    even = _normal(oracle.p / prior)
+    bias = np.zeros(len(prior)) if scaling.bias is None else np.array(scaling.bias)
+    known = {
+        ("own", "after"): oracle.p,
+        ("equal", "after"): even,
+        ("equal", "before"): _normal(np.exp(scaling.temperature * (np.log(even) - bias))),
+    }
     for row in table.to_dict("records"):
-        if (case := (row["class prior"], row["stage"])) in known:
-            for name, expected in oracle.calibration(known[case], even=case[0] == "equal").items():
-                agrees(row[name], expected)
+        case = (row["case mix"], row["stage"])
+        for name, expected in oracle.calibration(known[case], even=case[0] == "equal").items():
+            agrees(row[name], expected)
+    row = equal.set_index("source").loc["all"]
+    expected = oracle.calibration(even, even=True)
+    agrees(row["calibration error"], expected["expected calibration error"])
+    agrees(row["log loss"], expected["log loss"])
+    right = pd.Series(np.array(oracle.classes)[even.argmax(1)] == oracle.target)
+    agrees(row["mean recall"], right.groupby(oracle.target).mean().mean())
     for code, share in zip(decision.classes, prior, strict=True):
         assert f"{code} {100 * share:.1f} %" in text
 
@@ -208,21 +212,20 @@ def _normal(p: np.ndarray) -> np.ndarray:
 
 
 def _operating(text: str, predictions: pd.DataFrame, decision: DecisionDocument | None) -> None:
-    rule, *points = tables(text)
-    for row in rule.to_dict("records"):
+    named, *points = tables(text)
+    for row in named.to_dict("records"):
         oracle = Oracle(predictions, row["role"])
         assert int(row["images"]) == len(oracle.part)
         agrees(row["mean recall"], oracle.mean_recall())
         agrees(row["accuracy"], oracle.accuracy())
         agrees(row["melanoma recall"], oracle.recall("mel"))
         agrees(row["mean AUC"], oracle.mean_auc())
-    if decision is not None:
-        assert f"Diagnosis rule: `{decision.rule.kind}`" in text
-        if decision.rule.kind != "argmax":
-            for code, offset in zip(decision.classes, decision.rule.offsets, strict=True):
-                assert f"{code} {offset:.2f}".replace("-", "−") in text
-        assert set(rule["role"]) == set(predictions["role"])
     oracle = Oracle(predictions, role_of(text))
+    if decision is not None:
+        assert set(named["role"]) == set(predictions["role"])
+        _suspicion(oracle, points.pop(0), decision)
+        if "source" in points[0]:
+            points.pop(0)
     fixed, aimed = points
     assert set(fixed["detected"]) == set(SOUGHT)
     for row in fixed.to_dict("records"):
@@ -238,6 +241,22 @@ def _operating(text: str, predictions: pd.DataFrame, decision: DecisionDocument 
         _rates(oracle, row, threshold, row["sensitivity reached"], row["specificity"])
 
 
+def _suspicion(oracle: Oracle, table: pd.DataFrame, decision: DecisionDocument) -> None:
+    """At the reference prior, which is another way round from the shown probabilities."""
+    found = decision.suspicion
+    q = _normal(oracle.p / np.array(decision.prior.shares) * np.array(found.reference.shares))
+    score = q[:, [oracle.classes.index(code) for code in found.malignant]].sum(1)
+    malignant = oracle.target.isin(found.malignant).to_numpy()
+    benign = ~malignant & ~oracle.target.isin(found.premalignant).to_numpy()
+    for row, mark in zip(table.to_dict("records"), found.marks, strict=True):
+        caught, false = (score >= mark.threshold)[malignant].mean(), (score >= mark.threshold)[benign].mean()
+        agrees(row["malignant flagged"], caught)
+        agrees(row["benign flagged"], false)
+        for prevalence in (0.01, 0.04, 0.1):
+            ppv = prevalence * caught / (prevalence * caught + (1 - prevalence) * false)
+            assert abs(float(row[f"PPV at {100 * prevalence:g} %"].split()[0]) - 100 * ppv) <= 0.51
+
+
 def _rates(oracle: Oracle, row: dict[str, str], threshold: float, sensitivity: str, specificity: str) -> None:
     codes = SOUGHT[row["detected"]]
     caught = oracle.part[[f"p_{code}" for code in codes]].to_numpy().sum(axis=1) >= threshold
@@ -250,7 +269,7 @@ def _sets(text: str, predictions: pd.DataFrame) -> None:
     oracle = Oracle(predictions, role_of(text))
     part = oracle.part.assign(members=oracle.part["set"].str.split("|"))
     covered = pd.Series([row.target in row.members for row in part.itertuples()])
-    size, abstained = part["members"].str.len(), part["abstain"] == "yes"
+    size, abstained = part["members"].str.len(), part["uncertain"] == "yes"
     (table,) = tables(text)
     assert table["class"].tolist() == [*oracle.classes, "all"]
     for row in table.to_dict("records"):

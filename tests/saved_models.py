@@ -15,18 +15,27 @@ from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
 from dermlens.models.saved import SavedModel, load_model, save_decision, save_model
-from dermlens.predict.document import Abstention, DecisionDocument, Ood, Rule, Scaling, Sets
+from dermlens.predict.document import Abstention, DecisionDocument, Mark, Ood, Scaling, Sets, Suspicion
 from dermlens.predict.metadata import make_encoder
 from dermlens.predict.pictures.preprocessing import ViewsConfig
+from dermlens.predict.priors import ClassPrior, default_prior
 
 SIZE = 32
 PRIOR = (0.04, 0.06, 0.11, 0.02, 0.11, 0.65, 0.01)
 
 DECISION = DecisionDocument(
     classes=CLASSES,
-    prior=PRIOR,
+    prior=ClassPrior(name="clinic", shares=PRIOR),
     scaling=Scaling(temperature=1.5, bias=(0.1, 0, 0, -0.2, 0, 0.3, 0)),
-    rule=Rule(kind="per_class", offsets=(0.2, 0.1, 0, 0.5, 0.4, -1.0, 0.6)),
+    suspicion=Suspicion(
+        malignant=("bcc", "mel"),
+        premalignant=("akiec",),
+        reference=default_prior(CLASSES),
+        marks=(
+            Mark(catches=0.9, threshold=0.5, source="clinic", benign_flagged=0.2),
+            Mark(catches=0.95, threshold=0.3, source="clinic", benign_flagged=0.4),
+        ),
+    ),
     sets=Sets(thresholds=(0.1, 0.12, 0.14, 0.16, 0.05, 0.2, 0.3), lesions=(30,) * 7),
     ood=Ood(kind="energy", threshold=100.0, kept=0.95),
     abstention=Abstention(least_confidence=0.3),

@@ -70,7 +70,9 @@ class Vocabulary:
         if code in self.described:
             facts = self.described[code]
             name = facts.get("name") or (BY_CODE[code].name if code in BY_CODE else code)
-            return Diagnosis(code, name, malignant=bool(facts.get("malignant")))
+            malignant = bool(facts.get("malignant"))
+            between = code in BY_CODE and BY_CODE[code].in_situ and not malignant
+            return Diagnosis(code, name, malignant=malignant, in_situ=between)
         return BY_CODE.get(code, Diagnosis(code, code, malignant=False))
 
     def name(self, code: str) -> str:
@@ -86,6 +88,24 @@ class Vocabulary:
     def malignant(self) -> tuple[str, ...]:
         """The malignant classes that are known of."""
         return tuple(code for code in self.classes if self._known[code].malignant)
+
+    @property
+    def premalignant(self) -> tuple[str, ...]:
+        """The classes that lie between: precursors and carcinomas in situ."""
+        return tuple(code for code in self.classes if self._known[code].in_situ)
+
+    def kind(self, code: str) -> str:
+        """Malignant or pre-malignant; empty for what is known to be neither, or not known."""
+        found = self._known.get(code)
+        return (
+            ""
+            if found is None
+            else "malignant"
+            if found.malignant
+            else "pre-malignant"
+            if found.in_situ
+            else ""
+        )
 
     @property
     def sought(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dermlens.evaluation.evaluate import evaluate_run
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.evaluation.publish import publish_run
 from dermlens.models.saved import load_model
-from dermlens.predict.decision import ANSWERED, Kind, log_softmax, scaled
+from dermlens.predict.decision import ANSWERED, Kind, at_prior, log_softmax, scaled
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.report.card import write_card
 from dermlens.runs import Run
@@ -68,17 +68,19 @@ def test_a_run_gets_a_decision(run: Run, cache: Path, pictures: Path, ood: Kind)
     outputs = run_outputs(run, saved, ["selection"], device="cpu", cache=cache)["selection"]
     of_role = after.set_index("image_id").loc[list(outputs.images)]
     p_NC = of_role[[f"p_{code}" for code in document.classes]].to_numpy()
-    np.testing.assert_allclose(p_NC, np.exp(scaled(outputs.labelled.logits_NC, document.scaling)), atol=1e-8)
+    score_NC = scaled(outputs.labelled.logits_NC, document.scaling)
+    np.testing.assert_allclose(p_NC, np.exp(at_prior(score_NC, document.prior)), atol=1e-8)
     unscaled_NC = before.set_index("image_id").loc[list(outputs.images), [f"p_{c}" for c in document.classes]]
     np.testing.assert_allclose(unscaled_NC, np.exp(log_softmax(outputs.labelled.logits_NC)), atol=1e-7)
     # and metrics follow
     metrics = evaluate_run(run)
-    assert (metrics_before["decision"], metrics["decision"]) == ("argmax", "rule")
+    assert (metrics_before["decision"], metrics["decision"]) == ("argmax", "calibrated")
     assert "answers" in metrics["roles"]["calibration"]
-    assert any(said.startswith("selection: the decision rule was fixed") for said in metrics["warnings"])
+    assert metrics["prior"]["name"] == "specialist"
+    assert {"mean_recall", "ece", "slope"} <= set(metrics["roles"]["selection"]["equal_prior"])
     assert any(said.startswith("calibration: probabilities, sets") for said in metrics["warnings"])
     write_card(run)
-    assert "of the diagnosis" in (run.path / "model_card.md").read_text(encoding="utf-8")
+    assert "Suspicion of malignancy" in (run.path / "model_card.md").read_text(encoding="utf-8")
 
 
 def test_what_told_of_the_decision_before_is_taken_away(run: Run, cache: Path, tmp_path: Path):
@@ -110,6 +112,47 @@ def test_the_test_role_is_predicted_anew_and_answered(run: Run, cache: Path, tmp
     assert len(ledger.read_text().splitlines()) == 3
 
 
+def test_it_is_scored_in_another_case_mix(run: Run, cache: Path):
+    with pytest.raises(UserError, match="is not calibrated, so it has no case mix"):
+        evaluate_run(run, prior="equal")
+    document = calibrate_run(run, device="cpu", cache=cache)
+    own, equal = evaluate_run(run), evaluate_run(run, prior="equal")
+    assert (run.path / "priors" / "equal" / "metrics.json").is_file()
+    assert evaluate_run(run) == own, "the run's own predictions and scores are left alone"
+    predictions = read_predictions(run.predictions_file)
+    part = predictions[predictions["role"] == "selection"]
+    p_NC = part[[f"p_{code}" for code in document.classes]].to_numpy() / np.array(document.prior.shares)
+    named = np.array(document.classes)[p_NC.argmax(axis=1)]
+    right = pd.Series(named == part["target"].to_numpy())
+    scored = equal["roles"]["selection"]["overall"]
+    assert scored["accuracy"]["value"] == pytest.approx(right.mean())
+    by_class = right.groupby(part["target"].to_numpy()).mean()
+    assert scored["balanced_accuracy_isic"]["value"] == pytest.approx(by_class.mean())
+    assert own["roles"]["selection"]["equal_prior"]["mean_recall"] == pytest.approx(by_class.mean())
+    assert equal["roles"]["selection"]["suspicion"] == own["roles"]["selection"]["suspicion"]
+
+
+def test_a_decision_is_fitted_on_predictions_out_of_fold(run: Run, cache: Path, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    classes = load_model(run.path).classes
+    target_N = np.arange(140) % len(classes)
+    logits_NC = rng.normal(size=(140, len(classes))) + 2 * np.eye(len(classes))[target_N]
+    p_NC = np.exp(log_softmax(logits_NC))
+    ids = {"image_id": [f"i{n}" for n in range(140)], "lesion_id": [f"l{n}" for n in range(140)]}
+    table = pd.DataFrame(p_NC, columns=[f"p_{code}" for code in classes]).assign(
+        **ids, role="out_of_fold", target=[classes[n] for n in target_N], age=np.nan, sex="unknown",
+        site="unknown", dx_type="unknown", source=np.where(np.arange(140) < 70, "here", "there"),
+    )  # fmt: skip
+    write_predictions(tmp_path / "folds.csv", table)
+    own = calibrate_run(run, device="cpu", cache=cache)
+    found = calibrate_run(run, out_of_fold=tmp_path / "folds.csv", prior="equal", device="cpu", cache=cache)
+    assert found.sets.lesions == (20,) * 7 != own.sets.lesions
+    assert set(found.suspicion.mark.by_source) == {"here", "there"}
+    assert (found.prior.name, found.ood) == ("equal", own.ood)
+    with pytest.raises(UserError, match="holds calibrated probabilities"):
+        calibrate_run(run, out_of_fold=run.predictions_file, device="cpu", cache=cache)
+
+
 def test_calibrating_twice_changes_nothing(run: Run, cache: Path):
     one = calibrate_run(run, device="cpu", cache=cache)
     first = read_predictions(run.predictions_file)
@@ -130,7 +173,7 @@ def test_prediction_answers_as_calibration_did(run: Run, cache: Path, pictures: 
     # the threshold is the score of one of the images, which other batches may round to its other side
     clear = ~np.isclose(stored["ood"], document.ood.threshold, rtol=1e-6)
     assert clear.mean() > 0.9
-    for name in ("diagnosis", "set", "abstain", "reason"):
+    for name in ("diagnosis", "set", "flagged", "uncertain", "reason"):
         assert frame.loc[clear, name].tolist() == stored.loc[clear, name].tolist()
 
 

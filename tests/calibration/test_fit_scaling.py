@@ -3,14 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from decisions import PRIOR
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from dermlens.calibration.labelled import Labelled
-from dermlens.calibration.probabilities import RIDGE, choose_scaling, class_weights, fit_scaling
+from dermlens.calibration.probabilities import class_weights, even_weights, fit_even_scaling, fit_scaling
 from dermlens.predict.decision import scaled
-from dermlens.predict.document import Scaling
 
 
 def log_loss(log_p_NC, target_N, weight_N):
@@ -48,35 +47,35 @@ def test_two_classes_are_platts_logistic_regression():
     assert ours.bias[1] - ours.bias[0] == pytest.approx(theirs.intercept_[0], abs=1e-3)
 
 
-def test_vector_scaling_is_what_scipy_finds(world):
-    role = world(500, seed=4)
-    weight_N = np.ones(500)
-    ours = fit_scaling("vector", role.logits_NC, role.target_N, weight_N)
-    beta = 1 / fit_scaling("temperature", role.logits_NC, role.target_N, weight_N).temperature
-    start = np.concatenate([np.full(7, beta), np.zeros(7)])
-
-    def objective(theta):
-        log_p_NC = log_softmax(role.logits_NC * theta[:7] + theta[7:], axis=1)
-        return log_loss(log_p_NC, role.target_N, weight_N) + RIDGE / 2 * ((theta - start) ** 2).sum()
-
-    theirs = minimize(objective, start, method="BFGS", options={"gtol": 1e-6})
-    assert objective(np.array([*ours.scale, *ours.bias])) <= theirs.fun + 1e-6
-    np.testing.assert_allclose([*ours.scale, *ours.bias], theirs.x, atol=0.02)
-
-
-def test_bias_undoes_training_for_equal_shares(world):
-    """A balanced network's logits lack log prior; the bias puts it back, and temperature alone cannot."""
+def test_what_ships_is_for_equal_shares_whatever_the_network_was_trained_for(world):
+    """The logits are exact at `PRIOR`, which equal shares take out; a balanced network lacks it already."""
     role = world(5000, seed=5)
-    balanced_NC = role.logits_NC - np.log(PRIOR)
-    found = fit_scaling("bias", balanced_NC, role.target_N, np.ones(5000))
-    expected = np.log(PRIOR) - np.log(PRIOR).mean()
-    np.testing.assert_allclose(np.array(found.bias) - np.mean(found.bias), expected, atol=0.3)
-    chosen = choose_scaling(Labelled(balanced_NC, role.features_ND, role.target_N, role.lesion_N), PRIOR)
-    assert chosen.bias is not None
-    assert chosen.cross_validated["bias"] < chosen.cross_validated["temperature"]
+    for logits_NC, expected_C in (
+        (role.logits_NC, -np.log(PRIOR)),
+        (role.logits_NC - np.log(PRIOR), np.zeros(7)),
+    ):
+        of_network = Labelled(logits_NC, role.features_ND, role.target_N, role.lesion_N)
+        found, score_NC = fit_even_scaling(of_network)
+        assert found.temperature == pytest.approx(1, abs=0.15)
+        bias_C = np.array(found.bias) * found.temperature
+        np.testing.assert_allclose(bias_C - bias_C.mean(), expected_C - expected_C.mean(), atol=0.45)
+        np.testing.assert_allclose(np.exp(score_NC).sum(axis=1), 1)
+        assert found.log_loss["after"] <= found.log_loss["before"] + 0.02
 
 
-def test_no_kind_does_worse_than_a_temperature_on_its_own_images(world):
+def test_scores_out_of_fold_have_not_seen_the_truth_of_their_lesion(world):
+    role = world(400, seed=3)
+    _, score_NC = fit_even_scaling(role)
+    lesion = role.lesion_N == role.lesion_N[0]
+    other_N = role.target_N.copy()
+    other_N[lesion] = role.target_N[~lesion][0]
+    swapped = Labelled(role.logits_NC, role.features_ND, other_N, role.lesion_N)
+    weights = even_weights(swapped)
+    assert weights.mean() == pytest.approx(1)
+    assert not np.allclose(score_NC, scaled(role.logits_NC, fit_even_scaling(role)[0]), atol=1e-6)
+
+
+def test_a_bias_does_no_worse_than_a_temperature_on_its_own_images(world):
     role = world(300, seed=6)
     loss = {
         kind: log_loss(
@@ -84,10 +83,23 @@ def test_no_kind_does_worse_than_a_temperature_on_its_own_images(world):
             role.target_N,
             np.ones(300),
         )
-        for kind in ("temperature", "bias", "vector")
+        for kind in ("temperature", "bias")
     }
-    assert loss["vector"] <= loss["bias"] + 0.5
     assert loss["bias"] <= loss["temperature"]
+
+
+def test_classes_weigh_alike_and_in_a_class_its_sources():
+    """Ten lesions of a at home and five away, ten of b at home and one, too few to count for itself, away."""
+    target_N = np.repeat([0, 0, 1, 1], [10, 5, 10, 1])
+    source_N = np.repeat(["home", "away", "home", "away"], [10, 5, 10, 1])
+    role = Labelled(np.zeros((26, 2)), np.empty((26, 0)), target_N, np.arange(26).astype(str), source_N)
+    weight_N = even_weights(role)
+    total = {
+        (t, s): weight_N[(target_N == t) & (source_N == s)].sum() for t in (0, 1) for s in ("home", "away")
+    }
+    assert total[0, "home"] == pytest.approx(total[0, "away"])
+    assert total[0, "home"] + total[0, "away"] == pytest.approx(total[1, "home"] + total[1, "away"])
+    assert weight_N.mean() == pytest.approx(1)
 
 
 def test_weights_make_the_role_have_the_prior():
@@ -113,14 +125,12 @@ def test_logits_that_say_the_opposite_become_even():
     for kind in ("temperature", "bias"):
         found = fit_scaling(kind, wrong_NC, target_N, np.ones(40))
         assert found.temperature == pytest.approx(1e3)
-    vector = fit_scaling("vector", wrong_NC, target_N, np.ones(40))
-    assert vector.scale == (0.0, 0.0)
 
 
 def test_separated_classes_give_finite_numbers():
     target_N = np.arange(30) % 3
-    found = fit_scaling("vector", 30.0 * np.eye(3)[target_N], target_N, np.ones(30))
-    assert np.isfinite([*found.scale, *found.bias]).all()
+    found = fit_scaling("bias", 30.0 * np.eye(3)[target_N], target_N, np.ones(30))
+    assert np.isfinite([found.temperature, *found.bias]).all()
 
 
 def test_a_class_with_one_lesion_leaves_the_temperature(world):
@@ -128,6 +138,6 @@ def test_a_class_with_one_lesion_leaves_the_temperature(world):
     first = role.lesion_N[role.target_N == 3][0]
     kept = (role.target_N != 3) | (role.lesion_N == first)
     few = Labelled(*(part[kept] for part in (role.logits_NC, role.features_ND, role.target_N, role.lesion_N)))
-    chosen = choose_scaling(few, PRIOR)
-    assert list(chosen.cross_validated) == ["temperature"]
-    assert chosen == Scaling(temperature=chosen.temperature, cross_validated=chosen.cross_validated)
+    chosen, _ = fit_even_scaling(few)
+    assert chosen.bias is None
+    assert chosen.temperature > 0

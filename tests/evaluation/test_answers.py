@@ -11,7 +11,7 @@ from dermlens.evaluation.measures import fate
 from dermlens.evaluation.predictions import arrays, read_predictions, write_predictions
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES, Vocabulary
-from dermlens.predict.decision import REASONS, STRANGE, UNSURE
+from dermlens.predict.decision import ANSWERED, REASONS, STRANGE, UNSURE
 from dermlens.sections import EvaluationConfig
 
 CONFIG = EvaluationConfig(bootstrap=20)
@@ -35,7 +35,9 @@ def answered(drawn) -> pd.DataFrame:
         confidence=rng.random(400),
         set=["|".join(sorted({a, b})) for a, b in zip(diagnosis, others, strict=True)],
         ood=rng.normal(size=400),
-        abstain=np.where(reason == "", "no", "yes"),
+        suspicion=0.5,
+        flagged="",
+        uncertain=np.where(reason == "", "no", "yes"),
         reason=reason,
     )
 
@@ -43,7 +45,7 @@ def answered(drawn) -> pd.DataFrame:
 def test_recall_and_accuracy_are_of_the_diagnosis_and_the_rest_of_the_probabilities(answered):
     """Truth and diagnosis give scikit-learn's numbers; without the diagnosis the others do not move."""
     ruled, plain = (score(table, CLASSES, CONFIG) for table in (answered, answered.drop(columns="diagnosis")))
-    assert (ruled["decision"], plain["decision"]) == ("rule", "argmax")
+    assert (ruled["decision"], plain["decision"]) == ("calibrated", "argmax")
     for role, part in answered.groupby("role"):
         found, other = ruled["roles"][role], plain["roles"][role]
         value = {name: entry["value"] for name, entry in found["overall"].items()}
@@ -66,7 +68,7 @@ def test_recall_and_accuracy_are_of_the_diagnosis_and_the_rest_of_the_probabilit
 def test_what_became_of_the_images(answered):
     found = score(answered, CLASSES, CONFIG)["roles"]["selection"]["answers"]
     part = answered[answered["role"] == "selection"]
-    kept = part[part["abstain"] == "no"]
+    kept = part[part["uncertain"] == "no"]
     assert found["answered"]["value"] == pytest.approx(len(kept) / len(part))
     assert found["accuracy_answered"]["value"] == pytest.approx((kept["target"] == kept["diagnosis"]).mean())
     expected = mean_recall(kept)
@@ -77,12 +79,12 @@ def test_what_became_of_the_images(answered):
     nevi = part["target"] == "nv"
     assert found["per_class"]["nv"]["coverage"]["value"] == pytest.approx(inside[nevi].mean())
     assert found["per_class"]["nv"]["abstained"]["value"] == pytest.approx(
-        (part["abstain"] == "yes")[nevi].mean()
+        (part["uncertain"] == "yes")[nevi].mean()
     )
     assert found["reasons"] == {word: part["reason"].str.contains(word).sum() for word in REASONS}
     melanomas = found["melanomas"]
     assert melanomas["images"] == (part["target"] == "mel").sum()
-    missed = (part["target"] == "mel") & ~inside & (part["abstain"] == "no")
+    missed = (part["target"] == "mel") & ~inside & (part["uncertain"] == "no")
     assert melanomas["missed"] == missed.sum()
 
 
@@ -101,14 +103,14 @@ def test_round_trip_of_answers(answered, tmp_path):
     write_predictions(path, answered)
     again = read_predictions(path)
     pd.testing.assert_frame_equal(again, answered[again.columns], rtol=1e-8)
-    assert list(again.columns)[-10:-4] == ["diagnosis", "confidence", "set", "ood", "abstain", "reason"]
+    assert tuple(again.columns)[-13:-5] == ANSWERED
 
 
 @pytest.mark.parametrize(
     ("column", "value", "sentence"),
     [
         ("diagnosis", "naevus", "row 2: the diagnosis is not one of"),
-        ("abstain", "maybe", "row 2: abstain must be yes or no"),
+        ("uncertain", "maybe", "row 2: uncertain must be yes or no"),
         ("set", "mel,nv", "row 2: the set is not codes"),
         ("set", "", "row 2: the set is not codes"),
         ("confidence", "high", "row 2: confidence is 'high'"),

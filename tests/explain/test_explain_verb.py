@@ -69,10 +69,9 @@ def test_the_shipped_model_answers_as_it_predicts():
         load_model(folder), folder, EXAMPLE, Patient(60.0, "male", "back"), methods=["evidence"]
     )
     [answer] = Predictor.open().predict(EXAMPLE, 60.0, "male", "back")
-    assert found.classes[found.named] == answer.diagnosis
+    assert found.answer.diagnosis == answer.diagnosis
     np.testing.assert_allclose(found.p_C, list(answer.p.values()), atol=1e-3)
-    assert bool(found.reason) == answer.abstain
-    assert found.withheld == answer.withheld
+    assert found.answer.state == answer.state
     assert any("No nearest training cases" in note for note in found.notes)
 
 

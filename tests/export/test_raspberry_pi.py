@@ -50,7 +50,7 @@ def answers(*words) -> list[tuple[str, str, dict[str, float]]]:
             {code: float(p) for code, p in re.findall(r"(\w+) (0\.\d+)", line)},
         )
         for line in done.stdout.splitlines()
-        if (named := re.search(r"named (\w+)", line))
+        if (named := re.search(r"most likely (\w+)", line))
     ]
 
 
@@ -102,7 +102,7 @@ def test_it_abstains_as_dermlens_does(model, tmp_path, section, limits):
     for line, one in zip(lines, Predictor.open(folder).predict(files), strict=False):
         reasons = one.reason.partition("image quality")[0].strip("; ").split("; ")
         assert [word for word in REASONS if word in line] == [word for word in reasons if word]
-        assert ("named" in line) != one.withheld
+        assert ("most likely" in line) != one.withheld
 
 
 def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
@@ -126,7 +126,7 @@ def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
     answers = Predictor.open(folder).predict(files)
     assert {one.withheld for one in answers} == {False, True}
     for line, one in zip(lines, answers, strict=False):
-        assert ("named" in line) != one.withheld
+        assert ("most likely" in line) != one.withheld
         assert ("it does not look like dermoscopy" in line) == one.withheld
         assert "unlike the images" in line
 
@@ -136,7 +136,7 @@ def test_what_is_not_in_the_colours_of_skin_gets_no_numbers(model, tmp_path):
         picture.convert("L").save(tmp_path / "grey.png")
     (line,) = [line for line in said(model, tmp_path / "grey.png").stdout.splitlines() if "grey" in line]
     assert "not in the colours of skin" in line
-    assert "named" not in line
+    assert "most likely" not in line
     assert "mel" not in line
     text = EXAMPLE.read_text(encoding="utf-8")
     assert f"REDNESS = {', '.join(str(one.value) for one in LIMITS if one.measure == 'redness')}\n" in text
@@ -147,7 +147,7 @@ def test_rubbish_gets_a_sentence(model, tmp_path):
     whole = draw(tmp_path / "b.png", 3)
     done = said(model, tmp_path / "a.png", tmp_path / "none.png", whole)
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["a.png", "none.png"]
-    assert "b.png: named" in done.stdout
+    assert "most likely" in done.stdout
     done = said(model, whole, "--site", "bak")
     assert done.returncode == 1
     assert done.stderr == "--site bak: not a site that this model knows; leave it out if nobody knows it\n"

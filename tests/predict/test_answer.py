@@ -7,100 +7,162 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
-from dermlens.predict.decision import ANSWERED, STRANGE, UNSURE, WIDE, answer, answer_columns, sets_of
-from dermlens.predict.document import Abstention, DecisionDocument, Ood, Rule, Scaling, Sets, plain_decision
+from dermlens.errors import UserError
+from dermlens.predict.decision import (
+    ANSWERED,
+    STRANGE,
+    UNSURE,
+    WIDE,
+    answer,
+    answer_columns,
+    at_equal,
+    decide,
+    scaled,
+    sets_of,
+    unscaled,
+)
+from dermlens.predict.document import (
+    Abstention,
+    DecisionDocument,
+    Mark,
+    Ood,
+    Scaling,
+    Sets,
+    Suspicion,
+    plain_decision,
+)
+from dermlens.predict.priors import ClassPrior, named_prior, read_prior
 
-LOGITS = arrays(np.float64, (6, 3), elements=st.floats(-20, 20))
-NOTHING = np.empty((6, 0))
+CLASSES = ("a", "b", "c", "mel")
+LOGITS = arrays(np.float64, (5, 4), elements=st.floats(-20, 20))
+PRIORS = arrays(np.float64, 4, elements=st.floats(0.001, 10)).map(
+    lambda shares: read_prior(shares, CLASSES, "")
+)
+THRESHOLDS = arrays(np.float64, 4, elements=st.floats(0, 1))
+NOTHING = np.empty((5, 0))
+EQUAL = named_prior("equal", CLASSES)
 
 
 def decision(**parts):
-    parts = {"prior": (0.7, 0.2, 0.1), "rule": Rule(offsets=(0.0, 1.0, 2.0))} | parts
-    return DecisionDocument(classes=("a", "b", "c"), **parts)
+    suspicion = Suspicion(
+        malignant=("b", "mel"), reference=EQUAL, marks=(Mark(catches=0.95, threshold=0.4, source="all"),)
+    )
+    prior = ClassPrior(name="clinic", shares=(0.6, 0.2, 0.1, 0.1))
+    return DecisionDocument(**({"classes": CLASSES, "prior": prior, "suspicion": suspicion} | parts))
+
+
+@given(LOGITS, PRIORS, THRESHOLDS)
+def test_one_answer_holds_together_in_every_case_mix(logits_NC, prior, thresholds):
+    document = decision(
+        scaling=Scaling(temperature=1.7, bias=(0.3, -0.2, 0.0, 0.5)),
+        sets=Sets(thresholds=tuple(thresholds), lesions=(9,) * 4),
+    )
+    own, other = (answer(logits_NC, NOTHING, document, {}, mix) for mix in (None, prior))
+    for said in (own, other):
+        np.testing.assert_allclose(said.p_NC.sum(axis=1), 1)
+        rows = np.arange(5)
+        assert (said.p_NC[rows, said.diagnosis_N] == said.p_NC.max(axis=1)).all()
+        assert (said.confidence_N == said.p_NC.max(axis=1)).all()
+        assert said.set_NC[rows, said.diagnosis_N].all()
+        for p_C, inside_C in zip(said.p_NC, said.set_NC, strict=True):
+            assert not (p_C[~inside_C] > p_C[inside_C].min()).any(), "no more probable class is skipped"
+    np.testing.assert_array_equal(own.suspicion_N, other.suspicion_N)
+    np.testing.assert_array_equal(own.melanoma_N, other.melanoma_N)
+    np.testing.assert_array_equal(own.flagged_N, other.flagged_N)
+    reference_NC = softmax(scaled(logits_NC, document.scaling), axis=1)
+    np.testing.assert_allclose(own.suspicion_N, reference_NC[:, 1] + reference_NC[:, 3], atol=1e-12)
+
+
+@given(LOGITS, PRIORS)
+def test_a_case_mix_is_bayes_rule(logits_NC, prior):
+    document = decision()
+    own, other = (answer(logits_NC, NOTHING, document, {}, mix).p_NC for mix in (None, prior))
+    expected_NC = own * np.array(prior.shares) / np.array(document.prior.shares)
+    np.testing.assert_allclose(other, expected_NC / expected_NC.sum(axis=1, keepdims=True), atol=1e-9)
+    np.testing.assert_allclose(at_equal(other, prior), at_equal(own, document.prior), atol=1e-6)
 
 
 @given(LOGITS)
-def test_without_a_decision_it_is_softmax_and_argmax(logits_NC):
-    said = answer(logits_NC, NOTHING, plain_decision(("a", "b", "c")), {})
+def test_without_calibration_it_is_softmax_and_argmax(logits_NC):
+    said = answer(logits_NC, NOTHING, plain_decision(CLASSES), {})
     np.testing.assert_allclose(said.p_NC, softmax(logits_NC, axis=1), atol=1e-12)
     assert (said.diagnosis_N == said.p_NC.argmax(axis=1)).all()
-    np.testing.assert_allclose(said.confidence_N, said.p_NC.max(axis=1))
-    assert (said.set_NC.sum(axis=1) == 1).all()
-    assert not said.abstain_N.any()
-    assert said.reason_N == ("",) * 6
+    assert said.flagged_N is None
+    assert not said.uncertain_N.any()
+    assert said.reason_N == ("",) * 5
     assert np.isnan(said.ood_N).all()
+    assert np.isnan(said.suspicion_N).all()
+    with pytest.raises(UserError, match="has not been calibrated"):
+        answer(logits_NC, NOTHING, plain_decision(CLASSES), {}, EQUAL)
 
 
 @given(LOGITS, st.floats(-30, 30))
 def test_a_constant_of_the_image_changes_nothing(logits_NC, constant):
-    document = decision(sets=Sets(thresholds=(0.3, 0.2, 0.1), lesions=(9, 9, 9)))
-    one, other = (answer(logits, NOTHING, document, {}) for logits in (logits_NC, logits_NC + constant))
+    one, other = (answer(logits, NOTHING, decision(), {}) for logits in (logits_NC, logits_NC + constant))
     np.testing.assert_allclose(one.p_NC, other.p_NC, atol=1e-9)
-    np.testing.assert_allclose(one.confidence_N, other.confidence_N, atol=1e-9)
-
-
-@given(LOGITS, arrays(np.float64, 3, elements=st.floats(0.01, 10)))
-def test_another_prior_changes_the_probabilities_alone(logits_NC, prior):
-    document = decision(
-        sets=Sets(thresholds=(0.3, 0.2, 0.1), lesions=(9, 9, 9)), abstention=Abstention(least_confidence=0.6)
-    )
-    stated, given_ = (answer(logits_NC, NOTHING, document, {}, prior=p) for p in (None, prior))
-    assert (stated.diagnosis_N == given_.diagnosis_N).all()
-    assert (stated.set_NC == given_.set_NC).all()
-    assert stated.reason_N == given_.reason_N
-    expected_NC = stated.p_NC * prior / np.array(document.prior)
-    np.testing.assert_allclose(given_.p_NC, expected_NC / expected_NC.sum(axis=1, keepdims=True), atol=1e-9)
+    np.testing.assert_allclose(one.suspicion_N, other.suspicion_N, atol=1e-9)
 
 
 def test_by_hand():
-    """p = 0.6, 0.3, 0.1; weighed 0.6, 0.3·e, 0.1·e² give 0.270, 0.367, 0.333 … of 2.155, so b is named."""
-    logits_NC = np.log([[0.6, 0.3, 0.1]])
+    """Scores 0.1, 0.2, 0.3, 0.4 at equal shares; times 0.6, 0.2, 0.1, 0.1 they are 6, 4, 3, 4 of 17."""
     document = decision(
-        sets=Sets(thresholds=(0.5, 0.4, 0.2), lesions=(9, 9, 9)),
-        abstention=Abstention(least_confidence=0.5, largest_set=1),
+        sets=Sets(thresholds=(1.0, 1.0, 0.29, 1.0), lesions=(9,) * 4),
+        abstention=Abstention(least_confidence=0.5, largest_set=3),
     )
-    said = answer(logits_NC, np.empty((1, 0)), document, {})
-    weights = np.array([0.6, 0.3 * np.e, 0.1 * np.e**2])
-    assert said.diagnosis_N.tolist() == [1]
-    assert said.confidence_N[0] == pytest.approx(weights[1] / weights.sum())
-    assert said.set_NC.tolist() == [[True, True, False]]  # a by its score, b because it is named
+    said = answer(np.log([[0.1, 0.2, 0.3, 0.4]]), np.empty((1, 0)), document, {})
+    np.testing.assert_allclose(said.p_NC, [[6 / 17, 4 / 17, 3 / 17, 4 / 17]])
+    assert said.diagnosis_N.tolist() == [0]
+    assert said.set_NC.all(), "c reaches its threshold, and all others are more probable"
+    assert said.suspicion_N.tolist() == pytest.approx([0.6])
+    assert said.melanoma_N.tolist() == pytest.approx([0.4])
+    assert said.flagged_N.tolist() == [True]
     assert said.reason_N == (f"{UNSURE}; {WIDE}",)
 
 
-def test_sets_do_not_see_the_scaling():
-    """The guarantee needs scores that have not seen the truth that the scaling was fitted to."""
-    logits_NC = np.random.default_rng(0).normal(size=(6, 3))
-    sets = Sets(thresholds=(0.3, 0.3, 0.3), lesions=(9, 9, 9))
-    rule = Rule(offsets=(0.0, 0.0, 0.0))
-    plain = answer(logits_NC, NOTHING, decision(sets=sets, rule=rule), {})
-    hot = answer(logits_NC, NOTHING, decision(sets=sets, rule=rule, scaling=Scaling(temperature=9.0)), {})
-    assert (plain.set_NC == hot.set_NC).all()
-    assert not np.allclose(plain.p_NC, hot.p_NC)
+@given(LOGITS)
+def test_scaling_is_taken_back(logits_NC):
+    for scale in (None, (1.0, 2.0, 0.5, 1.5)):
+        scaling = Scaling(temperature=0.7, scale=scale, bias=(1.0, 0.0, -1.0, 0.5))
+        back_NC = unscaled(scaled(logits_NC, scaling), scaling)
+        if scale is None:
+            np.testing.assert_allclose(softmax(back_NC, axis=1), softmax(logits_NC, axis=1), atol=1e-9)
 
 
-def test_strangers_are_abstained_from_and_what_is_no_number_too():
+def test_sets_of_0_1_keep_the_score_they_were_fitted_on():
+    logits_NC = np.random.default_rng(0).normal(size=(5, 4))
+    sets = Sets(thresholds=(0.25,) * 4, score="unscaled", lesions=(9,) * 4)
+    scaling = Scaling(temperature=3.0, bias=(0.5, 0.0, 0.0, 0.0))
+    said = answer(logits_NC, NOTHING, decision(sets=sets, scaling=scaling), {})
+    reached = softmax(logits_NC, axis=1) >= 0.25
+    assert (said.set_NC | ~reached).all()
+
+
+def test_strangers_and_what_is_no_number_are_uncertain():
     document = decision(
         ood=Ood(kind="energy", threshold=-1.0, kept=0.95), abstention=Abstention(least_confidence=0.0)
     )
-    logits_NC = np.array([[9.0, 0, 0], [-5.0, -5, -5], [np.nan, 0, 0]])
+    logits_NC = np.array([[9.0, 0, 0, 0], [-5.0, -5, -5, -5], [np.nan, 0, 0, 0]])
     said = answer(logits_NC, np.empty((3, 0)), document, {})
-    assert said.abstain_N.tolist() == [False, True, True]
+    assert said.uncertain_N.tolist() == [False, True, True]
     assert said.reason_N[:2] == ("", STRANGE)
     assert STRANGE in said.reason_N[2]
     assert UNSURE in said.reason_N[2]
+    assert said.flagged_N[2], "what is no number is not passed over"
 
 
 def test_columns_and_back():
-    document = decision(sets=Sets(thresholds=(0.3, 0.2, 0.1), lesions=(9, 9, 9)))
-    said = answer(np.random.default_rng(1).normal(size=(6, 3)), NOTHING, document, {})
+    document = decision(sets=Sets(thresholds=(0.3, 0.2, 0.1, 0.2), lesions=(9,) * 4))
+    said = answer(np.random.default_rng(1).normal(size=(5, 4)), NOTHING, document, {})
     columns = answer_columns(said, document.classes)
     assert tuple(columns) == ANSWERED
     assert (sets_of(columns["set"], document.classes) == said.set_NC).all()
-    assert set(columns["abstain"]) == {"no"}
+    assert set(columns["uncertain"]) == {"no"}
+    assert columns["flagged"] == ["yes" if held else "no" for held in said.flagged_N]
     assert [document.classes.index(code) for code in columns["diagnosis"]] == said.diagnosis_N.tolist()
+    again = decide(at_equal(said.p_NC, document.prior), said.ood_N, document)
+    np.testing.assert_allclose(again.suspicion_N, said.suspicion_N, atol=1e-12)
 
 
 def test_inference_needs_numpy_and_pydantic_alone(loaded):
-    statement = "import dermlens.predict.decision, dermlens.predict.decision, dermlens.predict.decision"
     heavy = ("torch", "pandas", "scipy", "sklearn", "matplotlib")
-    assert loaded(statement, "numpy", *heavy) == {"numpy"}
+    assert loaded("import dermlens.predict.decision", "numpy", *heavy) == {"numpy"}

@@ -15,7 +15,7 @@ ENCODER = make_encoder("paper").fit([30.0, 50.0], ["male", "female"], ["back", "
 def written(folder, **changes):
     """A document as dermlens 0.1.0 wrote it, but for the changes."""
     content = {
-        "format": "dermlens model 1",
+        "format": "dermlens model 2",
         "dermlens": "0.1.0",
         "model": {},
         "classes": list(CLASSES),

@@ -70,16 +70,25 @@ def test_all_formats_hold_the_same(journal, predictor, lesions, tmp_path):
 def test_a_withheld_answer_has_empty_cells(journal, predictor, lesions, tmp_path):
     """First of all rows, where a parquet file takes its types from."""
     (one,) = predictor.predict(lesions / "a.jpg")
-    withheld = replace(one, p=None, diagnosis=None, set=None, abstain=True, reason="it is none")
+    withheld = replace(
+        one,
+        state="withheld",
+        p=None,
+        diagnosis=None,
+        set=None,
+        suspicion=None,
+        flagged=None,
+        reason="it is none",
+    )
     for ending in ("csv", "parquet", "json"):
         with journal(f"answers.{ending}") as open_journal:
             open_journal.add("a", withheld)
             open_journal.add("b", one)
             open_journal.finish()
     first, second = rows_of(tmp_path / "answers.csv")
-    numbers = ["diagnosis", "set", *(f"p_{code}" for code in predictor.classes)]
+    numbers = ["diagnosis", "set", "suspicion", *(f"p_{code}" for code in predictor.classes)]
     assert {first[name] for name in numbers} == {""}
-    assert (first["abstain"], first["reason"]) == ("yes", "it is none")
+    assert (first["state"], first["reason"]) == ("withheld", "it is none")
     assert "" not in {second[name] for name in numbers}
     table = parquet.read_table(tmp_path / "answers.parquet")
     assert {table[name][0].as_py() for name in numbers} == {None}

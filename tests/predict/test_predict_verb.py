@@ -37,10 +37,10 @@ def test_one_image_is_told_in_full(predict, lesions):
     for diagnosis in DIAGNOSES:
         assert diagnosis.name in said
     for words in (
-        "The decision rule names",
-        "in the set",
-        "The model does not abstain" if "does not" in said else "The model abstains:",
-        "The probabilities hold where the class shares are akiec 4 %",
+        "Most likely: ",
+        "cannot be ruled out",
+        "lagged at the mark that catches 95 of 100 malignant lesions",
+        "The probabilities hold for the case mix “clinic”, clinic: akiec 4 %",
         "Research software, not a medical device",
         "It has learnt nothing.",
     ):
@@ -61,7 +61,8 @@ def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
     assert (code, err) == (0, [])
     rows, said = rows_of(table), json.loads(out)
     assert list(rows[0]) == [
-        "image_id", "diagnosis", *(f"p_{code}" for code in CLASSES), "set", "abstain", "reason",
+        "image_id", "state", "flagged", "diagnosis", *(f"p_{code}" for code in CLASSES), "set", "suspicion",
+        "melanoma", "ood", "reason", "remedy", "prior",
     ]  # fmt: skip
     assert [row["image_id"] for row in rows] == ["a", "b", "c", "d"]
     for row, one in zip(rows, said["answers"], strict=True):
@@ -72,11 +73,15 @@ def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
         )
         assert [float(row[f"p_{code}"]) for code in CLASSES] == pytest.approx(list(one["p"].values()))
         assert sum(one["p"].values()) == pytest.approx(1)
-        assert row["set"].split("|") == one["set"]
+        assert sorted(row["set"].split("|")) == sorted(one["set"])
         assert one["diagnosis"] in one["set"]
-        assert row["abstain"] == ("yes" if one["abstain"] else "no")
+        assert row["state"] == one["state"] in ("answered", "uncertain")
+        assert row["flagged"] == ("yes" if one["flagged"] else "no")
+        assert one["diagnosis"] == max(one["p"], key=one["p"].get)
+        assert sum(float(row[f"p_{code}"]) for code in CLASSES) == pytest.approx(1, abs=1e-8)
+        assert float(row["ood"]) == pytest.approx(one["ood"])
     assert "not a medical device" in said["limits"][0]
-    assert said["prior"]["nv"] == pytest.approx(0.65)
+    assert said["prior"]["shares"]["nv"] == pytest.approx(0.65)
     assert said["unreadable"] == {}
 
 
@@ -172,25 +177,32 @@ def test_a_table_says_who(predict, lesions, tmp_path):
 
 
 def test_priors(predict, lesions):
-    """Shares as people write them, 1e0 among them."""
-    natural, equal, own = (
+    """Shares as people write them, 1e0 among them; no prior moves suspicion and flag."""
+    specialist, equal, own, listed = (
         json.loads(predict(lesions / "a.jpg", "--json", "--prior", prior)[1])
-        for prior in ("natural", "equal", "{akiec: 1e0, bcc: 1, bkl: 1, df: 1, mel: 4, nv: 1, vasc: 1}")
-    )
-    assert equal["prior"] == pytest.approx(dict.fromkeys(CLASSES, 1 / 7))
-    assert own["prior"]["mel"] == pytest.approx(0.4)
+        for prior in (
+            "specialist", "equal", "akiec=1e0,bcc=1,bkl=1, df=1,mel=4,nv=1,vasc=1", "1,1,1,1,4,1,1",
+        )
+    )  # fmt: skip
+    assert equal["prior"]["shares"] == pytest.approx(dict.fromkeys(CLASSES, 1 / 7))
+    assert own["prior"]["shares"]["mel"] == pytest.approx(0.4)
+    assert own == listed
+    one = specialist["answers"][0]
+    assert (specialist["prior"]["name"], one["prior"]) == ("specialist", "specialist")
+    for other in (equal, own):
+        for name in ("suspicion", "melanoma", "flagged"):
+            assert other["answers"][0][name] == one[name]
     p, q = equal["answers"][0]["p"], own["answers"][0]["p"]
     assert q["mel"] / q["nv"] == pytest.approx(4 * p["mel"] / p["nv"])
-    assert natural["answers"][0]["p"] != equal["answers"][0]["p"]
-    assert natural["answers"][0]["diagnosis"] == own["answers"][0]["diagnosis"]
+    assert one["p"] != equal["answers"][0]["p"]
 
 
 def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
-    huge = ", ".join(f"{code}: 1e308" for code in CLASSES)
-    code, out, err = predict(lesions / "a.jpg", "--json", "--prior", f"{{{huge}}}")
+    huge = ",".join(f"{code}=1e308" for code in CLASSES)
+    code, out, err = predict(lesions / "a.jpg", "--json", "--prior", huge)
     assert (code, err) == (0, [])
     said, equal = json.loads(out), json.loads(predict(lesions / "a.jpg", "--json", "--prior", "equal")[1])
-    assert said["prior"] == pytest.approx(equal["prior"])
+    assert said["prior"]["shares"] == pytest.approx(equal["prior"]["shares"])
     assert said["answers"][0]["p"] == pytest.approx(equal["answers"][0]["p"])
 
 
@@ -203,16 +215,17 @@ def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
         (("--site", "elsewhere"), "--site 'elsewhere' is not known"),
         (("--table", "/nowhere.csv"), "/nowhere.csv"),
         (("--table", "/nowhere.csv", "--age", "4"), "leave --age, --sex and --site out"),
-        (("--prior", "natrual"), "it is natural, equal, or a mapping"),
-        (("--prior", "{mel: [}"), "--prior {mel: [}: not YAML"),
-        (("--prior", "{mel: 1, mel: 2}"), "mel stands on line 1 already"),
-        (("--prior", "{mle: 1}"), "mle is not a class; nearest: mel"),
-        (("--prior", "{mel: 1}"), "no share of akiec, bcc"),
-        (("--prior", "{mel: -1}"), "the share of mel is -1"),
-        (("--prior", "{mel: .nan}"), "the share of mel is nan"),
-        (("--prior", "{mel: yes}"), "the share of mel is True"),
-        (("--prior", f"{{mel: {10**400}}}"), "the share of mel is too large"),
-        (("--prior", "{mel: 0x" + 5000 * "f" + "}"), "the share of mel is too large"),
+        (("--prior", "specialst"), "it is specialist, equal, ham10000"),
+        (("--prior", "natural"), "--prior natural is gone"),
+        (("--prior", "mel=1,mel=2"), "each class is given once"),
+        (("--prior", "mel=1,2"), "each class is given once, as NAME=SHARE"),
+        (("--prior", "mle=1"), "mle is not a class; nearest: mel"),
+        (("--prior", "mel=1"), "no share of akiec, bcc"),
+        (("--prior", "1,2"), "2 shares; akiec, bcc"),
+        (("--prior", "1,1,1,1,-1,1,1"), "the share of mel is -1"),
+        (("--prior", "1,1,1,1,nan,1,1"), "the share of mel is nan"),
+        (("--prior", "1,1,1,1,1e999,1,1"), "the share of mel is inf"),
+        (("--prior", "mel=yes"), "'yes' is no number"),
         (("--out", "/proc/nowhere/x.csv"), "/proc/nowhere/x.csv is a device, or a file of the system"),
         (("--out", "/proc"), "/proc is a device, or a file of the system"),
         (("--out", ""), "is a folder: name a file"),

@@ -21,7 +21,7 @@ from saved_models import DECISION, PRIOR, SIZE, draw
 import dermlens
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES, DIAGNOSES
-from dermlens.predict.answers import Answer, doubts
+from dermlens.predict.answers import Answer, state_of
 from dermlens.predict.document import read_document
 from dermlens.predict.metadata import make_encoder
 from dermlens.predict.picture import Picture
@@ -43,20 +43,28 @@ def softmax(scores):
 
 
 def test_an_answer_by_hand(predictor, lesions):
-    """Temperature and bias, then offsets for the diagnosis, thresholds for the set: from the logits."""
+    """Temperature, bias, case mix, thresholds of the set, reference mix of the suspicion: from the logits."""
     for name in ("a.jpg", "b.png", "c.JPG"):
         meta_1M = predictor._encoder.encode([40.0], ["female"], ["back"])
         logits_C = predictor.outputs([Picture(lesions / name)], meta_1M)[0][0]
         (one,) = predictor.predict([lesions / name], [40.0], ["female"], ["back"])
-        p_C = softmax(logits_C / 1.5 + np.array(DECISION.scaling.bias))
+        score_C = softmax(logits_C / 1.5 + np.array(DECISION.scaling.bias))
+        p_C = score_C * np.array(PRIOR) / (score_C @ np.array(PRIOR))
         np.testing.assert_allclose(list(one.p.values()), p_C, rtol=1e-9)
         assert list(one.p) == list(CLASSES)
-        named = int(np.argmax(np.log(p_C) + np.array(DECISION.rule.offsets)))
+        named = int(np.argmax(p_C))
         assert one.diagnosis == CLASSES[named]
-        inside = softmax(logits_C) >= np.array(DECISION.sets.thresholds)
+        inside = score_C >= np.array(DECISION.sets.thresholds)
         inside[named] = True
-        assert one.set == tuple(np.array(CLASSES)[inside])
-        assert one.abstain == bool(one.reason)
+        inside |= p_C >= p_C[inside].min()
+        assert set(one.set) == set(np.array(CLASSES)[inside])
+        assert [one.p[code] for code in one.set] == sorted((one.p[code] for code in one.set), reverse=True)
+        reference_C = np.array(DECISION.suspicion.reference.shares)
+        q_C = score_C * reference_C / (score_C @ reference_C)
+        assert one.suspicion == pytest.approx(q_C[1] + q_C[4])
+        assert one.melanoma == pytest.approx(q_C[4])
+        assert one.flagged == (q_C[1] + q_C[4] >= 0.3)
+        assert one.uncertain == bool(one.reason)
         energy = -np.log(np.exp(logits_C).sum())
         assert one.ood == pytest.approx(energy)
 
@@ -83,7 +91,7 @@ def test_metadata_reaches_the_network_and_what_is_missing_is_missing(predictor, 
     assert isic == known
 
 
-def test_a_prior_changes_probabilities_alone(predictor, lesions):
+def test_a_prior_never_moves_suspicion(predictor, lesions):
     """p' ∝ p · given / stated, by Bayes' rule."""
     (stated,) = predictor.predict([lesions / "a.jpg"])
     (same,) = predictor.predict([lesions / "a.jpg"], prior=[100 * share for share in PRIOR])
@@ -91,7 +99,11 @@ def test_a_prior_changes_probabilities_alone(predictor, lesions):
     assert same.p == pytest.approx(stated.p)
     expected = np.array(list(stated.p.values())) / np.array(PRIOR)
     np.testing.assert_allclose(list(equal.p.values()), expected / expected.sum(), rtol=1e-9)
-    assert (equal.diagnosis, equal.set, equal.abstain) == (stated.diagnosis, stated.set, stated.abstain)
+    assert equal.diagnosis == max(equal.p, key=equal.p.get)
+    for other in (same, equal):
+        assert (other.suspicion, other.melanoma, other.flagged) == (
+            stated.suspicion, stated.melanoma, stated.flagged,
+        )  # fmt: skip
 
 
 def test_no_decision_is_softmax_and_its_highest_class(exported, lesions, tmp_path):
@@ -102,8 +114,9 @@ def test_no_decision_is_softmax_and_its_highest_class(exported, lesions, tmp_pat
     (one,) = plain.predict([lesions / "a.jpg"])
     np.testing.assert_allclose(list(one.p.values()), softmax(logits_1C[0]), rtol=1e-9)
     assert one.diagnosis == max(one.p, key=one.p.get)
-    assert (one.set, one.ood, one.abstain, one.reason) == ((one.diagnosis,), None, False, "")
-    with pytest.raises(UserError, match="does not say for which class shares"):
+    assert (one.set, one.ood, one.state, one.reason) == ((one.diagnosis,), None, "answered", "")
+    assert (one.suspicion, one.flagged, one.prior) == (None, None, "")
+    with pytest.raises(UserError, match="has not been calibrated"):
         plain.predict([lesions / "a.jpg"], prior=[1] * 7)
 
 
@@ -278,7 +291,7 @@ def test_what_is_no_picture_is_said(predictor, rubbish, sentence):
         predictor.predict(rubbish)
 
 
-def test_a_picture_at_fault_is_abstained_from(predictor, lesions):
+def test_a_picture_at_fault_is_uncertain_or_withheld(predictor, lesions):
     with Image.open(lesions / "b.png") as picture:
         array = np.asarray(picture)
     (fit,) = predictor.predict(array)
@@ -286,7 +299,10 @@ def test_a_picture_at_fault_is_abstained_from(predictor, lesions):
     grey = np.repeat(array.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
     (uncoloured,) = predictor.predict(grey)
     assert (fit.faults, fit.withheld) == ((), False)
-    assert dark.abstain
+    assert dark.uncertain
+    assert sum(dark.p.values()) == pytest.approx(1)
+    assert dark.said[0].startswith("Uncertain: ")
+    assert dark.remedy in dark.said[0]
     assert "image quality: too dark" in dark.reason
     assert uncoloured.withheld
     assert (uncoloured.p, uncoloured.diagnosis, uncoloured.name, uncoloured.set) == (None,) * 4
@@ -321,7 +337,8 @@ def test_what_does_not_look_like_dermoscopy_is_withheld(exported, lesions, tmp_p
     (alien,), (familiar,) = none.predict(image), one.predict(image)
     assert (alien.dermoscopy, familiar.dermoscopy) == (-1.5, 2.5)
     assert alien.withheld
-    assert alien.abstain
+    assert not alien.uncertain
+    assert alien.said[0].startswith("Withheld: ")
     assert alien.reason.startswith("it does not look like dermoscopy")
     (plain,) = Predictor.open(exported).predict(image)
     assert plain.dermoscopy is None
@@ -342,27 +359,26 @@ def test_dermoscopy_is_told_by_the_features_of_the_image(exported, lesions, tmp_
 def test_dermoscopy_that_is_unlike_the_training_is_answered_where_the_model_can_tell(
     exported, lesions, tmp_path
 ):
-    """Another clinic's pictures are abstained from, with their numbers; without a boundary, withheld."""
+    """Another clinic's pictures are uncertain, with their numbers, whether or not the model can tell."""
     strange = DECISION.model_dump(mode="json")
     strange["ood"]["threshold"] = -1e6
     able = telling(exported, tmp_path / "able", 0.0, 1.0)
     edit(able.folder, decision=strange)
     (told,) = Predictor.open(able.folder).predict(lesions / "b.png")
     assert told.strange
-    assert told.abstain
+    assert told.uncertain
     assert sum(told.p.values()) == pytest.approx(1)
     edit(able.folder, dermoscopy=None)
     (untold,) = Predictor.open(able.folder).predict(lesions / "b.png")
     assert untold.strange
-    assert untold.withheld
+    assert untold.uncertain
 
 
 def test_a_score_that_is_no_number_is_no_dermoscopy():
     for score in ("nan", "inf", "-inf"):
-        assert doubts("", float(score), ())[0]
-    assert doubts("no diagnosis stands out", 0.0, ("too dark",)) == (
-        False, "no diagnosis stands out; image quality: too dark",
-    )  # fmt: skip
+        assert state_of("", float(score), ())[0] == "withheld"
+    state, reason, _ = state_of("no diagnosis stands out", 0.0, ("too dark",))
+    assert (state, reason) == ("uncertain", "no diagnosis stands out; image quality: too dark")
 
 
 def test_every_answer_says_whose_it_is(predictor, exported, lesions):
@@ -456,7 +472,7 @@ def test_a_patient_is_read_whoever_says_it(predictor, lesions, same, as_known):
         ({"sex": "x"}, "^sex: sex is 'x'; it is female or male"),
         ({"sex": ["robot"]}, "^sex: sex is 'robot'"),
         ({"site": "bak"}, "^site 'bak' is not known; nearest: back"),
-        ({"prior": "eqal"}, "^prior 'eqal': it is natural, equal, or a mapping"),
+        ({"prior": "eqal"}, "^prior 'eqal': it is specialist, equal"),
         ({"prior": [1, 2]}, "^prior: 2 shares; akiec, bcc"),
         ({"prior": ["a"] * 7}, "^prior: the share of akiec is a; shares are positive"),
         ({"prior": {"mle": 1}}, "^prior: mle is not a class; nearest: mel"),

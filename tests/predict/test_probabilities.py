@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax as scipy_log_softmax
 
-from dermlens.errors import UserError
-from dermlens.predict.decision import log_softmax, scaled, shift_prior
+from dermlens.predict.decision import at_equal, at_prior, log_softmax, scaled
 from dermlens.predict.document import Scaling
+from dermlens.predict.priors import ClassPrior
 
 LOGITS = arrays(np.float64, (5, 4), elements=st.floats(-50, 50))
-PRIORS = arrays(np.float64, 4, elements=st.floats(0.01, 10))
 
 
 @given(LOGITS)
@@ -39,15 +38,6 @@ def test_vector_scaling_by_hand():
     assert np.exp(log_p_NC[0, 0]) == pytest.approx(1 / (1 + np.exp(-1)))
 
 
-@given(LOGITS, PRIORS, PRIORS)
-def test_there_and_back_is_nowhere(logits_NC, one_C, other_C):
-    log_p_NC = log_softmax(logits_NC)
-    one, other = one_C / one_C.sum(), other_C / other_C.sum()
-    back_NC = shift_prior(shift_prior(log_p_NC, one, other), other, one)
-    np.testing.assert_allclose(np.exp(back_NC), np.exp(log_p_NC), atol=1e-12)
-    np.testing.assert_allclose(np.exp(shift_prior(log_p_NC, one, 17 * one)), np.exp(log_p_NC), atol=1e-12)
-
-
 def test_prior_shift_is_bayes(world):
     """The exact posterior at one prior, shifted, is the exact posterior at the other."""
     from decisions import MEANS, PRIOR
@@ -56,20 +46,6 @@ def test_prior_shift_is_bayes(world):
     other_C = np.array([3, 1, 1, 2, 5, 1, 1.0])
     square_NC = ((role.features_ND.astype(float)[:, None] - MEANS) ** 2).sum(axis=2)
     exact_NC = log_softmax(np.log(other_C) - square_NC / 2)
-    np.testing.assert_allclose(
-        shift_prior(log_softmax(role.logits_NC), PRIOR, other_C), exact_NC, rtol=1e-5, atol=1e-4
-    )
-
-
-def test_a_prior_of_extreme_numbers():
-    """In units whose sum is beyond a float, and of shares whose ratio is."""
-    log_p_NC, stated = np.log([[0.2, 0.3, 0.5]]), [0.2, 0.3, 0.5]
-    np.testing.assert_allclose(np.exp(shift_prior(log_p_NC, stated, [1e308] * 3)), [[1 / 3] * 3])
-    shifted_NC = np.exp(shift_prior(log_p_NC, stated, [5e-324, 1e308, 1e308]))
-    np.testing.assert_allclose(shifted_NC, [[0, 0.5, 0.5]], atol=1e-300)
-
-
-@pytest.mark.parametrize("prior", [[1, 1], [1, 1, 0], [1, 1, -1], [1, 1, np.nan], [[1, 1, 1]]])
-def test_a_prior_that_is_none(prior):
-    with pytest.raises(UserError, match="must be 3 positive numbers"):
-        shift_prior(np.zeros((1, 3)), [1 / 3] * 3, prior)
+    stated, given_ = (ClassPrior(name="x", shares=tuple(mix / mix.sum())) for mix in (PRIOR, other_C))
+    equal_NC = at_equal(np.exp(log_softmax(role.logits_NC)), stated)
+    np.testing.assert_allclose(at_prior(equal_NC, given_), exact_NC, rtol=1e-5, atol=1e-4)

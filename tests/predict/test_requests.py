@@ -139,7 +139,7 @@ def test_an_unknown_site_is_said(tmp_path):
         ("", "is empty"),
         ("image_id,age\n", "a header and no rows"),
         ("age\n40\n", "no column 'image_id'"),
-        ("image_id,dx\na,nv\n", "none of the columns age, sex and site"),
+        ("image_id,dx\na,nv\n", "none of the columns lesion_id, age, sex and site"),
         ("image_id,age\na,40\na,41\n", r"row 3: image a stands in an earlier row"),
         ("image_id,age\na,40\na.jpg,41\n", r"row 3: image a stands in an earlier row"),
         ("image_id,age\n,40\n", "row 2: no image id"),

@@ -8,7 +8,7 @@ import pytest
 
 from dermlens.errors import UserError
 from dermlens.predict.decision import DECISION_FILE, arrays_sha256, pack_arrays, read_arrays, write_arrays
-from dermlens.predict.document import DecisionDocument, Ood, Rule
+from dermlens.predict.document import DecisionDocument, Ood
 
 ARRAYS = {
     "center_D": np.arange(4, dtype=np.float32),
@@ -19,7 +19,7 @@ ARRAYS = {
 
 def document(sha256, kind="knn", neighbours=3):
     ood = Ood(kind=kind, threshold=1.0, kept=0.95, neighbours=neighbours, sha256=sha256)
-    return DecisionDocument(classes=("a", "b"), rule=Rule(offsets=(0.0, 0.0)), ood=ood)
+    return DecisionDocument(classes=("a", "b"), ood=ood)
 
 
 def test_round_trip(tmp_path):

@@ -401,13 +401,12 @@ def words_of(protocol: str, *roles: str, recipe: str = "", leak: object = None, 
 
 def test_a_fitted_decision_is_said_of_the_roles_it_was_fitted_on():
     made = parse_recipe("train: {keep: last}", "here")
-    metrics = {"bootstrap": {"replicates": 0}, "decision": "rule"}
+    metrics = {"bootstrap": {"replicates": 0}, "decision": "calibrated"}
     said = "\n".join(protocol_words({}, [made], metrics, ["calibration", "selection"], None))
-    assert "Scaling, sets and abstention were fitted on it" in said
-    assert "the diagnosis rule was fitted on it" in said
+    assert "Scaling, marks, sets and abstention were fitted on it" in said
     assert "Nothing has been calibrated" not in said
     marks = role_marks(["calibration", "selection"], [made], decided=True)
-    assert marks == {"calibration": "fitted scaling and sets", "selection": "fitted the rule"}
+    assert marks == {"calibration": "fitted scaling, marks and sets", "selection": "nothing else"}
 
 
 def test_the_leak_of_the_papers_protocol_is_in_plain_words():
@@ -470,7 +469,7 @@ def test_a_soup_says_what_any_of_its_members_did():
     settled = parse_recipe("train: {keep: last}", "here")
     peeking = parse_recipe("train: {keep: val_mean_recall}", "here")
     pupil = parse_recipe("train: {keep: last, distillation: {soft_labels: soft.csv}}", "here")
-    metrics = {"bootstrap": {"replicates": 0}, "decision": "rule"}
+    metrics = {"bootstrap": {"replicates": 0}, "decision": "calibrated"}
     roles = ["calibration", "selection"]
 
     def said(*recipes: Recipe) -> str:

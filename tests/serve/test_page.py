@@ -61,16 +61,15 @@ def test_a_picture_with_its_patient(page, shipped):
     page.get_by_label("Place on the body").select_option("back")
     ask(page, LESION)
     article = page.get_by_role("article")
-    expect(article).to_contain_text("The model's rule names: melanoma.")
     (expected,) = shipped.predict(LESION, 60, "male", "back")
+    for sentence in expected.said:
+        expect(article).to_contain_text(sentence)
     (untold,) = shipped.predict(LESION)
     rows = article.locator("tbody tr")
     assert rows.count() == 7
     expect(rows.first).to_contain_text("melanoma")
     expect(rows.first).to_contain_text(f"{100 * expected.p['mel']:.1f} %")
     expect(rows.first).to_contain_text(f"{100 * untold.p['mel']:.1f} %")
-    expect(article).to_contain_text("Its set: ")
-    expect(article).to_contain_text("The model does not abstain.")
     expect(page.locator("#said")).to_be_focused()
 
 
@@ -99,7 +98,7 @@ def test_the_overlay_follows_its_slider_and_its_class(page):
 def test_what_is_no_dermoscopy_gets_no_numbers(page):
     ask(page, STRANGE)
     article = page.get_by_role("article")
-    expect(article).to_contain_text("The model abstains, and no probabilities are shown.")
+    expect(article).to_contain_text("Withheld: it does not look like dermoscopy")
     expect(article.locator("table")).to_be_hidden()
     assert "%" not in article.inner_text()
 
@@ -163,7 +162,7 @@ def test_with_the_keyboard_alone(page):
 def test_it_fits_and_axe_finds_nothing_serious(page):
     page.get_by_label("Sex").select_option("male")  # for the third column
     page.locator("[data-example=b]").click()
-    expect(page.get_by_role("article")).to_contain_text("The model's rule names")
+    expect(page.get_by_role("article")).to_contain_text("Most likely: ")
     width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert width <= 0, "nothing sticks out sideways"
     cut = "boxes => boxes.map(box => box.scrollWidth - box.clientWidth)"

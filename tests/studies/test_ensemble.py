@@ -17,17 +17,10 @@ from dermlens.predict.decision import ANSWERED
 from dermlens.sections import EvaluationConfig
 from dermlens.studies.ensemble import ensemble, mean_of, soft_labels
 from dermlens.studies.folds import read_out_of_fold, write_out_of_fold
-from dermlens.studies.scores import of_one_kind
 from dermlens.training.losses import read_soft_labels
 
 P = [f"p_{code}" for code in CLASSES]
 CONFIG = EvaluationConfig(bootstrap=20)
-
-
-@pytest.fixture(autouse=True)
-def quick_rules(monkeypatch):
-    """The rules have tests of their own."""
-    monkeypatch.setattr("dermlens.studies.scores.as_shipped", of_one_kind)
 
 
 @pytest.fixture
@@ -48,7 +41,12 @@ def as_run(table, folder, **columns):
 
 
 def as_calibrated(table, folder):
-    answers = dict.fromkeys(ANSWERED, "0.5") | {"diagnosis": "mel", "set": "mel", "abstain": "no"}
+    answers = dict.fromkeys(ANSWERED, "0.5") | {
+        "diagnosis": "mel",
+        "set": "mel",
+        "uncertain": "no",
+        "flagged": "no",
+    }
     return as_run(table, folder, role="selection", **answers)
 
 

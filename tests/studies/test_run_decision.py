@@ -45,10 +45,10 @@ def test_a_decision_is_shown_on_a_role_and_agrees_with_the_metrics(trained: Run,
     calibrate_run(run, device="cpu", cache=cache)
     tables = report_run(run, "selection", tmp_path / "shown", device="cpu", cache=cache)
     scored = evaluate_run(run)["roles"]["selection"]
-    after = tables["calibration"].set_index(["prior", "stage"]).loc[("natural", "after")]
+    after = tables["calibration"].set_index(["prior", "stage"]).loc[("own", "after")]
     assert after["ece"] == pytest.approx(scored["overall"]["ece"]["value"], abs=1e-6)
     names = {path.name for path in (tmp_path / "shown").iterdir()}
-    assert {"calibration.csv", "sets.csv", "risk_coverage.csv", "rule.csv", "risk_coverage.png"} <= names
+    assert {"calibration.csv", "sets.csv", "risk_coverage.csv", "answered.csv", "risk_coverage.png"} <= names
     with pytest.raises(UserError, match="has no predictions of role test; "):
         report_run(run, "test", tmp_path / "shown", device="cpu", cache=cache)
 

@@ -164,7 +164,7 @@ def test_cross_fits_are_averaged_fold_by_fold(crossfits, cache, tmp_path):
         expected = read_predictions(direct.predictions_file).set_index("image_id")["p_mel"]
         of_fold = merged[merged["fold"] == fold].set_index("image_id")["p_mel"]
         np.testing.assert_allclose(of_fold, expected.loc[of_fold.index], atol=1e-6)
-    assert set(facts["roles"]["out_of_fold"]["decisions"]) == {"argmax", "rule"}
+    assert set(facts["roles"]["out_of_fold"]["decisions"]) == {"argmax", "equal"}
     assert facts["warnings"] == ["of a", "of both", "of b"]
     written = (tmp_path / "soup" / "fold-0" / "run.json").stat().st_mtime_ns
     soup_crossfits(crossfits, tmp_path / "soup", device="cpu", cache=cache)

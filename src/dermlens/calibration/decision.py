@@ -15,94 +15,124 @@ import pandas as pd
 
 from dermlens.calibration.abstention import fit_ood, fit_sets
 from dermlens.calibration.labelled import Labelled
-from dermlens.calibration.probabilities import choose_scaling, fit_rule
+from dermlens.calibration.probabilities import even_weights, fit_even_scaling
+from dermlens.calibration.suspicion import fit_marks
 from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_configured_set
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.evaluation.predictions import arrays as truth_and_probabilities
+from dermlens.evaluation.predictions import classes_of, holds_answers, read_predictions, write_predictions
+from dermlens.labels import Vocabulary
+from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel, load_model, save_decision
-from dermlens.predict.decision import Arrays, Kind, answer, answer_columns, log_softmax, scaled
-from dermlens.predict.document import Abstention, DecisionDocument
+from dermlens.predict.decision import Arrays, Kind, answer, answer_columns, decide
+from dermlens.predict.document import Abstention, DecisionDocument, Suspicion
 from dermlens.predict.pictures.preprocessing import ViewsConfig
+from dermlens.predict.priors import ClassPrior, Prior, default_prior, read_prior
 from dermlens.runs import Run
 from dermlens.training.predict import logits_table
 
-# Fit a whole decision: scaling, rule, sets, out-of-distribution score, abstention.
+# Fit a whole decision: scaling, suspicion, sets, out-of-distribution score, abstention.
 #
-# Each part is fixed on its own role: the score's arrays on the training role, the rule on the selection role,
-# all else on the calibration role.
+# All of it on the calibration role, or on predictions out of fold, but for the arrays of the
+# out-of-distribution score, which are the training role's, and its threshold, the calibration role's.
 
 
 ANSWERED = 0.9
-"""Share of the calibration images whose confidence is enough."""
+"""Share of the images whose highest probability is enough, in the model's own case mix."""
 MISSED = 0.1
 """Share of a class's lesions that the sets may miss."""
 
 
 def fit_decision(
-    classes: Sequence[str],
+    vocabulary: Vocabulary,
     *,
-    train: Labelled,
-    selection: Labelled,
     calibration: Labelled,
+    train: Labelled | None = None,
+    scored: Labelled | None = None,
     ood: Kind = "energy",
+    prior: ClassPrior | None = None,
     seed: int = 0,
 ) -> tuple[DecisionDocument, Arrays]:
     """Fit a decision.
 
-    The stated prior is the class shares of the training role's images. The confidence below which the model
-    abstains leaves `ANSWERED` of the calibration images; a set of more than half of the classes is too large.
-
     Args:
-        classes: codes, in the order of the logits.
-        train: the training role.
-        selection: the selection role.
+        vocabulary: the classes, in the order of the logits, and which are malignant.
         calibration: the calibration role.
+        train: the training role; `energy` does without.
+        scored: what all but the out-of-distribution score is fitted on, such as predictions out of fold; none
+            for the calibration role.
         ood: kind of the out-of-distribution score.
+        prior: the case mix that answers hold for; none for `specialist`, or of own classes `equal`.
         seed: of the folds of cross-validation and of the images that `knn` keeps.
 
     Returns:
         The document, and the arrays of the score.
 
     Raises:
-        UserError: a class is not in the training role.
+        UserError: a class has no image to be fitted on.
     """
-    count_C = np.bincount(train.target_N, minlength=len(classes))
+    classes, scored = vocabulary.classes, scored or calibration
+    count_C = np.bincount(scored.target_N, minlength=len(classes))
     if not count_C.all():
         raise UserError(
-            f"no training image is of class {classes[int(np.argmin(count_C))]}: a decision needs the share of"
-            " every class"
+            f"no image is of class {classes[int(np.argmin(count_C))]}: a decision is fitted on images"
+            f" of every class"
         )
-    prior_C = count_C / count_C.sum()
-    scaling = choose_scaling(calibration, prior_C, seed=seed)
-    log_p_NC = scaled(selection.logits_NC, scaling)
-    score, arrays = fit_ood(ood, train, calibration, seed=seed)
+    scaling, score_NC = fit_even_scaling(scored, seed=seed)
+    score, arrays = fit_ood(ood, train or calibration, calibration, seed=seed)
     document = DecisionDocument(
-        classes=tuple(classes),
-        prior=tuple(prior_C.tolist()),
+        classes=classes,
+        prior=prior or default_prior(classes),
         scaling=scaling,
-        rule=fit_rule(log_p_NC, selection.target_N, selection.lesion_N, prior_C, seed=seed),
-        sets=fit_sets(
-            np.exp(log_softmax(calibration.logits_NC)),
-            calibration.target_N,
-            calibration.lesion_N,
-            classes,
-            alpha=MISSED,
-        ),
+        suspicion=_suspicion(vocabulary),
+        sets=fit_sets(np.exp(score_NC), scored.target_N, scored.lesion_N, classes, alpha=MISSED),
         ood=score,
     )
-    said = answer(calibration.logits_NC, calibration.features_ND, document, arrays)
+    found = decide(score_NC, np.full(len(score_NC), np.nan), document)
+    if document.suspicion is not None:
+        marks = fit_marks(
+            document.suspicion,
+            found.suspicion_N,
+            scored.target_N,
+            scored.lesion_N,
+            scored.sources,
+            classes,
+        )
+        suspicion = document.suspicion.model_copy(update={"marks": marks})
+        document = document.model_copy(update={"suspicion": suspicion})
+    assert document.prior is not None
+    weight_N = even_weights(scored) * np.array(document.prior.shares)[scored.target_N]
     limits = Abstention(
-        least_confidence=float(np.quantile(said.confidence_N, 1 - ANSWERED)),
+        least_confidence=_quantile(found.confidence_N, weight_N, 1 - ANSWERED),
         largest_set=max(1, len(classes) // 2),
     )
     return document.model_copy(update={"abstention": limits}), arrays
 
 
+def _suspicion(vocabulary: Vocabulary) -> Suspicion | None:
+    """Without marks; none where no class is known to be malignant, or all are."""
+    malignant = vocabulary.malignant
+    if not malignant or len(malignant) == len(vocabulary.classes):
+        return None
+    return Suspicion(
+        malignant=malignant,
+        premalignant=vocabulary.premalignant,
+        reference=default_prior(vocabulary.classes),
+    )
+
+
+def _quantile(value_N: Floats, weight_N: Floats, share: float) -> float:
+    """The value below which so much of the weight lies."""
+    order = np.argsort(value_N, kind="stable")
+    below = np.cumsum(weight_N[order]) / weight_N.sum()
+    return float(value_N[order][np.searchsorted(below, share)])
+
+
 # Give a run its decision: fitted on its own roles, written into its model, its predictions answered anew.
 
 
-FITTED = ("train", "selection", "calibration")
+NEEDED = "calibration"
 STALE = (
     "metrics.json",
     "model_card.md",
@@ -111,6 +141,7 @@ STALE = (
     "decision/*",
     "evaluations/*/metrics.json",
     "evaluations/*/report.html",
+    "priors",
 )
 """What tells of a run's decision beside its model and predictions; the verbs that wrote it make it again."""
 
@@ -133,11 +164,13 @@ def calibrate_run(
     *,
     data: Path | None = None,
     ood: Kind = "energy",
+    prior: Prior = None,
+    out_of_fold: Path | None = None,
     device: str = "auto",
     cache: Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> DecisionDocument:
-    """Fit a decision on a run's train, selection and calibration roles, and write it.
+    """Fit a decision on a run's calibration role, and write it.
 
     predictions.csv then holds calibrated probabilities and answers. Rows of the test role are taken out of it
     and `STALE` is taken away: all that was of a model that decided otherwise.
@@ -146,6 +179,10 @@ def calibrate_run(
         run: a completed run.
         data: where its images are now; none takes the folder that it was trained on.
         ood: kind of the out-of-distribution score.
+        prior: the case mix that answers shall hold for, as `read_prior` takes it; none for `specialist`, or
+            of own classes `equal`.
+        out_of_fold: predictions of a cross-fit of the same recipe, on which all but the out-of-distribution
+            score is fitted then; none for the calibration role.
         device: where to predict: auto, cpu, cuda or mps.
         cache: root of the pixel cache; none for the usual one.
         say: takes sentences on what was read, as for `own_table`.
@@ -154,24 +191,57 @@ def calibrate_run(
         What was written into model.json.
 
     Raises:
-        UserError: the split lacks one of the three roles, the images are not there, or a class has no
-            training image.
+        UserError: the split has no calibration role, the images are not there, a class has no image to be
+            fitted on, or the predictions out of fold are of other classes or calibrated already.
     """
     saved = load_model(run.path, decision=False)
-    outputs = run_outputs(run, saved, FITTED, data=data, device=device, cache=cache, say=say)
-    train, selection, calibration = (outputs[role].labelled for role in FITTED)
+    mix = None if prior is None else read_prior(prior, saved.classes, "--prior")
+    scored = None if out_of_fold is None else _out_of_fold(out_of_fold, saved.classes)
+    held_out = [role for role in ("selection", NEEDED) if role == NEEDED or role in _roles(run)]
+    roles = held_out if ood == "energy" else ["train", *held_out]
+    outputs = run_outputs(run, saved, roles, data=data, device=device, cache=cache, say=say)
     document, arrays = fit_decision(
-        saved.classes, train=train, selection=selection, calibration=calibration, ood=ood
+        saved.vocabulary,
+        calibration=outputs[NEEDED].labelled,
+        train=outputs["train"].labelled if "train" in outputs else None,
+        scored=scored,
+        ood=ood,
+        prior=mix,
     )
     predictions = read_predictions(run.predictions_file)
     answered = [
-        _answered(predictions[predictions["role"] == role], found, document, arrays)
-        for role, found in outputs.items()
+        _answered(predictions[predictions["role"] == role], outputs[role], document, arrays) for role in roles
     ]
     _take_away(run)
     save_decision(run.path, document, arrays)
     write_predictions(run.predictions_file, pd.concat(answered, ignore_index=True))
     return document
+
+
+def _roles(run: Run) -> list[str]:
+    """The roles of a run's split."""
+    return load_manifest(str(run.split_file)).role_names
+
+
+def _out_of_fold(path: Path, classes: Sequence[str]) -> Labelled:
+    """Predictions of a cross-fit, their log-probabilities standing for logits.
+
+    Raises:
+        UserError: they are of other classes, or of models that were calibrated.
+    """
+    table = read_predictions(path)
+    if set(classes_of(table)) != set(classes):
+        raise UserError(f"{path} is of {', '.join(classes_of(table))}, and the run of {', '.join(classes)}")
+    if holds_answers(path):
+        raise UserError(f"{path} holds calibrated probabilities; a decision is fitted on the network's own")
+    target_N, p_NC = truth_and_probabilities(table, tuple(classes))
+    return Labelled(
+        logits_NC=np.log(np.maximum(p_NC, np.finfo(np.float64).eps)),
+        features_ND=np.empty((len(table), 0)),
+        target_N=target_N,
+        lesion_N=table["lesion_id"].to_numpy(dtype=str),
+        source_N=table["source"].to_numpy(dtype=str),
+    )
 
 
 def run_outputs(
@@ -207,8 +277,7 @@ def run_outputs(
         ids = split.ids(role)
         if not ids:
             raise UserError(
-                f"the split of run {run.path} has no {role} role: a decision needs {', '.join(FITTED)}, as"
-                " protocol grouped draws them"
+                f"the split of run {run.path} has no {role} role, as protocols grouped and sources draw one"
             )
         of_role = table[table["image_id"].isin(ids)].reset_index(drop=True)
         # of training images features are what is asked for, and those are of the image as it is
@@ -266,6 +335,7 @@ def label_outputs(
         features_ND=outputs.features_ND,
         target_N=np.array([position.get(code, -1) for code in table["dx"]], dtype=np.int64),
         lesion_N=table["lesion_id"].to_numpy(dtype=str),
+        source_N=table["source"].to_numpy(dtype=str) if "source" in table else None,
     )
 
 

@@ -24,12 +24,23 @@ class Labelled:
         features_ND: what its last layer sees.
         target_N: class indices.
         lesion_N: any names of lesions.
+        source_N: names of the data sets or clinics; none for one.
     """
 
     logits_NC: Floats
     features_ND: NDArray[np.floating]
     target_N: Ints
     lesion_N: NDArray[Any]
+    source_N: NDArray[Any] | None = None
+
+    @property
+    def sources(self) -> NDArray[Any]:
+        """The source of each image, as text."""
+        return (
+            np.full(len(self.target_N), "all")
+            if self.source_N is None
+            else np.asarray(self.source_N, dtype=str)
+        )
 
 
 def lesions_of(target_N: Ints, lesion_N: NDArray[Any]) -> tuple[Ints, Ints]:

@@ -118,6 +118,15 @@ Age = Annotated[str | None, typer.Option(help="Of the patient, in years.")]
 Sex = Annotated[str | None, typer.Option(help="female or male.")]
 Site = Annotated[str | None, typer.Option(help="Where on the body: back, face, lower extremity, …")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+CaseMix = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        metavar="MIX",
+        help="Case mix that probabilities hold for: specialist, equal, ham10000, or a share of each class,"
+        " as mel=0.2,nv=0.8,… Else the model's own.",
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dermlens.cli.app import console, say
 from dermlens.cli.options import (
     Cache,
+    CaseMix,
     Classes,
     Columns,
     Data,
@@ -32,6 +33,9 @@ from dermlens.cli.options import (
     to_file,
 )
 from dermlens.errors import UserError
+
+if TYPE_CHECKING:
+    from dermlens.runs import Run
 
 
 def start(
@@ -107,12 +111,30 @@ def train(
     console.print(f"trained: {run.path}; next: dermlens evaluate {run.path}")
 
 
+def case_mix(run: Run, prior: str | None) -> tuple[float, ...] | str | None:
+    """What `--prior` says, for the classes of a run. Raises: UserError."""
+    from dermlens.predict.document import read_document
+    from dermlens.predict.priors import OWN, parse_prior
+
+    if prior is None:
+        return None
+    mix = parse_prior(prior, read_document(run.path / "model.json").classes)
+    return mix.shares if mix.name == OWN else mix.name
+
+
 def calibrate(
     run: RunFolder,
     data: RunData = None,
     ood: Annotated[
         Literal["energy", "mahalanobis", "knn"] | None,
         typer.Option(help="Out-of-distribution score; energy by default."),
+    ] = None,
+    prior: CaseMix = None,
+    out_of_fold: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Fit it on these predictions of a cross-fit, not on the calibration role."
+        ),
     ] = None,
     not_dermoscopy: Annotated[
         list[str] | None,
@@ -133,7 +155,7 @@ def calibrate(
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Fit a run's decision: calibrated probabilities, diagnosis rule, prediction sets, abstention.
+    """Calibrate a run: probabilities at a case mix, marks of suspicion, prediction sets, abstention.
 
     With --not-dermoscopy or --photographs, fit what recognises dermoscopy instead, and leave the decision as
     it is: other pictures then get no probabilities. --column, --label, --value and --skip are for those of
@@ -145,11 +167,24 @@ def calibrate(
     from dermlens.studies.out_of_distribution import read_sets
 
     if not (not_dermoscopy or dermoscopy or photographs):
-        calibrate_run(Run.open(run), data=data, ood=ood or "energy", device=device, cache=cache, say=say)
+        opened = Run.open(run)
+        calibrate_run(
+            opened,
+            data=data,
+            ood=ood or "energy",
+            prior=case_mix(opened, prior),
+            out_of_fold=out_of_fold,
+            device=device,
+            cache=cache,
+            say=say,
+        )
         console.print(f"calibrated: {run}; next: dermlens evaluate {run}")
         return
-    if ood is not None:
-        raise UserError("--ood is part of the decision: give it without --not-dermoscopy and --photographs")
+    for option, given in (("--ood", ood), ("--prior", prior), ("--out-of-fold", out_of_fold)):
+        if given is not None:
+            raise UserError(
+                f"{option} is part of the decision: give it without --not-dermoscopy and --photographs"
+            )
     maps = source_maps(column, label, value, skip)
     sides = (
         read_sets(named_folders(dermoscopy, "--dermoscopy"), maps, where_needed=True, say=say),
@@ -186,6 +221,7 @@ def evaluate(
     label: Labels = None,
     value: ValueMaps = None,
     skip: Skip = None,
+    prior: CaseMix = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
@@ -206,6 +242,7 @@ def evaluate(
         ledger=ledger,
         device=device,
         cache=cache,
+        prior=case_mix(opened, prior),
         say=say,
         **source_maps(column, label, value, skip),
     )

@@ -17,6 +17,7 @@ import typer
 from dermlens.cli.app import console, fits
 from dermlens.cli.options import (
     Age,
+    CaseMix,
     Columns,
     Json,
     Model,
@@ -39,14 +40,15 @@ def predict(
     site: Site = None,
     table: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="Age, sex and site, a row an image; ISIC's metadata too."),
+        typer.Option(
+            metavar="CSV",
+            help="Age, sex and site, a row an image; with lesion_id, one answer a lesion over its images.",
+        ),
     ] = None,
     column: Columns = None,
     value: ValueMaps = None,
     model: Model = None,
-    prior: Annotated[
-        str, typer.Option(help="Class shares that the probabilities hold for: natural, equal, {mel: 0.2, …}.")
-    ] = "natural",
+    prior: CaseMix = None,
     out: Annotated[Path | None, out_file("FILE.csv, FILE.json or FILE.parquet.")] = None,
     as_json: Json = False,
     threads: Threads = None,
@@ -58,14 +60,15 @@ def predict(
     from dermlens.predict.answers import (
         Answer,
         answer_json,
+        by_lesion,
         heading_json,
         notes,
-        parse_prior,
         progress,
         render_answers,
     )
     from dermlens.predict.journal import Journal
     from dermlens.predict.predictor import Predictor, answer_stream
+    from dermlens.predict.priors import parse_prior
     from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
 
     if table is not None and (age or sex or site):
@@ -77,13 +80,14 @@ def predict(
     found = find_images(images)
     doubts = found.doubts
     patients: dict[str, Patient] = {}
+    lesion_of: dict[str, str] = {}
     if table is not None:
         told = read_patients(table, found.images, maps["columns"], maps["values"])
-        patients, doubts = told.of_image, [*doubts, *told.doubts]
+        patients, doubts, lesion_of = told.of_image, [*doubts, *told.doubts], told.lesion_of
     for doubt in doubts:
         _say(doubt)
     predictor = Predictor.open(model, threads)
-    shares = parse_prior(prior, predictor.classes)
+    shares = None if prior is None else parse_prior(prior, predictor.classes)
     answers: dict[str, Answer] = {}
     unreadable: dict[str, str] = {}
     with ExitStack() as stack:
@@ -97,6 +101,7 @@ def predict(
                 patients,
                 found.images,
                 [one for one in images if one.is_dir()],
+                lesion_of,
             )
             stack.enter_context(journal)
             if journal.done:
@@ -121,7 +126,10 @@ def predict(
                 journal.add(image_id, sentence)
         for sentence in unreadable.values():
             _say(sentence)
-        given = [{"image_id": image_id} | answer_json(one) for image_id, one in answers.items()]
+        what = "image_id"
+        if lesion_of:
+            answers, what = by_lesion(predictor, answers.items(), lesion_of, shares), "lesion_id"
+        given = [{what: name} | answer_json(one) for name, one in answers.items()]
         if journal is not None:
             given = list(journal.answers()) if as_json else []
             journal.finish()
@@ -133,7 +141,8 @@ def predict(
         print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
     elif journal is not None and journal.done:
         console.print(
-            f"written: {out}, {len(journal.done)} images; the model abstains from {journal.abstained}"
+            f"written: {out}, {len(journal.done)} images; uncertain: {journal.uncertain}, withheld:"
+            f" {journal.withheld}"
         )
         for note in notes(predictor, shares):
             console.print(note)

@@ -17,6 +17,8 @@ from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.predictions import classes_of, is_answered, read_predictions, write_predictions
 from dermlens.evaluation.score import score
 from dermlens.files import write_json
+from dermlens.predict.document import DecisionDocument, read_document
+from dermlens.predict.priors import ClassPrior, Prior, read_prior
 from dermlens.predict.sources.values import ValueMap
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
@@ -45,9 +47,10 @@ def evaluate_run(
     columns: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     values: ValueMap | None = None,
+    prior: Prior = None,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Score a run and write metrics.json.
+    """Score a run and write metrics.json; of another case mix than the model's own below `priors/`.
 
     Args:
         run: a completed run.
@@ -60,6 +63,7 @@ def evaluate_run(
         columns: the set's column by ours, as `read_table` takes them.
         labels: our class by the set's diagnosis, likewise.
         values: the set's words of age, sex and site by ours, likewise.
+        prior: the case mix to score in, as `read_prior` takes it; none for the model's own.
         say: takes sentences on which table was read and what was made of it, before anything is predicted.
 
     Returns:
@@ -67,8 +71,8 @@ def evaluate_run(
 
     Raises:
         UserError: nothing to score, no test role, predictions that are not of the split's images, the data
-            are not there or not the run's, a set has no image that is not the run's own, or a map without
-            another set.
+            are not there or not the run's, a set has no image that is not the run's own, a map without
+            another set, or a prior for a run that nobody has calibrated.
     """
     maps: Maps = {"columns": columns, "labels": labels, "values": values}
     if any(maps.values()) and (data is None or open_test):
@@ -77,9 +81,38 @@ def evaluate_run(
             " read as its recipe maps them"
         )
     said = say or _nothing
+    mix = _mix(run, prior)
     if data is not None and not open_test:
-        return _evaluate_other(run, data, maps, said, device=device, cache=cache, ledger=ledger)
-    return _evaluate_own(run, data, said, open_test=open_test, device=device, ledger=ledger, cache=cache)
+        return _evaluate_other(run, data, maps, said, mix, device=device, cache=cache, ledger=ledger)
+    return _evaluate_own(run, data, said, mix, open_test=open_test, device=device, ledger=ledger, cache=cache)
+
+
+def run_decision(run: Run) -> DecisionDocument | None:
+    """The decision in a run's model.json; none where there is no such file, or it has none."""
+    path = run.path / "model.json"
+    return read_document(path).decision if path.is_file() else None
+
+
+def _mix(run: Run, prior: Prior) -> ClassPrior | None:
+    """The case mix that is asked for; none for the model's own. Raises: UserError."""
+    if prior is None:
+        return None
+    decision = run_decision(run)
+    if decision is None or decision.prior is None:
+        raise UserError(
+            f"run {run.path} is not calibrated, so it has no case mix: dermlens calibrate {run.path}"
+        )
+    mix = read_prior(prior, decision.classes, "--prior")
+    return None if mix == decision.prior else mix
+
+
+def _folder(run: Run, mix: ClassPrior | None) -> Path:
+    """Where scores in a case mix go."""
+    if mix is None:
+        return run.path
+    own = mix.name != "own"
+    shares = "-".join(f"{share:.3g}" for share in mix.shares)
+    return run.path / "priors" / (mix.name if own else shares)
 
 
 class Maps(TypedDict):
@@ -98,6 +131,7 @@ def _evaluate_own(
     run: Run,
     data: Path | None,
     say: Callable[[str], None],
+    mix: ClassPrior | None,
     *,
     open_test: bool,
     device: str,
@@ -127,12 +161,20 @@ def _evaluate_own(
         )
     _check_complete(run, split, scored, roles)
     recipe = run.recipe()
-    metrics = score(scored, classes, recipe.evaluation, described=recipe.data.facts)
+    metrics = score(
+        scored,
+        classes,
+        recipe.evaluation,
+        described=recipe.data.facts,
+        decision=run_decision(run),
+        prior=mix,
+    )
     metrics["warnings"] = _own_warnings(run, metrics) + absent_classes(_support(metrics)) + _rare(scored)
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
         enter_opening(run, metrics["roles"]["test"], project=ledger)
-    write_predictions(run.predictions_file, predictions)
-    write_json(run.metrics_file, metrics)
+    if mix is None or open_test:
+        write_predictions(run.predictions_file, predictions)
+    write_json(_folder(run, mix) / run.metrics_file.name, metrics)
     return metrics
 
 
@@ -199,16 +241,15 @@ def _predict(run: Run, table: pd.DataFrame, *, role: str, device: str, cache: Pa
 
 
 def _own_warnings(run: Run, metrics: dict[str, Any]) -> list[str]:
-    """What flatters the numbers: an epoch, a rule or thresholds that were fixed on the images scored."""
+    """What flatters the numbers: an epoch, scaling or thresholds that were fixed on the images scored."""
     roles = metrics["roles"]
     warnings = []
-    if metrics["decision"] == "rule":
-        fixed = {
-            "selection": "the decision rule was fixed on these images, so recall and accuracy are flattered",
-            "calibration": "probabilities, sets and abstention were fixed on these images, so calibration "
-            "error, log loss, coverage and the share abstained from are flattered",
-        }
-        warnings += [f"{role}: {said}" for role, said in fixed.items() if role in roles]
+    if metrics["decision"] == "calibrated" and "calibration" in roles:
+        warnings.append(
+            "calibration: probabilities, marks, sets and abstention were fixed on these images, so"
+            " calibration "
+            "error, log loss, what is flagged, coverage and the share abstained from are flattered"
+        )
     warnings += [
         f"{role}: the epoch was chosen on these images, so every score of the role flatters the model"
         for role in epoch_roles(run.recipes())
@@ -255,12 +296,13 @@ def _support(metrics: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     }
 
 
-def score_other(run: Run, external: pd.DataFrame) -> dict[str, Any]:
+def score_other(run: Run, external: pd.DataFrame, mix: ClassPrior | None = None) -> dict[str, Any]:
     """Score a run's predictions of another set, with the thresholds of its own roles.
 
     Args:
         run: with its split and the predictions of its own roles.
         external: predictions of the role `external`.
+        mix: another case mix than the model's own.
 
     Returns:
         metrics.json but for `warnings` and `data`.
@@ -276,6 +318,8 @@ def score_other(run: Run, external: pd.DataFrame) -> dict[str, Any]:
         recipe.evaluation,
         only=["external"],
         described=recipe.data.facts,
+        decision=run_decision(run),
+        prior=mix,
     )
 
 
@@ -284,6 +328,7 @@ def _evaluate_other(
     data: Path,
     maps: Maps,
     say: Callable[[str], None],
+    mix: ClassPrior | None,
     *,
     device: str,
     cache: Path | None,
@@ -302,10 +347,10 @@ def _evaluate_other(
         say(sentence)
     kept, warnings = without_own(run, data, table, ledger=ledger)
     external = _predict(run, kept, role="external", device=device, cache=cache)
-    metrics = score_other(run, external)
+    metrics = score_other(run, external, mix)
     sha256 = table_sha256(table)
     name = f"{data.resolve().stem}-{sha256[:8]}"
-    folder = run.path / "evaluations" / name
+    folder = _folder(run, mix) / "evaluations" / name
     metrics |= {
         "warnings": [
             *warnings,

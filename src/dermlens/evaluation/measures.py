@@ -17,7 +17,8 @@ from dermlens.evaluation.intervals import BLOCK, Place, Resamples, estimate, mea
 from dermlens.evaluation.predictions import arrays, diagnoses
 from dermlens.labels import BY_CODE, Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, predicted_classes, weighted_mean
-from dermlens.predict.decision import REASONS, sets_of
+from dermlens.predict.decision import REASONS, at_equal, sets_of
+from dermlens.predict.document import DecisionDocument, Suspicion
 
 # Whether a stated probability comes true: reliability bins and the expected calibration error.
 #
@@ -114,7 +115,7 @@ STEPS, CLOSE = 50, 1e-9
 
 
 def ece_by_chance(
-    p_NC: Floats, *, draws: int, seed: int, level: float, bins: int = BINS
+    p_NC: Floats, *, draws: int, seed: int, level: float, bins: int = BINS, weights: Floats | None = None
 ) -> dict[str, float | None]:
     """The calibration error that chance alone gives, were every probability exactly right.
 
@@ -124,6 +125,7 @@ def ece_by_chance(
         seed: of the draws.
         level: 0.95 for the 2.5th and 97.5th percentile.
         bins: as for `ece`.
+        weights: (N,), of the images; none for ones.
 
     Returns:
         mean, low and high; null without draws or images.
@@ -132,7 +134,8 @@ def ece_by_chance(
     if not draws or not images:
         return {"mean": None, "low": None, "high": None}
     p_N = p_NC.max(axis=1)
-    inside_NB = (bin_of(p_NC, bins)[:, None] == np.arange(bins)).astype(np.float64)
+    w_N = np.ones(images) if weights is None else weights / weights.mean()
+    inside_NB = w_N[:, None] * (bin_of(p_NC, bins)[:, None] == np.arange(bins))
     rng = np.random.default_rng(seed)
     found = []
     for start in range(0, draws, BLOCK):
@@ -305,6 +308,150 @@ def net_benefit(
     return curve
 
 
+# Probabilities where all classes are equally frequent, whatever mix the images are of: the scale that was
+# fitted, source by source.
+
+
+def equal_prior_section(
+    predictions: pd.DataFrame, document: DecisionDocument, *, draws: int, seed: int, level: float
+) -> dict[str, Any]:
+    """The part of metrics.json on probabilities at equal class shares, every class weighing alike.
+
+    Args:
+        predictions: of one role, answered in the model's own case mix.
+        document: the model's decision.
+        draws: for the calibration error that chance gives.
+        seed: of the draws.
+        level: of its band.
+
+    Returns:
+        `mean_recall` (of the most probable class there), `log_loss`, `ece`, `ece_by_chance`, `slope` and
+        `intercept`, and `by_source`, the same of each source at the classes it has, with its `images`, where
+        there are several.
+    """
+    target_N, p_NC = arrays(predictions, document.classes)
+    equal_NC = np.exp(at_equal(p_NC, document.prior))
+
+    def numbers(rows_N: Bools) -> dict[str, Any]:
+        target, p = target_N[rows_N], equal_NC[rows_N]
+        weight_N = 1 / np.bincount(target)[target]
+        right_N = predicted_classes(p) == target
+        slope, intercept = line(right_N, p.max(axis=1), weight_N * len(target) / weight_N.sum())
+        return {
+            "images": len(target),
+            "mean_recall": float(weighted_mean(right_N, weight_N)),
+            "log_loss": float(metrics.log_loss(target, p, weight_N)),
+            "ece": float(ece(target, p, weight_N)),
+            "ece_by_chance": ece_by_chance(p, draws=draws, seed=seed, level=level, weights=weight_N),
+            "slope": _finite(slope),
+            "intercept": _finite(intercept),
+        }
+
+    section = numbers(np.ones(len(target_N), dtype=bool))
+    source_N = predictions["source"].to_numpy(dtype=str) if "source" in predictions else np.array([])
+    names = np.unique(source_N)
+    return section | {
+        "by_source": {str(name): numbers(source_N == name) for name in names} if len(names) > 1 else {}
+    }
+
+
+def _finite(value: Floats) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+# What the marks of suspicion catch, and what acting on a flag would mean where malignancy is rare.
+
+
+PREVALENCES = (0.01, 0.04, 0.10)
+
+
+def suspicion_section(
+    predictions: pd.DataFrame, suspicion: Suspicion, resamples: Resamples, *, level: float
+) -> dict[str, Any]:
+    """The part of metrics.json on suspicion: at each mark sensitivity, benign images flagged, PPV; by source.
+
+    Args:
+        predictions: of one role, answered.
+        suspicion: of the model.
+        resamples: draws of the role's lesions.
+        level: of the intervals.
+
+    Returns:
+        `malignant`, `premalignant` and `benign`, numbers of images; `auc` of malignant against benign; and
+        `marks`, each with `catches`, `threshold`, `sensitivity` and `benign_flagged` as estimates,
+        `premalignant_flagged`, `ppv` by prevalence, and `by_source`. Pre-malignant images count on
+        neither side.
+    """
+    code_N = predictions["target"].to_numpy(dtype=str)
+    score_N = predictions["suspicion"].to_numpy(dtype=np.float64)
+    malignant_N = np.isin(code_N, suspicion.malignant)
+    between_N = np.isin(code_N, suspicion.premalignant)
+    benign_N = ~malignant_N & ~between_N
+    source_N = (
+        predictions["source"].to_numpy(dtype=str) if "source" in predictions else np.full(len(code_N), "")
+    )
+    found = [str(name) for name in np.unique(source_N)]
+    names = found if len(found) > 1 else []
+    judged_N = ~between_N
+    auc = metrics.ranking(malignant_N[judged_N], score_N[judged_N], None).auc
+    marks = []
+    for mark in suspicion.marks:
+        flagged_N = score_N >= mark.threshold
+        of_all = {
+            "sensitivity": _flagged(flagged_N, malignant_N, resamples, level),
+            "benign_flagged": _flagged(flagged_N, benign_N, resamples, level),
+        }
+        marks.append(
+            {
+                "catches": mark.catches,
+                "threshold": mark.threshold,
+                **of_all,
+                "premalignant_flagged": _share(flagged_N, between_N),
+                "ppv": {
+                    f"{prevalence:g}": ppv(
+                        of_all["sensitivity"]["value"], of_all["benign_flagged"]["value"], prevalence
+                    )
+                    for prevalence in PREVALENCES
+                },
+                "by_source": {
+                    str(name): {
+                        "malignant": int((malignant_N & (source_N == name)).sum()),
+                        "benign": int((benign_N & (source_N == name)).sum()),
+                        "sensitivity": _share(flagged_N, malignant_N & (source_N == name)),
+                        "benign_flagged": _share(flagged_N, benign_N & (source_N == name)),
+                    }
+                    for name in names
+                },
+            }
+        )
+    return {
+        "malignant": int(malignant_N.sum()),
+        "premalignant": int(between_N.sum()),
+        "benign": int(benign_N.sum()),
+        "auc": _finite(auc),
+        "marks": marks,
+    }
+
+
+def _share(flagged_N: Bools, inside_N: Bools) -> float | None:
+    return float(flagged_N[inside_N].mean()) if inside_N.any() else None
+
+
+def _flagged(
+    flagged_N: Bools, inside_N: Bools, resamples: Resamples, level: float
+) -> dict[str, float | None]:
+    one = share(flagged_N[inside_N], resamples.lesion[inside_N], level=level)
+    return dict(one) if len(resamples.counts) else dict(one) | {"low": None, "high": None}
+
+
+def ppv(sensitivity: float | None, benign_flagged: float | None, prevalence: float) -> float | None:
+    """Of the lesions that are flagged, the share that is malignant where so many are; Bayes' rule."""
+    if sensitivity is None or benign_flagged is None:
+        return None
+    caught, false = prevalence * sensitivity, (1 - prevalence) * benign_flagged
+    return caught / (caught + false) if caught + false > 0 else None
+
+
 # What became of the images when the model could also give a set of diagnoses, or abstain.
 
 
@@ -329,7 +476,7 @@ def answer_section(
     diagnosis_N = diagnoses(predictions, classes)
     assert diagnosis_N is not None  # the table is answered
     set_NC = sets_of(predictions["set"].tolist(), classes)
-    abstain_N = (predictions["abstain"] == "yes").to_numpy()
+    abstain_N = (predictions["uncertain"] == "yes").to_numpy()
 
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
         return answer_numbers(target_N, diagnosis_N, set_NC, abstain_N, classes, weights)

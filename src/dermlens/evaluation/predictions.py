@@ -1,7 +1,8 @@
 """predictions.csv: one row an image, from which every score can be recomputed without the images.
 
 Columns: image_id, lesion_id, role, target (a class code), p_<class> for every class in the order of the
-logits, where the model has a decision what it answers (`dermlens.predict.decision`), age, sex, site, dx_type.
+logits, where the model is calibrated what it answers (`dermlens.predict.decision`), age, sex, site, dx_type,
+source.
 Probabilities keep nine significant digits, enough to restore a float32, so
 that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's metric).
 """
@@ -18,10 +19,14 @@ import pandas as pd
 from dermlens.errors import UserError
 from dermlens.files import atomic_path
 from dermlens.metrics import Floats, Ints
-from dermlens.predict.decision import ANSWERED, BETWEEN
+from dermlens.predict.decision import ANSWERED, BETWEEN, answer_columns, at_equal, decide
+from dermlens.predict.document import DecisionDocument
+from dermlens.predict.priors import ClassPrior
 
 BEFORE = ("image_id", "lesion_id", "role", "target")
 AFTER = ("age", "sex", "site", "dx_type")
+SOURCE = "source"
+"""The last column, which tables of 0.1.0 lack: then `unknown`."""
 SUM_TOLERANCE = 1e-4
 
 
@@ -44,11 +49,16 @@ def is_answered(predictions: pd.DataFrame) -> bool:
 
 
 def diagnoses(predictions: pd.DataFrame, classes: tuple[str, ...]) -> Ints | None:
-    """The class that the decision rule names, in 0 … C−1; none where the model had no rule."""
+    """The class that is named, in 0 … C−1; none where the model was not calibrated."""
     if not is_answered(predictions):
         return None
     index = {code: number for number, code in enumerate(classes)}
     return np.array([index[code] for code in predictions["diagnosis"]], dtype=np.int64)
+
+
+def holds_answers(path: Path) -> bool:
+    """Whether a table is of a calibrated model, of 0.1.0 too, by its columns alone."""
+    return {"diagnosis", "confidence"} <= set(pd.read_csv(path, nrows=0).columns)
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
@@ -60,7 +70,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     Returns:
         The table: text columns as str (an empty lesion_id becomes the image_id, other empty text
         `unknown`), age as float with NaN where missing, probabilities as float64; the answers where all of
-        their columns are there.
+        their columns are there. Answers that 0.1.0 wrote are left out: they came of a rule that is gone.
 
     Raises:
         UserError: no such file, a missing column, a probability that is none, a sum that is not 1, a target
@@ -86,14 +96,34 @@ def read_predictions(path: Path) -> pd.DataFrame:
         )
     for name in ("age", *(f"p_{code}" for code in classes)):
         table[name] = _numbers(table[name], path, empty_is_missing=name == "age")
+    if SOURCE not in table:
+        table[SOURCE] = ""
     if is_answered(table):
-        for name in ("confidence", "ood"):
-            table[name] = _numbers(table[name], path, empty_is_missing=name == "ood")
-    for name in ("sex", "site", "dx_type"):
+        for name in ("confidence", "suspicion", "ood"):
+            table[name] = _numbers(table[name], path, empty_is_missing=name != "confidence")
+    for name in ("sex", "site", "dx_type", SOURCE):
         table[name] = table[name].where(table[name] != "", "unknown")
     table["lesion_id"] = table["lesion_id"].where(table["lesion_id"] != "", table["image_id"])
     _check(table, classes, path)
     return table[_columns(table)]
+
+
+def shown_at(predictions: pd.DataFrame, document: DecisionDocument, prior: ClassPrior) -> pd.DataFrame:
+    """The rows as the same model answers them in another case mix than its own.
+
+    Args:
+        predictions: answered by the model in its own.
+        document: its decision.
+        prior: the case mix.
+    """
+    classes = document.classes
+    _, p_NC = arrays(predictions, classes)
+    score_NC = at_equal(p_NC, document.prior)
+    found = decide(score_NC, predictions["ood"].to_numpy(dtype=np.float64), document, prior)
+    p = {f"p_{code}": found.p_NC[:, index] for index, code in enumerate(classes)}
+    columns = answer_columns(found, classes)
+    kept = {name: column for name, column in columns.items() if name not in ("suspicion", "flagged")}
+    return predictions.assign(**p, **kept)
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
@@ -113,7 +143,8 @@ def write_csv(path: Path, table: pd.DataFrame, *, digits: int) -> None:
 
 def _columns(table: pd.DataFrame) -> list[str]:
     answered = ANSWERED if is_answered(table) else ()
-    return [*BEFORE, *(f"p_{code}" for code in classes_of(table)), *answered, *AFTER]
+    source = (SOURCE,) if SOURCE in table else ()
+    return [*BEFORE, *(f"p_{code}" for code in classes_of(table)), *answered, *AFTER, *source]
 
 
 def _numbers(column: pd.Series[Any], path: Path, *, empty_is_missing: bool) -> pd.Series[Any]:
@@ -138,7 +169,10 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], path: Path) -> None:
     if is_answered(table):
         stranger = ~table["diagnosis"].isin(classes).to_numpy()
         _refuse(stranger, path, f"the diagnosis is not one of {', '.join(classes)}")
-        _refuse(~table["abstain"].isin(["yes", "no"]).to_numpy(), path, "abstain must be yes or no")
+        _refuse(~table["uncertain"].isin(["yes", "no"]).to_numpy(), path, "uncertain must be yes or no")
+        _refuse(
+            ~table["flagged"].isin(["yes", "no", ""]).to_numpy(), path, "flagged must be yes, no or empty"
+        )
         known = [set(cell.split(BETWEEN)) <= set(classes) for cell in table["set"]]
         _refuse(~np.array(known, dtype=bool), path, f"the set is not codes joined by {BETWEEN}")
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens import metrics
+from dermlens.errors import UserError
 from dermlens.evaluation import measures, subgroups
 from dermlens.evaluation.intervals import (
     Estimate,
@@ -29,10 +30,12 @@ from dermlens.evaluation.intervals import (
     share,
 )
 from dermlens.evaluation.measures import answer_section, ece, ece_by_chance, line, reliability
-from dermlens.evaluation.predictions import arrays, diagnoses, is_answered
+from dermlens.evaluation.predictions import arrays, diagnoses, is_answered, shown_at
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats, Ints
 from dermlens.plugins import PluggedMetric
+from dermlens.predict.document import DecisionDocument
+from dermlens.predict.priors import ClassPrior, shares_by_class
 from dermlens.sections import EvaluationConfig
 
 SCHEMA = 1
@@ -53,6 +56,8 @@ def score(
     *,
     only: Sequence[str] | None = None,
     described: Mapping[str, Mapping[str, Any]] | None = None,
+    decision: DecisionDocument | None = None,
+    prior: ClassPrior | None = None,
 ) -> dict[str, Any]:
     """Score a table of predictions, role by role.
 
@@ -62,12 +67,29 @@ def score(
         config: how many resamples, which level, which seed.
         only: the roles to score; the others still serve to fix thresholds on. None for all.
         described: of own classes, `name` and `malignant`, as a recipe's `data.facts` has them.
+        decision: of the model that answered the predictions, in its own case mix; none leaves out what
+            is said
+            at equal class shares and at the marks of suspicion.
+        prior: another case mix to score them in.
 
     Returns:
         The content of metrics.json.
+
+    Raises:
+        UserError: another case mix is asked for, and nobody has calibrated the model.
     """
     codes = tuple(classes)
     vocabulary = Vocabulary(codes, described)
+    if decision is not None and not is_answered(predictions):
+        decision = None  # of a model that was calibrated after it had predicted
+    own = predictions
+    if prior is not None:
+        if decision is None or decision.prior is None:
+            raise UserError(
+                f"these predictions are not calibrated, so prior {prior.name} cannot be asked for"
+            )
+        predictions = shown_at(predictions, decision, prior)
+    shown = prior or (decision.prior if decision is not None else None)
     by_role = {str(role): part for role, part in predictions.groupby("role")}
     wanted = [role for role in by_role if only is None or role in only]
     wanted.sort(key=lambda role: (ROLE_ORDER.index(role) if role in ROLE_ORDER else len(ROLE_ORDER), role))
@@ -75,7 +97,10 @@ def score(
         "schema": SCHEMA,
         "classes": list(codes),
         "described": vocabulary.described,
-        "decision": "rule" if is_answered(predictions) else "argmax",
+        "decision": "calibrated" if is_answered(predictions) else "argmax",
+        "prior": None
+        if shown is None
+        else {"name": shown.name, "words": shown.words, "shares": shares_by_class(shown, codes)},
         "bootstrap": {
             "replicates": config.bootstrap,
             "level": config.level,
@@ -84,8 +109,33 @@ def score(
             "strata": "class",
             "interval": dict(INTERVALS),
         },
-        "roles": {role: _score_role(role, by_role, vocabulary, config) for role in wanted},
+        "roles": {
+            role: _score_role(role, by_role, vocabulary, config)
+            | _scale_and_suspicion(own[own["role"] == role], decision, config)
+            for role in wanted
+        },
     }
+
+
+def _scale_and_suspicion(
+    predictions: pd.DataFrame, decision: DecisionDocument | None, config: EvaluationConfig
+) -> dict[str, Any]:
+    """What no case mix moves: calibration at equal class shares, and the marks of suspicion."""
+    if decision is None or decision.prior is None:
+        return {}
+    found: dict[str, Any] = {
+        "equal_prior": measures.equal_prior_section(
+            predictions, decision, draws=config.bootstrap, seed=config.seed, level=config.level
+        )
+    }
+    if decision.suspicion is not None:
+        target_N, _ = arrays(predictions, decision.classes)
+        lesion_N = predictions["lesion_id"].to_numpy(dtype=str)
+        resamples = draw_lesions(lesion_N, target_N, replicates=config.bootstrap, seed=config.seed)
+        found["suspicion"] = measures.suspicion_section(
+            predictions, decision.suspicion, resamples, level=config.level
+        )
+    return found
 
 
 def core_numbers(
@@ -105,7 +155,7 @@ def core_numbers(
         p_NC: probabilities.
         classes: codes, in the order of the columns.
         weights: (..., N); none for ones.
-        diagnosis_N: class indices that a decision rule named; none for the highest probability.
+        diagnosis_N: class indices that are named; none for the highest probability.
 
     Returns:
         Each metric (...) by its place in metrics.json.

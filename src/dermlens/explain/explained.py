@@ -16,7 +16,9 @@ from dermlens.explain.network import Heat, Pixels, decide, look, outputs
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel
-from dermlens.predict.answers import doubts
+from dermlens.predict.answers import Answer, one_answer, percent
+from dermlens.predict.decision import scaled
+from dermlens.predict.document import plain_decision
 from dermlens.predict.picture import Picture
 from dermlens.predict.pictures.preprocessing import average_views
 from dermlens.predict.requests import Patient
@@ -37,11 +39,9 @@ class Explained:
         image_id: the file's name without its suffix.
         image_SSC: the square that the network saw.
         classes: in the order of the probabilities.
-        p_C: calibrated probabilities, over the model's views.
-        named: index of the class that the decision rule names.
+        answer: what the model says, over its views.
+        p_C: probabilities in the model's own case mix, of a withheld answer too.
         target: index of the class that is explained.
-        reason: why the model abstains; empty where it does not.
-        withheld: whether the probabilities mean nothing: the picture seems no dermoscopy.
         heats: by the name of the method.
         cases: of training; empty where there are none.
         paths: of training images that are there, by image id.
@@ -52,11 +52,9 @@ class Explained:
     image_id: str
     image_SSC: Pixels
     classes: tuple[str, ...]
+    answer: Answer
     p_C: Floats
-    named: int
     target: int
-    reason: str
-    withheld: bool
     heats: dict[str, Heat]
     cases: list[Case]
     paths: dict[str, Path]
@@ -84,7 +82,7 @@ def explain_image(
         image: a file.
         patient: what is known.
         methods: of `METHODS`; none for all that fit and whose packages are installed.
-        class_code: the class to explain; none for the one that the decision rule names.
+        class_code: the class to explain; none for the one that is named.
         data: the run's images.
         cache: where features of training images are kept.
         say: told before what takes minutes.
@@ -108,13 +106,21 @@ def explain_image(
         lambda x_BSSC: outputs(saved, x_BSSC, meta_M),
     )
     found = decide(saved, logits_1C, features_1D)
-    looks = saved.dermoscopy
-    dermoscopy = None if looks is None else float(looks.scores(features_1D)[0])
-    withheld, reason = doubts(found.reason_N[0], dermoscopy, picture.faults())
-    if withheld and class_code is None:
+    looks, decision = saved.dermoscopy, saved.decision or plain_decision(saved.classes)
+    answer = one_answer(
+        found,
+        0,
+        decision,
+        saved.vocabulary,
+        score_C=scaled(logits_1C, decision.scaling)[0],
+        dermoscopy=None if looks is None else float(looks.scores(features_1D)[0]),
+        faults=picture.faults(),
+        image_id=image.stem,
+    )
+    if answer.withheld and class_code is None:
         raise UserError(
-            f"{image}: nothing is named, and so nothing explained: {reason}; --class CODE shows what would"
-            " speak for a class"
+            f"{image}: nothing is named, and so nothing explained: {answer.reason}; --class CODE shows what"
+            " would speak for a class"
         )
     named = int(found.diagnosis_N[0])
     target = named if class_code is None else saved.classes.index(class_code)
@@ -140,11 +146,9 @@ def explain_image(
         image_id=image.stem,
         image_SSC=image_SSC,
         classes=saved.classes,
+        answer=answer,
         p_C=np.asarray(found.p_NC[0]),
-        named=named,
         target=target,
-        reason=reason,
-        withheld=withheld,
         heats=heats,
         cases=cases,
         paths=paths,
@@ -156,23 +160,13 @@ def explain_image(
 # An explained image in sentences.
 
 
-def answer_words(explained: Explained) -> str:
-    """What the model answers; of a picture that seems no dermoscopy it names nothing."""
-    named = explained.classes[explained.named]
-    name = explained.vocabulary.name(named)
-    said = [] if explained.withheld else [f"the decision rule names {named} ({name})"]
-    if explained.reason:
-        said.append(f"the model abstains: {explained.reason}")
-    return "; ".join(said)
-
-
 def sentences(explained: Explained) -> Iterator[str]:
-    """What the figure says, for who cannot see it."""
+    """What the figure says, for who cannot see it: the answer in its own words, then what it owes to what."""
     code = explained.classes[explained.target]
-    yield answer_words(explained)
+    yield from explained.answer.said
     yield f"explained: {code} ({explained.vocabulary.name(code)})"
-    if not explained.withheld:
-        yield f"probability of {code}: {explained.p_C[explained.target]:.3f}"
+    if not explained.answer.withheld:
+        yield f"probability of {code}: {percent(float(explained.p_C[explained.target]))}"
     for name, heat in explained.heats.items():
         if heat.patient:
             parts = ", ".join(f"{field} {value:+.2f}" for field, value in heat.patient.items())

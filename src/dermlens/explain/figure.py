@@ -19,7 +19,7 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 from dermlens.errors import UserError
-from dermlens.explain.explained import Explained, answer_words
+from dermlens.explain.explained import Explained
 from dermlens.explain.methods import METHODS
 from dermlens.explain.neighbours import Case
 from dermlens.explain.network import Heat, Pixels
@@ -74,7 +74,9 @@ def draw(explained: Explained) -> Figure:
         heights.append(0.4 + (1.35 if explained.paths else 0.28) * _most(explained.cases))
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout="constrained", facecolor="white")
     parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    title = f"{explained.image_id}: {answer_words(explained)}"
+    said = explained.answer.said
+    lead = said[:2] if explained.answer.uncertain or explained.answer.flagged else said[:1]
+    title = f"{explained.image_id}: {' '.join(lead)}"
     lines = [*textwrap.wrap(title, LETTERS), f"explained: {code}, {explained.vocabulary.name(code)}"]
     figure.suptitle("\n".join(lines), fontsize=11, fontweight="bold")
     _images(next(parts), pictures, COLUMNS)
@@ -109,8 +111,8 @@ def _heads(part: SubFigure, image_SSC: Pixels, heat: Heat) -> None:
 
 def _bars(part: SubFigure, explained: Explained) -> None:
     left, right = part.subplots(1, 2)
-    if explained.withheld:
-        _words(left, "Probabilities are withheld:\nit seems to be no dermoscopy")
+    if explained.answer.withheld:
+        _words(left, f"Probabilities are withheld:\n{explained.answer.reason}")
     else:
         place_C = np.arange(len(explained.classes))
         colours = [BLUE if place == explained.target else GREY for place in place_C]

@@ -14,7 +14,7 @@ from torch import Tensor
 from dermlens.metrics import Floats
 from dermlens.models.classifier import Intermediates, LesionClassifier
 from dermlens.models.saved import SavedModel
-from dermlens.predict.decision import Answers, answer, scaled
+from dermlens.predict.decision import Answers, answer, at_prior, scaled
 from dermlens.predict.document import plain_decision
 
 # What every explanation gives: a heat map on the square that the network saw, and what the patient adds.
@@ -106,9 +106,10 @@ def many(saved: SavedModel) -> LesionClassifier:
 
 
 def probabilities(saved: SavedModel, x_BSSC: Pixels, meta_M: Metadata) -> Floats:
-    """Calibrated p_BC of squares as they are, for the model's own prior."""
+    """p_BC of squares as they are, in the model's own case mix."""
     decision = saved.decision or plain_decision(saved.classes)
-    return np.exp(scaled(outputs(saved, x_BSSC, meta_M)[0], decision.scaling))
+    score_BC = scaled(outputs(saved, x_BSSC, meta_M)[0], decision.scaling)
+    return np.exp(score_BC if decision.prior is None else at_prior(score_BC, decision.prior))
 
 
 def decide(

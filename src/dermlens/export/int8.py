@@ -116,7 +116,7 @@ def compare(
     Args:
         target_N: class indices.
         lesion_N: any names of lesions.
-        before_N: classes that the original's decision rule names.
+        before_N: classes that the original names.
         after_N: those of the smaller network's.
         vocabulary: their codes, and which of them are sought: `mel`, or the malignant own classes. Without
             any only the mean recall counts.
@@ -263,8 +263,8 @@ def quantise(
     )
     verdict |= {
         "largest_difference": float(np.abs(named.p_NC - named_after.p_NC).max()),
-        "abstained_before": float(named.abstain_N.mean()),
-        "abstained_after": float(named_after.abstain_N.mean()),
+        "abstained_before": float(named.uncertain_N.mean()),
+        "abstained_after": float(named_after.uncertain_N.mean()),
         "no_dermoscopy_before": float(alien_N.mean()),
         "no_dermoscopy_after": float(alien_after_N.mean()),
         "bytes_before": len(before),

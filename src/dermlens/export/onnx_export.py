@@ -110,8 +110,8 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
     """Write one ONNX file and compare it with the network.
 
     Inputs: `image`, uint8 (B, S, S, 3), and, for networks with a metadata branch, `meta`, float32 (B, M).
-    Outputs: `logits` (B, C); `features` (B, D); `probabilities` (B, C), of this one view, calibrated for the
-    stated prior; `evidence` (B, C, H, W), what each position adds to each logit at the own size, where the
+    Outputs: `logits` (B, C); `features` (B, D); `probabilities` (B, C), of this one view, in the model's
+    own case mix; `evidence` (B, C, H, W), what each position adds to each logit at the own size, where the
     network has such a map; `attention` (B, K, H, W), where it has Soft-Attention. B is free; S is too
     where the model's views have other sizes, and is else the model's own.
 
@@ -168,6 +168,7 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self.saved = saved
         self.scaling = saved.decision.scaling if saved.decision is not None else Scaling()
+        self.prior = saved.decision.prior if saved.decision is not None else None
         self.classifier: LesionClassifier = copy.deepcopy(saved.model).cpu()
         attention = getattr(self.classifier.head, "attention", None)
         if attention is not None:
@@ -198,6 +199,8 @@ class ExportedNetwork(nn.Module):
             scores_BC = scores_BC * torch.tensor(self.scaling.scale)
         if self.scaling.bias is not None:
             scores_BC = scores_BC + torch.tensor(self.scaling.bias)
+        if self.prior is not None:
+            scores_BC = scores_BC + torch.log(torch.tensor(self.prior.shares))
         return scores_BC.softmax(dim=1)
 
     def sample(self, image_BSSC: np.ndarray) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 A file for an engine is written, opened by that engine, and shown the images that the run held out for
 selection and calibration, never the test role's. Where there are none at hand, it is shown drawn lesions. It
-is asked as `dermlens predict` asks, with all views and the model's decision rule, and so is the network.
+is asked as `dermlens predict` asks, with all views and the model's decision, and so is the network.
 
 An fp32 file must give the same probabilities but for rounding, and name the same classes. An int8 file gives
 others; what counts is what it loses of recall, which `dermlens.export.int8` bounds over lesions.
@@ -158,7 +158,7 @@ def verify(
         "largest_difference": float(differences_N.max()),
         "median_difference": float(np.median(differences_N)),
         "agreement": float(np.mean(found.diagnosis_N == expected.diagnosis_N)),
-        "abstention_agreement": float(np.mean(found.abstain_N == expected.abstain_N)),
+        "abstention_agreement": float(np.mean(found.uncertain_N == expected.uncertain_N)),
         "dermoscopy_agreement": float(np.mean(before_N == after_N)),
     }
     limits: dict[str, Any]

@@ -1,4 +1,8 @@
-"""What a model says of one image: an object, JSON, a row, or text, for a stated class prior.
+"""What a model says of one image or lesion: an object, JSON, a row, or text; the same words everywhere.
+
+Two words are kept apart. A *withheld* answer has no numbers: the picture is too poor, or seems to be no
+dermoscopy. An *uncertain* one has them all, and says why the model abstains. Either comes first, with
+a remedy.
 
 Shapes: C classes, K heads, H × W positions.
 """
@@ -8,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -16,57 +20,85 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from dermlens.documents import load_yaml
-from dermlens.errors import UserError, nearest
 from dermlens.labels import Vocabulary, full_name
-from dermlens.predict.decision import BETWEEN, STRANGE
-from dermlens.predict.document import is_dermoscopy
-from dermlens.predict.pictures.preprocessing import UNCOLOURED, Numbers
+from dermlens.metrics import Floats
+from dermlens.predict.decision import BETWEEN, STRANGE, UNSURE, WIDE, Answers, yes_or_no
+from dermlens.predict.document import DecisionDocument, Mark, is_dermoscopy
+from dermlens.predict.pictures.preprocessing import FLAT, SMALL, UNCOLOURED, Numbers
+from dermlens.predict.priors import ClassPrior, shares_by_class
 
 if TYPE_CHECKING:
     from dermlens.predict.predictor import Predictor
 
 
-# What a model says of one image, and where in the image that comes from.
-
+State = Literal["answered", "uncertain", "withheld"]
 
 NOT_DERMOSCOPY = "it does not look like dermoscopy"
+POOR = "image quality"
+TOO_POOR = (SMALL, FLAT, UNCOLOURED)
+"""Faults of a picture that leave nothing to be answered."""
+REMEDIES = {
+    NOT_DERMOSCOPY: "Take the picture through a dermatoscope, with the lesion in the middle.",
+    UNCOLOURED: "Use the picture as the camera took it, in its own colours.",
+    POOR: "Take the picture again: sharp, evenly lit, the lesion filling the middle.",
+    STRANGE: "Check that it shows one lesion through a dermatoscope; another picture of it may do better.",
+    UNSURE: "Go by all that cannot be ruled out, not by the first name; more pictures may help.",
+    WIDE: "Go by all that cannot be ruled out, not by the first name; more pictures may help.",
+}
+"""What can be done, by the words of a reason; the first that applies is said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says of one image.
+    """What the model says of one image, or of one lesion over its images.
 
     Attributes:
-        p: calibrated probability of each class, in the order of the logits; none where it is withheld, which
-            is where the picture does not seem to be dermoscopy.
-        diagnosis: the class that the decision rule names; likewise.
-        set: classes of the conformal set, the named one among them; likewise.
-        level: share of images whose class the set is meant to hold; none where the model has no sets.
+        state: `answered`; `uncertain`, where the model abstains and its numbers stay; `withheld`,
+            without any.
+        p: probability of each class, in the order of the logits; like all numbers here none where withheld.
+        diagnosis: the class of the highest of them.
+        set: classes that cannot be ruled out, the named one among them.
+        level: share of lesions whose class the set is meant to hold; none where the model has no sets.
+        suspicion: probability of any malignant class at the reference prior, which no other prior moves.
+        melanoma: of melanoma alone.
+        flagged: whether the suspicion reaches the mark; none where the model has no mark.
         ood: out-of-distribution score; none where the model has none.
         dermoscopy: how far the picture is on the side of dermoscopy, below 0 where it is not; none where the
             model cannot tell.
-        abstain: whether the model abstains.
-        reason: why, in words; empty where it does not.
+        reason: why it is uncertain or withheld, in words; empty where it is neither.
+        remedy: what can be done about that; likewise.
         faults: of the picture, in words, as `dermlens.predict.pictures.preprocessing` has them.
+        prior: name of the case mix that the probabilities hold for; empty where nobody has calibrated
+            the model.
         model: which model says it.
+        said: all of it in sentences, the headline first.
         image_id: the file's name without its suffix; empty for an image that came without a name. What the
             model says does not depend on it, nor do comparisons.
+        images: of an answer for a lesion, the ids of its images; else empty.
         called: the diagnosis in words, where it is a class of someone's own; empty for what our names are.
+        score: log-probabilities at equal class shares, of which a lesion's answer is made.
     """
 
+    state: State
     p: dict[str, float] | None
     diagnosis: str | None
     set: tuple[str, ...] | None
     level: float | None
+    suspicion: float | None
+    melanoma: float | None
+    flagged: bool | None
     ood: float | None
     dermoscopy: float | None
-    abstain: bool
     reason: str
+    remedy: str
     faults: tuple[str, ...]
+    prior: str
     model: str
+    said: tuple[str, ...] = ()
     image_id: str = field(default="", compare=False)
+    images: tuple[str, ...] = field(default=(), compare=False)
     called: str = field(default="", compare=False)
+    score: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str | None:
@@ -80,28 +112,166 @@ class Answer:
 
     @property
     def withheld(self) -> bool:
-        """Whether the picture is none that probabilities mean anything for: it seems to be no dermoscopy."""
-        return self.p is None
+        """Whether there are no numbers: the picture is too poor, or seems to be no dermoscopy."""
+        return self.state == "withheld"
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the model abstains, and its numbers stand under that word."""
+        return self.state == "uncertain"
 
 
-def doubts(reason: str, dermoscopy: float | None, faults: Sequence[str]) -> tuple[bool, str]:
-    """What a picture is answered with: whether nothing of it, and why the model abstains.
+def state_of(reason: str, dermoscopy: float | None, faults: Sequence[str]) -> tuple[State, str, str]:
+    """How a picture is answered, why, and what can be done about it.
 
-    Nothing is said of a picture that does not look like dermoscopy to the network, or is not in the colours
-    of skin. A model that was not fitted to tell takes what is unlike its training for such a picture.
+    A model that was not fitted to tell dermoscopy cannot withhold for that: what is unlike its training's
+    images is uncertain.
 
     Args:
-        reason: of the decision; empty where it does not abstain.
+        reason: of the decision; empty where it has none.
         dermoscopy: as `Answer` has it.
         faults: likewise.
 
     Returns:
-        Whether the answer is withheld, and the reasons joined by `; `, empty for none.
+        The state, the reasons joined by `; ` and one remedy; both empty for what is answered.
     """
-    alien = STRANGE in reason if dermoscopy is None else not is_dermoscopy(np.array(dermoscopy))
-    told = NOT_DERMOSCOPY if alien and dermoscopy is not None else ""
-    reasons = (told, reason, f"image quality: {', '.join(faults)}" if faults else "")
-    return alien or UNCOLOURED in faults, "; ".join(one for one in reasons if one)
+    alien = dermoscopy is not None and not is_dermoscopy(np.array(dermoscopy))
+    worst = [fault for fault in faults if fault in TOO_POOR]
+    poor = f"{POOR}: {', '.join(faults)}" if faults else ""
+    if alien or worst:
+        found = [NOT_DERMOSCOPY] if alien else []
+        reasons = "; ".join([*found, *([poor] if poor else [])])
+        return "withheld", reasons, _remedy(reasons)
+    reasons = "; ".join(one for one in (reason, poor) if one)
+    return "uncertain" if reasons else "answered", reasons, _remedy(reasons)
+
+
+def _remedy(reasons: str) -> str:
+    return next((remedy for words, remedy in REMEDIES.items() if words in reasons), "")
+
+
+def one_answer(
+    found: Answers,
+    row: int,
+    decision: DecisionDocument,
+    vocabulary: Vocabulary,
+    *,
+    score_C: Floats,
+    prior: ClassPrior | None = None,
+    dermoscopy: float | None = None,
+    faults: Sequence[str] = (),
+    model: str = "",
+    image_id: str = "",
+    images: Sequence[str] = (),
+) -> Answer:
+    """One of several answers, with what is known of its picture.
+
+    Args:
+        found: the answers.
+        row: which.
+        decision: the model's.
+        vocabulary: its classes.
+        score_C: log-probabilities of this one at equal class shares.
+        prior: the case mix that was asked for; none for the model's own.
+        dermoscopy: as `Answer` has it.
+        faults: likewise.
+        model: likewise.
+        image_id: likewise.
+        images: likewise.
+    """
+    state, reason, remedy = state_of(found.reason_N[row], dermoscopy, faults)
+    shown = prior or decision.prior
+    classes, ood = vocabulary.classes, float(found.ood_N[row])
+    facts: dict[str, Any] = {
+        "ood": None if np.isnan(ood) else ood,
+        "dermoscopy": dermoscopy if dermoscopy is not None and np.isfinite(dermoscopy) else None,
+        "level": None if decision.sets is None else round(1 - decision.sets.alpha, 10),
+        "reason": reason,
+        "remedy": remedy,
+        "faults": tuple(faults),
+        "prior": "" if shown is None else shown.name,
+        "model": model,
+        "image_id": image_id,
+        "images": tuple(images),
+    }
+    if state == "withheld":
+        nothing: dict[str, Any] = dict.fromkeys(("p", "diagnosis", "set", "suspicion", "melanoma", "flagged"))
+        why = (f"Withheld: {reason}. {remedy}", "No numbers are given for such a picture.")
+        return Answer(state, **nothing, **facts, said=why)
+    code = classes[found.diagnosis_N[row]]
+    p = dict(zip(classes, found.p_NC[row].tolist(), strict=True))
+    inside = zip(classes, found.set_NC[row], strict=True)
+    numbers: dict[str, Any] = {
+        "p": p,
+        "diagnosis": code,
+        "set": tuple(sorted((one for one, is_in in inside if is_in), key=lambda one: -p[one])),
+        "suspicion": _number(found.suspicion_N[row]),
+        "melanoma": _number(found.melanoma_N[row]),
+        "flagged": None if found.flagged_N is None else bool(found.flagged_N[row]),
+    }
+    said = tuple(_sentences(state, reason, remedy, numbers, decision, vocabulary))
+    return Answer(
+        state, **numbers, **facts, said=said, called=vocabulary.name(code), score=tuple(score_C.tolist())
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+# What an answer says, in sentences: why it is uncertain, the flag, the name, what cannot be ruled out.
+
+
+def _sentences(
+    state: State,
+    reason: str,
+    remedy: str,
+    numbers: Mapping[str, Any],
+    decision: DecisionDocument,
+    vocabulary: Vocabulary,
+) -> Iterator[str]:
+    if state == "uncertain":
+        yield f"Uncertain: {reason}. {remedy}"
+    code, mark = numbers["diagnosis"], decision.suspicion.mark if decision.suspicion else None
+    flag = None if mark is None else _flag(numbers, mark)
+    if flag is not None and numbers["flagged"]:
+        yield flag
+    yield f"Most likely: {described(code, vocabulary)}, {percent(numbers['p'][code])}."
+    others = [described(one, vocabulary) for one in numbers["set"] if one != code]
+    if decision.sets is not None:
+        yield f"Cannot be ruled out either: {'; '.join(others)}." if others else "Nothing else is in its set."
+    if flag is not None and not numbers["flagged"]:
+        yield flag
+    if (suspicion := numbers["suspicion"]) is not None and mark is None:
+        yield f"Suspicion of malignancy: {percent(suspicion)}; the model has no mark to flag by."
+
+
+def _flag(numbers: Mapping[str, Any], mark: Mark) -> str:
+    """Whether a lesion is flagged, and what that is worth."""
+    caught = f"{100 * mark.catches:.0f} of 100 malignant lesions"
+    melanoma = "" if numbers["melanoma"] is None else f", melanoma alone {percent(numbers['melanoma'])}"
+    suspicion = f"suspicion {percent(numbers['suspicion'])}{melanoma}, mark {percent(mark.threshold)}"
+    if not numbers["flagged"]:
+        missed = f"{100 - 100 * mark.catches:.0f} of 100"
+        return f"Not flagged at the mark that catches {caught} ({suspicion}); it misses the other {missed}."
+    benign = mark.benign_flagged
+    too = "" if benign is None else f"; {100 * benign:.0f} of 100 benign ones are flagged too"
+    return f"Flagged at the mark that catches {caught} ({suspicion}{too})."
+
+
+def described(code: str, vocabulary: Vocabulary) -> str:
+    """A class as a person reads it: its name, its code, and whether it is malignant or pre-malignant."""
+    kind = vocabulary.kind(code)
+    return f"{vocabulary.name(code)} ({code}{f', {kind}' if kind else ''})"
+
+
+def percent(share: float) -> str:
+    """As text has it; what is not 0 or 1 does not look like it."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,132 +287,90 @@ class Evidence:
     attention_KHW: Numbers | None
 
 
-# The class shares that probabilities hold for: as a person says them, and as they are printed.
-
-
-Prior = str | Mapping[str, float] | Sequence[float] | None
-"""Class shares in any unit: `natural` or none for the model's own, `equal`, by class, or in their order."""
-WORDS = ("natural", "equal")
-WANTED = "it is natural, equal, or a mapping such as '{mel: 0.2, nv: 0.8}'"
-
-
-def parse_prior(text: str, classes: Sequence[str]) -> tuple[float, ...] | None:
-    """Class shares from `natural`, `equal` or a mapping such as `{mel: 0.2, nv: 0.5, …}`.
-
-    Returns:
-        One number a class, in any unit; none for `natural`, the shares that the model was calibrated for.
-
-    Raises:
-        UserError: it is none of the three, or the mapping lacks a class, knows another, or has a share that
-            is not a positive number.
-    """
-    if text in WORDS:
-        return read_prior(text, classes)
-    shares, _ = load_yaml(text, f"--prior {text}")
-    if not isinstance(shares, dict):
-        raise UserError(f"--prior {text}: {WANTED}")
-    return read_prior(shares, classes, f"--prior {text}")
-
-
-def read_prior(said: Prior, classes: Sequence[str], where: str = "prior") -> tuple[float, ...] | None:
-    """Class shares as a program says them.
-
-    Args:
-        said: as `Prior` has it.
-        classes: of the model.
-        where: what stands before an error.
-
-    Returns:
-        One number a class, in any unit; none for the shares that the model was calibrated for.
-
-    Raises:
-        UserError: it is nothing of the kind, or lacks a class, knows another, or has a share that is not a
-            positive number.
-    """
-    if said is None or isinstance(said, str):
-        if said not in (None, *WORDS):
-            raise UserError(f"{where} '{said}': {WANTED}")
-        return (1.0,) * len(classes) if said == "equal" else None
-    if isinstance(said, Mapping):
-        for code in said:
-            if code not in classes:
-                raise UserError(f"{where}: {code} is not a class{nearest(str(code), classes)}")
-        for code, share in said.items():
-            _share(share, code, where)
-        if lacking := [code for code in classes if code not in said]:
-            raise UserError(f"{where}: no share of {', '.join(lacking)}; every class needs one")
-        said = [said[code] for code in classes]
-    if len(said) != len(classes):
-        raise UserError(f"{where}: {len(said)} shares; {', '.join(classes)} need one each")
-    return tuple(_share(share, code, where) for share, code in zip(said, classes, strict=True))
-
-
-def _share(share: Any, code: str, where: str) -> float:
-    """A share as a number. Raises: UserError."""
-    if isinstance(share, int) and abs(share) > sys.float_info.max:
-        raise UserError(f"{where}: the share of {code} is too large; only their ratios count")
-    try:
-        number = 0.0 if isinstance(share, (bool, str)) else float(share)
-    except (TypeError, ValueError):
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise UserError(f"{where}: the share of {code} is {share}; shares are positive numbers")
-    return number
-
-
-def shares_of(predictor: Predictor, prior: Sequence[float] | None) -> dict[str, float] | None:
-    """The class shares that probabilities hold for, of sum 1; none where nobody knows."""
-    stated = predictor.decision.prior if prior is None else prior
-    if stated is None:
-        return None
-    parts = [share / max(stated) for share in stated]  # of which a sum cannot overflow
-    return {code: part / sum(parts) for code, part in zip(predictor.classes, parts, strict=True)}
-
-
 # An answer as JSON and as a row: what the command line writes and the service sends.
 
 
 def answer_json(one: Answer) -> dict[str, Any]:
-    """An answer; `diagnosis`, `name`, `p` and `set` are null where it is withheld."""
+    """An answer, the headline first; every number but scores of the picture is null where it is withheld."""
     return {
+        "state": one.state,
+        "said": list(one.said),
+        "flagged": one.flagged,
         "diagnosis": one.diagnosis,
         "name": one.name,
         "p": one.p,
         "set": None if one.set is None else list(one.set),
         "level": one.level,
+        "suspicion": one.suspicion,
+        "melanoma": one.melanoma,
         "ood": one.ood,
         "dermoscopy": one.dermoscopy,
-        "abstain": one.abstain,
         "reason": one.reason,
+        "remedy": one.remedy,
         "quality": list(one.faults),
+        "prior": one.prior,
         "model": one.model,
-    }
+    } | ({"images": list(one.images)} if one.images else {})
+
+
+def answer_of_json(content: Mapping[str, Any], score: Sequence[float] | None, image_id: str) -> Answer:
+    """An answer again, of what `answer_json` made of it, its score and its image."""
+    same = ("state", "flagged", "diagnosis", "p", "level", "suspicion", "melanoma", "ood", "dermoscopy")
+    words = ("reason", "remedy", "prior", "model")
+    return Answer(
+        **{name: content[name] for name in (*same, *words)},
+        set=None if content["set"] is None else tuple(content["set"]),
+        faults=tuple(content["quality"]),
+        said=tuple(content["said"]),
+        called=content["name"] or "",
+        image_id=image_id,
+        score=None if score is None else tuple(score),
+    )
 
 
 def answer_row(one: Answer, classes: Sequence[str]) -> dict[str, Any]:
     """An answer as a row of a table.
 
-    Columns: diagnosis, p_<class> for each class in the order of the logits, set (codes joined by `|`),
-    abstain (yes or no), reason: as `dermlens.predict.decision` has them. The first ones are none where the
-    answer is withheld.
+    Columns: state, flagged (yes or no), diagnosis, p_<class> for each class in the order of the logits, which
+    sum to 1, set (codes joined by `|`), suspicion, melanoma, ood, reason, remedy, prior; before them images
+    (ids joined by `|`) of an answer for a lesion. Numbers are none where the answer is withheld.
     """
-    return {
+    return ({"images": BETWEEN.join(one.images)} if one.images else {}) | {
+        "state": one.state,
+        "flagged": yes_or_no(one.flagged),
         "diagnosis": one.diagnosis,
-        **{f"p_{code}": None if one.p is None else float(f"{one.p[code]:.9g}") for code in classes},
-        "set": None if one.set is None else BETWEEN.join(one.set),
-        "abstain": "yes" if one.abstain else "no",
+        **{f"p_{code}": None if one.p is None else _short(one.p[code]) for code in classes},
+        "set": None if one.set is None else BETWEEN.join(code for code in classes if code in one.set),
+        "suspicion": _short(one.suspicion),
+        "melanoma": _short(one.melanoma),
+        "ood": _short(one.ood),
         "reason": one.reason,
+        "remedy": one.remedy,
+        "prior": one.prior,
     }
 
 
-def heading_json(predictor: Predictor, prior: Sequence[float] | None) -> dict[str, Any]:
-    """What must stand beside answers: the model, its limits, and the class shares that they hold for."""
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.9g}")
+
+
+def heading_json(predictor: Predictor, prior: ClassPrior | None) -> dict[str, Any]:
+    """What must stand beside answers: the model, its limits, the case mix and the marks that they hold
+    for.
+    """
+    shown, suspicion = prior or predictor.decision.prior, predictor.decision.suspicion
     return {
         "model": predictor.id,
         "classes": {code: predictor.vocabulary.name(code) for code in predictor.classes},
         "malignant": list(predictor.vocabulary.malignant),
+        "premalignant": list(predictor.vocabulary.premalignant),
         "limits": list(predictor.limits),
-        "prior": shares_of(predictor, prior),
+        "prior": None
+        if shown is None
+        else {"name": shown.name, "words": shown.words, "shares": shares_by_class(shown, predictor.classes)},
+        "marks": []
+        if suspicion is None
+        else [mark.model_dump(mode="json", exclude={"by_source"}) for mark in suspicion.marks],
     }
 
 
@@ -250,7 +378,7 @@ def heading_json(predictor: Predictor, prior: Sequence[float] | None) -> dict[st
 
 
 Found = TypeVar("Found")
-WITHHELD = "–"
+NONE = "–"
 
 
 def progress(found: Iterable[Found], count: int) -> Iterator[Found]:
@@ -263,62 +391,66 @@ def progress(found: Iterable[Found], count: int) -> Iterator[Found]:
         yield from bar.track(found, total=count)
 
 
+def by_lesion(
+    predictor: Predictor,
+    answers: Iterable[tuple[str, Answer]],
+    lesion_of: Mapping[str, str],
+    prior: ClassPrior | None,
+) -> dict[str, Answer]:
+    """One answer a lesion, in the order of their first images; an image without a lesion is one by itself."""
+    found: dict[str, list[Answer]] = {}
+    for image_id, one in answers:
+        found.setdefault(lesion_of.get(image_id, image_id), []).append(one)
+    return {name: predictor.lesion(images, name, prior) for name, images in found.items()}
+
+
 def render_answers(
-    predictor: Predictor, answers: Mapping[str, Answer], prior: Sequence[float] | None
+    predictor: Predictor, answers: Mapping[str, Answer], prior: ClassPrior | None
 ) -> RenderableType:
     """One image in full, several in a row each, and what must be known to read them."""
     parts: list[RenderableType] = [_in_rows(answers)]
     if len(answers) == 1:
-        ((image_id, one),) = answers.items()
-        parts = [] if one.p is None else [_in_full(image_id, one, one.p, predictor.vocabulary)]
-        parts += map(Text, _said_of(image_id, one))
+        ((name, one),) = answers.items()
+        parts = [Text(f"{name}\n", style="bold"), *(Text(sentence) for sentence in one.said)]
+        parts += [] if one.p is None else [_in_full(one, one.p, predictor.vocabulary)]
     return Group(*parts, *map(Text, notes(predictor, prior)))
 
 
-def notes(predictor: Predictor, prior: Sequence[float] | None) -> Iterator[str]:
+def notes(predictor: Predictor, prior: ClassPrior | None) -> Iterator[str]:
     """What belongs beside every answer."""
-    shares = shares_of(predictor, prior)
-    if shares is None:
-        yield "Nobody has said for which class shares these probabilities hold."
+    shown = prior or predictor.decision.prior
+    if shown is None:
+        yield "Nobody has calibrated this model: its probabilities are the network's own."
     else:
-        told = ", ".join(f"{code} {100 * share:.2g} %" for code, share in shares.items())
-        yield f"The probabilities hold where the class shares are {told}."
+        shares = shares_by_class(shown, predictor.classes) or {}
+        parts = ", ".join(f"{code} {100 * share:.2g} %" for code, share in shares.items())
+        yield f"The probabilities hold for the case mix “{shown.name}”, {shown.words}: {parts}."
     yield from predictor.limits
 
 
-def _in_full(image_id: str, one: Answer, p: Mapping[str, float], names: Vocabulary) -> Table:
-    table = Table(title=Text(image_id))
-    table.add_column("")
+def _in_full(one: Answer, p: Mapping[str, float], names: Vocabulary) -> Table:
+    table = Table()
     table.add_column("diagnosis")
     table.add_column("probability", justify="right")
-    table.add_column("set")
+    table.add_column("cannot be ruled out")
     for code, share in sorted(p.items(), key=lambda entry: -entry[1]):
-        inside = "in the set" if code in (one.set or ()) else ""
-        table.add_row(Text(code), Text(names.name(code)), f"{share:.3f}", inside)
+        inside = "yes" if code in (one.set or ()) else ""
+        table.add_row(Text(described(code, names)), percent(share), inside)
     return table
-
-
-def _said_of(image_id: str, one: Answer) -> Iterator[str]:
-    if one.withheld:
-        yield f"{image_id}: the model abstains: {one.reason}."
-        yield "No probabilities are given for such a picture."
-        return
-    if one.level is not None:
-        yield f"The set is meant to hold the class of {100 * one.level:g} % of images like its training's."
-    yield f"The decision rule names {one.name} ({one.diagnosis})."
-    yield f"The model abstains: {one.reason}." if one.abstain else "The model does not abstain."
 
 
 def _in_rows(answers: Mapping[str, Answer]) -> Table:
     table = Table()
-    for name in ("image", "the decision rule names", "probability", "set", "abstains"):
+    for name in ("", "flagged", "most likely", "probability", "cannot be ruled out", "state"):
         table.add_column(name, justify="right" if name == "probability" else "left")
     for image_id, one in answers.items():
+        state = one.state if not one.reason else f"{one.state}: {one.reason}"
         table.add_row(
             Text(image_id),
-            Text(one.name or WITHHELD),
-            WITHHELD if one.p is None or one.diagnosis is None else f"{one.p[one.diagnosis]:.3f}",
-            Text(WITHHELD if one.set is None else " ".join(one.set)),
-            Text(one.reason if one.abstain else "no"),
+            NONE if one.flagged is None else "FLAGGED" if one.flagged else "no",
+            Text(one.name or NONE),
+            NONE if one.p is None or one.diagnosis is None else percent(one.p[one.diagnosis]),
+            Text(NONE if one.set is None else " ".join(one.set)),
+            Text(state),
         )
     return table

@@ -18,10 +18,15 @@ from numpy.typing import NDArray
 
 from dermlens.errors import UserError
 from dermlens.files import atomic_path
-from dermlens.metrics import Bools, Floats, Ints
+from dermlens.metrics import Bools, Floats, Ints, predicted_classes
 from dermlens.predict.document import DecisionDocument, Scaling
+from dermlens.predict.priors import ClassPrior
 
-# From logits to probabilities, and from one class prior to another.
+# From logits to log-probabilities where all classes are equally frequent, and from there to any case mix.
+
+
+TINY = 1e-300
+"""What a probability of 0 is taken for where its logarithm is needed."""
 
 
 def log_softmax(scores_NC: Floats) -> Floats:
@@ -31,10 +36,10 @@ def log_softmax(scores_NC: Floats) -> Floats:
 
 
 def scaled(logits_NC: Floats, scaling: Scaling) -> Floats:
-    """Calibrated log-probabilities, for the prior that the scaling was fitted for.
+    """Calibrated log-probabilities at equal class shares.
 
-    Source: Guo, Pleiss, Sun, Weinberger 2017, section 4.2, for temperature and vector scaling; Alexandari,
-    Kundaje, Shrikumar 2020 for a temperature with biases.
+    Source: Guo, Pleiss, Sun, Weinberger 2017, section 4.2, for the temperature; Alexandari, Kundaje,
+    Shrikumar 2020 for a temperature with biases.
     """
     scores_NC = np.asarray(logits_NC, dtype=np.float64) / scaling.temperature
     if scaling.scale is not None:
@@ -44,26 +49,27 @@ def scaled(logits_NC: Floats, scaling: Scaling) -> Floats:
     return log_softmax(scores_NC)
 
 
-def shift_prior(log_p_NC: Floats, stated_C: Sequence[float], given_C: Sequence[float]) -> Floats:
-    """Log-probabilities under another class prior: p'_c ∝ p_c · given_c / stated_c.
+def unscaled(score_NC: Floats, scaling: Scaling) -> Floats:
+    """The network's log softmax, from what `scaled` made of it."""
+    scores_NC = score_NC - np.array(scaling.bias or 0.0)
+    if scaling.scale is not None:
+        scores_NC = scores_NC / np.maximum(scaling.scale, TINY)
+    return log_softmax(scores_NC * scaling.temperature)
 
-    It supposes that each class looks the same in both populations and only their shares differ. Source:
+
+def at_prior(score_NC: Floats, prior: ClassPrior) -> Floats:
+    """Log-probabilities in a case mix: p_c ∝ s_c · π_c, s being those at equal class shares.
+
+    It supposes that each class looks the same in every case mix and only their shares differ. Source:
     Saerens, Latinne, Decaestecker 2002, Eq. 2.4.
-
-    Args:
-        log_p_NC: for the stated prior.
-        stated_C: class shares that they hold for.
-        given_C: class shares of the other population, in any unit: counts do.
-
-    Raises:
-        UserError: there is not one positive number for each class.
     """
-    given = np.asarray(given_C, dtype=np.float64)
-    if given.shape != (len(stated_C),) or not (np.isfinite(given).all() and (given > 0).all()):
-        raise UserError(
-            f"the prior is {list(given_C)}; it must be {len(stated_C)} positive numbers, one for each class"
-        )
-    return log_softmax(log_p_NC + np.log(given) - np.log(stated_C))  # logs: a sum of shares may overflow
+    return log_softmax(score_NC + np.log(prior.shares))
+
+
+def at_equal(p_NC: Floats, prior: ClassPrior | None) -> Floats:
+    """Back from probabilities in a case mix to log-probabilities at equal class shares."""
+    log_p_NC = np.log(np.maximum(p_NC, TINY))
+    return log_softmax(log_p_NC if prior is None else log_p_NC - np.log(prior.shares))
 
 
 # How unlike the training images an image is: three scores, higher for stranger.
@@ -206,14 +212,14 @@ def _fit(arrays: Arrays, neighbours: int) -> bool:
 
 # The one way from a network's outputs to an answer; report, predictor and service all go it.
 #
-# NumPy only. Shapes: N images, C classes, D features.
+# NumPy only. Shapes: N images or lesions, C classes, D features.
 
 
 STRANGE = "unlike the images that it was trained on"
 UNSURE = "no diagnosis stands out"
 WIDE = "too many diagnoses fit"
 REASONS = (STRANGE, UNSURE, WIDE)
-"""Why the model abstains; several are joined by `; `."""
+"""Why an answer is uncertain; several are joined by `; `."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,21 +227,28 @@ class Answers:
     """What the model says of N images.
 
     Attributes:
-        p_NC: calibrated probabilities, for the prior that was given or else for the stated one.
-        diagnosis_N: index of the class that the decision rule names; the prior given does not change it.
-        confidence_N: share of that class in softmax(log p + offsets), by which abstention goes.
-        set_NC: the classes of the conformal set, to which the named one always belongs.
+        p_NC: probabilities in the case mix that was asked for, or else in the model's own.
+        diagnosis_N: index of the class that is named: the most probable one.
+        confidence_N: its probability.
+        suspicion_N: probability of a malignant class at the reference prior, which no other moves; NaN where
+            nobody knows which classes are malignant.
+        melanoma_N: of melanoma alone; NaN without that class.
+        flagged_N: whether the suspicion reaches the mark; none where the model has no mark.
+        set_NC: the classes of the set: the named one, and with each all that are more probable.
         ood_N: out-of-distribution score; NaN without one.
-        abstain_N: whether the model abstains.
+        uncertain_N: whether the model abstains.
         reason_N: why, in words; empty where it does not.
     """
 
     p_NC: Floats
     diagnosis_N: Ints
     confidence_N: Floats
+    suspicion_N: Floats
+    melanoma_N: Floats
+    flagged_N: Bools | None
     set_NC: Bools
     ood_N: Floats
-    abstain_N: Bools
+    uncertain_N: Bools
     reason_N: tuple[str, ...]
 
 
@@ -244,97 +257,131 @@ def answer(
     features_ND: NDArray[np.floating],
     document: DecisionDocument,
     arrays: Arrays,
-    prior: Sequence[float] | None = None,
+    prior: ClassPrior | None = None,
 ) -> Answers:
-    """Decide.
-
-    Diagnosis, set and abstention are those of the stated prior, whatever prior is given: mean recall weighs
-    the classes alike and the sets hold class by class, so neither knows of a prior; only the probabilities
-    do.
+    """What the model says of images.
 
     Args:
         logits_NC: of the network, averaged over its views.
         features_ND: of the image as it is.
         document: the model's decision.
         arrays: of its out-of-distribution score, as `read_arrays` gives them.
-        prior: class shares of another population than the stated one, in any unit.
+        prior: another case mix than the model's own.
 
     Raises:
-        UserError: the prior is not one positive number for each class, or one is given to a model whose own
-            nobody knows.
+        UserError: a prior is given to a model that nobody has calibrated.
     """
-    scores_NC = np.asarray(logits_NC, dtype=np.float64)
-    log_p_NC = scaled(scores_NC, document.scaling)
-    weighed_NC = log_softmax(log_p_NC + np.array(document.rule.offsets))
-    diagnosis_N = np.argmax(weighed_NC, axis=1).astype(np.int64)
-    confidence_N = np.exp(weighed_NC.max(axis=1))
-    set_NC = diagnosis_N[:, None] == np.arange(len(document.classes))
-    if document.sets is not None:
-        set_NC |= np.exp(log_softmax(scores_NC)) >= np.array(document.sets.thresholds)
-    ood_N, found_RN = _doubts(scores_NC, features_ND, confidence_N, set_NC, document, arrays)
+    scores_NC, ood = np.asarray(logits_NC, dtype=np.float64), document.ood
+    ood_N = np.full(len(scores_NC), np.nan)
+    if ood is not None:
+        ood_N = ood_scores(ood.kind, scores_NC, features_ND, arrays, ood.neighbours)
+    return decide(scaled(scores_NC, document.scaling), ood_N, document, prior)
+
+
+def decide(
+    score_NC: Floats, ood_N: Floats, document: DecisionDocument, prior: ClassPrior | None = None
+) -> Answers:
+    """What the model says, from log-probabilities at equal class shares and out-of-distribution scores.
+
+    Raises:
+        UserError: a prior is given to a model that nobody has calibrated.
+    """
+    if prior is not None and document.prior is None:
+        raise UserError(
+            "this model has not been calibrated, so its probabilities cannot be turned into those of another"
+            " case mix: `dermlens calibrate` it first"
+        )
+    shown = prior or document.prior
+    p_NC = np.exp(score_NC if shown is None else at_prior(score_NC, shown))
+    diagnosis_N = predicted_classes(p_NC)
+    confidence_N = p_NC.max(axis=1)
+    set_NC = _sets(score_NC, p_NC, diagnosis_N, document)
+    suspicion_N, melanoma_N = _suspicion(score_NC, document)
+    mark = document.suspicion.mark if document.suspicion is not None else None
+    found_RN = _doubts(ood_N, confidence_N, set_NC, document)
     reason_N = tuple(
         "; ".join(word for word, holds in zip(REASONS, found_R, strict=True) if holds)
         for found_R in found_RN.T
     )
-    if prior is not None:
-        if document.prior is None:
-            raise UserError(
-                "this model does not say for which class shares its probabilities hold, so they cannot be"
-                " turned into those of another population; calibrate it first"
-            )
-        log_p_NC = shift_prior(log_p_NC, document.prior, prior)
     return Answers(
-        p_NC=np.exp(log_p_NC),
+        p_NC=p_NC,
         diagnosis_N=diagnosis_N,
         confidence_N=confidence_N,
+        suspicion_N=suspicion_N,
+        melanoma_N=melanoma_N,
+        flagged_N=None if mark is None else ~(suspicion_N < mark.threshold),
         set_NC=set_NC,
         ood_N=ood_N,
-        abstain_N=np.asarray(found_RN.any(axis=0)),
+        uncertain_N=np.asarray(found_RN.any(axis=0)),
         reason_N=reason_N,
     )
 
 
-def _doubts(
-    logits_NC: Floats,
-    features_ND: NDArray[np.floating],
-    confidence_N: Floats,
-    set_NC: Bools,
-    document: DecisionDocument,
-    arrays: Arrays,
-) -> tuple[Floats, Bools]:
-    """The out-of-distribution score, and which of `REASONS` hold. What is not a number is a doubt."""
-    never_N = np.zeros(len(logits_NC), dtype=bool)
+def _sets(score_NC: Floats, p_NC: Floats, diagnosis_N: Ints, document: DecisionDocument) -> Bools:
+    """The classes whose score reaches its threshold, the named one, and all that are more probable."""
+    sets = document.sets
+    set_NC = diagnosis_N[:, None] == np.arange(len(document.classes))
+    if sets is not None:
+        of_NC = score_NC if sets.score == "equal" else unscaled(score_NC, document.scaling)
+        set_NC = set_NC | (np.exp(of_NC) >= np.array(sets.thresholds))
+    least_N = np.where(set_NC, p_NC, np.inf).min(axis=1)
+    return np.asarray(set_NC | (p_NC >= least_N[:, None]))
+
+
+def _suspicion(score_NC: Floats, document: DecisionDocument) -> tuple[Floats, Floats]:
+    """The probability of any malignant class, and of melanoma, at the reference prior."""
+    nothing_N = np.full(len(score_NC), np.nan)
+    found = document.suspicion
+    if found is None:
+        return nothing_N, nothing_N
+    q_NC = np.exp(at_prior(score_NC, found.reference))
+    columns = [document.classes.index(code) for code in found.malignant]
+    melanoma_N = q_NC[:, document.classes.index("mel")] if "mel" in document.classes else nothing_N
+    return np.minimum(q_NC[:, columns].sum(axis=1), 1.0), melanoma_N
+
+
+def _doubts(ood_N: Floats, confidence_N: Floats, set_NC: Bools, document: DecisionDocument) -> Bools:
+    """Which of `REASONS` hold. What is not a number is a doubt."""
+    never_N = np.zeros(len(ood_N), dtype=bool)
     ood, limits = document.ood, document.abstention
-    ood_N, strange_N = np.full(len(logits_NC), np.nan), never_N
-    if ood is not None:
-        ood_N = ood_scores(ood.kind, logits_NC, features_ND, arrays, ood.neighbours)
-        strange_N = ~(ood_N <= ood.threshold)
+    strange_N = never_N if ood is None else ~(ood_N <= ood.threshold)
     unsure_N = never_N if limits.least_confidence is None else ~(confidence_N >= limits.least_confidence)
     wide_N = never_N if limits.largest_set is None else set_NC.sum(axis=1) > limits.largest_set
-    return ood_N, np.stack([strange_N, unsure_N, wide_N])
+    return np.stack([strange_N, unsure_N, wide_N])
 
 
 # Answers as columns of a table: all of them in predictions.csv, some in what `dermlens predict` writes.
 
 
-ANSWERED = ("diagnosis", "confidence", "set", "ood", "abstain", "reason")
-"""Beside the probabilities: a class code; a share; codes joined by `|`; a score, empty where the model has
-none; yes or no; words, empty where it does not abstain."""
+ANSWERED = ("diagnosis", "confidence", "suspicion", "flagged", "set", "ood", "uncertain", "reason")
+"""Beside the probabilities: a class code; its probability; that of any malignant class at the
+reference prior;
+yes or no; codes joined by `|`; a score; yes or no; words, empty where it is certain. Suspicion, flag
+and score
+are empty where the model has none."""
 
 BETWEEN = "|"
 
 
+def yes_or_no(held: bool | None) -> str:
+    """As tables have it; empty for neither."""
+    return "" if held is None else "yes" if held else "no"
+
+
 def answer_columns(answers: Answers, classes: Sequence[str]) -> dict[str, list[Any]]:
     """A list a column of `ANSWERED`, one entry an image."""
+    flagged_N = [None] * len(answers.p_NC) if answers.flagged_N is None else answers.flagged_N.tolist()
     return {
         "diagnosis": [classes[index] for index in answers.diagnosis_N],
         "confidence": answers.confidence_N.tolist(),
+        "suspicion": answers.suspicion_N.tolist(),
+        "flagged": [yes_or_no(held) for held in flagged_N],
         "set": [
             BETWEEN.join(code for code, inside in zip(classes, set_C, strict=True) if inside)
             for set_C in answers.set_NC
         ],
         "ood": answers.ood_N.tolist(),
-        "abstain": ["yes" if abstains else "no" for abstains in answers.abstain_N],
+        "uncertain": [yes_or_no(held) for held in answers.uncertain_N.tolist()],
         "reason": list(answers.reason_N),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +27,7 @@ from dermlens.metrics import Bools, Floats
 from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import DOCUMENT_FILE, KEY, check_content, sealed
 from dermlens.predict.pictures.preprocessing import ColourConstancy, ViewsConfig
+from dermlens.predict.priors import ClassPrior, default_prior
 
 # What a model's decision is, as it stands in model.json: a few numbers a class, and where they came from.
 #
@@ -38,58 +40,96 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Scaling(Section):
-    """log p = log softmax(scale · logits / temperature + bias).
+    """log p = log softmax(scale · logits / temperature + bias), where all classes are equally frequent.
 
     Attributes:
         temperature: one number for all classes.
-        scale: one a class; none for ones.
+        scale: one a class, of some models that 0.1.0 calibrated; none for ones.
         bias: one a class; none for zeros.
-        cross_validated: log loss of each kind on the calibration role, each image scaled by numbers that were
-            fitted without its lesion; what the kind was chosen by.
+        log_loss: at equal class shares, of images that had no part in the fit: `before` and `after`.
     """
 
     temperature: PositiveFloat = 1.0
     scale: tuple[NonNegativeFloat, ...] | None = None
     bias: tuple[float, ...] | None = None
-    cross_validated: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    log_loss: dict[str, NonNegativeFloat] = Field(default_factory=dict)
 
 
-class Rule(Section):
-    """diagnosis = argmax_c (log p_c + offset_c), p being calibrated for the stated prior.
+class MarkAt(Section):
+    """What a mark does to one source's lesions.
 
     Attributes:
-        kind: `argmax` for no offsets; `logit_adjusted` for −tau · log prior; `per_class` for offsets fitted
-            one by one.
-        offsets: one a class.
-        tau: of `logit_adjusted`; none for the others.
-        cross_validated: mean recall of each kind on the selection role, each image decided by a rule that was
-            fitted without its lesion; what the kind was chosen by.
-        lesions: of each class on the selection role.
+        threshold: the source's own, where it had malignant lesions enough for one; else none.
+        malignant, benign: lesions that it was measured on.
+        caught: share of the malignant ones that are flagged at the shipped mark.
+        benign_flagged: share of the benign ones that are, too; none without any.
     """
 
-    kind: Literal["argmax", "logit_adjusted", "per_class"] = "argmax"
-    offsets: tuple[float, ...]
-    tau: float | None = None
-    cross_validated: dict[str, Share] = Field(default_factory=dict)
-    lesions: tuple[NonNegativeInt, ...] = ()
+    threshold: float | None
+    malignant: NonNegativeInt
+    benign: NonNegativeInt
+    caught: Share | None
+    benign_flagged: Share | None
+
+
+class Mark(Section):
+    """From where on a lesion is flagged.
+
+    Attributes:
+        catches: share of malignant lesions that it was set to catch.
+        threshold: the lowest over sources.
+        source: whose threshold that is.
+        benign_flagged: share of benign lesions flagged at it, every source alike; none without any.
+        by_source: what it does to each.
+    """
+
+    catches: Annotated[float, Field(gt=0, lt=1)]
+    threshold: Share
+    source: str
+    benign_flagged: Share | None = None
+    by_source: dict[str, MarkAt] = Field(default_factory=dict)
+
+
+class Suspicion(Section):
+    """How suspicious of malignancy a lesion is, whatever it is named.
+
+    Attributes:
+        malignant: classes whose probabilities are summed.
+        premalignant: classes that are neither counted as malignant nor as benign.
+        reference: the case mix at which they are taken; no other prior moves the score.
+        marks: from where on a lesion is flagged; the one that catches most comes last.
+    """
+
+    malignant: Annotated[tuple[str, ...], Field(min_length=1)]
+    premalignant: tuple[str, ...] = ()
+    reference: ClassPrior
+    marks: tuple[Mark, ...] = ()
+
+    @property
+    def mark(self) -> Mark | None:
+        """The one that flags: which catches most."""
+        return max(self.marks, key=lambda mark: mark.catches, default=None)
 
 
 class Sets(Section):
     """Class-conditional split conformal sets: a class is in the set where its score reaches its threshold.
 
-    The score is the class's softmax probability before scaling, because scaling has seen the truth of the
-    calibration images, and the guarantee holds only for scores that have not.
+    The set is then closed upwards under the prior shown: it holds the named class, and skips none that is
+    more probable than one it holds.
 
     Attributes:
         alpha: a class's share of lesions that the set may miss.
         thresholds: one a class; 0 lets the class into every set.
-        lesions: of each class on the calibration role.
+        score: `equal`, the probability at equal class shares; `unscaled`, the network's softmax, as
+            0.1.0 had it.
+        lesions: of each class, that the thresholds were fitted on.
         pooled: classes with too few lesions for a threshold and a guarantee of their own.
         pool: classes whose lesions, taken together, gave the threshold that the pooled ones share.
     """
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
     thresholds: tuple[Share, ...]
+    score: Literal["equal", "unscaled"] = "equal"
     lesions: tuple[NonNegativeInt, ...]
     pooled: tuple[str, ...] = ()
     pool: tuple[str, ...] = ()
@@ -123,12 +163,11 @@ class Ood(Section):
 
 
 class Abstention(Section):
-    """When the model abstains, besides before strangers.
+    """When an answer is uncertain, besides before strangers.
 
     Attributes:
-        least_confidence: it abstains below; the confidence is the share of the named diagnosis in
-            softmax(log p + offsets). None for no such limit.
-        largest_set: it abstains where more diagnoses than these are in the set; none for no such limit.
+        least_confidence: the named diagnosis has a lower probability; none for no such limit.
+        largest_set: more diagnoses than these are in the set; none for no such limit.
     """
 
     least_confidence: Share | None = None
@@ -140,55 +179,88 @@ class DecisionDocument(Section):
 
     Attributes:
         classes: labels, in the order of the logits.
-        prior: class shares that the probabilities are calibrated for; none where nobody knows.
-        scaling: from logits to probabilities.
-        rule: from probabilities to a diagnosis.
+        prior: the case mix that answers hold for unless another is asked for; none for a model that
+            nobody has
+            calibrated, whose probabilities are the network's own.
+        scaling: from logits to probabilities at equal class shares.
+        suspicion: of malignancy; none where no class is known to be malignant.
         sets: conformal sets; none for the diagnosis alone.
         ood: out-of-distribution score; none for no such score.
-        abstention: when it abstains.
+        abstention: when an answer is uncertain.
     """
 
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
-    prior: tuple[PositiveFloat, ...] | None = None
+    prior: ClassPrior | None = None
     scaling: Scaling = Scaling()
-    rule: Rule
+    suspicion: Suspicion | None = None
     sets: Sets | None = None
     ood: Ood | None = None
     abstention: Abstention = Abstention()
 
     @model_validator(mode="after")
     def _one_a_class(self) -> Self:
-        sets = self.sets
+        sets, suspicion = self.sets, self.suspicion
         of_classes: dict[str, tuple[float, ...] | None] = {
-            "prior": self.prior,
+            "prior": self.prior.shares if self.prior else None,
             "scaling.scale": self.scaling.scale,
             "scaling.bias": self.scaling.bias,
-            "rule.offsets": self.rule.offsets,
+            "suspicion.reference": suspicion.reference.shares if suspicion else None,
             "sets.thresholds": sets.thresholds if sets else None,
             "sets.lesions": sets.lesions if sets else None,
         }
         for name, numbers in of_classes.items():
             if numbers is not None and len(numbers) != len(self.classes):
                 raise ValueError(f"{name} has {len(numbers)} numbers for {len(self.classes)} classes")
-        if self.prior is not None and abs(sum(self.prior) - 1) > 1e-6:
-            raise ValueError("the prior does not sum to 1")
-        if sets is not None and (strange := set(sets.pooled) | set(sets.pool)) - set(self.classes):
-            raise ValueError(f"sets.pooled names {min(strange - set(self.classes))}, which is no class")
+        named = {
+            "sets.pooled": {*sets.pooled, *sets.pool} if sets else set(),
+            "suspicion": {*suspicion.malignant, *suspicion.premalignant} if suspicion else set(),
+        }
+        for name, codes in named.items():
+            if unknown := codes - set(self.classes):
+                raise ValueError(f"{name} names {min(unknown)}, which is no class")
         return self
 
 
 def plain_decision(classes: tuple[str, ...], temperature: float = 1.0) -> DecisionDocument:
-    """The decision of a model that was given none: softmax and its highest class, an answer to everything.
+    """The decision of a model that nobody has calibrated: softmax and its highest class.
 
     Args:
         classes: labels, in the order of the logits.
         temperature: logits are divided by it.
     """
-    return DecisionDocument(
-        classes=classes,
-        scaling=Scaling(temperature=temperature),
-        rule=Rule(offsets=(0.0,) * len(classes)),
-    )
+    return DecisionDocument(classes=classes, scaling=Scaling(temperature=temperature))
+
+
+def decision_of_0_1(old: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
+    """A decision as 0.1.0 wrote it, whose probabilities held for the training's class shares, as one
+    of today.
+
+    Its temperature and biases become those at equal class shares: log p − log π is log p there, but for a
+    constant. The rule that named a diagnosis by offsets is left out, for the most probable one is named; the
+    sets keep the score that they were fitted on; nobody has fitted marks of suspicion, so nothing is flagged.
+
+    Args:
+        old: `decision` of a `dermlens model 1`, with `rule`, and `prior` as shares or none.
+        vocabulary: the model's classes.
+    """
+    classes = vocabulary.classes
+    scaling = {name: old.get("scaling", {}).get(name) for name in ("temperature", "scale", "bias")}
+    scaling["temperature"] = scaling["temperature"] or 1.0
+    kept = {name: old[name] for name in ("classes", "ood", "abstention") if name in old}
+    if old.get("prior") is None:  # nobody calibrated it
+        return kept | {"scaling": scaling}
+    bias_C = np.array(scaling["bias"] or [0.0] * len(classes)) - np.log(old["prior"])
+    scaling["bias"] = (bias_C - bias_C.mean()).tolist()
+    found: dict[str, Any] = {"prior": default_prior(classes).model_dump(), "scaling": scaling}
+    if old.get("sets"):
+        found["sets"] = old["sets"] | {"score": "unscaled"}
+    if vocabulary.malignant:
+        found["suspicion"] = {
+            "malignant": vocabulary.malignant,
+            "premalignant": vocabulary.premalignant,
+            "reference": default_prior(classes).model_dump(),
+        }
+    return kept | found
 
 
 # Whether a picture is dermoscopy at all: one linear look at what the network sees in it.
@@ -300,7 +372,7 @@ class ModelDocument(Section):
             0.1.0 wrote.
     """
 
-    format: Literal["dermlens model 1"] = "dermlens model 1"
+    format: Literal["dermlens model 2"] = "dermlens model 2"
     dermlens: str
     model: dict[str, Any]
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
@@ -319,19 +391,26 @@ class ModelDocument(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_temperature(cls, content: Any) -> Any:
-        """Read what 0.1.0 wrote, a bare temperature, as a decision that scales and knows no prior or rule."""
-        if not isinstance(content, dict) or "temperature" not in content or "decision" in content:
+    def _read_0_1(cls, content: Any) -> Any:
+        """Read what 0.1.0 wrote: a decision with a rule of its own, or a bare temperature."""
+        old_key = isinstance(content, dict) and "temperature" in content
+        if not isinstance(content, dict) or (content.get("format") == "dermlens model 2" and not old_key):
             return content
         rest = {name: value for name, value in content.items() if name != "temperature"}
-        if (temperature := content["temperature"]) == 1.0:
-            return rest
-        classes = content.get("classes")
-        if not isinstance(classes, list):
+        classes = rest.get("classes")
+        if not isinstance(classes, list | tuple):
             return rest  # that they are no list is said below
-        offsets = [0.0] * len(classes)
-        scaling = {"temperature": temperature}
-        return rest | {"decision": {"classes": classes, "scaling": scaling, "rule": {"offsets": offsets}}}
+        if rest.get("format") == "dermlens model 1":
+            rest["format"] = "dermlens model 2"
+        old = rest.get("decision")
+        if isinstance(old, dict) and "rule" in old:
+            try:
+                rest["decision"] = decision_of_0_1(old, Vocabulary(tuple(classes), rest.get("described")))
+            except (TypeError, ValueError, AttributeError) as error:
+                raise ValueError(f"its decision cannot be read: {error}") from error
+        elif old is None and content.get("temperature", 1.0) != 1.0:
+            rest["decision"] = {"classes": classes, "scaling": {"temperature": content["temperature"]}}
+        return rest
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -17,8 +17,16 @@ from typing import IO, Any, Self
 from dermlens import __version__
 from dermlens.errors import UserError, require
 from dermlens.files import atomic_path, check_target, claimed
-from dermlens.predict.answers import Answer, answer_json, answer_row, heading_json
+from dermlens.predict.answers import (
+    Answer,
+    answer_json,
+    answer_of_json,
+    answer_row,
+    by_lesion,
+    heading_json,
+)
 from dermlens.predict.predictor import Predictor
+from dermlens.predict.priors import ClassPrior
 from dermlens.predict.requests import Patient
 from dermlens.predict.sources.tables import is_formula
 
@@ -39,16 +47,17 @@ class Journal:
     Attributes:
         path: of the journal.
         done: ids of the images that have an answer, by earlier processes too.
-        abstained: from how many of them the model abstains.
+        uncertain, withheld: of how many of them the answer is that.
 
     Args:
         output: the file to be, whose suffix is one of `WRITERS`.
         predictor: who answers.
-        prior: as `Predictor.predict` takes it.
+        prior: the case mix; none for the model's own.
         everyone: the patient of images that have no row.
         patients: by image id.
         images: the files to be answered for, by image id.
         folders: those that were named, in which the images lie; images outside of them go by their file name.
+        lesion_of: the lesion of an image; the output then has an answer a lesion. Empty for one an image.
 
     Raises:
         UserError: another suffix, an id that a spreadsheet would run in a CSV file, a place that takes no
@@ -60,11 +69,12 @@ class Journal:
         self,
         output: Path,
         predictor: Predictor,
-        prior: Sequence[float] | None,
+        prior: ClassPrior | None,
         everyone: Patient,
         patients: Mapping[str, Patient],
         images: Mapping[str, Path],
         folders: Sequence[Path] = (),
+        lesion_of: Mapping[str, str] | None = None,
     ) -> None:
         known = output.suffix.lower() in WRITERS
         if known or output.exists():
@@ -80,12 +90,15 @@ class Journal:
             )
         self.output, self.path = output, output.with_name(f"{output.name}.partial")
         self.done: set[str] = set()
-        self.abstained = 0
+        self.uncertain = self.withheld = 0
+        self._predictor, self._prior, self._lesion_of = predictor, prior, lesion_of or {}
         self._images, self._classes = images, predictor.classes
         self._folders = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100  # links stay
         self._void: set[int] = set()
         self._heading = heading_json(predictor, prior)
-        told = json.dumps([asdict(everyone), {name: asdict(one) for name, one in patients.items()}])
+        told = json.dumps(
+            [asdict(everyone), {name: asdict(one) for name, one in patients.items()}, dict(self._lesion_of)]
+        )
         job = {
             "job": self._heading["model"],
             "dermlens": __version__,
@@ -118,12 +131,13 @@ class Journal:
         else:
             line |= {"file": self._identity(self._images[image_id])}
             line |= {"row": answer_row(found, self._classes), "answer": answer_json(found)}
+            line |= {"score": None if found.score is None else list(found.score)}
             self._count(line)
         self._write(_sealed(line))
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """The answers so far, as `--json` has them."""
-        return ({"image_id": line["image_id"]} | line["answer"] for line in self._lines() if "row" in line)
+        return (_name(line) | line["answer"] for line in self._shown() if "row" in line)
 
     def finish(self) -> None:
         """Make the output of the journal, whole or not at all, and take the journal away.
@@ -132,7 +146,7 @@ class Journal:
         """
         if self.done:
             with atomic_path(self.output) as part:
-                WRITERS[self.output.suffix.lower()](part, self._heading, self._lines)
+                WRITERS[self.output.suffix.lower()](part, self._heading, self._shown)
         self._remove()
 
     def abandon(self) -> None:
@@ -151,7 +165,8 @@ class Journal:
 
     def _count(self, line: dict[str, Any]) -> None:
         self.done.add(line["image_id"])
-        self.abstained += line["answer"]["abstain"]
+        self.uncertain += line["answer"]["state"] == "uncertain"
+        self.withheld += line["answer"]["state"] == "withheld"
 
     def _claimed(self) -> IO[bytes]:
         """The journal, open and ours alone."""
@@ -210,9 +225,7 @@ class Journal:
             line = _unsealed(text)
             image_id = str(line["image_id"])
             where = "" if "unreadable" in line else str(line["file"][0])
-            whole = not where or (
-                isinstance(line["row"], dict) and isinstance(line["answer"]["abstain"], bool)
-            )
+            whole = not where or (isinstance(line["row"], dict) and isinstance(line["answer"]["state"], str))
         except (ValueError, TypeError, KeyError, IndexError):
             whole = False
         if not whole:
@@ -229,6 +242,21 @@ class Journal:
             return where if now is not None and line["file"] != now else ""
         self._count(line)
         return ""
+
+    def _shown(self) -> Iterator[dict[str, Any]]:
+        """A line an image, or where lesions are named a line a lesion, which all have to be read for."""
+        if not self._lesion_of:
+            yield from self._lines()
+            return
+        answers = list[tuple[str, Answer]]()
+        for line in self._lines():
+            if "unreadable" in line:
+                yield line
+            else:
+                one = answer_of_json(line["answer"], line["score"], line["image_id"])
+                answers.append((line["image_id"], one))
+        for name, one in by_lesion(self._predictor, answers, self._lesion_of, self._prior).items():
+            yield {"lesion_id": name, "row": answer_row(one, self._classes), "answer": answer_json(one)}
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         with self.path.open("rb") as file:
@@ -276,7 +304,12 @@ Lines = Callable[[], Iterator[dict[str, Any]]]
 
 
 def _rows(lines: Lines) -> Iterator[dict[str, Any]]:
-    return ({"image_id": line["image_id"]} | line["row"] for line in lines() if "row" in line)
+    return (_name(line) | line["row"] for line in lines() if "row" in line)
+
+
+def _name(line: Mapping[str, Any]) -> dict[str, str]:
+    """What a line is of, by the column that says so."""
+    return {name: line[name] for name in ("lesion_id", "image_id") if name in line}
 
 
 def _write_csv(path: Path, heading: dict[str, Any], lines: Lines) -> None:
@@ -300,7 +333,7 @@ def _write_json(path: Path, heading: dict[str, Any], lines: Lines) -> None:
             if "unreadable" in line:
                 unreadable[line["image_id"]] = line["unreadable"]
                 continue
-            one = {"image_id": line["image_id"]} | line["answer"]
+            one = _name(line) | line["answer"]
             file.write(between + json.dumps(one, ensure_ascii=False))
             between = ",\n    "
         file.write('\n  ],\n  "unreadable": ' + json.dumps(unreadable, ensure_ascii=False) + "\n}\n")
@@ -311,7 +344,8 @@ def _write_parquet(path: Path, heading: dict[str, Any], lines: Lines) -> None:
     rows, writer = _rows(lines), None
     while chunk := list(islice(rows, CHUNK)):
         if writer is None:
-            kinds = {name: arrow.float64() if name.startswith("p_") else arrow.string() for name in chunk[0]}
+            numbers = {name for name in chunk[0] if name.startswith("p_")} | {"suspicion", "melanoma", "ood"}
+            kinds = {name: arrow.float64() if name in numbers else arrow.string() for name in chunk[0]}
             said = {"dermlens": json.dumps(heading, ensure_ascii=False)}
             writer = parquet.ParquetWriter(path, arrow.schema(list(kinds.items()), said))
         writer.write_table(arrow.Table.from_pylist(chunk, writer.schema))

@@ -11,6 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
@@ -21,8 +22,8 @@ import numpy.typing as npt
 
 from dermlens.errors import UserError
 from dermlens.labels import Vocabulary
-from dermlens.predict.answers import Answer, Evidence, Prior, doubts, read_prior
-from dermlens.predict.decision import Answers, Arrays, answer, read_arrays
+from dermlens.predict.answers import Answer, Evidence, by_lesion, one_answer
+from dermlens.predict.decision import Arrays, answer, decide, log_softmax, read_arrays, scaled
 from dermlens.predict.decoding import PICTURE_MEMORY, Worker
 from dermlens.predict.document import DecisionDocument, ModelDocument, OnnxFile, plain_decision, read_document
 from dermlens.predict.metadata import encoder_from_json
@@ -35,6 +36,7 @@ from dermlens.predict.model_files import (
 from dermlens.predict.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
 from dermlens.predict.picture import Needs, Picture, Source, sources_in
 from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views, symmetry, unturned
+from dermlens.predict.priors import ClassPrior, Prior, read_prior
 from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
 
 # Many images, one after the other: every readable one is answered, the others are named.
@@ -51,7 +53,7 @@ def answer_stream(
     predictor: Predictor,
     images: Mapping[str, Path],
     patient_of: Callable[[str], Patient],
-    prior: Sequence[float] | None = None,
+    prior: ClassPrior | None = None,
 ) -> Iterator[tuple[str, Answer | str]]:
     """Answer for each image by itself, in constant memory; one that cannot be decoded stops no other.
 
@@ -208,14 +210,16 @@ class Predictor:
                 One for all, or a sequence with one an image. What a DICOM header says fills what is missing.
             sex: female or male, or an initial; likewise.
             site: in HAM10000's or ISIC's words; likewise.
-            table: CSV with image_id and any of age, sex, site, for the images of a folder.
-            prior: class shares that the probabilities shall hold for: `equal`, by class, or in the order of
-                the classes, in any unit; none or `natural` for those that the model was calibrated for.
-                Diagnosis, set and abstention do not depend on it.
+            table: CSV with image_id and any of lesion_id, age, sex, site, for the images of a folder.
+            prior: the case mix that the probabilities shall hold for: specialist, equal, ham10000, shares by
+                class or in the order of the classes, in any unit; none for the model's own. Suspicion
+                and flag
+                do not depend on it.
 
         Returns:
             An answer an image, in the order given. Of a folder, in the order of its names, which `image_id`
-            holds; an image there that cannot be decoded has no answer and is warned of.
+            holds; an image there that cannot be decoded has no answer and is warned of. With a table that
+            names lesions, an answer a lesion, as `lesion` makes it.
 
         Raises:
             ImageError: an image cannot be decoded.
@@ -223,16 +227,21 @@ class Predictor:
                 as `predict_folder` has it for a folder; a table for other images.
             ValueError: images and metadata differ in number.
         """
-        shares = read_prior(prior, self.classes)
+        shares = self.prior(prior)
         if isinstance(images, (str, os.PathLike)) and images != "" and Path(images).is_dir():
             if table is not None and any(given is not None for given in (age, sex, site)):
                 raise UserError("the table says it image by image: leave age, sex and site out")
             everyone = one_patient(age, sex, site, option="")
-            found = list(self._in_folder(Path(images), table, everyone, shares))
-            for _, one in found:
+            lesion_of, stream = self._in_folder(Path(images), table, everyone, shares)
+            answered = list[tuple[str, Answer]]()
+            for image_id, one in stream:
                 if isinstance(one, str):
                     warnings.warn(one, stacklevel=2)
-            return [one for _, one in found if isinstance(one, Answer)]
+                else:
+                    answered.append((image_id, one))
+            if lesion_of:
+                return list(by_lesion(self, answered, lesion_of, shares).values())
+            return [one for _, one in answered]
         if table is not None:
             raise UserError("a table is for the images of a folder: give age, sex and site of other images")
         sources = sources_in(images)
@@ -265,39 +274,51 @@ class Predictor:
             UserError: no folder, no images in it, two with one name, or a table that cannot be read or has
                 none of them.
         """
-        shares = read_prior(prior, self.classes)
-        return self._in_folder(Path(folder), table, Patient(), shares)
+        shares = self.prior(prior)
+        return self._in_folder(Path(folder), table, Patient(), shares)[1]
 
     def _in_folder(
-        self, folder: Path, table: Path | str | None, everyone: Patient, prior: Sequence[float] | None
-    ) -> Iterator[tuple[str, Answer | str]]:
+        self, folder: Path, table: Path | str | None, everyone: Patient, prior: ClassPrior | None
+    ) -> tuple[dict[str, str], Iterator[tuple[str, Answer | str]]]:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder of images")
         found = find_images([folder])
-        doubts, patients = found.doubts, dict[str, Patient]()
+        doubts, patients, lesion_of = found.doubts, dict[str, Patient](), dict[str, str]()
         if table is not None:
             told = read_patients(Path(table), found.images)
-            patients, doubts = told.of_image, [*doubts, *told.doubts]
+            patients, doubts, lesion_of = told.of_image, [*doubts, *told.doubts], told.lesion_of
         for doubt in doubts:
             warnings.warn(doubt, stacklevel=3)
         stream = answer_stream(self, found.images, lambda name: patients.get(name, everyone), prior)
-        return chain(found.unreadable.items(), stream)
+        return lesion_of, chain(found.unreadable.items(), stream)
 
     def answers(
         self,
         pictures: Sequence[Picture],
         patients: Sequence[Patient],
         *,
-        prior: Sequence[float] | None = None,
+        prior: ClassPrior | None = None,
     ) -> list[Answer]:
         """Answer for pictures in one batch; as `predict`."""
         meta_NM = self.encode([one.told(patient) for one, patient in zip(pictures, patients, strict=True)])
         logits_NC, features_ND = self.outputs(pictures, meta_NM)
         found = answer(logits_NC, features_ND, self.decision, self._arrays, prior)
+        score_NC = scaled(np.asarray(logits_NC, dtype=np.float64), self.decision.scaling)
         looks = self.document.dermoscopy
-        score_N = None if looks is None else looks.scores(features_ND)
+        looks_N = None if looks is None else looks.scores(features_ND)
         return [
-            self._answer(found, row, picture, None if score_N is None else float(score_N[row]))
+            one_answer(
+                found,
+                row,
+                self.decision,
+                self.vocabulary,
+                score_C=score_NC[row],
+                prior=prior,
+                dermoscopy=None if looks_N is None else float(looks_N[row]),
+                faults=picture.faults(),
+                model=self.id,
+                image_id=picture.image_id,
+            )
             for row, picture in enumerate(pictures)
         ]
 
@@ -350,23 +371,41 @@ class Predictor:
         document = self.document
         return np.stack([one.square(size, document.crop, document.colour_constancy) for one in pictures])
 
-    def _answer(self, found: Answers, row: int, picture: Picture, dermoscopy: float | None) -> Answer:
-        score, faults = float(found.ood_N[row]), picture.faults()
-        withheld, reason = doubts(found.reason_N[row], dermoscopy, faults)
-        inside = zip(self.classes, found.set_NC[row], strict=True)
-        return Answer(
-            p=None if withheld else dict(zip(self.classes, found.p_NC[row].tolist(), strict=True)),
-            diagnosis=None if withheld else self.classes[found.diagnosis_N[row]],
-            set=None if withheld else tuple(code for code, is_in in inside if is_in),
-            level=self.level,
-            ood=None if np.isnan(score) else score,
-            dermoscopy=dermoscopy if dermoscopy is not None and np.isfinite(dermoscopy) else None,
-            abstain=bool(reason),
-            reason=reason,
-            faults=faults,
+    def prior(self, given: Prior) -> ClassPrior | None:
+        """A case mix as a program gives it; none for the model's own. Raises: UserError."""
+        return None if given is None else read_prior(given, self.classes, "prior")
+
+    def lesion(self, answers: Sequence[Answer], name: str, prior: ClassPrior | None = None) -> Answer:
+        """One answer for a lesion, from those for its images.
+
+        The log-probabilities of the images are averaged, at equal class shares, and so are their
+        out-of-distribution scores. Images whose answer is withheld have no part in it; where that is all of
+        them, so is the lesion's.
+
+        Args:
+            answers: for its images.
+            name: of the lesion.
+            prior: the case mix that the images were answered for.
+        """
+        ids = tuple(one.image_id for one in answers)
+        kept = [one for one in answers if not one.withheld]
+        if not kept:
+            return replace(answers[0], image_id=name, images=ids)
+        score_1C = log_softmax(np.mean([one.score or () for one in kept], axis=0)[None])
+        ood_1 = np.array([np.mean([np.nan if one.ood is None else one.ood for one in kept])])
+        looks = [one.dermoscopy for one in kept if one.dermoscopy is not None]
+        return one_answer(
+            decide(score_1C, ood_1, self.decision, prior),
+            0,
+            self.decision,
+            self.vocabulary,
+            score_C=score_1C[0],
+            prior=prior,
+            dermoscopy=float(np.mean(looks)) if looks else None,
+            faults=tuple(dict.fromkeys(fault for one in kept for fault in one.faults)),
             model=self.id,
-            image_id=picture.image_id,
-            called="" if withheld else self.vocabulary.name(self.classes[found.diagnosis_N[row]]),
+            image_id=name,
+            images=ids,
         )
 
 

@@ -177,6 +177,7 @@ class Patients:
 
     Attributes:
         of_image: by image id, those that have a row.
+        lesion_of: the lesion of each image that has a row; empty where the table does not name lesions.
         doubts: what was read with a doubt: words that count as missing, images without a row, columns that
             are
             not read.
@@ -184,6 +185,7 @@ class Patients:
 
     of_image: dict[str, Patient]
     doubts: list[str]
+    lesion_of: dict[str, str] = field(default_factory=dict)
 
 
 def read_patients(
@@ -195,8 +197,9 @@ def read_patients(
     """Read a table of patients, a row an image.
 
     Args:
-        path: a table with images and any of age, sex and site, under the names that HAM10000, ISIC or others
-            give them; empty cells are missing values.
+        path: a table with images and any of lesion_id, age, sex and site, under the names that HAM10000, ISIC
+            or others give them; empty cells are missing values, and an image without a lesion is one
+            by itself.
         images: the images that are answered for, by id.
         own_columns: the table's column by ours, where it has names of its own: `{"image_id": "Datei"}`.
         values: the table's words of age, sex and site by ours: `{"sex.male": "h"}`.
@@ -210,14 +213,18 @@ def read_patients(
     words = read_value_map(values)
     sheet = read_sheet(path)
     columns = {
-        ours: name for ours in ("image_id", *FIELDS) if (name := theirs(sheet.header, ours, own_columns))
+        ours: name
+        for ours in ("image_id", "lesion_id", *FIELDS)
+        if (name := theirs(sheet.header, ours, own_columns))
     }
     if "image_id" not in columns:
         raise UserError(
             f"{path} has no column 'image_id' that names the images; it has {', '.join(sheet.header)}"
         )
     if len(columns) == 1:
-        raise UserError(f"{path} has none of the columns age, sex and site; it has {', '.join(sheet.header)}")
+        raise UserError(
+            f"{path} has none of the columns lesion_id, age, sex and site; it has {', '.join(sheet.header)}"
+        )
     problems, doubts = Problems(), list[str]()
     if sheet.encoding:
         doubts.append(f"{path}: {sheet.encoding}")
@@ -231,7 +238,11 @@ def read_patients(
     told = _told(sheet, columns, words, problems, doubts)
     problems.refuse()
     patients = {image_id: told[row] for image_id, row in rows.items()}
-    return Patients(patients, [*doubts, *_without_row(images, patients, path)])
+    lesion_of: dict[str, str] = {}
+    if "lesion_id" in columns:
+        named = sheet.column(columns["lesion_id"])
+        lesion_of = {image_id: named[row] or image_id for image_id, row in rows.items()}
+    return Patients(patients, [*doubts, *_without_row(images, patients, path)], lesion_of)
 
 
 def _rows_of_images(

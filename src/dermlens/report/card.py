@@ -37,7 +37,7 @@ NO_USES = (
     "Screening, and images that were not taken with a dermatoscope.",
     "Any commercial use that the licence of the images does not allow.",
 )
-UNMEASURED = "Before scaling, and at the equal class prior: not measured, there being no decision report."
+UNMEASURED = "Before scaling: not measured, there being no decision report."
 
 
 def write_card(run: Run, *, found: RunData | None = None, exported: Exported | None = None) -> Path:
@@ -71,7 +71,7 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
     found = found or read_run_data(run, run, predictions, classes, None)
     scores = metrics["roles"][roles[0]]
     source = words.provenance(predictions)
-    is_decided = metrics.get("decision") == "rule"
+    is_decided = metrics.get("decision") == "calibrated"
     decision = run_data.read_decision(run) if is_decided else None
     ood = decision.ood.kind if decision and decision.ood else None
     recipe_text = provenance.recipe_text(recipe).rstrip() if recipe else ""
@@ -173,7 +173,14 @@ def _decision_facts(
                 *decision_tables.chance_words(scores),
                 *([] if measured is not None else [UNMEASURED]),
             ],
-            "table": decision_tables.calibration_table(scores["overall"], measured),
+            "tables": [
+                table
+                for table in (
+                    decision_tables.calibration_table(scores["overall"], measured),
+                    decision_tables.equal_table(scores),
+                )
+                if table
+            ],
         }
     if "answers" in scores:
         promise = decision_tables.sets_words(decision) if decision is not None else []
@@ -181,11 +188,15 @@ def _decision_facts(
             "words": [*promise, *decision_tables.abstention_words(scores)],
             "table": decision_tables.sets_table(scores, decision),
         }
-    points = (probability_table(scores), operating_table(scores))
+    points = (
+        decision_tables.suspicion_table(scores),
+        decision_tables.suspicion_by_source(scores),
+        probability_table(scores),
+        operating_table(scores),
+    )
     return {
         "judging": judging,
         "calibration": calibration,
-        "rule_words": decision_tables.rule_words(decision) if decision is not None else [],
         "decisions": decision_tables.decision_table(metrics, roles, marks),
         "points": [table for table in points if table],
         "sets": sets,

@@ -299,12 +299,12 @@ def coverage_bars(sets: pd.DataFrame, promised: float) -> Figure:
     return figure
 
 
-def risk_coverage_curve(curve: pd.DataFrame, rule: Mapping[str, float] | pd.Series[float]) -> Figure:
+def risk_coverage_curve(curve: pd.DataFrame, answered: Mapping[str, float] | pd.Series[float]) -> Figure:
     """Share of wrong diagnoses against the share answered, above the melanomas that an answer passes over.
 
     Args:
         curve: as `risk_coverage` makes it.
-        rule: the same columns where the model abstains as its rule says.
+        answered: the same columns where the model abstains as it does.
 
     Returns:
         A figure of two axes; of one where no class is melanoma or said to be malignant.
@@ -316,13 +316,13 @@ def risk_coverage_curve(curve: pd.DataFrame, rule: Mapping[str, float] | pd.Seri
         curve["answered"], curve["error"], color=BLUE, linewidth=1.9, label="by confidence", gid="error"
     )
     wrong.plot(
-        [rule["answered"]],
-        [rule["error"]],
+        [answered["answered"]],
+        [answered["error"]],
         linestyle="",
         marker="D",
         color=BLACK,
-        label="the rule",
-        gid="rule",
+        label="the model",
+        gid="answered",
     )
     wrong.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     wrong.set_ylabel("wrong diagnoses")
@@ -332,7 +332,7 @@ def risk_coverage_curve(curve: pd.DataFrame, rule: Mapping[str, float] | pd.Seri
         missed, below = f"{what}_missed", axes[1]
         images, heading = SOUGHT[what]
         below.plot(curve["answered"], curve[missed], color=VERMILION, linewidth=1.9, gid=missed)
-        below.plot([rule["answered"]], [rule[missed]], linestyle="", marker="D", color=BLACK)
+        below.plot([answered["answered"]], [answered[missed]], linestyle="", marker="D", color=BLACK)
         below.set_ylim(bottom=0)
         below.set_ylabel(images)
         title(below, f"{heading} missed: answered, and not in the set")

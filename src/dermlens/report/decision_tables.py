@@ -1,4 +1,4 @@
-"""Tables of decisions: melanoma and malignancy, the rule, sets, abstention, and other data sets."""
+"""Tables of decisions: melanoma and malignancy, suspicion, sets, abstention, and other data sets."""
 
 from __future__ import annotations
 
@@ -116,7 +116,61 @@ def net_benefit_table(scores: Mapping[str, Any]) -> Table | None:
     return Table("Net benefit", columns, rows, note) if rows else None
 
 
-# What a card says of a decision: scaling, the diagnosis rule, sets, abstention.
+# What a card says of suspicion: what the marks catch, and what a flag means where malignancy is rare.
+
+
+def suspicion_table(scores: Mapping[str, Any]) -> Table | None:
+    """What is caught and what is flagged in vain at each mark; none for a model without marks."""
+    found = scores.get("suspicion")
+    if not found or not found["marks"]:
+        return None
+    prevalences = list(found["marks"][0]["ppv"])
+    rows = []
+    for mark in found["marks"]:
+        said = f"{percent(mark['catches'])} of malignant lesions"
+        cells = (
+            number(mark["threshold"], 3),
+            estimate(mark["sensitivity"]),
+            estimate(mark["benign_flagged"]),
+        )
+        between = number(mark["premalignant_flagged"])
+        rows.append((said, *cells, between, *(percent(mark["ppv"][one]) for one in prevalences)))
+    columns = (
+        "set to catch", "mark", "malignant flagged", "benign flagged", "pre-malignant flagged",
+        *(f"PPV at {100 * float(one):g} %" for one in prevalences),
+    )  # fmt: skip
+    note = (
+        f"Of {found['malignant']} malignant, {found['benign']} benign and {found['premalignant']}"
+        f" pre-malignant"
+        f" images; AUC of malignant against benign {number(found['auc'], 3)}. PPV: of the lesions that"
+        f" are flagged,"
+        " the share that is malignant where so many are, by Bayes' rule. No `--prior` moves the suspicion."
+    )
+    return Table("Suspicion of malignancy", columns, rows, note)
+
+
+def suspicion_by_source(scores: Mapping[str, Any]) -> Table | None:
+    """The mark that catches most, source by source, worst first; none for one source."""
+    found = scores.get("suspicion")
+    marks = found["marks"] if found else []
+    if not marks or not marks[-1]["by_source"]:
+        return None
+    rows = [
+        (
+            name,
+            str(one["malignant"]),
+            str(one["benign"]),
+            number(one["sensitivity"]),
+            number(one["benign_flagged"]),
+        )
+        for name, one in marks[-1]["by_source"].items()
+    ]
+    rows.sort(key=lambda row: row[3])
+    columns = ("source", "malignant", "benign", "malignant flagged", "benign flagged")
+    return Table(f"At the mark for {percent(marks[-1]['catches'])}, by source", columns, rows)
+
+
+# What a card says of a decision: scaling, sets, abstention.
 
 
 SCALINGS = {
@@ -150,24 +204,27 @@ def scaling_kind(scaling: Scaling) -> str:
 def scaling_words(document: DecisionDocument) -> list[str]:
     """How probabilities were made, and for whom they hold."""
     kind = scaling_kind(document.scaling)
-    said = [f"Scaling: `{kind}` ({SCALINGS[kind]}), fitted on the calibration role."]
-    if tried := document.scaling.cross_validated:
-        losses = ", ".join(f"{name} {number(loss, 3)}" for name, loss in tried.items())
-        said.append(f"Log loss in cross-validation over that role's lesions: {losses}.")
+    said = [f"Scaling to equal class shares: `{kind}` ({SCALINGS[kind]})."]
+    if found := document.scaling.log_loss:
+        losses = ", ".join(f"{name} {number(loss, 3)}" for name, loss in found.items())
+        said.append(f"Log loss at equal shares, each image scaled without its lesion: {losses}.")
     if document.prior is not None:
-        shares = _by_class(document.classes, [f"{100 * share:.1f} %" for share in document.prior])
-        said.append(f"The probabilities hold where the class shares are {shares}.")
+        shares = _by_class(document.classes, [f"{100 * share:.1f} %" for share in document.prior.shares])
+        said.append(
+            f"Unless another case mix is asked for, the probabilities hold for `{document.prior.name}`,"
+            f" {document.prior.words}: {shares}. The named diagnosis is the most probable one."
+        )
     return said
 
 
 def calibration_table(overall: Mapping[str, Any], measured: pd.DataFrame | None) -> Table:
-    """Calibration before and after scaling, at the natural and at the equal prior.
+    """Calibration in the model's own case mix, and at equal class shares before and after scaling.
 
     Args:
-        overall: of the role, in metrics.json, which has the natural prior after scaling, with intervals.
+        overall: of the role, in metrics.json, which has the own mix after scaling, with intervals.
         measured: as `read_calibration` gives it; none leaves the other rows out.
     """
-    ours = ("natural", "after", *(estimate(overall[name], 3) for name in CALIBRATION))
+    ours = ("own", "after", *(estimate(overall[name], 3) for name in CALIBRATION))
     rows = [ours]
     if measured is not None:
         cells = [
@@ -177,31 +234,45 @@ def calibration_table(overall: Mapping[str, Any], measured: pd.DataFrame | None)
         rows = [ours if row[:2] == ours[:2] else row for row in cells]
     return Table(
         "Before and after scaling",
-        ("class prior", "stage", "expected calibration error", "log loss", "Brier score"),
+        ("case mix", "stage", "expected calibration error", "log loss", "Brier score"),
         rows,
-        "Natural: the images as they are. Equal: every class weighs the same, and the probabilities are"
-        " those of a population with equal shares; “before, shifted” moves the unscaled ones there by Bayes'"
-        " rule."
+        "Own: probabilities in the model's own case mix, of the images as they are, whose mix may be another."
+        " Equal: every class weighs the same, and the probabilities are those of equal class shares."
         if measured is not None
         else "",
     )
 
 
-def rule_words(document: DecisionDocument) -> list[str]:
-    """How a diagnosis is named."""
-    rule = document.rule
-    if rule.kind == "argmax":
-        said = ["Diagnosis rule: `argmax`, the class of the highest probability."]
-    else:
-        tau = f", τ = {number(rule.tau)}" if rule.tau is not None else ""
-        said = [
-            f"Diagnosis rule: `{rule.kind}`{tau}, the class with the highest log p + offset; offsets, fixed"
-            f" on the selection role: {_by_class(document.classes, map(number, rule.offsets))}."
-        ]
-    if rule.cross_validated:
-        recalls = ", ".join(f"{name} {number(value)}" for name, value in rule.cross_validated.items())
-        said.append(f"Mean recall in cross-validation over the selection role's lesions: {recalls}.")
-    return said
+def equal_table(scores: Mapping[str, Any]) -> Table | None:
+    """Calibration at equal class shares, of all images and source by source; none without calibration."""
+    found = scores.get("equal_prior")
+    if not found:
+        return None
+    rows = []
+    for name, one in {"all": found, **found["by_source"]}.items():
+        chance = one["ece_by_chance"]
+        band = {"value": chance["mean"], "low": chance["low"], "high": chance["high"]}
+        cells = (number(one["mean_recall"]), number(one["log_loss"], 3), number(one["ece"], 3))
+        rows.append(
+            (
+                name,
+                str(one["images"]),
+                *cells,
+                estimate(band, 3),
+                number(one["slope"]),
+                number(one["intercept"]),
+            )
+        )
+    columns = (
+        "source", "images", "mean recall", "log loss", "calibration error", "by chance alone", "slope",
+        "intercept",
+    )  # fmt: skip
+    note = (
+        "Every class weighs the same. By chance: the error, and its band, were every probability"
+        " exactly right."
+        " Slope below 1: too sure; intercept below 0: too high on the whole."
+    )
+    return Table("At equal class shares", columns, rows, note)
 
 
 def _by_class(classes: Sequence[str], shown: Iterable[str]) -> str:
@@ -220,7 +291,7 @@ def decision_table(metrics: Mapping[str, Any], roles: Sequence[str], marks: Mapp
         auc = estimate(scores["averages"]["macro"]["auc"], 3)
         rows.append((role, marks[role], str(scores["images"]), *(estimate(value) for value in shown), auc))
     columns = ("role", "used for", "images", "mean recall", "accuracy", sought, "mean AUC")
-    return Table("At this one rule", columns, rows, words=(0, 1))
+    return Table("As named", columns, rows, words=(0, 1))
 
 
 def sets_words(document: DecisionDocument) -> list[str]:

@@ -66,7 +66,7 @@ def protocol_words(
             )
         elif leak is None and protocol == "paper":
             said.append("How many of the scored images have such a sibling cannot be told without split.csv.")
-    decided = metrics.get("decision") == "rule"
+    decided = metrics.get("decision") == "calibrated"
     said += [_role(role, recipes, protocol, decided=decided) for role in roles]
     if distilled(recipes) and any(role in ("selection", "calibration") for role in roles):
         said.append(_taught(recipes))
@@ -93,22 +93,30 @@ def protocol_words(
         said.append("No intervals were asked for, so small differences cannot be told from chance.")
     if metrics.get("decision") == "argmax":
         said.append("The class the model names is the one with the highest probability.")
-    if metrics.get("decision") == "rule":
+    if metrics.get("decision") == "calibrated":
         said.append(
-            "Recall, precision, F1 and accuracy are of the diagnosis, which comes from a rule that was fixed "
-            "on the selection role to maximise mean recall; calibration error, Brier score, log loss and "
-            "areas under curves are of the probabilities, calibrated for the training images' class shares."
+            f"The class the model names is the most probable one in the case mix {_mix(metrics)}; every"
+            f" number is "
+            "of those probabilities, but for what is said to be at equal class shares and for"
+            " suspicion, which "
+            "no case mix moves."
         )
     return said
+
+
+def _mix(metrics: Mapping[str, Any]) -> str:
+    """The case mix of the scores, in words."""
+    prior = metrics.get("prior")
+    return f"`{prior['name']}` ({prior['words']})" if prior else "of the calibration"
 
 
 def role_marks(roles: Sequence[str], recipes: Sequence[Recipe], *, decided: bool = False) -> dict[str, str]:
     """What each role was used for, in a few words; `decided` where the run has a fitted decision."""
     known = {"test": "nothing else", "calibration": "nothing yet", "selection": "nothing else"}
     if decided:
-        known |= {"calibration": "fitted scaling and sets", "selection": "fitted the rule"}
+        known |= {"calibration": "fitted scaling, marks and sets"}
     for role in epoch_roles(recipes):
-        known[role] = "chose the epoch and fitted the rule" if decided else "chose the epoch"
+        known[role] = "chose the epoch"
     return {role: known.get(role, "from outside the split") for role in roles}
 
 
@@ -236,12 +244,13 @@ def _role(role: str, recipes: Sequence[Recipe], protocol: str | None, *, decided
         return f"Role {role}: the same images chose {what}{also}. Its scores are therefore optimistic."
     clean = ""
     if not distilled(recipes):
-        which = "recall and accuracy" if decided else "its scores"
-        clean = f", so {which} are as good as a test's, as long as no one chooses between runs by them"
+        clean = ", so its scores are as good as a test's, as long as no one chooses between runs by them"
     if role == "calibration" and decided:
         return (
-            f"Role calibration: no image of it was trained on or chose the diagnosis rule{clean}. Scaling, "
-            "sets and abstention were fitted on it: calibration error, log loss and coverage are flattered."
+            "Role calibration: no image of it was trained on. Scaling, marks, sets and abstention were"
+            " fitted on "
+            "it: calibration error, log loss, what is flagged and coverage are flattered, and recall a"
+            " little."
         )
     if role == "calibration":
         return (
@@ -250,11 +259,6 @@ def _role(role: str, recipes: Sequence[Recipe], protocol: str | None, *, decided
         )
     if role == "test":
         return "Role test: held out from training and from every choice that this run knows of."
-    if role == "selection" and decided:
-        return (
-            "Role selection: held out from training; the diagnosis rule was fitted on it, so its recall and "
-            "accuracy are flattered."
-        )
     if role == "selection":
         return "Role selection: held out; no epoch was chosen on it in this run."
     return (

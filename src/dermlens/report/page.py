@@ -147,7 +147,7 @@ def _context(
             tables.roles_table(
                 metrics,
                 roles,
-                words.role_marks(roles, run.recipes(), decided=metrics.get("decision") == "rule"),
+                words.role_marks(roles, run.recipes(), decided=metrics.get("decision") == "calibrated"),
             )
             if len(roles) > 1
             else None
@@ -158,6 +158,8 @@ def _context(
         "detection": [
             table
             for table in (
+                detection.suspicion_table(scores),
+                detection.suspicion_by_source(scores),
                 detection.detection_table(scores),
                 detection.operating_table(scores),
                 detection.probability_table(scores),
@@ -168,6 +170,7 @@ def _context(
         "curves": pictures.curve_pictures(album, scores, of_role, classes),
         "ranking": tables.ranking_table(scores),
         "reliability": (tables.reliability_table(scores), pictures.reliability_picture(album, scores)),
+        "equal": detection.equal_table(scores),
         "decisions": pictures.decision_pictures(album, scores),
         "subgroups": tables.subgroup_tables(scores, classes),
         "counts": (
@@ -183,7 +186,7 @@ def _context(
         ),
         "recipe_text": run.recipe_file.read_text(encoding="utf-8") if recipe else None,
         "made_with": _made_with(record, recipe, found.seconds),
-        "commands": _commands(run, roles, decided=metrics.get("decision") == "rule"),
+        "commands": _commands(run, roles, decided=metrics.get("decision") == "calibrated"),
         "files": [
             (name, said)
             for name, said in FILES.items()

@@ -57,7 +57,7 @@ def read_calibration(run: Run, role: str, scores: Mapping[str, Any]) -> pd.DataF
     if not path.is_file():
         return None
     table = _read(path, words=("prior", "stage"), numbers=("ece", "log_loss", "brier"))
-    after = table[(table["prior"] == "natural") & (table["stage"] == "after")]
+    after = table[(table["prior"] == "own") & (table["stage"] == "after")]
     for name in ("ece", "log_loss"):
         if len(after) != 1 or not abs(float(after[name].iloc[0]) - scores["overall"][name]["value"]) < SAME:
             raise UserError(

@@ -105,8 +105,9 @@ def _of(predictor: Predictor, picture: Picture, patient: Patient) -> Answer:
 
 # The service: one process, one model, a few addresses.
 #
-# Every response is the model's view of pictures, with its limits beside it; a picture that seems to be no
-# dermoscopy gets no probabilities. Uploads stay in memory, and nothing of them is logged or sent back.
+# Every response is the model's view of pictures, with its limits beside it; a picture that is too poor, or
+# seems to be no dermoscopy, gets no numbers. Uploads stay in memory, and nothing of them is logged or
+# sent back.
 
 
 def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastAPI:
@@ -160,8 +161,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
                 answers.append({"error": shortened(one)})
                 continue
             answer = next(found)
-            outcome = "withheld" if answer.withheld else "abstained" if answer.abstain else "answered"
-            metrics.answers.labels(outcome).inc()
+            metrics.answers.labels(answer.state).inc()
             answers.append(answer_json(answer))
         return JSONResponse(heading_json(predictor, None) | {"answers": answers})
 

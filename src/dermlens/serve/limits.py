@@ -99,7 +99,7 @@ class Metrics:
     Attributes:
         requests: by path and status.
         seconds: from a request's head to its answer, by path.
-        answers: images, by what became of them: answered, abstained, withheld, unreadable.
+        answers: images, by what became of them: answered, uncertain, withheld, unreadable.
         inside: images that are being worked on.
         batch: images that the network looked at together.
         ended: processes that were ended while they decoded, by why.

@@ -6,7 +6,8 @@ from typing import Any
 
 ABOUT = (
     "What a model makes of dermoscopic images. Research software, not a medical device: it diagnoses nobody."
-    " A picture that seems to be no dermoscopy gets no probabilities. Images stay in memory and are forgotten"
+    " A picture that is too poor, or seems to be no dermoscopy, gets no numbers. Images stay in memory"
+    " and are forgotten"
     " with the answer."
 )
 _PATIENT: dict[str, dict[str, Any]] = {
@@ -39,24 +40,36 @@ def _body(about: str) -> dict[str, Any]:
 
 _P = {"akiec": 0.02, "bcc": 0.02, "bkl": 0.1, "df": 0.01, "mel": 0.2, "nv": 0.64, "vasc": 0.01}
 ANSWER = {
-    "diagnosis": "mel",
-    "name": "melanoma",
+    "state": "answered",
+    "said": [
+        "Flagged at the mark that catches 95 of 100 malignant lesions (…).",
+        "Most likely: melanocytic nevus (nv), 64.0 %.",
+        "Cannot be ruled out either: melanoma (mel, malignant).",
+    ],
+    "flagged": True,
+    "diagnosis": "nv",
+    "name": "melanocytic nevus",
     "p": _P,
-    "set": ["mel", "nv"],
+    "set": ["nv", "mel"],
     "level": 0.9,
+    "suspicion": 0.22,
+    "melanoma": 0.2,
     "ood": -3.1,
     "dermoscopy": 6.2,
-    "abstain": False,
     "reason": "",
+    "remedy": "",
     "quality": [],
+    "prior": "specialist",
     "model": "mobilenet_v2-192-8298c6f25f7a",
 }
 _HEADING = {
     "model": ANSWER["model"],
     "classes": {"mel": "melanoma", "nv": "melanocytic nevus"},
     "malignant": ["mel"],
+    "premalignant": [],
     "limits": ["Research software, not a medical device: …"],
-    "prior": {"mel": 0.11, "nv": 0.67},
+    "prior": {"name": "specialist", "words": "a specialist practice …", "shares": {"mel": 0.2, "nv": 0.8}},
+    "marks": [{"catches": 0.95, "threshold": 0.04, "source": "clinic", "benign_flagged": 0.4}],
 }
 
 
@@ -69,18 +82,31 @@ _ANSWER = {
     "type": "object",
     "required": list(ANSWER),
     "properties": {
-        "diagnosis": _nullable(_TEXT) | {"description": "The class that the decision rule names."},
+        "state": {"enum": ["answered", "uncertain", "withheld"]}
+        | {"description": "Uncertain: the model abstains, its numbers stay. Withheld: there are none."},
+        "said": {
+            "type": "array",
+            "items": _TEXT,
+            "description": "All of it in sentences, the headline first.",
+        },
+        "flagged": _nullable({"type": "boolean"})
+        | {"description": "Whether the suspicion reaches the mark; null without one, or where withheld."},
+        "diagnosis": _nullable(_TEXT) | {"description": "The most probable class."},
         "name": _nullable(_TEXT),
         "p": _nullable({"type": "object", "additionalProperties": _NUMBER})
-        | {"description": "Calibrated probabilities; null for a picture that seems to be no dermoscopy."},
+        | {"description": "Probabilities in the case mix `prior`, of sum 1; null where withheld."},
         "set": _nullable({"type": "array", "items": _TEXT}),
         "level": _nullable(_NUMBER),
+        "suspicion": _nullable(_NUMBER)
+        | {"description": "Probability of any malignant class at a reference prior that nothing moves."},
+        "melanoma": _nullable(_NUMBER),
         "ood": _nullable(_NUMBER),
         "dermoscopy": _nullable(_NUMBER)
         | {"description": "Below 0 where it does not look like dermoscopy; null where that is not told."},
-        "abstain": {"type": "boolean"},
         "reason": _TEXT,
+        "remedy": _TEXT,
         "quality": {"type": "array", "items": _TEXT},
+        "prior": _TEXT,
         "model": _TEXT,
     },
 }
@@ -89,7 +115,9 @@ _HEADED = {
     "model": _TEXT,
     "classes": {"type": "object", "additionalProperties": _TEXT},
     "limits": {"type": "array", "items": _TEXT},
-    "prior": _nullable({"type": "object", "additionalProperties": _NUMBER}),
+    "premalignant": {"type": "array", "items": _TEXT},
+    "prior": _nullable({"type": "object", "description": "Name, words and shares of the case mix."}),
+    "marks": {"type": "array", "items": {"type": "object"}},
 }
 _MAP = {"type": "array", "items": {"type": "array", "items": _NUMBER}}
 _PROBLEM = {"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}}

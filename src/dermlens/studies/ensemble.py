@@ -15,7 +15,13 @@ import numpy as np
 import pandas as pd
 
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import classes_of, read_predictions, write_csv, write_predictions
+from dermlens.evaluation.predictions import (
+    classes_of,
+    holds_answers,
+    read_predictions,
+    write_csv,
+    write_predictions,
+)
 from dermlens.files import write_json
 from dermlens.metrics import Floats
 from dermlens.predict.decision import ANSWERED
@@ -136,8 +142,7 @@ def _ways(member: Path) -> list[ImbalanceConfig]:
 
 def _is_calibrated(path: Path) -> bool:
     """Whether probabilities are those of decisions; the mean of such has no answers beside it."""
-    answered = set(ANSWERED) <= set(pd.read_csv(path, nrows=0).columns)
-    return answered or bool(_record(path.parent).get("calibrated"))
+    return holds_answers(path) or bool(_record(path.parent).get("calibrated"))
 
 
 def _record(member: Path) -> dict[str, Any]:

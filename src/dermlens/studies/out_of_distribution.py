@@ -20,7 +20,7 @@ from sklearn.datasets import load_sample_images
 
 from dermlens import metrics
 from dermlens.calibration.abstention import fit_ood
-from dermlens.calibration.decision import FITTED, label_outputs, run_outputs
+from dermlens.calibration.decision import label_outputs, run_outputs
 from dermlens.calibration.labelled import Labelled
 from dermlens.data.manifest import Split, load_manifest
 from dermlens.data.split import resolve_split
@@ -42,6 +42,8 @@ from dermlens.studies.missing_metadata import without_metadata
 
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+FITTED = ("train", "selection", "calibration")
+"""The roles that a score is fitted on, shown on, and has its threshold from."""
 REPLICATES = 1000
 PHOTOGRAPHS_SET = "photographs"
 PHOTOGRAPHS = (

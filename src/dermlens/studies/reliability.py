@@ -20,7 +20,7 @@ from dermlens.evaluation.measures import answer_numbers, ece, fate, reliability
 from dermlens.evaluation.predictions import read_predictions, write_table
 from dermlens.labels import Vocabulary
 from dermlens.models.saved import load_model
-from dermlens.predict.decision import Answers, Arrays, answer, log_softmax, scaled, shift_prior
+from dermlens.predict.decision import Answers, Arrays, answer, at_prior, log_softmax, scaled
 from dermlens.predict.document import DecisionDocument
 from dermlens.report.curves import coverage_bars, reliability_diagram, risk_coverage_curve
 from dermlens.report.plots import save_figure
@@ -35,34 +35,30 @@ SHARES = np.linspace(0.5, 1.0, 51)
 
 
 def calibration_table(role: Labelled, document: DecisionDocument) -> pd.DataFrame:
-    """ECE, log loss and Brier score before and after scaling, at the natural and at the equal prior.
+    """ECE, log loss and Brier score: in the model's own case mix, and at equal class shares before and after.
 
-    At the equal prior every class weighs the same, and the probabilities are those of a population where all
-    classes are equally frequent. Before scaling they are shifted there from the stated prior too
-    (`before, shifted`), and also given as they are, since a network may have been trained for equal shares.
+    In its own mix the images count as they are. At equal shares every class weighs the same, and before
+    scaling the network's probabilities are taken as they are.
 
     Args:
         role: outputs and truth.
-        document: a decision with a stated prior.
+        document: a calibrated decision.
 
     Returns:
-        A row a prior and stage: `prior`, `stage`, `ece`, `log_loss`, `brier`.
+        A row a prior and stage: `prior` (`own` or `equal`), `stage`, `ece`, `log_loss`, `brier`.
 
     Raises:
-        UserError: the decision states no prior.
+        UserError: nobody has calibrated the model.
     """
     if document.prior is None:
         raise UserError("this decision does not say for which class shares its probabilities hold")
-    equal_C = np.ones(len(document.classes))
     before, after = log_softmax(role.logits_NC), scaled(role.logits_NC, document.scaling)
     cases = {
-        ("natural", "before"): before,
-        ("natural", "after"): after,
+        ("own", "after"): at_prior(after, document.prior),
         ("equal", "before"): before,
-        ("equal", "before, shifted"): shift_prior(before, document.prior, equal_C.tolist()),
-        ("equal", "after"): shift_prior(after, document.prior, equal_C.tolist()),
+        ("equal", "after"): after,
     }
-    even_N = class_weights(role.target_N, equal_C / len(equal_C))
+    even_N = class_weights(role.target_N, np.full(len(document.classes), 1 / len(document.classes)))
     rows = []
     for (prior, stage), log_p_NC in cases.items():
         p_NC, weights = np.exp(log_p_NC), even_N if prior == "equal" else None
@@ -98,7 +94,7 @@ def set_table(
     classes, sets = document.classes, document.sets
     found = estimate(
         lambda weights: answer_numbers(
-            role.target_N, answers.diagnosis_N, answers.set_NC, answers.abstain_N, classes, weights
+            role.target_N, answers.diagnosis_N, answers.set_NC, answers.uncertain_N, classes, weights
         ),
         draw_lesions(role.lesion_N, role.target_N, replicates=replicates, seed=0),
         level=0.95,
@@ -128,7 +124,7 @@ def risk_coverage(role: Labelled, answers: Answers, vocabulary: Vocabulary) -> p
     """What answering fewer images would bring: errors and missed melanomas by the share answered.
 
     Images are answered in falling order of the confidence; equal ones in the order that they stand in.
-    Strangers and wide sets have no part in the order; what the whole rule does is in `rule_row`.
+    Strangers and wide sets have no part in the order; what the model does is in `as_answered`.
 
     Args:
         role: the truth.
@@ -149,9 +145,9 @@ def risk_coverage(role: Labelled, answers: Answers, vocabulary: Vocabulary) -> p
     return pd.DataFrame(rows)
 
 
-def rule_row(role: Labelled, answers: Answers, vocabulary: Vocabulary) -> dict[str, float]:
-    """The columns of `risk_coverage` where the model abstains as its rule says."""
-    return _outcome(role, answers, answers.abstain_N, vocabulary)
+def as_answered(role: Labelled, answers: Answers, vocabulary: Vocabulary) -> dict[str, float]:
+    """The columns of `risk_coverage` where the model abstains as it does."""
+    return _outcome(role, answers, answers.uncertain_N, vocabulary)
 
 
 def _outcome(
@@ -192,7 +188,7 @@ def write_decision_report(
         vocabulary: the classes, where some are someone's own; none for what is known of their codes.
 
     Returns:
-        The tables by the name of their file: `calibration`, `sets`, `risk_coverage`, `rule`.
+        The tables by the name of their file: `calibration`, `sets`, `risk_coverage`, `answered`.
 
     Raises:
         UserError: the decision states no prior or makes no sets.
@@ -203,7 +199,7 @@ def write_decision_report(
         "calibration": calibration_table(role, document),
         "sets": set_table(role, answers, document, replicates=replicates),
         "risk_coverage": risk_coverage(role, answers, vocabulary),
-        "rule": pd.DataFrame([rule_row(role, answers, vocabulary)]),
+        "answered": pd.DataFrame([as_answered(role, answers, vocabulary)]),
     }
     for name, table in tables.items():
         write_table(folder / f"{name}.csv", table)
@@ -212,7 +208,7 @@ def write_decision_report(
         save_figure(figure, folder / f"reliability_{stage}.png")
     assert document.sets is not None  # set_table has asked for them
     save_figure(coverage_bars(tables["sets"], 1 - document.sets.alpha), folder / "coverage.png")
-    curve = risk_coverage_curve(tables["risk_coverage"], tables["rule"].iloc[0])
+    curve = risk_coverage_curve(tables["risk_coverage"], tables["answered"].iloc[0])
     save_figure(curve, folder / "risk_coverage.png")
     return tables
 

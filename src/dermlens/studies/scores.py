@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dermlens import metrics
 from dermlens.calibration.labelled import Labelled
-from dermlens.calibration.probabilities import choose_scaling, fit_rule, fit_scaling, per_class
+from dermlens.calibration.probabilities import class_weights, fit_even_scaling
 from dermlens.evaluation.intervals import (
     Estimate,
     Place,
@@ -31,73 +31,57 @@ from dermlens.evaluation.measures import ece
 from dermlens.evaluation.predictions import arrays, classes_of
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import scaled
-from dermlens.predict.document import Rule, Scaling
+from dermlens.predict.document import Scaling
 from dermlens.sections import EvaluationConfig
 from dermlens.studies.folds import FOLD
 
-# A decision rule for every image, fitted on the out-of-fold predictions of the other folds.
+# Calibrated probabilities for every image, fitted on the out-of-fold predictions of the other folds.
 #
-# So no image has a part in the rule that it is judged by, and all of them can be judged. Log-probabilities
+# So no image has a part in the scaling that it is judged by, and all of them can be judged. Log-probabilities
 # stand for logits, from which they differ by a constant of each image.
 
 
-Fit = Callable[[Labelled, Floats], tuple[Scaling, Rule]]
-"""Scaling and rule from labelled images and the class shares to be calibrated for."""
+Fit = Callable[[Labelled], Scaling]
+"""Scaling to equal class shares, from labelled images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """Every image as the rule of the other folds has it.
+    """Every image as the scaling of the other folds has it.
 
     Attributes:
-        p_NC: scaled probabilities.
-        named_N: class indices.
-        fitted: by fold, the scaling and the rule that its images are judged by.
+        p_NC: probabilities at equal class shares.
+        fitted: by fold, the scaling that its images are judged by.
     """
 
     p_NC: Floats
-    named_N: Ints
-    fitted: dict[int, tuple[Scaling, Rule]]
+    fitted: dict[int, Scaling]
 
 
-def as_shipped(images: Labelled, prior_C: Floats) -> tuple[Scaling, Rule]:
-    """Kinds chosen by cross-validation, as for a model that ships; some ten seconds."""
-    scaling = choose_scaling(images, prior_C)
-    log_p_NC = scaled(images.logits_NC, scaling)
-    return scaling, fit_rule(log_p_NC, images.target_N, images.lesion_N, prior_C)
-
-
-def of_one_kind(images: Labelled, prior_C: Floats) -> tuple[Scaling, Rule]:
-    """A temperature, a bias a class, an offset a class: the same kinds for every arm, in a second.
-
-    The biases bring an arm whose loss has moved the prior back to that of the images.
-    """
-    scaling = fit_scaling("bias", images.logits_NC, images.target_N, np.ones(len(images.target_N)))
-    return scaling, per_class(scaled(images.logits_NC, scaling), images.target_N, prior_C)
+def as_shipped(images: Labelled) -> Scaling:
+    """As for a model that ships."""
+    return fit_even_scaling(images)[0]
 
 
 def nested(target_N: Ints, p_NC: Floats, lesion_N: NDArray[Any], fold_N: Ints, fit: Fit) -> Nested | None:
     """Judge each fold by what the others teach.
-
-    The prior of a fold is the class shares of the others' images.
 
     Args:
         target_N: class indices.
         p_NC: probabilities, out of fold.
         lesion_N: names of lesions.
         fold_N: folds, none of which shares a lesion with another.
-        fit: of scaling and rule.
+        fit: of the scaling.
 
     Returns:
         None where a fold holds all images of a class, so that the others cannot teach it.
     """
     log_p_NC = np.log(np.maximum(p_NC, np.finfo(np.float64).eps))
-    scaled_NC, named_N = np.empty_like(log_p_NC), np.empty_like(target_N)
+    scaled_NC = np.empty_like(log_p_NC)
     fitted = {}
     for fold in np.unique(fold_N):
         inside_N = fold_N == fold
-        count_C = np.bincount(target_N[~inside_N], minlength=p_NC.shape[1])
-        if not count_C.all():
+        if not np.bincount(target_N[~inside_N], minlength=p_NC.shape[1]).all():
             return None
         others = Labelled(
             logits_NC=log_p_NC[~inside_N],
@@ -105,18 +89,17 @@ def nested(target_N: Ints, p_NC: Floats, lesion_N: NDArray[Any], fold_N: Ints, f
             target_N=target_N[~inside_N],
             lesion_N=lesion_N[~inside_N],
         )
-        scaling, rule = fit(others, count_C / count_C.sum())
-        scaled_NC[inside_N] = scaled(log_p_NC[inside_N], scaling)
-        named_N[inside_N] = np.argmax(scaled_NC[inside_N] + np.array(rule.offsets), axis=1)
-        fitted[int(fold)] = scaling, rule
-    return Nested(np.exp(scaled_NC), named_N, fitted)
+        fitted[int(fold)] = fit(others)
+        scaled_NC[inside_N] = scaled(log_p_NC[inside_N], fitted[int(fold)])
+    return Nested(np.exp(scaled_NC), fitted)
 
 
 # The numbers by which studies are read, each under a stated decision.
 #
 # Mean recall, recall and accuracy are of the named class; AUC, ECE and log loss of the probabilities.
-# `argmax` takes the probabilities as they come, a tie for the highest counting as wrong; `rule` scales them
-# and names a class by what the other folds teach; the intervals hold for rules as they were fitted.
+# `argmax` takes the probabilities as they come, a tie for the highest counting as wrong; `equal` scales them
+# to equal class shares by what the other folds teach and names the most probable class there, which is what
+# mean recall asks for; its ECE and log loss weigh the classes alike. Intervals hold for scalings as fitted.
 
 
 OVERALL = {
@@ -135,10 +118,12 @@ class Decided:
     Attributes:
         p_NC: probabilities.
         named_N: class indices, or `metrics.UNDECIDED`.
+        even: whether the probabilities are of equal class shares, and are judged so.
     """
 
     p_NC: Floats
     named_N: Ints
+    even: bool = False
 
 
 def by_argmax(p_NC: Floats) -> Decided:
@@ -152,13 +137,13 @@ class Judged:
 
     Attributes:
         target_N: class indices.
-        decisions: `argmax`, and `rule` for predictions out of fold.
-        fitted: by fold, the scaling and the rule that its images are judged by.
+        decisions: `argmax`, and `equal` for predictions out of fold.
+        fitted: by fold, the scaling that its images are judged by.
     """
 
     target_N: Ints
     decisions: dict[str, Decided]
-    fitted: dict[int, tuple[Scaling, Rule]]
+    fitted: dict[int, Scaling]
 
 
 def judge(table: pd.DataFrame, fit: Fit) -> Judged:
@@ -166,7 +151,7 @@ def judge(table: pd.DataFrame, fit: Fit) -> Judged:
 
     Args:
         table: predictions, with `fold` where they are out of fold.
-        fit: of scaling and rule.
+        fit: of the scaling.
     """
     target_N, p_NC = arrays(table, classes_of(table))
     judged = Judged(target_N, {"argmax": by_argmax(p_NC)}, {})
@@ -176,8 +161,8 @@ def judge(table: pd.DataFrame, fit: Fit) -> Judged:
     found = nested(target_N, p_NC, lesion_N, fold_N, fit)
     if found is None:
         return judged
-    rule = Decided(found.p_NC, found.named_N)
-    return Judged(target_N, judged.decisions | {"rule": rule}, found.fitted)
+    equal = Decided(found.p_NC, metrics.predicted_classes(found.p_NC), even=True)
+    return Judged(target_N, judged.decisions | {"equal": equal}, found.fitted)
 
 
 def numbers(
@@ -202,12 +187,16 @@ def numbers(
         ],
         axis=-1,
     )
+    judged = weights
+    if decided.even:
+        alike_N = class_weights(target_N, np.full(len(classes), 1 / len(classes)))
+        judged = alike_N if weights is None else weights * alike_N
     found: dict[Place, Floats] = {
         ("mean_recall",): metrics.macro(counts.recall, counts.support),
         ("accuracy",): metrics.weighted_mean(decided.named_N == target_N, weights),
         ("macro_auc",): metrics.macro(auc_C, counts.support),
-        ("ece",): ece(target_N, decided.p_NC, weights),
-        ("log_loss",): metrics.log_loss(target_N, decided.p_NC, weights),
+        ("ece",): ece(target_N, decided.p_NC, judged),
+        ("log_loss",): metrics.log_loss(target_N, decided.p_NC, judged),
     }
     return found | {("recall", code): counts.recall[..., index] for index, code in enumerate(classes)}
 
@@ -258,7 +247,7 @@ def _over_folds(
         by_fold = []
         for fold in np.unique(fold_N):
             rows = fold_N == fold
-            of_fold = Decided(decided.p_NC[rows], decided.named_N[rows])
+            of_fold = Decided(decided.p_NC[rows], decided.named_N[rows], decided.even)
             by_fold.append(numbers(judged.target_N[rows], of_fold, classes, None))
         for place in by_fold[0]:
             found[name, *place] = over_folds([float(one[place]) for one in by_fold], level=level)
@@ -296,8 +285,7 @@ def _score_role(table: pd.DataFrame, classes: tuple[str, ...], config: Evaluatio
         "decisions": nest(estimates),
         "folds": _over_folds(table, judged, classes, config.level),
         "fitted": {
-            str(fold): {"scaling": scaling.model_dump(mode="json"), "rule": rule.model_dump(mode="json")}
-            for fold, (scaling, rule) in judged.fitted.items()
+            str(fold): {"scaling": scaling.model_dump(mode="json")} for fold, scaling in judged.fitted.items()
         },
     }
 
@@ -333,7 +321,7 @@ def compare_arms(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig) -
     for table in tables.values():
         assert table[["image_id", "target"]].equals(baseline[["image_id", "target"]])
     classes = classes_of(baseline)
-    judged = {name: judge(table, of_one_kind) for name, table in tables.items()}
+    judged = {name: judge(table, as_shipped) for name, table in tables.items()}
     decided = {name: one.decisions for name, one in judged.items()}
     target_N = judged[names[0]].target_N
 

@@ -22,7 +22,7 @@ from dermlens.predict.document import plain_decision
 from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views
 from dermlens.training.machine import keep_memory, resolve_device
 
-CARRIED = ("age", "sex", "site", "dx_type")
+CARRIED = ("age", "sex", "site", "dx_type", "source")
 """Columns that go along, for subgroups; none of them but the first three ever reached the network."""
 
 
@@ -65,7 +65,7 @@ def predict_table(
     Returns:
         `image_id`, `lesion_id`, `target` (class code), `p_<class>` … that sum to 1 in each row, where the
         model has a decision the columns `ANSWERED` of `dermlens.predict.decision`, `age`, `sex`, `site`,
-        `dx_type`; rows as in the table.
+        `dx_type`, `source`; rows as in the table.
 
     Raises:
         UserError: no such device, an image cannot be read, or a view is too small for the network.
@@ -99,7 +99,7 @@ def predict_cached(
         columns = [answer_columns(batch, model.classes) for batch in answers]
         for name in ANSWERED:
             frame[name] = [cell for batch in columns for cell in batch[name]]
-    for name in CARRIED:
+    for name in (name for name in CARRIED if name in table):
         frame[name] = table[name].to_numpy()
     return frame
 

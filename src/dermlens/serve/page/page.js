@@ -13,8 +13,8 @@ const PLAIN = {
 // What a role was to the model: only the test role had no part in making it.
 const USED = {
   test: "pictures that had no part in making the model",
-  calibration: "not trained on, but its probabilities, sets and abstention were fitted on them, so they flatter it",
-  selection: "not trained on, but its epoch or its rule may have been chosen on them, so they flatter it",
+  calibration: "not trained on, but its probabilities, marks, sets and abstention were fitted on them, so they flatter it",
+  selection: "not trained on, but its epoch may have been chosen on them, so they flatter it",
 };
 const at = (id) => document.getElementById(id);
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
@@ -95,8 +95,9 @@ function nameOf(code) {
   return (model && model.classes[code]) || code;
 }
 
-function malignant(code) {
-  return Boolean(model && model.malignant && model.malignant.includes(code));
+function kindOf(code) {
+  if (model && model.malignant.includes(code)) return "malignant";
+  return model && model.premalignant.includes(code) ? "pre-malignant" : "";
 }
 
 function looked(openings) {
@@ -114,33 +115,27 @@ function show(file, said, index) {
   const { answer, without } = said;
   find("h3").textContent = file.name;
   const untold = without.metadata;
-  if (answer.p === null) {
-    find(".decision").textContent = "The model abstains, and no probabilities are shown.";
-    find(".abstains").textContent = `Why: ${answer.reason}. Nothing was measured for such pictures.`;
-    for (const none of [".numbers", ".set", ".without", ".overlay"]) find(none).hidden = true;
+  answer.said.forEach((sentence, place) => find(".said").append(element("p", sentence, place ? {} : { class: "headline" })));
+  if (answer.state === "withheld") {
+    for (const none of [".numbers", ".without", ".overlay"]) find(none).hidden = true;
   } else {
-    find(".decision").textContent = `The model's rule names: ${answer.name}.`;
-    const set = answer.set.map(nameOf).join("; ");
-    const level = answer.level ? `Such a set is meant to hold the diagnosis for ${percent(answer.level, 0)} of pictures like those that it was fitted on.` : "";
-    find(".set").textContent = `Its set: ${set}. ${level}`;
-    find(".abstains").textContent = answer.abstain ? `The model abstains: ${answer.reason}. What stands here is not to be relied on.` : "The model does not abstain.";
     const shown = untold && untold.p;
     find(".untold").hidden = !shown;
     const rows = Object.entries(answer.p).sort((a, b) => b[1] - a[1]);
     for (const [code, p] of rows) {
       const row = element("tr", undefined, code === answer.diagnosis ? { class: "named" } : {});
       const head = element("th", nameOf(code), { scope: "row" });
-      if (PLAIN[code]) head.append(element("small", PLAIN[code]));
-      else if (malignant(code)) head.append(element("small", "counted as malignant"));
+      const about = [PLAIN[code], kindOf(code)].filter(Boolean).join("; ");
+      if (about) head.append(element("small", about));
       const cell = element("td");
       cell.append(element("meter", undefined, { value: p, min: 0, max: 1, "aria-label": `${nameOf(code)}: ${percent(p)}` }), percent(p));
-      row.append(head, cell);
+      row.append(head, cell, element("td", answer.set.includes(code) ? "yes" : ""));
       if (shown) row.append(element("td", percent(untold.p[code])));
       find("tbody").append(row);
     }
     find(".without").textContent = !untold ? "Nothing was said of the patient."
-      : untold.p === null ? "Without what is known of the patient, the model abstains."
-      : `Without what is known of the patient, the rule names: ${untold.name}.`;
+      : untold.p === null ? "Without what is known of the patient, the answer is withheld."
+      : `Without what is known of the patient, most likely: ${untold.name}.`;
     const what = find(".what");
     if (said.attention) what.append(element("option", "the network's attention", { value: "attention" }));
     for (const [code] of rows) what.append(element("option", nameOf(code), { value: code }));
@@ -198,9 +193,10 @@ function describe() {
   for (const word of model.sites) at("site").append(element("option", word));
   at("model").textContent = `Model ${model.model}.`;
   at("prior").textContent = model.prior
-    ? Object.entries(model.prior).map(([code, share]) => `${nameOf(code)} ${percent(share, 0)}`).join(", ") : "nobody has said which";
+    ? `the case mix “${model.prior.name}”, ${model.prior.words}: ` + Object.entries(model.prior.shares).map(([code, share]) => `${nameOf(code)} ${percent(share, 0)}`).join(", ")
+    : "no case mix: nobody has calibrated this model";
   const parts = [];
-  const known = Object.keys(model.classes).map((code) => nameOf(code) + (malignant(code) ? " (malignant)" : ""));
+  const known = Object.keys(model.classes).map((code) => nameOf(code) + (kindOf(code) ? ` (${kindOf(code)})` : ""));
   parts.push(element("p", `It knows ${known.length} diagnoses: ${known.join(", ")}.`));
   const limits = element("ul");
   for (const sentence of model.limits) limits.append(element("li", sentence));
@@ -213,7 +209,7 @@ function describe() {
     const openings = looked(measured.test_openings);
     if (openings) parts.push(element("p", openings));
     const table = element("table");
-    table.append(element("caption", "Of the pictures of each diagnosis, how many the rule names rightly"));
+    table.append(element("caption", "Of the pictures of each diagnosis, how many are named rightly"));
     const head = element("tr");
     for (const title of ["Diagnosis", "Pictures", "Named rightly", "95 % interval"]) head.append(element("th", title, { scope: "col" }));
     table.createTHead().append(head);
