@@ -135,7 +135,7 @@ def read_sets(
     photographs: Path | None = None,
     *,
     where_needed: bool = False,
-    say: Callable[[str], None] = lambda sentence: None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Read labelled folders of pictures to show to a network.
 
@@ -159,7 +159,7 @@ def read_sets(
             if not (where_needed and any(maps.values())):
                 raise
             read = read_set(folder, **maps)
-        for sentence in read.account.sentences():
+        for sentence in read.account.sentences() if say is not None else ():
             say(sentence)
         found[name] = read.table
     if photographs is not None:
