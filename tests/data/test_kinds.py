@@ -269,7 +269,6 @@ def test_several_diagnoses_in_a_cell_are_not_proposed_as_one(tmp_path):
 def test_a_coarse_level_alone_is_left_out_and_counted(tmp_path):
     read = read_rows(
         tmp_path,
-
         "isic_id,anatom_site_general,anatom_site_1,anatom_site_2,diagnosis_1,diagnosis_2,diagnosis_3,diagnosis_4",
         'a,,Trunk,Back,Benign,Benign melanocytic proliferations,Nevus,"Nevus, Spitz"',
         "b,torso,,,Benign,,,",
