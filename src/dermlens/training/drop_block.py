@@ -121,7 +121,7 @@ def insert_drop_blocks(model: nn.Module, side: int) -> list[DropBlock]:
         raise UserError("train.drop_block needs a backbone of two stages or more")
     drops = []
     for place, value in enumerate(values[-2:]):
-        drop = DropBlock(side)
+        drop = DropBlock(side).train(graph_module.training)
         name = f"drop_block_{place}"
         graph_module.add_submodule(name, drop)
         with graph_module.graph.inserting_after(value):
