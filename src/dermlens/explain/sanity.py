@@ -33,7 +33,7 @@ WINDOW = 9
 def cascade(
     saved: SavedModel, x_BSSC: Pixels, meta_BM: Metadata, *, seed: int
 ) -> Iterator[tuple[str, SavedModel]]:
-    """Models that have forgotten more and more: the head, then the backbone's blocks from the last to the first.
+    """Models that have forgotten ever more: the head, then the backbone's blocks from the last to the first.
 
     The batch norms of what is forgotten get the statistics of some images, in the network as it then is.
 
