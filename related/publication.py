@@ -103,7 +103,7 @@ def _facts(study: Study, system: System, folds: list[Job], out: Path) -> dict[st
             "seconds": round(sum(seconds_of_run(run) for run in runs), 1),
             "parameters": records[0].get("trainable_parameters"),
             "images_seen": steps * recipe.train.batch_size,
-            "rates": {f"{rate:g}": round(value, 4) for rate, value in sorted(rates.items())},
+            "rates": {f"{rate:g}": round(value, 6) for rate, value in sorted(rates.items())},
             "recipe": recipe.model_dump(mode="json"),
         }
     kept = {name: records[0][name] for name in KEPT if name in records[0]}

@@ -39,7 +39,7 @@ from paper.plan import Folders
 from paper.study import read_record, start_of
 from related.classical import ClassicalRecipe, Features, features, pipeline, probabilities
 from related.king_zeng import for_population
-from related.plan import RECORD, claim_file, failure_file, is_done, plan
+from related.plan import RECORD, RUNS, claim_file, failure_file, is_done, plan
 from related.study import Job, Study, System
 
 PREDICTIONS = "predictions.csv"
@@ -139,7 +139,7 @@ class Worker:
     # Trainings: cross-fits whose folds are taken one by one.
 
     def _train(self, system: System, job: Job) -> None:
-        units = units_of(self.study, system, job, self.site.out)
+        units = units_of(self.study, system, job, self.site.folders)
         recipe = self.study.recipe_of(system, f"seed={job.seed}")
         folder = self.site.out / job.folder
         train_units(
@@ -190,7 +190,7 @@ class Worker:
         classes = classes_of(table)
         p_NC = arrays(table, classes)[1]
         dx = self._whole.set_index("image_id")["dx"].reindex(split.ids("train"))
-        sample_C = dx.value_counts(normalize=True).reindex(classes).to_numpy(np.float64)
+        sample_C = np.array([(dx == code).mean() for code in classes], dtype=np.float64)
         p_NC = for_population(p_NC, sample_C, np.full(len(classes), 1 / len(classes)))
         said = table.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
         self._write(job, said, began, {"recipe": recipe.model_dump(mode="json")})
@@ -237,14 +237,14 @@ class Worker:
         return recipe
 
 
-def units_of(study: Study, system: System, job: Job, out: Path) -> dict[str, Recipe]:
+def units_of(study: Study, system: System, job: Job, folders: Folders) -> dict[str, Recipe]:
     """The recipes of a job and of those that share its folder, by the last part of their names.
 
     Args:
         study: what is compared.
         system: of the job.
         job: a rate, or a fold; the rate of a fold is the one whose training has the best mean recall.
-        out: the working folder, where the rates of a fold were trained.
+        folders: where the rates were tried: here, or where the system's first seed was published.
     """
     folds = f"split.folds={study.folds + 1}"
     if job.rate is not None:
@@ -257,7 +257,8 @@ def units_of(study: Study, system: System, job: Job, out: Path) -> dict[str, Rec
             for other in study.jobs_of(system)
             if other.folder == job.folder
         }
-    rate = best_rate(rates_of(study, system, out))
+    assert folders.out is not None, "a run has a folder to work in"
+    rate = best_rate(rates_of(study, system, folders.out) or published_rates(system, folders.results))
     recipe = study.recipe_of(system, f"seed={job.seed}", f"train.optimizer.lr={rate}")
     return {f"fold-{fold}": unit_recipe(recipe, folds, f"split.fold={fold}") for fold in range(study.folds)}
 
@@ -272,6 +273,14 @@ def rates_of(study: Study, system: System, out: Path) -> dict[float, float]:
             target_N, p_NC = arrays(table, classes_of(table))
             found[job.rate] = float(balanced_accuracy_isic(target_N, p_NC))
     return found
+
+
+def published_rates(system: System, results: Path) -> dict[float, float]:
+    """The same of what is published. Raises: UserError: nothing is."""
+    found = read_record(results / RUNS).get(f"{system.id}/seed-0", {}).get("rates")
+    if not found:
+        raise UserError(f"{system.id}: no learning rate was tried yet; run {system.id}/rates first")
+    return {float(rate): float(value) for rate, value in found.items()}
 
 
 def split_of(run: Run) -> Split:

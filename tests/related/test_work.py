@@ -69,6 +69,18 @@ def test_every_fold_holds_out_other_lesions_and_the_last_one_chooses_the_rate(st
     assert set(forest["image_id"]) == held[0]
 
 
+def test_the_rate_is_chosen_where_it_was_tried_or_published(study, done, published, tmp_path):
+    system, job = study.systems["training"], study.chosen(("training/seed-0",))[0]
+    units = [
+        units_of(study, system, job, folders)
+        for folders in (Folders(done, tmp_path), Folders(tmp_path, published))
+    ]
+    assert units[0] == units[1]
+    assert set(units[0]) == {"fold-0", "fold-1"}
+    with pytest.raises(UserError, match="training/rates first"):
+        units_of(study, system, job, Folders(tmp_path, tmp_path))
+
+
 def test_a_prior_correction_gives_each_class_the_same_say(study, done):
     """Odds of two classes change by the ratio of their shares in training, and by nothing else."""
     trained = read_predictions(done / "training/seed-0/fold-0/predictions.csv")
@@ -124,13 +136,9 @@ def test_a_run_that_another_process_has_is_left_to_it(study, site_in, tmp_path):
     assert with_running(plan(study, jobs, site.folders), None)[0].note == ""
 
 
-def test_an_adjusted_system_needs_what_it_adjusts_in_the_same_folder(
-    study, done, published, site_in, tmp_path
-):
+def test_an_adjusted_system_needs_what_it_adjusts_in_the_same_folder(study, published, site_in, tmp_path):
     site = site_in(tmp_path / "out", published)
     site = type(site)(site.data, Folders(site.out, published, again=True), site.split, "cpu", site.cache)
-    units = units_of(study, study.systems["training"], study.chosen(("training/seed-0",))[0], done)
-    assert set(units) == {"fold-0", "fold-1"}
     assert Worker(study, site, say=lambda _: None).work(study.chosen(("prior",))) == []
     assert not (site.out / "prior").exists()  # it waits
 

@@ -121,12 +121,14 @@ def insert_drop_blocks(model: nn.Module, side: int) -> list[DropBlock]:
         raise UserError("train.drop_block needs a backbone of two stages or more")
     drops = []
     for place, value in enumerate(values[-2:]):
-        drop = DropBlock(side)
+        drop = DropBlock(side).train(graph_module.training)
         name = f"drop_block_{place}"
         graph_module.add_submodule(name, drop)
         with graph_module.graph.inserting_after(value):
             dropped = graph_module.graph.call_module(name, (value,))
-        value.replace_all_uses_with(dropped, delete_user_cb=lambda user, own=dropped: user is not own)
+        for user in list(value.users):
+            if user is not dropped:
+                user.replace_input_with(value, dropped)
         drops.append(drop)
     graph_module.recompile()
     return drops

@@ -149,10 +149,10 @@ class CumulativeLearning(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Set it in the loss that is trained; `val_loss` keeps the whole α."""
         assert trainer.max_epochs is not None
-        settings: dict[str, Any] = pl_module.get_submodule("loss").settings
         now = cumulative_alpha(
             self.config.alpha, trainer.current_epoch, trainer.max_epochs, self.config.cumulative
         )
+        settings: dict[str, Any] = vars(pl_module.get_submodule("loss"))["settings"]
         settings["alpha"] = now
 
 
