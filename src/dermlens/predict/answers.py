@@ -239,7 +239,11 @@ def _sentences(
     yield f"Most likely: {described(code, vocabulary)}, {percent(numbers['p'][code])}."
     others = [described(one, vocabulary) for one in numbers["set"] if one != code]
     if decision.sets is not None:
-        yield f"Cannot be ruled out either: {'; '.join(others)}." if others else "Nothing else is in its set."
+        yield (
+            f"Cannot be ruled out either: {'; '.join(others)}."
+            if others
+            else "No other diagnosis is in the set of what cannot be ruled out."
+        )
     if flag is not None and not numbers["flagged"]:
         yield flag
     if (suspicion := numbers["suspicion"]) is not None and mark is None:

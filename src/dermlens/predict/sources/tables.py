@@ -267,7 +267,7 @@ def theirs(header: Sequence[str], ours: str, columns: Mapping[str, str] | None =
 def is_answers(header: Sequence[str]) -> bool:
     """Whether a file holds what a model says: probabilities p_<class>, as dermlens writes them."""
     return sum(name.startswith("p_") for name in header) >= 2 and any(
-        name in header for name in ("image_id", "target", "set", "abstain", "reason")
+        name in header for name in ("image_id", "lesion_id", "target", "set", "state", "reason")
     )
 
 
