@@ -417,7 +417,8 @@ def render_answers(
         ((name, one),) = answers.items()
         parts = [Text(f"{name}\n", style="bold"), *(Text(sentence) for sentence in one.said)]
         parts += [] if one.p is None else [_in_full(one, one.p, predictor.vocabulary)]
-    return Group(*parts, *map(Text, notes(predictor, prior)))
+    numbers = any(one.p is not None for one in answers.values())
+    return Group(*parts, *map(Text, notes(predictor, prior) if numbers else predictor.limits))
 
 
 def notes(predictor: Predictor, prior: ClassPrior | None) -> Iterator[str]:
