@@ -6,6 +6,9 @@ import re
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, precision_score, recall_score, roc_auc_score
 
 from dermlens.predict.document import DecisionDocument
@@ -203,6 +206,11 @@ def _calibration(text: str, predictions: pd.DataFrame, decision: DecisionDocumen
     agrees(row["log loss"], expected["log loss"])
     right = pd.Series(np.array(oracle.classes)[even.argmax(1)] == oracle.target)
     agrees(row["mean recall"], right.groupby(oracle.target).mean().mean())
+    odds = logit(np.clip(even.max(1), 1e-6, 1 - 1e-6))
+    weight = 1 / oracle.target.map(oracle.target.value_counts())
+    line = LogisticRegression(C=np.inf, tol=1e-10).fit(odds[:, None], right, sample_weight=weight)
+    agrees(row["slope"], float(line.coef_[0, 0]))
+    agrees(row["intercept"], brentq(lambda a: float((weight * (right - expit(a + odds))).sum()), -10, 10))
     for code, share in zip(decision.classes, prior, strict=True):
         assert f"{code} {100 * share:.1f} %" in text
 
@@ -252,6 +260,8 @@ def _suspicion(oracle: Oracle, table: pd.DataFrame, decision: DecisionDocument) 
         caught, false = (score >= mark.threshold)[malignant].mean(), (score >= mark.threshold)[benign].mean()
         agrees(row["malignant flagged"], caught)
         agrees(row["benign flagged"], false)
+        between = oracle.target.isin(found.premalignant).to_numpy()
+        agrees(row["pre-malignant flagged"], (score >= mark.threshold)[between].mean())
         for prevalence in (0.01, 0.04, 0.1):
             ppv = prevalence * caught / (prevalence * caught + (1 - prevalence) * false)
             assert abs(float(row[f"PPV at {100 * prevalence:g} %"].split()[0]) - 100 * ppv) <= 0.51

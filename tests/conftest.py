@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 import pytest
 from command import exit_code
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # a busy one is slow, not wrong
+settings.load_profile("any machine")
 
 
 class Said(NamedTuple):

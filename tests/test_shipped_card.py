@@ -47,8 +47,13 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The sections of a card that is made anew from the published folder, its scores from the predictions."""
     run = Run(shutil.copytree(PUBLISHED, tmp_path_factory.mktemp("again") / "run"))
     predictions = read_predictions(run.predictions_file)
-    write_json(run.metrics_file, score(predictions, classes_of(predictions), run.recipe().evaluation))
+    write_json(run.metrics_file, _again(run, predictions))
     return sections(card_text(run))
+
+
+def _again(run: Run, predictions: pd.DataFrame) -> dict:
+    decision = read_decision(run)
+    return score(predictions, classes_of(predictions), run.recipe().evaluation, decision=decision)
 
 
 @pytest.mark.parametrize("heading", SCORED)

@@ -92,13 +92,13 @@ def lab_profile() -> bytes:
     return bytes(data).replace(b"s\0R\0G\0B", b"t\0e\0s\0t").replace(b"sRGB", b"test")
 
 
-ANSWERS = "image_id,diagnosis,p_mel,p_nv,set,abstain,reason"
+ANSWERS = "image_id,diagnosis,p_mel,p_nv,set,state,reason"
 
 
 def test_answers_are_no_labels(tmp_path):
     pictures(tmp_path / "set", "a.jpg", "b.jpg")
     table = put(
-        tmp_path / "set" / "answers.csv", ANSWERS, "a,mel,0.9,0.1,mel,False,", "b,nv,0.1,0.9,nv,False,"
+        tmp_path / "set" / "answers.csv", ANSWERS, "a,mel,0.9,0.1,mel,answered,", "b,nv,0.1,0.9,nv,answered,"
     )
     for named in (tmp_path / "set", table):
         with pytest.raises(UserError, match=r"answers\.csv holds what a model says"):
@@ -110,7 +110,7 @@ def test_answers_are_no_labels(tmp_path):
 
 def test_answers_beside_labels_are_left_and_named(tmp_path):
     pictures(tmp_path, "a.jpg")
-    put(tmp_path / "answers.csv", ANSWERS, "a,mel,0.9,0.1,mel,False,")
+    put(tmp_path / "answers.csv", ANSWERS, "a,mel,0.9,0.1,mel,answered,")
     put(tmp_path / "labels.csv", "image_id,dx", "a,nv")
     read = read_set(tmp_path)
     assert read.table["dx"].tolist() == ["nv"]

@@ -63,4 +63,4 @@ def test_the_oracle_sees_a_wrong_number(opened):
                 with pytest.raises(AssertionError):
                     check_card(f"## {heading}\n{changed}", predictions, decision)
                 seen += 1
-    assert seen == 1 + 3 + 1 + 3 + 1 + 2
+    assert seen == 1 + 3 + 2 + 4 + 1 + 2

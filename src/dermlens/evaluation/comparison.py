@@ -301,6 +301,14 @@ def render_metrics(metrics: dict[str, Any]) -> RenderableType:
         )
         for name, found in scores.get("plugins", {}).items():
             overall.add_row(name, estimate_text(found))
+        for mark in (scores.get("suspicion") or {}).get("marks", ())[-1:]:
+            overall.add_row(
+                f"malignant images flagged, at the mark for {100 * mark['catches']:.0f} of 100",
+                estimate_text(mark["sensitivity"]),
+            )
+            overall.add_row("benign images flagged there", estimate_text(mark["benign_flagged"]))
         parts += [classes, overall]
+    if (prior := metrics.get("prior")) is not None:
+        parts.append(Text(f"Case mix: {prior['name']}, {prior['words']}."))
     parts += [Text(warning, style="yellow") for warning in metrics.get("warnings", ())]
     return Group(*parts)

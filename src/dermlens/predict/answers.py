@@ -239,7 +239,11 @@ def _sentences(
     yield f"Most likely: {described(code, vocabulary)}, {percent(numbers['p'][code])}."
     others = [described(one, vocabulary) for one in numbers["set"] if one != code]
     if decision.sets is not None:
-        yield f"Cannot be ruled out either: {'; '.join(others)}." if others else "Nothing else is in its set."
+        yield (
+            f"Cannot be ruled out either: {'; '.join(others)}."
+            if others
+            else "No other diagnosis is in the set of what cannot be ruled out."
+        )
     if flag is not None and not numbers["flagged"]:
         yield flag
     if (suspicion := numbers["suspicion"]) is not None and mark is None:
@@ -413,7 +417,8 @@ def render_answers(
         ((name, one),) = answers.items()
         parts = [Text(f"{name}\n", style="bold"), *(Text(sentence) for sentence in one.said)]
         parts += [] if one.p is None else [_in_full(one, one.p, predictor.vocabulary)]
-    return Group(*parts, *map(Text, notes(predictor, prior)))
+    numbers = any(one.p is not None for one in answers.values())
+    return Group(*parts, *map(Text, notes(predictor, prior) if numbers else predictor.limits))
 
 
 def notes(predictor: Predictor, prior: ClassPrior | None) -> Iterator[str]:

@@ -115,11 +115,11 @@ def is_answers(header: Sequence[str]) -> bool:
     """Whether a file holds what a model says: answers as dermlens writes them, whole or in part."""
     names = {plain(name).replace(" ", "_") for name in header}
     shares = sum(name.startswith("p_") for name in names)
-    marks = names & {"abstain", "set", "reason"}
+    marks = names & {"abstain", "flagged", "set", "reason"}
     return (
-        (shares >= 2 and bool(names & {"image_id", "target", "set", "abstain", "reason"}))
+        (shares >= 2 and bool(names & {"image_id", "lesion_id", "target", *marks}))
         or (shares >= 1 and bool(names & {"diagnosis", "dx"}))
-        or ("abstain" in marks and "diagnosis" in names)
+        or (bool(marks & {"abstain", "flagged"}) and "diagnosis" in names)
         or marks >= {"set", "reason"}
     )
 
