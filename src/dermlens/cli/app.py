@@ -19,7 +19,6 @@ from typer.core import TyperGroup
 
 from dermlens import __version__
 from dermlens.errors import UserError, missing_extra
-from dermlens.plugins import trusted_code
 from dermlens.targets import file_target, folder_target
 
 if TYPE_CHECKING:
@@ -368,7 +367,10 @@ def _version(wanted: bool) -> None:
 
 
 def _trust(ctx: typer.Context, wanted: bool) -> None:
-    ctx.with_resource(trusted_code(wanted))
+    if wanted:
+        from dermlens.plugins import trusted_code
+
+        ctx.with_resource(trusted_code())
 
 
 @app.callback()
