@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dermlens.data.augment.augmentation import Augmentation
 from dermlens.data.config import AugmentConfig, DataConfig
@@ -47,11 +47,26 @@ def _hold(met: bool, what: str, broken: str) -> None:
         raise AssertionError(f"{what}: {broken}")
 
 
-def _equal(ours: Tensor, theirs: Tensor, what: str, broken: str, **tolerance: float) -> None:
+def _equal(
+    ours: Tensor,
+    theirs: Tensor,
+    what: str,
+    broken: str,
+    *,
+    atol: float | None = None,
+    rtol: float | None = None,
+) -> None:
     try:
-        torch.testing.assert_close(ours, theirs, **tolerance)
+        torch.testing.assert_close(ours, theirs, atol=atol, rtol=rtol)
     except AssertionError as error:
         raise AssertionError(f"{what}: {broken}. {error}") from None
+
+
+def _idle(network: nn.Module, value: Tensor) -> list[str]:
+    """The parameters that get no gradient of a value."""
+    learning = {name: one for name, one in network.named_parameters() if one.requires_grad}
+    gradients = torch.autograd.grad(value, list(learning.values()), allow_unused=True)
+    return [name for name, gradient in zip(learning, gradients, strict=True) if gradient is None]
 
 
 def check_loss(loss: str | Section, *, symmetric: bool = True, **settings: Any) -> None:
@@ -154,9 +169,9 @@ def check_augmentation(augmentation: str | AugmentConfig, **settings: Any) -> No
         still = {"rotation": 0, "shift": 0, "zoom": 0, "horizontal_flip": False, "vertical_flip": False}
         with trusted_code():
             config = AugmentConfig.model_validate(still | {"plugins": [{"kind": augmentation, **settings}]})
-        name, channels = augmentation, (3,)
+        name, channels = augmentation, [3]
     else:
-        config, name, channels = augmentation, "augment", (3, 4)
+        config, name, channels = augmentation, "augment", [3, 4]
     augment = Augmentation(config)
 
     def seeded(seed: int = 0) -> torch.Generator:
@@ -236,8 +251,7 @@ def check_backbone(backbone: str | ModelConfig, *, size: int | None = None, **se
         expected = (2, config.heads, *model.feature_shape[1:])
         _hold(found["alpha_BKHW"].shape == expected, name, f"its attention maps are not of shape {expected}")
         _equal(found["alpha_BKHW"].sum((2, 3)), torch.ones(2, config.heads), name, "a map does not sum to 1")
-    F.cross_entropy(logits_BC, torch.tensor([1, 4])).backward()
-    idle = [key for key, one in model.named_parameters() if one.requires_grad and one.grad is None]
+    idle = _idle(model, F.cross_entropy(logits_BC, torch.tensor([1, 4])))
     _hold(not idle, name, f"parameters that nothing learns: {', '.join(idle[:3])}")
 
     model.eval()
@@ -283,9 +297,9 @@ def check_metadata_branch(branch: str, **settings: Any) -> None:
             _hold(shape == x_BCHW.shape, branch, f"makes a map of shape {shape} of {tuple(x_BCHW.shape)}")
             features = tuple(made(meta_BM).shape)
             _hold(features == (batch, made.width), branch, f"adds {features}, and says width {made.width}")
-    (made(meta_BM).square().sum() + made.modulate(x_BCHW, meta_BM).square().sum()).backward()
-    idle = [key for key, one in made.named_parameters() if one.requires_grad and one.grad is None]
-    _hold(not idle, branch, f"parameters that nothing learns: {', '.join(idle[:3])}")
+        learnt = made(meta_BM).square().sum() + made.modulate(x_BCHW, meta_BM).square().sum()
+        idle = _idle(made, learnt)
+        _hold(not idle, branch, f"parameters that nothing learns: {', '.join(idle[:3])}")
 
 
 def check_reader(reader: str | None, folder: Path, classes: Sequence[str] = CLASSES, **settings: Any) -> None:

@@ -19,7 +19,11 @@ from typer.core import TyperGroup
 from dermlens import __version__
 from dermlens.cli.renamed import command_path, instead, renamed_verb
 from dermlens.errors import UserError, missing_extra
+<<<<<<< HEAD
 from dermlens.plugins import trusted_code
+=======
+from dermlens.targets import file_target, folder_target
+>>>>>>> w/plugins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -269,7 +273,10 @@ def _version(wanted: bool) -> None:
 
 
 def _trust(ctx: typer.Context, wanted: bool) -> None:
-    ctx.with_resource(trusted_code(wanted))
+    if wanted:
+        from dermlens.plugins import trusted_code
+
+        ctx.with_resource(trusted_code())
 
 
 @app.callback()
