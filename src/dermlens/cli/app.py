@@ -19,11 +19,6 @@ from typer.core import TyperGroup
 from dermlens import __version__
 from dermlens.cli.renamed import command_path, instead, renamed_verb
 from dermlens.errors import UserError, missing_extra
-<<<<<<< HEAD
-from dermlens.plugins import trusted_code
-=======
-from dermlens.targets import file_target, folder_target
->>>>>>> w/plugins
 
 if TYPE_CHECKING:
     import pandas as pd
