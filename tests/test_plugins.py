@@ -59,7 +59,7 @@ def run(listed, cache, tmp_path_factory):
 
 
 @pytest.fixture
-def stranger(monkeypatch):
+def fresh(monkeypatch):
     """A process that has resolved nothing yet, and has not imported the package."""
     monkeypatch.setattr(plugins, "_resolved", set())
     for name in [name for name in sys.modules if name.partition(".")[0] == "outsider"]:
@@ -98,9 +98,7 @@ def test_the_metric_is_scored_with_its_interval(run):
     assert scored["plugins"]["outsider.parts:worst_recall"]["value"] == pytest.approx(min(recalls))
 
 
-def test_a_network_of_somebody_else_predicts_alike_without_its_code(
-    run, listed, dermlens, tmp_path, stranger
-):
+def test_a_network_of_somebody_else_predicts_alike_without_its_code(run, listed, dermlens, tmp_path, fresh):
     """An exported folder is numbers: what predicts from it and serves it imports nothing."""
     assert dermlens("export", run, tmp_path / "model", "--trust-code").code == 0
     for name in [name for name in sys.modules if name.partition(".")[0] == "outsider"]:
@@ -117,7 +115,7 @@ def test_a_network_of_somebody_else_predicts_alike_without_its_code(
 
 @pytest.mark.parametrize("verb", ["evaluate", "export", "explain", "calibrate", "report"])
 def test_a_stored_run_that_names_code_is_refused_unless_it_is_trusted(
-    verb, run, listed, dermlens, tmp_path, stranger
+    verb, run, listed, dermlens, tmp_path, fresh
 ):
     words = [
         verb,
@@ -133,7 +131,7 @@ def test_a_stored_run_that_names_code_is_refused_unless_it_is_trusted(
     assert not imported()
 
 
-def test_a_model_folder_and_a_recipe_are_refused_in_python(run, stranger):
+def test_a_model_folder_and_a_recipe_are_refused_in_python(run, fresh):
     with pytest.raises(UserError, match=r"outsider\.parts:net.*trust_code=True"):
         load_model(run)
     assert Run(run).recipe().imbalance.loss.kind == "outsider.parts:poly1"  # read, and not run
@@ -143,7 +141,7 @@ def test_a_model_folder_and_a_recipe_are_refused_in_python(run, stranger):
     assert imported()
 
 
-def test_going_on_with_a_stored_run_needs_trust(run, listed, cache, dermlens, tmp_path, stranger):
+def test_going_on_with_a_stored_run_needs_trust(run, listed, cache, dermlens, tmp_path, fresh):
     begun = Run(shutil.copytree(run, tmp_path / "begun"))
     begun.record(status="interrupted")
     said = dermlens("train", "--resume", begun.path, "--data", listed, "--device", "cpu", "--cache", cache)
