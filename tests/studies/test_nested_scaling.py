@@ -55,7 +55,7 @@ def test_overconfidence_is_taken_back_and_mean_recall_gained():
     weight_N = 1 / np.bincount(target_N)[target_N]
     assert ece(target_N, found.p_NC, weight_N) < ece(target_N, p_NC, weight_N) / 3
     gained = balanced_accuracy_isic(target_N, found.p_NC) - balanced_accuracy_isic(target_N, p_NC)
-    assert gained > 0.02
+    assert gained > 0.01
 
 
 def test_what_a_loss_did_to_the_prior_makes_no_difference():

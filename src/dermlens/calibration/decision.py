@@ -240,7 +240,7 @@ def _out_of_fold(path: Path, classes: Sequence[str]) -> Labelled:
         features_ND=np.empty((len(table), 0)),
         target_N=target_N,
         lesion_N=table["lesion_id"].to_numpy(dtype=str),
-        source_N=table["source"].to_numpy(dtype=str),
+        source_N=table["source"].to_numpy(dtype=str) if "source" in table else None,
     )
 
 

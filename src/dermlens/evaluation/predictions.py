@@ -26,7 +26,7 @@ from dermlens.predict.priors import ClassPrior
 BEFORE = ("image_id", "lesion_id", "role", "target")
 AFTER = ("age", "sex", "site", "dx_type")
 SOURCE = "source"
-"""The last column, which tables of 0.1.0 lack: then `unknown`."""
+"""The last column, which tables of 0.1.0 lack."""
 SUM_TOLERANCE = 1e-4
 
 
@@ -96,12 +96,10 @@ def read_predictions(path: Path) -> pd.DataFrame:
         )
     for name in ("age", *(f"p_{code}" for code in classes)):
         table[name] = _numbers(table[name], path, empty_is_missing=name == "age")
-    if SOURCE not in table:
-        table[SOURCE] = ""
     if is_answered(table):
         for name in ("confidence", "suspicion", "ood"):
             table[name] = _numbers(table[name], path, empty_is_missing=name != "confidence")
-    for name in ("sex", "site", "dx_type", SOURCE):
+    for name in ("sex", "site", "dx_type", *([SOURCE] if SOURCE in table else ())):
         table[name] = table[name].where(table[name] != "", "unknown")
     table["lesion_id"] = table["lesion_id"].where(table["lesion_id"] != "", table["image_id"])
     _check(table, classes, path)
