@@ -115,6 +115,7 @@ def split(
     from dermlens.data.config import DataConfig, SplitConfig
     from dermlens.data.split import absent_classes, leak, make_split
     from dermlens.data.table import read_configured_set, read_set
+    from dermlens.targets import check_apart
 
     shares = {"holdout": holdout, "selection": selection, "calibration": calibration, "test": test}
     settings = {"protocol": protocol or "grouped", "folds": folds, "seed": seed, **shares}
@@ -136,6 +137,7 @@ def split(
         sources = [ctx.get_parameter_source(name) for name in (*shares, "folds", "seed")]
         if all(source is not None and source.name == "DEFAULT" for source in sources):
             config = SplitConfig(protocol="given")  # whoever names shares, folds or a seed wants a draw
+    check_apart(output, [*read.account.files(), *map(Path, table["path"])])
     made = make_split(table, config, read.roles)
     made.save(output)
     console.print(frame_table(made.summary(table), f"{made.protocol}: images and lesions by role"))

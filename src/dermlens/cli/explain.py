@@ -59,6 +59,7 @@ def explain(
     from dermlens.predict.predictor import SHIPPED, shipped_folder
     from dermlens.predict.requests import one_patient
     from dermlens.report.plots import save_figure
+    from dermlens.targets import check_apart
 
     if len(named) > 2:
         raise UserError("explain takes one image, and before it a run: dermlens explain [RUN] IMAGE")
@@ -71,6 +72,7 @@ def explain(
     if target.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"--output {target}: figures are written as .png or .svg")
     check_target(target)
+    check_apart(target, [image])
     found = explain_image(
         load_model(folder),
         folder,

@@ -62,6 +62,7 @@ def predict(
     from dermlens.predict.journal import Journal
     from dermlens.predict.predictor import Predictor, answer_stream
     from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
+    from dermlens.targets import check_apart
 
     if table is not None and (age or sex or site):
         raise UserError("--table says it image by image: leave --age, --sex and --site out")
@@ -72,6 +73,8 @@ def predict(
     if table is not None:
         told = read_patients(table, found.images)
         patients, doubts = told.of_image, [*doubts, *told.doubts]
+    if output is not None:
+        check_apart(output, [*found.images.values(), *([] if table is None else [table])])
     for doubt in doubts:
         _say(doubt)
     predictor = Predictor.open(model, threads)

@@ -70,6 +70,10 @@ class Account:
         """Count a word that counts as missing."""
         self.dropped.setdefault(name, Counter())[theirs] += 1
 
+    def files(self) -> list[Path]:
+        """The tables that were read, and folders that were read in their place."""
+        return [self.source, *self.joined, *(file for part in self.parts for file in part.files())]
+
     def sentences(self) -> list[str]:
         """All of it, a sentence each, the table that was read first."""
         if self.parts:
