@@ -181,9 +181,8 @@ class Predictor:
             " too.",
         )
         own = self.document.onnx.limits if self.document.onnx is not None else ()
-        return (
-            general + own + (() if self.document.manifest is not None or self.folder is None else (UNSEALED,))
-        )
+        unsealed = self.document.manifest is None and self.folder is not None
+        return general + own + ((UNSEALED,) if unsealed else ())
 
     @property
     def level(self) -> float | None:
