@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 from pathlib import Path
@@ -14,7 +15,10 @@ from command import exit_code
 from dermlens.cli.app import app
 from dermlens.errors import UserError
 from dermlens.files import atomic_folder, atomic_path, check_target, write_text
-from dermlens.targets import file_target, folder_target
+from dermlens.predict.predictor import shipped_folder
+from dermlens.targets import check_apart, file_target, folder_target
+
+EXAMPLE = shipped_folder().parent / "serve" / "page" / "examples" / "a.jpg"
 
 
 @pytest.fixture
@@ -186,3 +190,30 @@ def test_verbs_refuse_a_pipe_and_a_link_to_a_device_at_once(words, pipe, tmp_pat
         assert str(place) in capsys.readouterr().err
     assert stat.S_ISFIFO(pipe.lstat().st_mode)
     assert link.readlink() == Path("/dev/null")
+
+
+def test_no_result_is_written_over_what_it_is_made_of(tmp_path):
+    picture, other = tmp_path / "a.png", tmp_path / "b.png"
+    picture.write_bytes(b"pixels")
+    (tmp_path / "answers.csv").symlink_to(picture)
+    for path in (picture, tmp_path / "answers.csv"):
+        with pytest.raises(UserError, match="would be written over"):
+            check_apart(path, [other, picture])
+    check_apart(other, [other, picture])  # nothing is there to be lost
+    check_apart(picture, [other])
+
+
+def test_predict_and_split_keep_what_they_read(tmp_path):
+    picture = shutil.copy(EXAMPLE, tmp_path / "a.jpg")
+    (tmp_path / "link.csv").symlink_to(picture)
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,age\na,50\n")
+    assert exit_code("predict", str(picture), "-o", str(tmp_path / "link.csv")) == 2
+    assert exit_code("predict", str(picture), "--table", str(table), "-o", str(table)) == 2
+    truth = tmp_path / "truth.csv"
+    truth.write_text("image_id,dx\na,mel\n")
+    assert exit_code("split", "--data", str(tmp_path), "-o", str(tmp_path / "m.csv")) == 0
+    assert exit_code("split", "--data", str(tmp_path), "-o", str(truth)) == 2
+    assert picture.read_bytes() == EXAMPLE.read_bytes()
+    assert table.read_text() == "image_id,age\na,50\n"
+    assert truth.read_text() == "image_id,dx\na,mel\n"

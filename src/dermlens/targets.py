@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from dermlens.errors import UserError
@@ -67,6 +68,21 @@ def folder_target(path: Path) -> Path:
     if kind is not None and kind != stat.S_IFDIR:
         raise UserError(f"{said} is {_KINDS.get(kind, 'a file')}: name a folder to write to")
     return target
+
+
+def check_apart(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write a result over what it is made of: a picture, a table of patients.
+
+    Args:
+        path: of the result; a link counts as what it leads to.
+        inputs: files that are read.
+
+    Raises:
+        UserError: it is one of them, or as `file_target` says.
+    """
+    target = file_target(path)
+    if target.exists() and any(one.resolve() == target for one in inputs):
+        raise UserError(f"{path} is read by this command, and would be written over: name another file")
 
 
 def _followed(path: Path) -> tuple[Path, str]:

@@ -90,6 +90,8 @@ def edited(row: int, column: str, value: str) -> list[list[str]]:
         (edited(1, "image_id", "a\u2028b"), "row 3: image id 'a\\u2028b' holds a control character"),
         (edited(2, "image_id", "=HYPERLINK(1)"), "row 4: image id '=HYPERLINK(1)' begins as a formula does"),
         (edited(2, "lesion_id", "@x"), "row 4: lesion id '@x' begins as a formula does"),
+        (edited(2, "lesion_id", "x;=1+1"), "row 4: lesion id 'x;=1+1' begins as a formula does"),
+        (edited(2, "lesion_id", "＝1"), "row 4: lesion id '＝1' begins as a formula does"),
         (edited(1, "lesion_id", "a\x85b"), "row 3: lesion id 'a\\x85b' holds a control character"),
         (edited(2, "image_id", ".."), "row 4: image id '..' is a path"),
         (edited(2, "image_id", "a..b"), "row 4: image id 'a..b' is a path"),

@@ -369,3 +369,22 @@ def test_an_id_that_a_spreadsheet_would_run_is_in_no_csv(journal, predictor, les
         other.add(name, predictor.predict(lesions / "a.jpg")[0])
         other.finish()
     assert json.loads((tmp_path / "answers.json").read_text())["answers"][0]["image_id"] == name
+
+
+def test_a_journal_that_is_a_link_is_left_alone(journal, tmp_path):
+    """What it leads to would be written over where it is empty, or made where it is not there."""
+    (tmp_path / "answers.csv.partial").symlink_to(tmp_path / "elsewhere")
+    for make in (lambda: None, (tmp_path / "elsewhere").touch):
+        make()
+        with pytest.raises(UserError, match="is in the way"):
+            journal()
+    assert (tmp_path / "elsewhere").read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", ["=1", "a;=1", "a,@x", "＝1"])
+def test_ids_that_a_spreadsheet_would_run_are_refused_in_csv_alone(journal, lesions, name):
+    images = {name: lesions / "a.jpg"}
+    with pytest.raises(UserError, match="a spreadsheet would run"):
+        journal(images=images)
+    with journal("answers.json", images=images) as begun:
+        begun.abandon()

@@ -15,7 +15,7 @@ from dermlens.errors import UserError
 from dermlens.predict.document import read_document, write_document
 from dermlens.predict.model_files import FILES, check_file, content_sha256
 from dermlens.predict.network import OnnxNetwork
-from dermlens.predict.predictor import Predictor, shipped_folder
+from dermlens.predict.predictor import UNSEALED, Predictor, shipped_folder
 
 
 @pytest.fixture
@@ -94,13 +94,15 @@ def test_a_file_that_is_gone_is_refused(folder, name):
         Predictor.open(folder)
 
 
-def test_without_its_manifest_a_document_is_warned_of_and_swapped_classes_have_another_id(folder):
+def test_without_its_manifest_every_answer_says_so_and_swapped_classes_have_another_id(folder):
+    assert UNSEALED not in Predictor.open(folder).limits
     edited(folder, lambda content: content.pop("manifest"))
-    with pytest.warns(UserWarning, match="has no manifest"):
-        before = Predictor.open(folder).id
+    before = Predictor.open(folder)
     edited(folder, swap_classes)
-    with pytest.warns(UserWarning, match="has no manifest"):
-        assert Predictor.open(folder).id != before
+    after = Predictor.open(folder)
+    assert UNSEALED in before.limits
+    assert UNSEALED in after.limits
+    assert after.id != before.id
 
 
 def test_every_file_can_be_checked(folder):
@@ -114,13 +116,9 @@ def test_every_file_can_be_checked(folder):
 
 def test_a_model_of_an_earlier_version_is_read(folder):
     edited(folder, lambda content: content.pop("manifest"))
-    with pytest.warns(UserWarning, match="has no manifest"):
-        assert Predictor.open(folder).id.startswith("mobilenet_v2-192-")
+    assert Predictor.open(folder).id.startswith("mobilenet_v2-192-")
     (folder / "model.onnx").write_bytes(b"another")
-    with (
-        pytest.warns(UserWarning, match="has no manifest"),
-        pytest.raises(UserError, match=r"is not the file that model\.json"),
-    ):
+    with pytest.raises(UserError, match=r"is not the file that model\.json"):
         Predictor.open(folder)
 
 

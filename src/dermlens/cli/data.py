@@ -104,6 +104,7 @@ def split(
 ) -> None:
     """Decide which image plays which role, and write that down as a split manifest."""
     from dermlens.data.new_split import new_split
+    from dermlens.targets import check_apart
 
     shares = {"holdout": holdout, "selection": selection, "calibration": calibration, "test": test}
     made = new_split(
@@ -113,6 +114,7 @@ def split(
         classes=names(classes),
         **source_maps(column, label, value, skip, classes),
     )
+    check_apart(out, made.files())
     made.split.save(out)
     title = f"{made.split.protocol}: images and lesions by role"
     console.print(frame_table(made.split.summary(made.table), title))

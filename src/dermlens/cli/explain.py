@@ -51,6 +51,7 @@ def explain(
     from dermlens.predict.predictor import shipped_folder
     from dermlens.predict.requests import one_patient
     from dermlens.report.plots import save_figure
+    from dermlens.targets import check_apart
 
     if image.is_dir():
         raise UserError(f"{image} is a folder; explain takes one image")
@@ -59,6 +60,7 @@ def explain(
     if target.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"--out {target}: figures are written as .png or .svg")
     check_target(target)
+    check_apart(target, [image])
     found = explain_image(
         load_model(folder),
         folder,

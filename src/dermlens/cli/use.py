@@ -70,6 +70,7 @@ def predict(
     from dermlens.predict.predictor import Predictor, answer_stream
     from dermlens.predict.priors import parse_prior
     from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
+    from dermlens.targets import check_apart
 
     if table is not None and (age or sex or site):
         raise UserError("--table has age, sex and site of each image: leave --age, --sex and --site out")
@@ -84,6 +85,8 @@ def predict(
     if table is not None:
         told = read_patients(table, found.images, maps["columns"], maps["values"])
         patients, doubts, lesion_of = told.of_image, [*doubts, *told.doubts], told.lesion_of
+    if out is not None:
+        check_apart(out, [*found.images.values(), *([] if table is None else [table])])
     for doubt in doubts:
         _say(doubt)
     predictor = Predictor.open(model, threads)

@@ -33,6 +33,10 @@ class NewSplit:
     table: pd.DataFrame
     account: Account
 
+    def files(self) -> list[Path]:
+        """All that was read: tables and images."""
+        return [*self.account.files(), *map(Path, self.table["path"])]
+
     def sentences(self) -> list[str]:
         """What was read, which classes a role lacks, and how far the split leaks."""
         return [

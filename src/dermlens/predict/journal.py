@@ -170,7 +170,7 @@ class Journal:
 
     def _claimed(self) -> IO[bytes]:
         """The journal, open and ours alone."""
-        if self.path.exists() and not self.path.is_file():
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
             raise UserError(f"{self.path} is in the way: answers are kept there as they come; move it")
         if not self._held.enter_context(claimed(self.path.with_name(f".{self.path.name}.lock"))):
             raise UserError(

@@ -97,6 +97,10 @@ def answer_stream(
 
 
 SHIPPED = "shipped"
+UNSEALED = (
+    "Its model.json has no manifest, so nobody can say whether its files are those that were exported: export"
+    " it again."
+)
 
 
 class Predictor:
@@ -107,7 +111,7 @@ class Predictor:
         decision: how it gets from logits to an answer.
         folder: where it was read from; none for one that was put together in memory.
         measured: what was measured of it, as `dermlens.predict.model_files` writes it; none where nobody did.
-        id: network, size and the beginning of the file's check sum; stands in every answer.
+        id: network, size and the beginning of model.json's check sum; stands in every answer.
     """
 
     def __init__(
@@ -138,12 +142,6 @@ class Predictor:
         folder = shipped_folder() if folder is None or str(folder) == SHIPPED else Path(folder)
         path = folder / "model.json"
         document = read_document(path)
-        if document.manifest is None:
-            warnings.warn(
-                f"{path} has no manifest: nobody can say whether its files are those that were exported;"
-                " export the model again",
-                stacklevel=2,
-            )
         onnx = _onnx_bytes(folder, document.onnx)
         check_folder(folder, document.manifest)
         network = OnnxNetwork(onnx, str(folder / ONNX_FILE), threads)
@@ -184,7 +182,9 @@ class Predictor:
             f"It knows {known} diagnoses of dermoscopic images, and names one of them for other diseases"
             " too.",
         )
-        return general + (self.document.onnx.limits if self.document.onnx is not None else ())
+        own = self.document.onnx.limits if self.document.onnx is not None else ()
+        unsealed = self.document.manifest is None and self.folder is not None
+        return general + own + ((UNSEALED,) if unsealed else ())
 
     @property
     def level(self) -> float | None:

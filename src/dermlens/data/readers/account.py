@@ -81,6 +81,10 @@ class Account:
         ):
             mine += [one for one in further if one not in mine]
 
+    def files(self) -> list[Path]:
+        """The tables that were read, and folders that were read in their place."""
+        return [self.source, *self.joined, *(file for part in self.parts for file in part.files())]
+
     def sentences(self) -> list[str]:
         """All of it, a sentence each, the table that was read first."""
         if self.parts:

@@ -37,7 +37,7 @@ LEAST_TILE = 2**22
 MOST_PIECES = 2**18
 """Strips or tiles of a TIFF."""
 MOST_PADDING = 4
-"""Pixels of all tiles of a TIFF for each of the picture: tiles reach over edges and are unpacked whole."""
+"""Pixels of all tiles of a TIFF for each of the picture: tiles reach over its edges, unpacked whole."""
 RUN_COST, SCAN_COST, JPEG_COST = 16, 0.1, 0.25
 """In plain pixels: a run-length coded one; one in each scan of a JPEG, and once at a fraction of its size."""
 

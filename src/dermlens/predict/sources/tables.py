@@ -14,13 +14,13 @@ from dermlens.predict.sources.vocabulary import plain
 # Cells that a spreadsheet would run: a table that is opened in one must hold none.
 
 
-BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
-"""As OWASP lists them under CSV injection."""
+FORMULA = re.compile(r"(?:^|[,;\t])[=+\-@\t\r＝＋－＠]")
+"""As OWASP lists them under CSV injection: a cell begins with the text, or where a spreadsheet cuts it."""
 
 
 def is_formula(cell: str) -> bool:
     """Whether Excel, LibreOffice or Google Sheets takes a cell of a CSV file for a formula."""
-    return cell.startswith(BEGINNINGS)
+    return FORMULA.search(cell) is not None
 
 
 # What columns are called: ours by the names that HAM10000, ISIC, MILK10k, PAD-UFES-20, Derm7pt and
