@@ -55,7 +55,7 @@ def test_what_was_read_of_a_set_is_said(tmp_path, monkeypatch, dermlens, verb, p
     from dermlens.recipe import Recipe
     from dermlens.runs import Run
 
-    Run.create(tmp_path / "run", Recipe(name="small"))
+    Run.create(tmp_path / "run", Recipe(name="small")).end("completed")
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a.jpg").write_bytes(b"not read here")
     (tmp_path / "set" / "t.csv").write_text("image_id,dx,biopsed\na,nv,1\n")

@@ -23,6 +23,7 @@ from dermlens.data.verify import verify
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.predict.pictures.preprocessing import read_image
+from dermlens.predict.requests import find_images
 
 
 def drawn(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -140,6 +141,8 @@ def test_a_header_that_contradicts_its_jpeg_is_said(tmp_path):
     put(tmp_path / "table.csv", "image_id,dx", "d,nv")
     np.testing.assert_array_equal(read_image(path), read_image(stream.getvalue()))
     assert any("marked as YCbCr" in said and "(d)" in said for said in verify(tmp_path).account)
+    assert any("marked as YCbCr" in said for said in read_set(tmp_path, check_files=False).account.notes)
+    assert any("marked as YCbCr" in said for said in find_images([tmp_path]).doubts)
 
 
 def test_verify_takes_dicom_and_the_headers_patient(tmp_path):

@@ -160,12 +160,12 @@ def test_no_table_and_no_text(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.csv"):
         read_patients(tmp_path / "nowhere.csv")
     with pytest.raises(UserError, match="neither UTF-8"):
-        read_patients(written(tmp_path / "t.csv", "image_id,site\na,Rücken\n", "mac_roman"), {})
+        read_patients(written(tmp_path / "t.csv", "image_id,site\na,Rücken\n", "mac_roman"))
 
 
 def test_a_table_in_a_code_page_is_read_and_said(tmp_path):
     path = written(tmp_path / "t.csv", "image_id,site\na,Rücken\n", "latin-1")
-    told = read_patients(path, {"a": Path("a.jpg")})
+    told = read_table_of_patients(path, {"a": Path("a.jpg")})
     assert told.of_image["a"].site == "back"
     assert any("cp1252" in doubt for doubt in told.doubts)
 
@@ -174,7 +174,7 @@ def test_the_archives_further_sites_are_read(tmp_path):
     path = written(
         tmp_path / "t.csv", "isic_id,anatom_site_general,anatom_site_1,anatom_site_2\na,,Trunk,Back\n"
     )
-    told = read_patients(path, {"a": Path("a.jpg")})
+    told = read_table_of_patients(path, {"a": Path("a.jpg")})
     assert told.of_image["a"].site == "back"
     assert told.doubts == []
 
@@ -189,7 +189,7 @@ ISIC_2019 = "image,age_approx,anatom_site_general,lesion_id,sex\na,45.0,anterior
 
 @pytest.mark.parametrize("table", [HAM10000, SIIM, ISIC_2019], ids=["ham10000", "siim", "isic2019"])
 def test_published_tables_tell_of_patients(tmp_path, table):
-    told = read_patients(written(tmp_path / "t.csv", table), {"a": Path("a.jpg")})
+    told = read_table_of_patients(written(tmp_path / "t.csv", table), {"a": Path("a.jpg")})
     assert (told.of_image["a"].age, told.of_image["a"].sex) == (45.0, "male")
     assert told.of_image["a"].site != "unknown"
 
