@@ -74,6 +74,7 @@ def _how(study: Study, config: EvaluationConfig) -> str:
         " named is the most probable one, the probabilities as they come. Mean cost: a malignant lesion"
         f" ({', '.join(MALIGNANT)}) named benign costs {MISSED:g}, every other confusion {WRONG:g}. No"
         " ranking: schedules are scaled to two cores; a system marked as a reading fills gaps of its article."
+        " Hours are wall time of machines that did other work besides."
     )
 
 

@@ -78,7 +78,7 @@ def structural_similarity(one_SS: npt.NDArray[np.floating], other_SS: npt.NDArra
     if not (np.ptp(one_SS) > 0 and np.ptp(other_SS) > 0):
         return float("nan")
     scaled = [(map_SS - map_SS.min()) / np.ptp(map_SS) for map_SS in (one_SS, other_SS)]
-    return float(ssim(scaled[0], scaled[1], win_size=WINDOW, data_range=1.0))
+    return float(ssim(scaled[0], scaled[1], win_size=WINDOW, data_range=1.0))  # type: ignore[no-untyped-call]
 
 
 def compare_maps(
