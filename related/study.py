@@ -140,7 +140,7 @@ class Study:
 
     def recipe_of(self, system: System, *overrides: str) -> Recipe:
         """The recipe of a training. Raises: UserError: it is wrong."""
-        return load_recipe(str(system.recipe), (*self.overrides, *overrides))
+        return load_recipe(str(system.recipe), (*self.overrides, *overrides), trust_code=True)
 
     def classical_of(self, system: System) -> ClassicalRecipe:
         """The recipe of a classical system. Raises: UserError: it is wrong."""
@@ -174,7 +174,7 @@ def load_study(weights: Path | None = None) -> Study:
     trained = [system for system in systems.values() if system.kind == "training"]
     overrides: tuple[str, ...] = ()
     if trained:
-        overrides = start_of(load_recipe(str(trained[0].recipe)).model.backbone, weights)
+        overrides = start_of(load_recipe(str(trained[0].recipe), trust_code=True).model.backbone, weights)
     return Study(systems, overrides=overrides)
 
 

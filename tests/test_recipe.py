@@ -28,6 +28,8 @@ SINCE = (
     "evaluation.metrics",
     "model.backbone_settings",
     "model.metadata_settings",
+    "train.drop_block",
+    "train.task",
 )
 """Keys that have come since, at their defaults in all of them."""
 

@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 from dermlens.documents import Section
 from dermlens.errors import UserError, nearest
 
-Kind = Literal["loss", "sampler", "augmentation", "backbone", "metadata_branch", "reader", "metric"]
+Kind = Literal["loss", "sampler", "augmentation", "backbone", "metadata_branch", "reader", "metric", "task"]
 """The entry point group of a kind is `dermlens.` and its plural, such as `dermlens.losses`."""
 
 _PLURAL = {"loss": "losses", "metadata_branch": "metadata_branches"}
@@ -101,6 +101,21 @@ def is_trusted(kind: Kind, name: str) -> bool:
     return ":" not in name or _trusting.get() or (kind, name) in _resolved
 
 
+def check_trusted(kind: Kind, name: str, key: str) -> None:
+    """Raises: UserError when a name of the document's `key` may not be resolved here."""
+    if not is_trusted(kind, name):
+        raise UserError(
+            f"{key}: {name} is code from outside dermlens, and a stored model or run names it: give"
+            " --trust-code (in Python trust_code=True) if you trust whoever wrote it"
+        )
+
+
+def remember_trusted(kind: Kind, name: str) -> None:
+    """Where names are resolved now, let this one be resolved later: the recipe that names it was trusted."""
+    if _trusting.get():
+        _resolved.add((kind, name))
+
+
 # From a name to the code.
 
 
@@ -121,11 +136,7 @@ def resolve(kind: Kind, name: str, key: str) -> Plugin:
         UserError: it is not trusted, there is no such module or name, its import fails, or it is something
             else.
     """
-    if not is_trusted(kind, name):
-        raise UserError(
-            f"{key}: {name} is code from outside dermlens, and a stored model or run names it: give"
-            " --trust-code (in Python trust_code=True) if you trust whoever wrote it"
-        )
+    check_trusted(kind, name, key)
     path = _entry_points(kind).get(name, name)
     if not _PATH.fullmatch(path):
         raise UserError(f"{key}: {path} is no import path; write it as package.module:name")

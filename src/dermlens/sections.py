@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from dermlens.documents import Section
-from dermlens.plugins import PluggedLoss, PluggedMetric, PluggedSampler, own_or_outside
+from dermlens.plugins import PluggedLoss, PluggedMetric, PluggedSampler, own_or_outside, remember_trusted
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 
 # What a recipe says against imbalance: which images are drawn, how they weigh, and the loss.
@@ -297,6 +297,11 @@ class TaskConfig(Section):
 
     kind: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_remembered(self) -> Self:
+        remember_trusted("task", self.kind)
+        return self
 
 
 class DropBlockConfig(Section):

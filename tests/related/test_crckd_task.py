@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dermlens.errors import UserError
+from dermlens.plugins import trusted_code
 from dermlens.recipe import parse_recipe
 from dermlens.training.fit import fit, resume_fit
 from dermlens.training.task import task_class
@@ -20,7 +21,7 @@ TASK = (
 
 
 def recipe(more=""):
-    return parse_recipe(TRAINING, "tiny", ["train.epochs=2", TASK % more])
+    return parse_recipe(TRAINING, "tiny", ["train.epochs=2", TASK % more], trust_code=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,5 +80,11 @@ def test_views_are_turned_and_mirrored():
     ],
 )
 def test_a_task_that_is_none_is_refused(kind, why):
-    with pytest.raises(UserError, match=why):
+    with trusted_code(), pytest.raises(UserError, match=why):
         task_class(kind)
+
+
+def test_a_task_that_nobody_trusted_is_not_imported():
+    """A stored run may name any: none is looked for."""
+    with pytest.raises(UserError, match="--trust-code"):
+        task_class("no.such.module:Untrusted")

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dermlens.errors import UserError
+from dermlens.plugins import check_trusted
 from dermlens.models.classifier import LesionClassifier
 from dermlens.sections import DistillationConfig, OptimizerConfig
 from dermlens.training.batches import Batch, drawn_seed
@@ -217,8 +218,10 @@ def task_class(kind: str) -> Callable[..., LesionTask]:
         The class, which takes what `LesionTask` does, the run's `inputs`, and settings of its own.
 
     Raises:
-        UserError: there is no such module or class, or it is no task.
+        UserError: there is no such module or class, it is no task, or the recipe that names it is a stored
+            run's and its code is not trusted.
     """
+    check_trusted("task", kind, "train.task.kind")
     module, _, name = kind.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
