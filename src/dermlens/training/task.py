@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dermlens.errors import UserError
-from dermlens.plugins import check_trusted
 from dermlens.models.classifier import LesionClassifier
+from dermlens.plugins import check_trusted
 from dermlens.sections import DistillationConfig, OptimizerConfig
 from dermlens.training.batches import Batch, drawn_seed
 from dermlens.training.losses import ClassLoss, distillation
