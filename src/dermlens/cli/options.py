@@ -202,7 +202,7 @@ def source_maps(
     for word in values or []:
         ours, theirs = _pair(word, "--value")
         words.setdefault(ours, []).append(theirs)
-    return {"columns": pairs(columns, "--column"), "labels": codes, "values": words}
+    return {"columns": pairs(columns, "--column", empty=True), "labels": codes, "values": words}
 
 
 def recipe_overrides(overrides: list[str] | None, maps: SourceMaps, classes: str | None) -> list[str]:
