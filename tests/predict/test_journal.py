@@ -17,9 +17,11 @@ import pyarrow.parquet as parquet
 import pytest
 
 from dermlens.errors import UserError
+from dermlens.labels import CLASSES
 from dermlens.predict.journal import Journal
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.predictor import Predictor
+from dermlens.predict.priors import named_prior
 from dermlens.predict.requests import Patient
 
 
@@ -122,7 +124,11 @@ def test_it_goes_on_where_it_was_torn(journal, predictor, lesions, tmp_path, tor
 
 @pytest.mark.parametrize(
     "other",
-    [{"prior": [1.0] * 7}, {"everyone": Patient(age=5)}, {"patients": {"a": Patient(sex="male")}}],
+    [
+        {"prior": named_prior("equal", CLASSES)},
+        {"everyone": Patient(age=5)},
+        {"patients": {"a": Patient(sex="male")}},
+    ],
     ids=["prior", "everyone", "patients"],
 )
 def test_another_job_s_journal_is_refused(journal, predictor, lesions, other):

@@ -210,7 +210,8 @@ def calibrate_run(
     )
     predictions = read_predictions(run.predictions_file)
     answered = [
-        _answered(predictions[predictions["role"] == role], outputs[role], document, arrays) for role in roles
+        _answered(predictions[predictions["role"] == role], outputs[role], document, arrays)
+        for role in held_out
     ]
     _take_away(run)
     save_decision(run.path, document, arrays)

@@ -260,7 +260,7 @@ def _role(role: str, recipes: Sequence[Recipe], protocol: str | None, *, decided
     if role == "test":
         return "Role test: held out from training and from every choice that this run knows of."
     if role == "selection":
-        return "Role selection: held out; no epoch was chosen on it in this run."
+        return f"Role selection: held out; no epoch was chosen on it in this run{clean}."
     return (
         f"Role {role}: another set than the one the run was split from. No image of the run's own split is "
         "scored; whether the two share lesions or patients under other ids is not known."
