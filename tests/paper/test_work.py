@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -165,7 +166,11 @@ def test_killed_at_random_it_ends_as_if_it_had_not_been(study, done, published, 
     """A kill leaves no time to tidy up. The same tables come out, bit by bit, but for times."""
     out = tmp_path / "out"
     words = [sys.executable, PROGRAM, study.systems["here"].recipe, data, out, tmp_path / "none", cache]
-    worked = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    places = [str(PROGRAM.parents[2]), os.environ.get("PYTHONPATH", "")]
+    beside = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    worked = subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, check=False, env=beside
+    )
     assert worked.returncode == 0, worked.stderr
     assert int(worked.stdout) > 1
     for name in ("questions/arms/base/predictions.csv", "questions/arms/focal/predictions.csv"):

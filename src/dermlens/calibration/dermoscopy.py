@@ -310,12 +310,17 @@ def learn_dermoscopy(
     return rows
 
 
-def _set_of_image(table: pd.DataFrame) -> pd.Series[str]:
-    """The set of each of a run's own images, on the table's index: its source, where there are several.
+def is_own(name: str) -> bool:
+    """Whether a set is of the run's own images."""
+    return name.partition(":")[0] == OWN
 
-    Sources with few images are one set together: of a handful no share can be measured.
+
+def _set_of_image(table: pd.DataFrame) -> pd.Series[str]:
+    """The set of each of a run's own images, on the table's index: `own:SOURCE`, where there are several.
+
+    Sources with few images are one set together, `own`: of a handful no share can be measured.
     """
     images = table["source"].value_counts()
     few = images.index[images < FEWEST]
-    sets = table["source"].where(~table["source"].isin(few), OWN)
+    sets = table["source"].map(lambda source: f"{OWN}:{source}").where(~table["source"].isin(few), OWN)
     return sets if len(set(sets)) > 1 else sets.map(lambda _: OWN)

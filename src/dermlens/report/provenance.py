@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from dermlens.calibration.dermoscopy import OWN
+from dermlens.calibration.dermoscopy import is_own
 from dermlens.data.sources import HAM10000
 from dermlens.evaluation.publish import without_paths
 from dermlens.models.config import ModelConfig
@@ -93,7 +93,7 @@ def _dermoscopy(run: Run) -> list[str]:
     found = read_document(document).dermoscopy if document.is_file() else None
     if found is None:
         return []
-    words = [f"--dermoscopy {name}=FOLDER" for name in found.dermoscopic if name != OWN]
+    words = [f"--dermoscopy {name}=FOLDER" for name in found.dermoscopic if not is_own(name)]
     words += [
         "--photographs FOLDER" if name == "photographs" else f"--not-dermoscopy {name}=FOLDER"
         for name in found.other
@@ -291,7 +291,9 @@ def _shown(boundary: Dermoscopy | None) -> str:
     """Whose pictures taught the model what dermoscopy is, but for the run's own."""
     if boundary is None:
         return ""
-    sets = {name: count for name, count in (boundary.dermoscopic | boundary.other).items() if name != OWN}
+    sets = {
+        name: count for name, count in (boundary.dermoscopic | boundary.other).items() if not is_own(name)
+    }
     names = ", ".join(f"{name} ({count:,} pictures)" for name, count in sets.items())
     return "\n" + _filled(
         f"the owners of {names}, which taught it what dermoscopy is, on their terms.", indent="    "
