@@ -16,11 +16,9 @@ import pandas as pd
 from dermlens.calibration.abstention import fit_ood, fit_sets
 from dermlens.calibration.labelled import Labelled
 from dermlens.calibration.probabilities import choose_scaling, fit_rule
-from dermlens.data.manifest import load_manifest
-from dermlens.data.table import read_configured
+from dermlens.data.predictions import write_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import read_predictions, write_predictions
-from dermlens.models.saved import SavedModel, load_model, save_decision
+from dermlens.models.saved import SavedModel, save_decision
 from dermlens.predict.decision import Arrays, Kind, answer, answer_columns, log_softmax, scaled
 from dermlens.predict.document import Abstention, DecisionDocument
 from dermlens.predict.pictures.preprocessing import ViewsConfig
@@ -155,13 +153,13 @@ def calibrate_run(
         UserError: the split lacks one of the three roles, the images are not there, or a class has no
             training image.
     """
-    saved = load_model(run.path, decision=False)
+    saved = run.model(decision=False)
     outputs = run_outputs(run, saved, FITTED, data=data, device=device, cache=cache)
     train, selection, calibration = (outputs[role].labelled for role in FITTED)
     document, arrays = fit_decision(
         saved.classes, train=train, selection=selection, calibration=calibration, ood=ood
     )
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     answered = [
         _answered(predictions[predictions["role"] == role], found, document, arrays)
         for role, found in outputs.items()
@@ -196,8 +194,8 @@ def run_outputs(
     Raises:
         UserError: the split lacks a role, or the images are not there.
     """
-    table = own_table(run, data)
-    split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
+    table = run.table(data)
+    split = run.split(table)
     found = {}
     for role in roles:
         ids = split.ids(role)
@@ -213,20 +211,6 @@ def run_outputs(
         labelled = label_outputs(seen, told(of_role), of=table, device=device, cache=cache)
         found[role] = RoleOutputs(tuple(of_role["image_id"]), labelled)
     return found
-
-
-def own_table(run: Run, data: Path | None = None) -> pd.DataFrame:
-    """The LesionTable that a run was trained on, from `data` or from where it was.
-
-    Raises:
-        UserError: it is not there.
-    """
-    folder = data or Path(run.read_record().get("data") or "")
-    if not folder.exists() or folder == Path():
-        raise UserError(
-            f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
-        )
-    return read_configured(folder, run.recipe().data)
 
 
 def label_outputs(

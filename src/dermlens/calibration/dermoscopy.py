@@ -18,11 +18,10 @@ from sklearn.preprocessing import StandardScaler
 
 from dermlens.calibration.decision import label_outputs, run_outputs
 from dermlens.calibration.labelled import lesion_folds
-from dermlens.data.manifest import load_manifest
+from dermlens.data.predictions import write_table
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import write_table
 from dermlens.metrics import Bools, Floats, Ints
-from dermlens.models.saved import load_model, save_dermoscopy
+from dermlens.models.saved import save_dermoscopy
 from dermlens.predict.document import Dermoscopy
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 from dermlens.runs import Run
@@ -185,8 +184,6 @@ def _quantile(value_N: Floats, weight_N: Floats, share: float) -> float:
 OWN = "own"
 """The set of the run's own images that it was not trained on."""
 ROLES = ("selection", "calibration")
-DERMOSCOPY = "dermoscopy.csv"
-"""What is measured, where cards look for it."""
 MOST = 0.5
 """The largest share of a set of other pictures that a boundary of any use takes for dermoscopy."""
 STALE = ("model_card.md", "report.html")
@@ -203,7 +200,7 @@ def learn_dermoscopy(
     device: str = "auto",
     cache: Path | None = None,
 ) -> pd.DataFrame:
-    """Fit the boundary, write it into the run's model.json, and what was measured into `DERMOSCOPY`.
+    """Fit the boundary, write it into the run's model.json, and what was measured into dermoscopy.csv.
 
     The run's images of the selection and calibration roles stand for dermoscopy, beside the sets that are
     given. Diagnoses, ages, sexes and sites are not looked at.
@@ -235,13 +232,13 @@ def learn_dermoscopy(
     for name, table in {**dermoscopic, **other}.items():
         if table["lesion_id"].nunique() < FOLDS:
             raise UserError(f"set {name} has {table['lesion_id'].nunique()} lesions; {FOLDS} are the fewest")
-    split = set(load_manifest(str(run.split_file)).roles["image_id"])
+    split = set(run.split().roles["image_id"])
     for name, table in {**dermoscopic, **other}.items():
         if len(shared := sorted(split & {*table["image_id"]})):
             raise UserError(
                 f"set {name} holds {len(shared)} images of the run's own split, {shared[0]} first"
             )
-    saved = replace(load_model(run.path), views=ViewsConfig())  # features are of the image as it is
+    saved = replace(run.model(), views=ViewsConfig())  # features are of the image as it is
     roles = run_outputs(run, saved, ROLES, data=data, device=device, cache=cache).values()
     own = Features(
         np.concatenate([one.labelled.features_ND for one in roles]),
@@ -263,6 +260,6 @@ def learn_dermoscopy(
         )
     for name in STALE:
         (run.path / name).unlink(missing_ok=True)
-    write_table(run.path / DERMOSCOPY, rows)
+    write_table(run.dermoscopy_file, rows)
     save_dermoscopy(run.path, found)
     return rows

@@ -146,19 +146,19 @@ def source_probe(
 ) -> None:
     """Measure how well a linear probe on a model's features tells the source among nevi."""
     from dermlens.data.table import read_configured
-    from dermlens.evaluation.comparison import estimate_text
     from dermlens.files import write_json
     from dermlens.models.saved import load_model
     from dermlens.predict.predictor import shipped_folder
     from dermlens.recipe import load_recipe
+    from dermlens.records import estimate_text
     from dermlens.studies.by_source import source_probe as probe
 
     table = read_configured(data, load_recipe(recipe).data)
     found = probe(load_model(model or shipped_folder()), table, device=device, cache=cache)
     write_json(output, found)
     for source, recall in found["recall"].items():
-        console.print(f"{source}: {estimate_text(recall)}")
-    accuracy = estimate_text(found["balanced_accuracy"])
+        console.print(f"{source}: {estimate_text(recall, 3)}")
+    accuracy = estimate_text(found["balanced_accuracy"], 3)
     console.print(f"balanced accuracy {accuracy} of {found['images']} nevi; by chance {found['chance']:.3f}")
     console.print(f"written: {output}")
 

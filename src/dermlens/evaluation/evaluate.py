@@ -8,17 +8,17 @@ from typing import Any, TypedDict
 
 import pandas as pd
 
-from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.manifest import Split
+from dermlens.data.predictions import classes_of, is_answered, write_predictions
 from dermlens.data.readers.account import ValueMap
 from dermlens.data.split import absent_classes
-from dermlens.data.table import read_configured_set, read_set, table_sha256
+from dermlens.data.table import read_set, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
-from dermlens.evaluation.predictions import classes_of, is_answered, read_predictions, write_predictions
 from dermlens.evaluation.score import score
-from dermlens.files import write_json
 from dermlens.recipe import Recipe
+from dermlens.records import Metrics
 from dermlens.runs import Run
 
 # `dermlens evaluate`: a run's own roles, its sealed test role, or any other labelled set.
@@ -46,7 +46,7 @@ def evaluate_run(
     labels: Mapping[str, str] | None = None,
     values: ValueMap | None = None,
     say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> Metrics:
     """Score a run and write metrics.json.
 
     Args:
@@ -63,7 +63,7 @@ def evaluate_run(
         say: takes sentences on which table was read and what was made of it, before anything is predicted.
 
     Returns:
-        The content of metrics.json; `warnings` says what a reader must know of the numbers.
+        What metrics.json says; its `warnings` says what a reader must know of the numbers.
 
     Raises:
         UserError: nothing to score, no test role, predictions that are not of the split's images, the data
@@ -104,8 +104,8 @@ def _evaluate_own(
     device: str,
     ledger: Path | None,
     cache: Path | None,
-) -> dict[str, Any]:
-    split = load_manifest(str(run.split_file))
+) -> Metrics:
+    split = run.split()
     held_out = [role for role in ("selection", "calibration", "test") if split.ids(role)]
     if open_test and "test" not in held_out:
         raise UserError(
@@ -127,14 +127,13 @@ def _evaluate_own(
             "`dermlens train` predicts them, and --open-test the test role"
         )
     _check_complete(run, split, scored, roles)
-    recipe = run.recipe()
+    recipe = run.recipe
     metrics = score(scored, classes, recipe.evaluation, described=recipe.data.facts)
     metrics["warnings"] = _own_warnings(run, metrics) + absent_classes(_support(metrics)) + _rare(scored)
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
         enter_opening(run, metrics["roles"]["test"], project=ledger)
     write_predictions(run.predictions_file, predictions)
-    write_json(run.metrics_file, metrics)
-    return metrics
+    return run.write_metrics(metrics)
 
 
 def _held_out(
@@ -142,10 +141,10 @@ def _held_out(
 ) -> pd.DataFrame:
     """The run's predictions, with those of the test role where it is asked for and not there yet."""
     if "test" not in roles:
-        return read_predictions(run.predictions_file)
+        return run.predictions()
     if not run.predictions_file.is_file():  # training writes none where nothing but train and test is held
         return predict_test()
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     of_test = predictions["role"] == "test"
     if set(predictions.loc[of_test, "image_id"]) == set(split.ids("test")):
         return predictions
@@ -177,25 +176,18 @@ def _check_complete(run: Run, split: Split, predictions: pd.DataFrame, roles: Se
 def _predict_test(
     run: Run, data: Path | None, say: Callable[[str], None], *, device: str, cache: Path | None
 ) -> pd.DataFrame:
-    folder = data or Path(run.read_record().get("data") or "")
-    if not folder.exists() or folder == Path():
-        raise UserError(
-            f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
-        )
-    read = read_configured_set(folder, run.recipe().data)
+    read = run.reading(data)
     table = read.table
     for sentence in read.account.sentences():
         say(sentence)
-    split: Split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
-    test = table[table["image_id"].isin(split.ids("test"))].reset_index(drop=True)
+    test = table[table["image_id"].isin(run.split(table).ids("test"))].reset_index(drop=True)
     return _predict(run, test, role="test", device=device, cache=cache)
 
 
 def _predict(run: Run, table: pd.DataFrame, *, role: str, device: str, cache: Path | None) -> pd.DataFrame:
-    from dermlens.models.saved import load_model
     from dermlens.training.predict import predict_table
 
-    predictions: pd.DataFrame = predict_table(load_model(run.path), table, cache_root=cache, device=device)
+    predictions: pd.DataFrame = predict_table(run.model(), table, cache_root=cache, device=device)
     return predictions.assign(role=role)
 
 
@@ -266,10 +258,10 @@ def score_other(run: Run, external: pd.DataFrame) -> dict[str, Any]:
     Returns:
         metrics.json but for `warnings` and `data`.
     """
-    recipe = run.recipe()
-    own = read_predictions(run.predictions_file)
+    recipe = run.recipe
+    own = run.predictions()
     thresholds = own[own["role"].isin(["selection", "calibration"])]
-    split = load_manifest(str(run.split_file))
+    split = run.split()
     _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
     return score(
         _joined(run, thresholds, external),
@@ -289,8 +281,8 @@ def _evaluate_other(
     device: str,
     cache: Path | None,
     ledger: Path | None,
-) -> dict[str, Any]:
-    recipe = run.recipe()
+) -> Metrics:
+    recipe = run.recipe
     read = read_set(
         data,
         **maps,
@@ -306,7 +298,7 @@ def _evaluate_other(
     metrics = score_other(run, external)
     sha256 = table_sha256(table)
     name = f"{data.resolve().stem}-{sha256[:8]}"
-    folder = run.path / "evaluations" / name
+    folder = run.evaluations / name
     metrics |= {
         "warnings": [
             *warnings,
@@ -325,8 +317,7 @@ def _evaluate_other(
         },
     }
     write_predictions(folder / "predictions.csv", external)
-    write_json(folder / "metrics.json", metrics)
-    return metrics
+    return Run(folder).write_metrics(metrics)
 
 
 # What else reached a network: the choice of an epoch, and the labels of teachers.

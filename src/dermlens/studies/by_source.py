@@ -20,11 +20,11 @@ from sklearn.preprocessing import StandardScaler
 
 from dermlens import metrics
 from dermlens.data.manifest import HOME, load_manifest
+from dermlens.data.predictions import write_predictions
 from dermlens.data.protocols import lesion_groups
 from dermlens.errors import UserError
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
-from dermlens.evaluation.predictions import read_predictions, write_predictions
-from dermlens.evaluation.publish import HISTORY, publish_recipe, without_paths
+from dermlens.evaluation.publish import publish_training, without_paths
 from dermlens.evaluation.transfer import Difference, mean_over_sources, score_source
 from dermlens.files import write_json
 from dermlens.metrics import Floats
@@ -123,12 +123,10 @@ def publish_by_source(out: Path, folder: Path) -> None:
     predictions = left_out_predictions(out)
     facts |= _scores(predictions, load_recipe(str(out / RECIPE)), complete=facts["status"] == "completed")
     for source, table in predictions.items():
-        run, copy = Run(out / _unit(source)), folder / _unit(source)
-        copy.mkdir(parents=True, exist_ok=True)
-        write_predictions(copy / "predictions.csv.gz", table)
-        shutil.copyfile(run.history_file, copy / HISTORY)
-        write_json(copy / "run.json", without_paths(run.read_record()))
-        publish_recipe(run, copy)
+        copy = Run(folder / _unit(source))
+        copy.path.mkdir(parents=True, exist_ok=True)
+        write_predictions(copy.path / "predictions.csv.gz", table)
+        publish_training(Run(out / _unit(source)), copy)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, without_paths(facts))
     shutil.copyfile(out / RECIPE, folder / RECIPE)
@@ -140,7 +138,7 @@ def _unit(source: str) -> str:
 
 
 def _left_out(run: Run) -> pd.DataFrame:
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     return predictions[predictions["role"] == "selection"].reset_index(drop=True)
 
 

@@ -22,15 +22,14 @@ from dermlens import metrics
 from dermlens.calibration.abstention import fit_ood
 from dermlens.calibration.decision import FITTED, label_outputs, run_outputs
 from dermlens.calibration.labelled import Labelled
-from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.manifest import Split
+from dermlens.data.predictions import write_table
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.intervals import draw_lesions, estimate
-from dermlens.evaluation.predictions import write_table
 from dermlens.files import atomic_path, write_text
 from dermlens.metrics import Floats
-from dermlens.models.saved import load_model
 from dermlens.predict.decision import Kind, ood_scores
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
@@ -186,7 +185,7 @@ def far_ood(
     Raises:
         UserError: the split lacks a role, or images are not there.
     """
-    saved = load_model(run.path)
+    saved = run.model()
     known = (lambda table: table) if metadata else without_metadata
     own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache)
     train, familiar, calibration = (own[role].labelled for role in FITTED)
@@ -280,7 +279,7 @@ def unseen_class(
         one = trainings[code]
         _write(one, data)
         run = train_fold(one.recipe, one.folder, one.run.path, device=device, cache=cache)
-        saved = load_model(run.path)
+        saved = run.model()
         found = run_outputs(run, saved, FITTED, device=device, cache=cache)
         unsealed = table["image_id"].isin([image for role in FITTED for image in split.ids(role)])
         left_out = table[(table["dx"] == one.code) & unsealed].reset_index(drop=True)
@@ -299,7 +298,7 @@ def _known(out: Path, wanted: Sequence[str], classes: Sequence[str]) -> list[pd.
     known = known[~known["set"].isin(wanted)]
     for code in known["set"].unique():
         run = Run(out / f"without-{code}")
-        done = run.record_file.is_file() and run.read_record().get("status") == "completed"
+        done = run.is_completed
         if code not in classes or not done:
             raise UserError(
                 f"{out / TABLE} has rows of {code}, of which {run.path} is no completed run of this recipe:"
@@ -328,8 +327,7 @@ def _check(one: _Without) -> None:
     """See that a run that is there is of this recipe, table and split, before anything is written."""
     check_fold(one.run, one.recipe, one.split.header["table-sha256"])
     # Recipes of two manifests are one, once each class has a manifest of its own.
-    own = one.run.split_file
-    if own.is_file() and load_manifest(str(own)).roles.to_csv() != one.split.roles.to_csv():
+    if one.run.split_file.is_file() and one.run.split().roles.to_csv() != one.split.roles.to_csv():
         raise UserError(f"{one.run.path} is of another split: name a new folder with --out")
 
 

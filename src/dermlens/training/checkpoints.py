@@ -137,7 +137,7 @@ def check_unchanged(run: Run, now: Mapping[str, Any]) -> None:
     Raises:
         UserError: it names what has changed.
     """
-    before = run.read_record().get(KEY)
+    before = run.read_record().began_with
     if before is None:
         return
     keys = list(_changed(before["recipe"], now["recipe"]))
