@@ -168,7 +168,7 @@ def _changed(before: Any, now: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-# When to stop and which weights to keep, by the authors' rules (P§3).
+# When to stop and which weights to keep, by the rules of the authors' notebooks.
 
 
 def _smaller_is_better(monitor: Monitor) -> bool:
