@@ -172,7 +172,7 @@ def _digest(path: str, _size: int, _modified_ns: int) -> str:
 
 
 def draw_paper(table: pd.DataFrame, holdout: float, seed: int) -> dict[str, str]:
-    """The published protocol: rows without age dropped, then a stratified draw of images (the notebooks Data Preprocessing).
+    """The published protocol: rows without age dropped, then a stratified draw of images.
 
     Images of one lesion fall on both sides: it leaks. The held-out images are `selection`: the authors chose
     the epoch on the images that they report.

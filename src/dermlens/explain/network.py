@@ -84,7 +84,7 @@ def look(saved: SavedModel, image_SSC: Pixels, meta_M: Metadata) -> tuple[Tensor
 
 
 def outputs(saved: SavedModel, x_BSSC: Pixels, meta: Metadata) -> tuple[Floats, Floats]:
-    """logits_BC and features_BD of squares as they are, with metadata of one patient, or (B, M) of each."""
+    """logits_BC and features_BD of squares as they are, with metadata of one patient or of each."""
     network = many(saved)
     meta_BM = np.broadcast_to(np.asarray(meta, dtype=np.float32), (len(x_BSSC), np.shape(meta)[-1]))
     logits, features = [], []
