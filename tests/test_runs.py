@@ -49,7 +49,7 @@ def test_a_run_without_metrics_says_how_to_get_them(tmp_path):
 @pytest.mark.parametrize("content", [b"[1]", b"null", b"\xff\xd8", b"{"])
 def test_records_that_are_no_json_objects_are_named(tmp_path, content):
     run = Run.create(tmp_path / "run", Recipe())
-    for file, read in ((run.metrics_file, run.read_metrics), (run.record_file, run.read_record)):
+    for file, read in ((run.metrics_file, lambda: run.metrics), (run.record_file, run.read_record)):
         file.write_bytes(content)
         with pytest.raises(UserError, match=rf"{file} is not (JSON|a JSON object)"):
             read()

@@ -116,7 +116,7 @@ def test_own_roles_without_the_test(make_run, calls, ledger):
     run = make_run()
     metrics = evaluate_run(run, ledger=ledger)
     assert list(metrics.roles) == ["selection", "calibration"]
-    assert run.read_metrics() == metrics
+    assert run.metrics == metrics
     assert calls == []
     assert not ledger.exists()
 

@@ -49,7 +49,7 @@ def probabilities(predictions):
 
 @pytest.fixture(scope="module")
 def metrics(fake_run: Run):
-    return fake_run.read_metrics()
+    return fake_run.metrics
 
 
 def line(axis: Axes, gid: str) -> Line2D:
