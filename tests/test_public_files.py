@@ -1,4 +1,4 @@
-"""The files that a forge and a contributor's hooks read are YAML of the form they expect, and say what is so."""
+"""What a forge and a contributor's hooks read is YAML of the form they expect, and says what is so."""
 
 from __future__ import annotations
 
