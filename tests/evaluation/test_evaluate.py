@@ -64,7 +64,7 @@ def calls(monkeypatch):
         asked.append(len(table))
         return stand_in(model, table, **options)
 
-    saved = SimpleNamespace(load_model=lambda folder: None)
+    saved = SimpleNamespace(load_model=lambda folder, decision: None)
     monkeypatch.setitem(sys.modules, "dermlens.models.saved", saved)
     monkeypatch.setitem(
         sys.modules, "dermlens.training.predict", SimpleNamespace(predict_table=predict_table)
