@@ -256,9 +256,11 @@ def test_another_set(make_run, calls, ledger, tmp_path):
     assert external["per_class"]["bcc"]["recall"]["value"] is None
     assert external["detection"]["melanoma"]["operating_points"][0]["threshold_role"] == "calibration"
     assert metrics.warnings == [ABSENT]
-    folder = run.path / "evaluations" / metrics.data["name"]
-    assert metrics.data["name"].startswith("clinic-")
-    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == metrics
+    folder = run.path / "evaluations" / metrics.data.name
+    assert metrics.data.name.startswith("clinic-")
+    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == metrics.model_dump(
+        exclude_unset=True, by_alias=True
+    )
     assert len(read_predictions(folder / "predictions.csv")) == 90
     assert not run.metrics_file.exists()
 
@@ -290,7 +292,7 @@ def test_a_strange_label_asks_for_a_map(make_run, calls, ledger, tmp_path):
         evaluate_run(run, data=other, ledger=ledger)
     assert "label map" in str(error.value)
     metrics = evaluate_run(run, data=other, labels={"MELNOMA": "mel"}, ledger=ledger)
-    assert (metrics.data["columns"], metrics.data["labels"]) == ({}, {"MELNOMA": "mel"})
+    assert (metrics.data.columns, metrics.data.labels) == ({}, {"MELNOMA": "mel"})
     assert metrics.roles["external"]["per_class"]["mel"]["support"] > 0
 
 
