@@ -24,10 +24,10 @@ import pandas as pd
 from dermlens.data.cache import open_cache
 from dermlens.data.config import DataConfig, SplitConfig
 from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.predictions import AFTER, BEFORE, arrays, classes_of, write_predictions
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import AFTER, BEFORE, arrays, classes_of, write_predictions
 from dermlens.files import claimed, write_json, write_text
 from dermlens.labels import CLASSES
 from dermlens.metrics import balanced_accuracy_isic
