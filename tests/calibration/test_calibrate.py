@@ -77,7 +77,7 @@ def test_a_run_gets_a_decision(run: Run, cache: Path, pictures: Path, ood: Kind)
     assert "answers" in metrics.roles["calibration"]
     assert metrics.prior["name"] == "specialist"
     assert {"mean_recall", "ece", "slope"} <= set(metrics.roles["selection"]["equal_prior"])
-    assert any(said.startswith("calibration: probabilities, sets") for said in metrics.warnings)
+    assert any(said.startswith("calibration: probabilities, marks") for said in metrics.warnings)
     write_card(run)
     assert "Suspicion of malignancy" in (run.path / "model_card.md").read_text(encoding="utf-8")
 

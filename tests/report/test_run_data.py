@@ -128,7 +128,7 @@ def test_without_a_decision_report_the_card_says_what_was_not_measured(run):
     assert "not measured" not in sections(card_text(run))["Calibration"]
     shutil.rmtree(run.path / "decision")
     text = sections(card_text(run))["Calibration"]
-    assert "Before scaling, and at the equal class prior: not measured" in text
+    assert "Before scaling: not measured" in text
     assert len(tables(text)[0]) == 1
 
 
