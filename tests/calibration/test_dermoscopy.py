@@ -80,10 +80,10 @@ def test_a_model_learns_it_and_the_run_tells_of_it(run, photographs, clinic, cac
     shown = dermoscopy_table(read_dermoscopy(run))
     assert [row[0] for row in shown.rows] == ["own", "clinic", "photographs"]
     assert shown.rows[2][5] == "–", "no other set is on its side"
-    (command,) = [
-        line for line in commands(run, {}, [], ood=None, decided=False, int8=False) if "learn" in line
-    ]
-    assert command.endswith("--dermoscopic clinic=FOLDER --photographs FOLDER --kept 0.9")
+    said = commands(run, [], ood=None, decided=False, int8=False)
+    (command,) = [line for line in said if "--dermoscopy" in line]
+    assert command.startswith("dermlens calibrate RUN ")
+    assert command.endswith("--dermoscopy clinic=FOLDER --photographs FOLDER --dermoscopy-kept 0.9")
 
 
 def saved_square(saved, path):

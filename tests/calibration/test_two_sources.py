@@ -104,5 +104,5 @@ def test_the_export_answers_a_lesion_over_its_images(calibrated, world, tmp_path
 @pytest.fixture(scope="module")
 def exported_run(calibrated, world) -> Path:
     """The run, exported once."""
-    assert exit_code("export", calibrated.path, world / "model") == 0
+    assert exit_code("export", calibrated.path, "--out", world / "model") == 0
     return world / "model"

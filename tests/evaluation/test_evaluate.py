@@ -300,7 +300,7 @@ def test_a_strange_label_asks_for_a_map(make_run, calls, ledger, tmp_path):
 def test_maps_go_with_another_set(make_run, calls, data, ledger, maps):
     run = make_run()
     for own in ({}, {"data": data, "open_test": True}):
-        with pytest.raises(UserError, match="--column, --label and --value go with --data"):
+        with pytest.raises(UserError, match="--column, --label, --value and --skip go with --data"):
             evaluate_run(run, ledger=ledger, **own, **maps)
     assert not ledger.exists()
 

@@ -470,7 +470,7 @@ def test_a_soup_says_what_any_of_its_members_did():
     settled = parse_recipe("train: {keep: last}", "here")
     peeking = parse_recipe("train: {keep: val_mean_recall}", "here")
     pupil = parse_recipe("train: {keep: last, distillation: {soft_labels: soft.csv}}", "here")
-    metrics = {"bootstrap": {"replicates": 0}, "decision": "calibrated"}
+    metrics = {"bootstrap": {"replicates": 0}, "decision": "argmax"}
     roles = ["calibration", "selection"]
 
     def said(*recipes: Recipe) -> str:
