@@ -86,7 +86,7 @@ def test_the_export_answers_a_lesion_over_its_images(calibrated, world, tmp_path
         writer = csv.writer(file)
         writer.writerow(["image_id", "lesion_id"])
         writer.writerows(zip([image.stem for image in images], ["one", "one", "two"], strict=True))
-    words = ("predict", *images, "--table", table, "--model", model, "--output", tmp_path / "out.csv")
+    words = ("predict", *images, "--table", table, "--model", model, "--out", tmp_path / "out.csv")
     assert exit_code(*words) == 0
     with (tmp_path / "out.csv").open(newline="") as file:
         one, two = csv.DictReader(file)
