@@ -141,7 +141,7 @@ def test_writing_itself_asks_too(write, pipe):
 
 READ = {
     "data", "resume", "run", "runs", "model", "table", "image", "images", "members", "weights", "wheel",
-    "rescore", "unfold",
+    "rescore", "unfold", "out_of_fold",
 }  # fmt: skip
 """Options and arguments that are only read."""
 
