@@ -7,12 +7,11 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    from dermlens.cli.app import prepare_streams
-
-    prepare_streams()
     try:
         from dermlens.cli.app import main as verbs
+        from dermlens.cli.app import prepare_streams
 
+        prepare_streams()
         verbs()
     except KeyboardInterrupt:
         print("dermlens: interrupted", file=sys.stderr)

@@ -47,8 +47,13 @@ def test_a_mistake_gets_one_sentence(words, sentence, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("verb", "place", "name", "words"),
     [
-        ("far-ood", "dermlens.studies.out_of_distribution", "far_ood", ["-o", "out.csv", "--set"]),
-        ("learn-dermoscopy", "dermlens.calibration.dermoscopy", "learn_dermoscopy", ["--other"]),
+        (
+            ("analyze", "out-of-distribution"),
+            "dermlens.studies.out_of_distribution",
+            "far_ood",
+            ["-o", "out.csv", "--other"],
+        ),
+        (("calibrate",), "dermlens.calibration.dermoscopy", "learn_dermoscopy", ["--not-dermoscopy"]),
     ],
 )
 def test_what_was_read_of_a_set_is_said(tmp_path, monkeypatch, dermlens, verb, place, name, words):
@@ -66,7 +71,7 @@ def test_what_was_read_of_a_set_is_said(tmp_path, monkeypatch, dermlens, verb, p
 
     monkeypatch.setattr(importlib.import_module(place), name, measured)
     monkeypatch.chdir(tmp_path)
-    said = dermlens(verb, tmp_path / "run", *words, f"x={tmp_path / 'set'}")
+    said = dermlens(*verb, tmp_path / "run", *words, f"x={tmp_path / 'set'}")
     assert said.code == 0, said.err
     out = "".join(said.out.split())
     assert "t.csv" in out

@@ -93,7 +93,7 @@ def test_what_cannot_be_written_is_named_as_it_was_asked_for(dermlens, tmp_path)
 
 def test_export_without_torch_names_both_extras():
     program = "import sys; sys.modules['torch'] = None; from dermlens.cli.app import main; main()"
-    command = [sys.executable, "-c", program, "export", "run", "model"]
+    command = [sys.executable, "-c", program, "export", "run", "--out", "model"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("dermlens: this needs torch, ")
