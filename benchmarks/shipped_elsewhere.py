@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from dermlens.data.manifest import load_manifest
+from dermlens.data.predictions import write_predictions
 from dermlens.data.table import read_configured
-from dermlens.evaluation.predictions import write_predictions
 from dermlens.evaluation.transfer import score_source
 from dermlens.files import write_json
 from dermlens.models.saved import SavedModel, load_model

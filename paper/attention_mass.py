@@ -22,12 +22,11 @@ import pandas as pd
 import torch
 
 from dermlens.data.cache import PixelCache, open_cache
-from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.evaluation.intervals import estimate
 from dermlens.metrics import Floats, weighted_mean
-from dermlens.models.saved import SavedModel, load_model
+from dermlens.models.saved import SavedModel
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
 from dermlens.studies.ablation import folds_of
@@ -57,7 +56,7 @@ def attention_mass(arm: Path, data: Path, *, device: str = "auto", cache: Path |
         UserError: a fold is not there, there is no attention or no mask, or the data are not the arm's.
     """
     runs = folds_of(arm)
-    recipe = runs[0].recipe()
+    recipe = runs[0].recipe
     if recipe.model.attention == "none":
         raise UserError(f"{arm}: its networks have no Soft-Attention, so it looks nowhere")
     table = read_configured(data, recipe.data)
@@ -119,8 +118,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_fold(run: Run, table: pd.DataFrame, fold: int, device: str, cache_root: Path | None) -> pd.DataFrame:
-    saved = load_model(run.path)
-    split = load_manifest(str(run.split_file), table, remedy="name the arm's own data by --data")
+    saved = run.model()
+    split = run.split(table)
     pixels = _open(saved, table, cache_root, mask=False)
     masks = _open(saved, table, cache_root, mask=True)
     rows = table.set_index("image_id", drop=False).loc[held_out(run, split)["image_id"]]

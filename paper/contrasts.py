@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dermlens import metrics
+from dermlens.data.predictions import arrays, classes_of
 from dermlens.evaluation.intervals import BLOCK, Resamples
-from dermlens.evaluation.predictions import arrays, classes_of
 from dermlens.metrics import Bools, Floats, Ints
 from dermlens.studies.folds import FOLD
 from dermlens.studies.scores import Decided, by_argmax, numbers

@@ -21,9 +21,9 @@ import pandas as pd
 import torch
 
 from dermlens.data.manifest import Split
+from dermlens.data.predictions import write_csv
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured
-from dermlens.evaluation.predictions import write_csv
 from dermlens.files import exclusive
 from dermlens.models.cuts import build_backbone
 from dermlens.models.summary import count, depth

@@ -15,13 +15,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from dermlens import metrics
+from dermlens.data.predictions import arrays, classes_of, read_predictions, write_csv, write_predictions
 from dermlens.data.table import read_configured
 from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
-from dermlens.evaluation.predictions import arrays, classes_of, read_predictions, write_csv, write_predictions
 from dermlens.evaluation.publish import publish_recipe, without_paths
-from dermlens.files import copy_file, write_json
+from dermlens.files import copy_file, read_json, write_json
 from dermlens.metrics import Floats
 from dermlens.recipe import load_recipe
+from dermlens.records import estimate_text
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
 from dermlens.studies import ablation
@@ -87,10 +88,10 @@ def _publish_training(run: Run, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     publish_recipe(run, folder)
     copy_file(run.history_file, folder / "history.csv")
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     scored = predictions[predictions["role"] == SCORED].reset_index(drop=True)
     write_predictions(folder / "predictions.csv.gz", scored)
-    write_json(folder / "run.json", without_paths(run.read_record()))
+    write_json(folder / "run.json", without_paths(read_json(run.record_file)))
 
 
 def _count(study: Study, data: Path, results: Path) -> None:
@@ -236,7 +237,7 @@ def render_again(jobs: Sequence[Job], out: Path, results: Path) -> RenderableTyp
     for column in ("run", "measure", "again", "published", "inside its interval"):
         table.add_column(column)
     for row in found:
-        published = f"{row.published:.3f} [{row.low:.3f}–{row.high:.3f}]"
+        published = estimate_text({"value": row.published, "low": row.low, "high": row.high}, 3)
         table.add_row(row.job, row.measure, f"{row.value:.3f}", published, "yes" if row.is_inside else "no")
     return table
 

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from dermlens.data.predictions import classes_of
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import classes_of
 from dermlens.studies.folds import FOLD, IMAGES, read_tables
 from dermlens.studies.matrix import load_matrix
 from paper.contrasts import Contrast, best_elsewhere

@@ -12,11 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from dermlens.data.manifest import load_manifest
+from dermlens.data.predictions import classes_of
 from dermlens.data.split import FIELDS, shuffled_metadata
 from dermlens.data.table import read_configured
-from dermlens.evaluation.predictions import classes_of
-from dermlens.models.saved import load_model
 from dermlens.runs import Run
 from dermlens.studies.ablation import folds_of
 from dermlens.studies.folds import held_out, merge
@@ -47,7 +45,7 @@ def metadata_alone(arm: Path, data: Path) -> pd.DataFrame:
         UserError: a fold is not there, or the data are not those of the arm.
     """
     runs = folds_of(arm)
-    recipe = runs[0].recipe()
+    recipe = runs[0].recipe
     table = read_configured(data, recipe.data)
     return merge({fold: _predicted(run, table, recipe.data.classes) for fold, run in enumerate(runs)})
 
@@ -74,7 +72,7 @@ def probabilities(train: pd.DataFrame, rows: pd.DataFrame, classes: Sequence[str
 
 
 def _predicted(run: Run, table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    split = load_manifest(str(run.split_file), table, remedy="name the arm's own data by --data")
+    split = run.split(table)
     scored = held_out(run, split)
     rows = table.set_index("image_id").loc[scored["image_id"]]
     p_NC = probabilities(table[table["image_id"].isin(split.ids("train"))], rows, classes)
@@ -153,11 +151,11 @@ def with_other_metadata(
         UserError: a fold is not there, or the data are not those of the arm.
     """
     runs = folds_of(arm)
-    table = read_configured(data, runs[0].recipe().data)
+    table = read_configured(data, runs[0].recipe.data)
     parts: dict[str, dict[int, pd.DataFrame]] = {name: {} for name in ways}
     for fold, run in enumerate(runs):
-        saved = load_model(run.path)
-        split = load_manifest(str(run.split_file), table, remedy="name the arm's own data by --data")
+        saved = run.model()
+        split = run.split(table)
         scored = held_out(run, split)
         rows = table.set_index("image_id", drop=False).loc[scored["image_id"]].reset_index(drop=True)
         for name, way in ways.items():

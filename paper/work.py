@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from dermlens.data.predictions import write_csv
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import write_csv
 from dermlens.files import claimed, write_json, write_text
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment
@@ -205,7 +205,7 @@ def _make_room(run: Run, recipe: Recipe) -> None:
     Raises:
         UserError: it got further than that.
     """
-    if not run.record_file.is_file() or run.recipe() == recipe:
+    if not run.record_file.is_file() or run.recipe == recipe:
         return
     if run.history_file.is_file():
         raise UserError(f"{run.path} is of another recipe: delete it to train it anew, or name a new --out")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import Cache, Device, Verbs, console, main, names
+from dermlens.cli.app import Verbs, console, main
+from dermlens.cli.options import Cache, Device, names
 from dermlens.errors import UserError
 from dermlens.training.machine import resolve_device
 from paper.plan import Folders

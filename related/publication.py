@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from dermlens.data.predictions import read_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.publish import without_paths
 from dermlens.files import write_json
 from dermlens.runs import Run
@@ -95,9 +95,9 @@ def _facts(study: Study, system: System, folds: list[Job], out: Path) -> dict[st
         }
     else:
         runs = [Run(out / job.id) for job in folds]
-        records = [run.read_record() for run in runs]
+        records = [read_record(run.record_file) for run in runs]
         rates = rates_of(study, system, out)
-        recipe = runs[0].recipe()
+        recipe = runs[0].recipe
         steps = int(pd.read_csv(runs[0].history_file)["step"].iloc[-1])
         facts = {
             "seconds": round(sum(seconds_of_run(run) for run in runs), 1),

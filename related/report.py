@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dermlens.evaluation.predictions import write_csv
+from dermlens.data.predictions import write_csv
 from dermlens.files import write_text
 from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
 from dermlens.sections import EvaluationConfig

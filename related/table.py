@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from dermlens import metrics
+from dermlens.data.predictions import arrays, classes_of
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, over_folds
-from dermlens.evaluation.predictions import arrays, classes_of
 from dermlens.labels import CLASSES
 from dermlens.metrics import Floats, Ints
 from dermlens.sections import EvaluationConfig

@@ -23,11 +23,11 @@ import pandas as pd
 
 from dermlens.data.cache import open_cache
 from dermlens.data.config import DataConfig, SplitConfig
-from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.manifest import Split
+from dermlens.data.predictions import AFTER, BEFORE, arrays, classes_of, write_predictions
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import AFTER, BEFORE, arrays, classes_of, write_predictions
 from dermlens.files import claimed, write_json, write_text
 from dermlens.labels import CLASSES
 from dermlens.metrics import balanced_accuracy_isic
@@ -285,7 +285,7 @@ def published_rates(system: System, results: Path) -> dict[float, float]:
 
 def split_of(run: Run) -> Split:
     """The split that a run was trained with."""
-    return load_manifest(str(run.split_file))
+    return run.split()
 
 
 def best_rate(recall: dict[float, float]) -> float:

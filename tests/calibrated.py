@@ -10,7 +10,7 @@ import pandas as pd
 
 from dermlens.calibration.decision import fit_decision
 from dermlens.calibration.labelled import Labelled
-from dermlens.evaluation.predictions import write_predictions, write_table
+from dermlens.data.predictions import write_predictions, write_table
 from dermlens.evaluation.score import score
 from dermlens.files import write_json
 from dermlens.labels import CLASSES, Vocabulary
@@ -100,7 +100,7 @@ def make_calibrated_run(
             write_table(path, calibration_table(labelled, document))
     predictions = pd.concat(frames, ignore_index=True)
     write_predictions(run.predictions_file, predictions)
-    metrics = score(predictions, CLASSES, run.recipe().evaluation, decision=document)
+    metrics = score(predictions, CLASSES, run.recipe.evaluation, decision=document)
     write_json(run.metrics_file, metrics)
     counts = {role: table["target"].value_counts().to_dict() for role, (table, _) in drawn.items()}
     split = {"protocol": "grouped", "seed": "0"}

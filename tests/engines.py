@@ -13,7 +13,6 @@ from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.data.table import read_table
 from dermlens.export.engines import ENGINES, Engine
 from dermlens.export.onnx_export import as_network
-from dermlens.models.saved import load_model
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
@@ -37,7 +36,7 @@ def run(tmp_path_factory) -> Run:
 def fake(monkeypatch, run):
     """An engine whose file is the network's name, and whose logits and features can be made to differ."""
     changes = {"by": lambda logits_BC: logits_BC, "features": lambda features_BD: features_BD}
-    network = as_network(load_model(run.path))
+    network = as_network(run.model())
 
     def write(saved, folder):
         (folder / "model.fake").write_text(saved.config.backbone)

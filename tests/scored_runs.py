@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dermlens.evaluation.predictions import write_predictions
+from dermlens.data.predictions import write_predictions
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES
 from dermlens.recipe import parse_recipe

@@ -132,7 +132,7 @@ def test_partial_auc_limits():
 
 
 def test_authors_printed_counts():
-    """Cells, OvR counts, means: as the authors' notebook printed them for Fig. 10 (P§4.1, 4.2, 4.4)."""
+    """Cells, OvR counts, means: as the authors' notebook printed them for Fig. 10."""
     rows, columns = np.indices((7, 7))
     target_N, predicted_N = replicate(rows.ravel(), columns.ravel(), MD_DN_LR)
     np.testing.assert_array_equal(metrics.confusion_matrix(target_N, predicted_N, 7), MD_DN_LR)

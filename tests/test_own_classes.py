@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dermlens.data.predictions import write_predictions
 from dermlens.errors import UserError
 from dermlens.evaluation.measures import sought_recall
-from dermlens.evaluation.predictions import write_predictions
 from dermlens.evaluation.score import score
 from dermlens.files import write_json
 from dermlens.labels import Vocabulary

@@ -89,7 +89,7 @@ def test_a_recipe_trains_with_all_of_them_and_stores_their_settings(run):
     assert sum(counts.values()) > 0
     saved = load_model(run, trust_code=True)
     assert type(saved.model.head.branch).__name__ == "Gate"
-    assert Run(run).recipe() == load_recipe(str(RECIPE), trust_code=True)
+    assert Run(run).recipe == load_recipe(str(RECIPE), trust_code=True)
 
 
 def test_the_metric_is_scored_with_its_interval(run):
@@ -134,7 +134,7 @@ def test_a_stored_run_that_names_code_is_refused_unless_it_is_trusted(
 def test_a_model_folder_and_a_recipe_are_refused_in_python(run, fresh):
     with pytest.raises(UserError, match=r"outsider\.parts:net.*trust_code=True"):
         load_model(run)
-    assert Run(run).recipe().imbalance.loss.kind == "outsider.parts:poly1"  # read, and not run
+    assert Run(run).recipe.imbalance.loss.kind == "outsider.parts:poly1"  # read, and not run
     assert not imported()
     with trusted_code():
         load_model(run)

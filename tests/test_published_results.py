@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from dermlens.data.predictions import read_predictions
 from dermlens.evaluation.evaluate import evaluate_run, score_other
-from dermlens.evaluation.predictions import read_predictions
 from dermlens.runs import Run
 
 ROOT = Path(__file__).parents[1]

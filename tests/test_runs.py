@@ -10,12 +10,12 @@ from dermlens.runs import Run
 def test_a_run_records_what_it_depends_on(tmp_path):
     run = Run.create(tmp_path / "run", Recipe(name="x", seed=5))
     record = run.read_record()
-    assert record["status"] == "running"
-    assert record["versions"]["dermlens"]
-    assert record["machine"]["processor"]
-    assert run.recipe() == Recipe(name="x", seed=5)
-    run.end("completed", seconds=3.5)
-    assert Run.open(run.path).read_record()["seconds"] == 3.5
+    assert record.status == "running"
+    assert record.versions["dermlens"]
+    assert record.machine["processor"]
+    assert run.recipe == Recipe(name="x", seed=5)
+    run.end("completed", seconds_per_epoch=3.5)
+    assert Run.open(run.path).read_record().seconds_per_epoch == 3.5
 
 
 def test_a_folder_in_use_is_not_overwritten(tmp_path):
@@ -43,13 +43,13 @@ def test_a_folder_without_a_record_is_not_a_run(tmp_path):
 def test_a_run_without_metrics_says_how_to_get_them(tmp_path):
     run = Run.create(tmp_path / "run", Recipe())
     with pytest.raises(UserError, match="dermlens evaluate"):
-        run.read_metrics()
+        run.metrics  # noqa: B018
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"null", b"\xff\xd8", b"{"])
 def test_records_that_are_no_json_objects_are_named(tmp_path, content):
     run = Run.create(tmp_path / "run", Recipe())
-    for file, read in ((run.metrics_file, run.read_metrics), (run.record_file, run.read_record)):
+    for file, read in ((run.metrics_file, lambda: run.metrics), (run.record_file, run.read_record)):
         file.write_bytes(content)
         with pytest.raises(UserError, match=rf"{file} is not (JSON|a JSON object)"):
             read()
@@ -59,7 +59,7 @@ def test_a_run_without_a_readable_recipe_says_so(tmp_path):
     run = Run.create(tmp_path / "run", Recipe())
     run.recipe_file.write_bytes(b"\xff\xd8")
     with pytest.raises(UserError, match=rf"{run.recipe_file} is not UTF-8 text"):
-        run.recipe()
+        run.recipe  # noqa: B018
     run.recipe_file.unlink()
     with pytest.raises(UserError, match=rf"{run.recipe_file} does not exist"):
-        run.recipe()
+        run.recipe  # noqa: B018

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 from cards import check_card, sections
 
+from dermlens.data.predictions import classes_of
 from dermlens.evaluation.ledger import run_openings
-from dermlens.evaluation.predictions import classes_of, read_predictions
 from dermlens.evaluation.score import score
-from dermlens.files import write_json
 from dermlens.predict.document import read_document
 from dermlens.predict.model_files import read_measured, write_measured
 from dermlens.report.card import card_text
@@ -46,14 +45,14 @@ def test_numbers_are_recomputed(path):
 def again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The sections of a card that is made anew from the published folder, its scores from the predictions."""
     run = Run(shutil.copytree(PUBLISHED, tmp_path_factory.mktemp("again") / "run"))
-    predictions = read_predictions(run.predictions_file)
-    write_json(run.metrics_file, _again(run, predictions))
+    predictions = run.predictions()
+    run.write_metrics(_again(run, predictions))
     return sections(card_text(run))
 
 
 def _again(run: Run, predictions: pd.DataFrame) -> dict:
     decision = read_decision(run)
-    return score(predictions, classes_of(predictions), run.recipe().evaluation, decision=decision)
+    return score(predictions, classes_of(predictions), run.recipe.evaluation, decision=decision)
 
 
 @pytest.mark.parametrize("heading", SCORED)
@@ -67,7 +66,7 @@ def test_the_page_shows_what_the_published_predictions_say(tmp_path):
     limits = sections((SHIPPED / "MODEL_CARD.md").read_text(encoding="utf-8"))["Limits"]
     lacks = [line.removeprefix("- ") for line in limits.splitlines() if line.startswith("- ")]
     run = Run(PUBLISHED)
-    write_measured(run.read_metrics(), "test", lacks, tmp_path, looks=run_openings(run).to_json())
+    write_measured(run.metrics.roles["test"], "test", lacks, tmp_path, looks=run_openings(run).to_json())
     assert read_measured(tmp_path) == read_measured(SHIPPED)
 
 

@@ -141,7 +141,7 @@ def test_writing_itself_asks_too(write, pipe):
 
 READ = {
     "data", "resume", "run", "runs", "model", "table", "image", "images", "members", "weights", "wheel",
-    "rescore", "unfold",
+    "rescore", "unfold", "out_of_fold",
 }  # fmt: skip
 """Options and arguments that are only read."""
 
@@ -212,8 +212,8 @@ def test_predict_and_split_keep_what_they_read(tmp_path):
     assert exit_code("predict", str(picture), "--table", str(table), "-o", str(table)) == 2
     truth = tmp_path / "truth.csv"
     truth.write_text("image_id,dx\na,mel\n")
-    assert exit_code("split", "--data", str(tmp_path), "-o", str(tmp_path / "m.csv")) == 0
-    assert exit_code("split", "--data", str(tmp_path), "-o", str(truth)) == 2
+    assert exit_code("data", "split", "--data", str(tmp_path), "-o", str(tmp_path / "m.csv")) == 0
+    assert exit_code("data", "split", "--data", str(tmp_path), "-o", str(truth)) == 2
     assert picture.read_bytes() == EXAMPLE.read_bytes()
     assert table.read_text() == "image_id,age\na,50\n"
     assert truth.read_text() == "image_id,dx\na,mel\n"

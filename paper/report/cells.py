@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from dermlens.evaluation.predictions import classes_of, read_predictions, write_csv
+from dermlens.data.predictions import classes_of, write_csv
 from dermlens.evaluation.score import score
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
@@ -192,15 +192,15 @@ def _trainings(folder: Path) -> list[Training]:
 
 
 def _training(run: Run) -> Training:
-    predictions = read_predictions(run.path / "predictions.csv.gz")
+    predictions, record = run.predictions(), run.read_record()
     scores = score(predictions, classes_of(predictions), EvaluationConfig())["roles"][SCORED]
     return Training(
-        seed=run.recipe().seed,
+        seed=run.recipe.seed,
         scores=scores,
         predictions=predictions,
         history=pd.read_csv(run.history_file),
-        form=run.read_record()[FORM],
-        start=run.read_record().get("start", ""),
+        form=(record.model_extra or {})[FORM],
+        start=record.start or "",
     )
 
 

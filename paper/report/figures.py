@@ -13,8 +13,8 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from dermlens.data.predictions import arrays, classes_of
 from dermlens.data.table import read_table
-from dermlens.evaluation.predictions import arrays, classes_of
 from dermlens.files import write_text
 from dermlens.labels import CLASSES, full_name
 from dermlens.predict.pictures.preprocessing import crop_window, read_image

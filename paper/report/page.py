@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import write_csv
 from dermlens.files import atomic_folder, write_text
+from dermlens.records import NONE, number
 from dermlens.report.plots import save_figure
-from dermlens.report.tables import NONE, number
+from dermlens.report.tables import environment
 from paper.curves import LOGS, Curves, judge, read_curves
 from paper.publication import SCALE
 from paper.questions import load_questions
@@ -127,9 +127,9 @@ def _write(results: Path, measured: Measured, folder: Path, data: Path | None) -
         "experiments": list_experiments(),
         "questions": [answer.question.name for answer in answers],
     }
-    write_text(folder / PAGE, _environment().get_template("index.html.j2").render(**context))
+    write_text(folder / PAGE, environment("paper.report").get_template("index.html.j2").render(**context))
     if data is not None:
-        write_annex(folder / "annex.html", measured, data, _environment())
+        write_annex(folder / "annex.html", measured, data, environment("paper.report"))
 
 
 def _keep_others(old: Path, new: Path) -> None:
@@ -156,16 +156,6 @@ class _Album:
         """`alt` says what the figure shows, for who does not see it; the caption, where there is none."""
         save_figure(figure, self.folder / f"{name}.svg")
         return {"file": f"figures/{name}.svg", "caption": caption, "alt": alt or caption}
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("paper.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _paper_figures(album: _Album, tables: dict[str, list[Cell]]) -> list[dict[str, str]]:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dermlens.predict.predictor import Predictor
-
+    from dermlens.evaluation.evaluate import evaluate_run as evaluate
+    from dermlens.explain.explained import explain_image
+    from dermlens.predict.predictor import Predictor, load
+    from dermlens.recipe import Recipe
+    from dermlens.runs import Run
+    from dermlens.training.fit import fit as train
 
 __version__ = "0.1.0"
+__all__ = ["Predictor", "Recipe", "Run", "evaluate", "explain_image", "load", "train"]
+
+_PLACES = {
+    "Predictor": "predict.predictor:Predictor",
+    "Recipe": "recipe:Recipe",
+    "Run": "runs:Run",
+    "evaluate": "evaluation.evaluate:evaluate_run",
+    "explain_image": "explain.explained:explain_image",
+    "load": "predict.predictor:load",
+    "train": "training.fit:fit",
+}
 
 
-def load(model: Path | str = "shipped") -> Predictor:
-    """A model that answers, without torch.
-
-    Args:
-        model: a folder that `dermlens export` wrote, or `shipped` for the one that comes with dermlens.
-
-    Raises:
-        UserError: there is no such model, or its files are damaged.
-    """
-    from dermlens.predict.predictor import Predictor
-
-    return Predictor.open(model)
+def __getattr__(name: str) -> Any:
+    """What the package offers, imported when it is asked for: predicting needs neither torch nor pandas."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _PLACES[name].partition(":")
+    return getattr(import_module(f"dermlens.{module}"), attribute)

@@ -51,7 +51,7 @@ class Counts:
 
     With rows = true, FP is the column sum less TP and FN the row sum less TP; the article's Eq. 5–6 have them
     the other way round because its Fig. 8 has rows = predicted, and the TN in the denominator of its Eq. 11
-    is a slip that its code does not share (P§5, 29–31).
+    is a slip that its code does not share.
     """
 
     tp: Floats

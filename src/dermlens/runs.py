@@ -10,8 +10,14 @@ predictions.csv   image_id, lesion_id, role, target, p_<class>…, age, sex, sit
 metrics.json      every score, recomputed from predictions.csv
 test_ledger.csv   a line for each look at the test role
 figures/, report.html, model_card.md
+decision/         reports of the decision, a folder a role
+evaluations/      other sets that it was scored on
+members/          what a soup is made of
 checkpoints/      for resume
 .lock             held by the process that trains
+
+A run answers for itself: whoever wants its recipe, split, table, predictions, model or scores asks it, and
+joins no path. What needs torch or pandas is imported where it is asked for.
 """
 
 from __future__ import annotations
@@ -21,24 +27,48 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 from dermlens.errors import UserError
 from dermlens.files import read_json, write_json
+from dermlens.predict.document import ModelDocument, read_document
 from dermlens.recipe import Recipe, load_recipe
+from dermlens.records import Metrics, RunRecord, Status, Stored
 
-Status = Literal["running", "completed", "failed", "interrupted"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dermlens.data.manifest import Split
+    from dermlens.data.table import Reading
+    from dermlens.models.saved import SavedModel
+
 
 _VERSIONED = ("dermlens", "torch", "torchvision", "timm", "lightning", "numpy", "pandas", "scikit-learn")
 
-MEMBERS = "members"
-"""The folder of a soup that says how each of its members was trained."""
+OWN_DATA = "name the run's own data by --data"
+"""What to do about a table that is not the one the run was split on."""
+
+
+StoredT = TypeVar("StoredT", bound=Stored)
+
+
+def _read(path: Path, kind: type[StoredT]) -> StoredT:
+    """A document of a run. Raises: UserError when it is no JSON object, or a key of it is not valid."""
+    content = read_json(path)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path} was not written by dermlens: {key}: {first['msg']}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +112,13 @@ class Run:
         run = cls(folder)
         if not run.record_file.is_file():
             raise UserError(f"{folder} is not a run: it has no run.json; `dermlens train` makes one")
-        status = run.read_record().get("status")
+        status = run.read_record().status
         if status not in statuses:
             hint = f"continue it with `dermlens train --resume {folder}`"
             raise UserError(f"run {folder} is {status}, not {' or '.join(statuses)}: {hint}")
         return run
+
+    # What is in the folder, and where.
 
     @property
     def record_file(self) -> Path:
@@ -105,6 +137,10 @@ class Run:
         return self.path / "model.safetensors"
 
     @property
+    def document_file(self) -> Path:
+        return self.path / "model.json"
+
+    @property
     def history_file(self) -> Path:
         return self.path / "history.csv"
 
@@ -119,30 +155,82 @@ class Run:
         return self.path / "metrics.json"
 
     @property
-    def figures(self) -> Path:
-        return self.path / "figures"
+    def ledger_file(self) -> Path:
+        """A line for each look at the test role."""
+        return self.path / "test_ledger.csv"
 
     @property
     def report_file(self) -> Path:
         return self.path / "report.html"
 
     @property
+    def card_file(self) -> Path:
+        return self.path / "model_card.md"
+
+    @property
+    def dermoscopy_file(self) -> Path:
+        """How well the model tells pictures that are no dermoscopy, where that was measured."""
+        return self.path / "dermoscopy.csv"
+
+    @property
+    def missing_metadata_file(self) -> Path:
+        """What the model is worth where less is known of the patient, where that was measured."""
+        return self.path / "told.csv"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def read_record(self) -> dict[str, Any]:
-        """What run.json says. Raises: UserError when it is no JSON object."""
-        return read_json(self.record_file)
+    @property
+    def decision_reports(self) -> Path:
+        """A folder a role that the decision was judged on."""
+        return self.path / "decision"
+
+    @property
+    def evaluations(self) -> Path:
+        """A folder a set that the run was scored on besides its own."""
+        return self.path / "evaluations"
+
+    @property
+    def scored_sets(self) -> list[Run]:
+        """Those folders, each with scores and predictions as a run has them."""
+        return [Run(file.parent) for file in sorted(self.evaluations.glob("*/metrics.json"))]
+
+    @property
+    def member_folder(self) -> Path:
+        """The folder of a soup that says how each of its members was trained."""
+        return self.path / "members"
+
+    @property
+    def members(self) -> list[Run]:
+        """What a soup was made of, as far as it keeps it: records, recipes and histories."""
+        return [Run(folder) for folder in sorted(self.member_folder.glob("*"))]
+
+    # What it says of itself.
+
+    def read_record(self) -> RunRecord:
+        """run.json, empty where there is none. Raises: UserError when it is no JSON object."""
+        return _read(self.record_file, RunRecord) if self.record_file.is_file() else RunRecord()
 
     def record(self, **facts: Any) -> None:
         """Add facts to run.json."""
-        known = self.read_record() if self.record_file.is_file() else {}
+        known = read_json(self.record_file) if self.record_file.is_file() else {}
         write_json(self.record_file, known | facts)
 
     def end(self, status: Status, **facts: Any) -> None:
         """Write how the run ended, and when."""
         self.record(status=status, ended=_now(), **facts)
 
+    @property
+    def is_completed(self) -> bool:
+        """Whether the run has ended well."""
+        return self.read_record().status == "completed"
+
+    @property
     def recipe(self) -> Recipe:
         """The resolved recipe of the run. Raises: UserError when it is gone or not a recipe."""
         if not self.recipe_file.is_file():
@@ -153,15 +241,103 @@ class Run:
 
     def recipes(self) -> list[Recipe]:
         """Those of the trainings behind the run: a soup's members', else its own; none if it is gone."""
-        members = sorted((self.path / MEMBERS).glob("*/recipe.yaml"))
-        own = [self.recipe_file] if self.recipe_file.is_file() else []
-        return [load_recipe(str(path)) for path in members or own]
+        members = [one for one in self.members if one.recipe_file.is_file()]
+        own = [self] if self.recipe_file.is_file() else []
+        return [one.recipe for one in members or own]
 
-    def read_metrics(self) -> dict[str, Any]:
+    @property
+    def metrics(self) -> Metrics:
         """The scores. Raises: UserError when the run has not been evaluated, or they are no JSON object."""
         if not self.metrics_file.is_file():
             raise UserError(f"run {self.path} has no metrics yet: `dermlens evaluate {self.path}`")
-        return read_json(self.metrics_file)
+        return _read(self.metrics_file, Metrics)
+
+    def write_metrics(self, content: Mapping[str, Any]) -> Metrics:
+        """Write the scores, as `evaluation.score` makes them, if they are such. Returns: the same, typed."""
+        found = Metrics.model_validate(content)
+        write_json(self.metrics_file, dict(content))
+        return found
+
+    def document(self) -> ModelDocument | None:
+        """model.json; none where the run has no model. Raises: UserError when it is damaged."""
+        return read_document(self.document_file) if self.document_file.is_file() else None
+
+    # What needs torch or pandas: imported here and nowhere above.
+
+    def split(self, table: pd.DataFrame | None = None, *, remedy: str = OWN_DATA) -> Split:
+        """The manifest.
+
+        Args:
+            table: the LesionTable that it shall be for; none skips that check.
+            remedy: what to do about another table.
+
+        Raises:
+            UserError: there is none, a row of it is malformed, or it is of another table.
+        """
+        from dermlens.data.manifest import load_manifest
+
+        return load_manifest(str(self.split_file), table, remedy)
+
+    def images(self, data: Path | None = None) -> Path:
+        """Where the run's images are: in `data`, or where they were when it was trained.
+
+        Raises:
+            UserError: they are not there.
+        """
+        folder = data or Path(self.read_record().data or "")
+        if not self.has_images(folder):
+            raise UserError(
+                f"run {self.path} was trained on {folder}, which is not there: name its folder with --data"
+            )
+        return folder
+
+    def has_images(self, data: Path | None = None) -> bool:
+        """Whether `images` finds them."""
+        folder = data or Path(self.read_record().data or "")
+        return folder != Path() and folder.exists()
+
+    def reading(self, data: Path | None = None, *, check_files: bool = True) -> Reading:
+        """The LesionTable with what was made of its source; as `table` else."""
+        from dermlens.data.table import read_configured_set
+
+        return read_configured_set(self.images(data), self.recipe.data, check_files=check_files)
+
+    def table(self, data: Path | None = None, *, check_files: bool = True) -> pd.DataFrame:
+        """The LesionTable that the run was trained on, read as its recipe says.
+
+        Args:
+            data: where its images are now; none takes the folder that it was trained on.
+            check_files: whether every listed image must be there.
+
+        Raises:
+            UserError: the folder is not there, or as `read_table`.
+        """
+        return self.reading(data, check_files=check_files).table
+
+    def predictions(self) -> pd.DataFrame:
+        """predictions.csv. Raises: UserError when it is absent or damaged."""
+        from dermlens.data.predictions import read_predictions
+
+        return read_predictions(self.predictions_file)
+
+    def history(self) -> pd.DataFrame | None:
+        """history.csv, a row an epoch; none where the run was not trained but made of others."""
+        import pandas as pd
+
+        return pd.read_csv(self.history_file) if self.history_file.is_file() else None
+
+    def model(self, *, decision: bool = True) -> SavedModel:
+        """The model.
+
+        Args:
+            decision: whether its decision too, which whoever is about to replace it does without.
+
+        Raises:
+            UserError: a file of it is absent, damaged, or does not belong to the other.
+        """
+        from dermlens.models.saved import load_model
+
+        return load_model(self.path, decision=decision)
 
 
 @contextmanager

@@ -223,7 +223,7 @@ class OptimizerConfig(Section):
     """One optimiser.
 
     Attributes:
-        kind: `keras_adam` divides by √v + ε with v not bias-corrected, as the paper's code does (P§3).
+        kind: `keras_adam` divides by √v + ε with v not bias-corrected, as the paper's code does.
         lr: learning rate.
         eps: ε of the Adam family.
         weight_decay: decoupled, for `adamw`; batch-norm scales, biases and γ are exempt.

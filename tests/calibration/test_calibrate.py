@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 
 from dermlens.calibration.decision import calibrate_run, run_outputs
+from dermlens.data.predictions import write_predictions
 from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.errors import UserError
 from dermlens.evaluation.evaluate import evaluate_run
-from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.evaluation.publish import publish_run
-from dermlens.models.saved import load_model
 from dermlens.predict.decision import ANSWERED, Kind, at_prior, log_softmax, scaled
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.report.card import write_card
@@ -54,14 +53,14 @@ def run(trained, tmp_path) -> Run:
 
 @pytest.mark.parametrize("ood", ["mahalanobis", "energy"])
 def test_a_run_gets_a_decision(run: Run, cache: Path, pictures: Path, ood: Kind):
-    before = read_predictions(run.predictions_file)
+    before = run.predictions()
     metrics_before = evaluate_run(run)
     document = calibrate_run(run, ood=ood, device="cpu", cache=cache)
-    saved = load_model(run.path)
+    saved = run.model()
     assert saved.decision == document
     assert (run.path / "decision.npz").is_file() == (ood != "energy")
     assert not run.metrics_file.exists()  # of the model before
-    after = read_predictions(run.predictions_file)
+    after = run.predictions()
     assert set(ANSWERED) <= set(after.columns)
     assert sorted(after["image_id"]) == sorted(before["image_id"])
     # probabilities are those of the network, scaled, row by row
@@ -74,11 +73,11 @@ def test_a_run_gets_a_decision(run: Run, cache: Path, pictures: Path, ood: Kind)
     np.testing.assert_allclose(unscaled_NC, np.exp(log_softmax(outputs.labelled.logits_NC)), atol=1e-7)
     # and metrics follow
     metrics = evaluate_run(run)
-    assert (metrics_before["decision"], metrics["decision"]) == ("argmax", "calibrated")
-    assert "answers" in metrics["roles"]["calibration"]
-    assert metrics["prior"]["name"] == "specialist"
-    assert {"mean_recall", "ece", "slope"} <= set(metrics["roles"]["selection"]["equal_prior"])
-    assert any(said.startswith("calibration: probabilities, marks, sets") for said in metrics["warnings"])
+    assert (metrics_before.decision, metrics.decision) == ("argmax", "calibrated")
+    assert "answers" in metrics.roles["calibration"]
+    assert metrics.prior["name"] == "specialist"
+    assert {"mean_recall", "ece", "slope"} <= set(metrics.roles["selection"]["equal_prior"])
+    assert any(said.startswith("calibration: probabilities, marks, sets") for said in metrics.warnings)
     write_card(run)
     assert "Suspicion of malignancy" in (run.path / "model_card.md").read_text(encoding="utf-8")
 
@@ -106,9 +105,9 @@ def test_the_test_role_is_predicted_anew_and_answered(run: Run, cache: Path, tmp
     ledger = tmp_path / "ledger.csv"
     evaluate_run(run, open_test=True, ledger=ledger, cache=cache, device="cpu")
     calibrate_run(run, device="cpu", cache=cache)
-    assert "test" not in set(read_predictions(run.predictions_file)["role"])
+    assert "test" not in set(run.predictions()["role"])
     metrics = evaluate_run(run, open_test=True, ledger=ledger, cache=cache, device="cpu")
-    assert "answers" in metrics["roles"]["test"]
+    assert "answers" in metrics.roles["test"]
     assert len(ledger.read_text().splitlines()) == 3
 
 
@@ -119,22 +118,22 @@ def test_it_is_scored_in_another_case_mix(run: Run, cache: Path):
     own, equal = evaluate_run(run), evaluate_run(run, prior="equal")
     assert (run.path / "priors" / "equal" / "metrics.json").is_file()
     assert evaluate_run(run) == own, "the run's own predictions and scores are left alone"
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     part = predictions[predictions["role"] == "selection"]
     p_NC = part[[f"p_{code}" for code in document.classes]].to_numpy() / np.array(document.prior.shares)
     named = np.array(document.classes)[p_NC.argmax(axis=1)]
     right = pd.Series(named == part["target"].to_numpy())
-    scored = equal["roles"]["selection"]["overall"]
+    scored = equal.roles["selection"]["overall"]
     assert scored["accuracy"]["value"] == pytest.approx(right.mean())
     by_class = right.groupby(part["target"].to_numpy()).mean()
     assert scored["balanced_accuracy_isic"]["value"] == pytest.approx(by_class.mean())
-    assert own["roles"]["selection"]["equal_prior"]["mean_recall"] == pytest.approx(by_class.mean())
-    assert equal["roles"]["selection"]["suspicion"] == own["roles"]["selection"]["suspicion"]
+    assert own.roles["selection"]["equal_prior"]["mean_recall"] == pytest.approx(by_class.mean())
+    assert equal.roles["selection"]["suspicion"] == own.roles["selection"]["suspicion"]
 
 
 def test_a_decision_is_fitted_on_predictions_out_of_fold(run: Run, cache: Path, tmp_path: Path):
     rng = np.random.default_rng(0)
-    classes = load_model(run.path).classes
+    classes = run.model().classes
     target_N = np.arange(140) % len(classes)
     logits_NC = rng.normal(size=(140, len(classes))) + 2 * np.eye(len(classes))[target_N]
     p_NC = np.exp(log_softmax(logits_NC))
@@ -155,19 +154,19 @@ def test_a_decision_is_fitted_on_predictions_out_of_fold(run: Run, cache: Path, 
 
 def test_calibrating_twice_changes_nothing(run: Run, cache: Path):
     one = calibrate_run(run, device="cpu", cache=cache)
-    first = read_predictions(run.predictions_file)
+    first = run.predictions()
     assert calibrate_run(run, device="cpu", cache=cache) == one
-    pd.testing.assert_frame_equal(read_predictions(run.predictions_file), first)
+    pd.testing.assert_frame_equal(run.predictions(), first)
 
 
 def test_prediction_answers_as_calibration_did(run: Run, cache: Path, pictures: Path):
     from dermlens.data.table import read_table
 
     document = calibrate_run(run, device="cpu", cache=cache)
-    stored = read_predictions(run.predictions_file).set_index("image_id")
+    stored = run.predictions().set_index("image_id")
     table = read_table(pictures)
     table = table[table["image_id"].isin(stored.index)].reset_index(drop=True)
-    frame = predict_table(load_model(run.path), table, cache_root=cache, device="cpu").set_index("image_id")
+    frame = predict_table(run.model(), table, cache_root=cache, device="cpu").set_index("image_id")
     stored = stored.loc[frame.index]
     np.testing.assert_allclose(frame["ood"], stored["ood"], rtol=1e-4)
     # the threshold is the score of one of the images, which other batches may round to its other side
@@ -178,7 +177,7 @@ def test_prediction_answers_as_calibration_did(run: Run, cache: Path, pictures: 
 
 
 def test_predictions_of_another_decision_are_refused(run: Run, cache: Path, tmp_path: Path):
-    plain = read_predictions(run.predictions_file)
+    plain = run.predictions()
     calibrate_run(run, device="cpu", cache=cache)
     write_predictions(run.predictions_file, plain)
     with pytest.raises(UserError, match="do not hold the same decision"):
@@ -206,9 +205,9 @@ def test_a_decision_that_is_damaged_can_be_fitted_anew(run: Run, cache: Path):
     calibrate_run(run, ood="knn", device="cpu", cache=cache)
     (run.path / "decision.npz").write_bytes(b"cut short")
     with pytest.raises(UserError, match=r"is not the file that model\.json beside it was written for"):
-        load_model(run.path)
+        run.model()
     document = calibrate_run(run, ood="knn", device="cpu", cache=cache)
-    assert load_model(run.path).decision == document
+    assert run.model().decision == document
 
 
 def test_calibrating_decodes_nothing_again(run: Run, cache: Path):

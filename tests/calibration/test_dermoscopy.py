@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 
 from dermlens.calibration.decision import calibrate_run
-from dermlens.calibration.dermoscopy import DERMOSCOPY, learn_dermoscopy
+from dermlens.calibration.dermoscopy import learn_dermoscopy
 from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.explain.network import look
-from dermlens.models.saved import load_model
 from dermlens.predict.document import read_document
 from dermlens.recipe import parse_recipe
 from dermlens.report.decision_tables import dermoscopy_table
@@ -72,7 +71,7 @@ def test_a_model_learns_it_and_the_run_tells_of_it(run, photographs, clinic, cac
     assert found.dermoscopic == {"own": own, "clinic": len(clinic)}
     taken = rows.set_index("set")["taken"]
     assert (taken[["own", "clinic"]] > 0.85).all()
-    saved = load_model(run.path)
+    saved = run.model()
     image_SSC = saved_square(saved, clinic["path"][0])
     meta_M = saved.encoder.encode([float("nan")], ["unknown"], ["unknown"])[0]
     features_1D = look(saved, image_SSC, meta_M)[1]["features_BD"].numpy()
@@ -81,9 +80,9 @@ def test_a_model_learns_it_and_the_run_tells_of_it(run, photographs, clinic, cac
     shown = dermoscopy_table(read_dermoscopy(run))
     assert [row[0] for row in shown.rows] == ["own", "clinic", "photographs"]
     assert shown.rows[2][5] == "–", "no other set is on its side"
-    (command,) = [
-        line for line in commands(run, [], ood=None, decided=False, int8=False) if "dermoscopy" in line
-    ]
+    said = commands(run, [], ood=None, decided=False, int8=False)
+    (command,) = [line for line in said if "--dermoscopy" in line]
+    assert command.startswith("dermlens calibrate RUN ")
     assert command.endswith("--dermoscopy clinic=FOLDER --photographs FOLDER --dermoscopy-kept 0.9")
 
 
@@ -99,11 +98,11 @@ def test_what_was_learnt_outlasts_another_decision(run, photographs, cache):
     before = read_document(run.path / "model.json").dermoscopy
     calibrate_run(run, device="cpu", cache=cache)
     assert read_document(run.path / "model.json").dermoscopy == before
-    assert (run.path / DERMOSCOPY).is_file()
+    assert run.dermoscopy_file.is_file()
 
 
 def test_a_table_beside_a_model_that_cannot_tell_is_not_shown(run):
-    (run.path / DERMOSCOPY).write_text(
+    run.dermoscopy_file.write_text(
         "set,dermoscopy,images,lesions,taken,low,high,taken_unseen\nown,yes,5,5,1,1,1,\n"
     )
     assert read_dermoscopy(run) is None
@@ -119,12 +118,12 @@ def test_a_boundary_of_no_use_is_not_written(run, clinic, cache):
     ):
         learn_dermoscopy(run, {}, {"same": clinic}, kept=0.98, device="cpu", cache=cache)
     assert (run.path / "model.json").read_bytes() == before
-    assert not (run.path / DERMOSCOPY).exists()
+    assert not run.dermoscopy_file.exists()
     assert (run.path / "model_card.md").exists()
 
 
 def test_images_of_the_run_are_not_someone_elses(run, cache):
-    own = read_table(Path(run.read_record()["data"]))
+    own = read_table(Path(run.read_record().data))
     with pytest.raises(UserError, match=f"set elsewhere holds {len(own)} images of the run's own split, SYN"):
         learn_dermoscopy(run, {}, {"elsewhere": own}, kept=0.9, device="cpu", cache=cache)
 

@@ -11,7 +11,6 @@ import pytest
 from command import exit_code
 
 from dermlens.data.synthetic.folder import write_synthetic
-from dermlens.evaluation.predictions import read_predictions
 from dermlens.labels import CLASSES
 from dermlens.runs import Run
 
@@ -50,11 +49,11 @@ def calibrated(world: Path) -> Run:
 
 
 def test_each_source_is_calibrated_and_scored(calibrated):
-    assert set(read_predictions(calibrated.predictions_file)["source"]) == {"north", "south"}
+    assert set(calibrated.predictions()["source"]) == {"north", "south"}
     decision = json.loads((calibrated.path / "model.json").read_text())["decision"]
     assert decision["prior"]["name"] == "specialist"
     assert set(decision["suspicion"]["marks"][-1]["by_source"]) == {"north", "south"}
-    scores = calibrated.read_metrics()["roles"]["calibration"]
+    scores = calibrated.metrics.roles["calibration"]
     assert set(scores["equal_prior"]["by_source"]) == {"north", "south"}
     assert {"ece", "ece_by_chance", "slope", "intercept"} <= set(scores["equal_prior"]["by_source"]["north"])
     (_, mark) = scores["suspicion"]["marks"]
@@ -65,10 +64,10 @@ def test_each_source_is_calibrated_and_scored(calibrated):
 def test_another_case_mix_has_scores_of_its_own(calibrated):
     assert exit_code("evaluate", calibrated.path, "--prior", "equal") == 0
     found = json.loads((calibrated.path / "priors" / "equal" / "metrics.json").read_text())
-    own = calibrated.read_metrics()
-    assert (own["prior"]["name"], found["prior"]["name"]) == ("specialist", "equal")
+    own = calibrated.metrics
+    assert (own.prior["name"], found["prior"]["name"]) == ("specialist", "equal")
     recall = found["roles"]["calibration"]["overall"]["balanced_accuracy_isic"]["value"]
-    assert recall == pytest.approx(own["roles"]["calibration"]["equal_prior"]["mean_recall"], abs=1e-6)
+    assert recall == pytest.approx(own.roles["calibration"]["equal_prior"]["mean_recall"], abs=1e-6)
 
 
 def test_the_report_shows_suspicion_and_calibration_source_by_source(calibrated):
@@ -87,7 +86,7 @@ def test_the_export_answers_a_lesion_over_its_images(calibrated, world, tmp_path
         writer = csv.writer(file)
         writer.writerow(["image_id", "lesion_id"])
         writer.writerows(zip([image.stem for image in images], ["one", "one", "two"], strict=True))
-    words = ("predict", *images, "--table", table, "--model", model, "--output", tmp_path / "out.csv")
+    words = ("predict", *images, "--table", table, "--model", model, "--out", tmp_path / "out.csv")
     assert exit_code(*words) == 0
     with (tmp_path / "out.csv").open(newline="") as file:
         one, two = csv.DictReader(file)
@@ -105,5 +104,5 @@ def test_the_export_answers_a_lesion_over_its_images(calibrated, world, tmp_path
 @pytest.fixture(scope="module")
 def exported_run(calibrated, world) -> Path:
     """The run, exported once."""
-    assert exit_code("export", calibrated.path, world / "model") == 0
+    assert exit_code("export", calibrated.path, "--out", world / "model") == 0
     return world / "model"

@@ -48,10 +48,12 @@ def test_a_mistake_gets_one_sentence(words, sentence, tmp_path, monkeypatch):
     ("verb", "place", "name", "words"),
     [
         (
-            "analyze out-of-distribution", "dermlens.studies.out_of_distribution", "far_ood",
-            ["--out", "out.csv", "--other"],
+            ("analyze", "out-of-distribution"),
+            "dermlens.studies.out_of_distribution",
+            "far_ood",
+            ["-o", "out.csv", "--other"],
         ),
-        ("calibrate", "dermlens.calibration.dermoscopy", "learn_dermoscopy", ["--not-dermoscopy"]),
+        (("calibrate",), "dermlens.calibration.dermoscopy", "learn_dermoscopy", ["--not-dermoscopy"]),
     ],
 )  # fmt: skip
 def test_what_was_read_of_a_set_is_said(tmp_path, monkeypatch, dermlens, verb, place, name, words):
@@ -69,7 +71,7 @@ def test_what_was_read_of_a_set_is_said(tmp_path, monkeypatch, dermlens, verb, p
 
     monkeypatch.setattr(importlib.import_module(place), name, measured)
     monkeypatch.chdir(tmp_path)
-    said = dermlens(*verb.split(), tmp_path / "run", *words, f"x={tmp_path / 'set'}")
+    said = dermlens(*verb, tmp_path / "run", *words, f"x={tmp_path / 'set'}")
     assert said.code == 0, said.err
     out = "".join(said.out.split())
     assert "t.csv" in out

@@ -1,4 +1,4 @@
-"""A server that fails in the ways servers fail."""
+"""Predictions as a run writes them, and a server that fails in the ways servers fail."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from scored_runs import make_predictions as make_predictions
 
 from dermlens.data.sources import RemoteFile
 

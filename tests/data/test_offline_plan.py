@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dermlens.data.loaders import offline_plan, planned_epoch
 
-# P§1.3, training images per class of the authors' splits; targets.json "offline_augmentation".
+# Training images per class of the authors' 15 % split (notebook Data Preprocessing), and what lay
+# in their folders after the offline augmentation.
 TRAIN_15 = {"akiec": 278, "bcc": 437, "bkl": 925, "df": 98, "mel": 944, "nv": 5661, "vasc": 121}
 FOLDERS_15 = {"akiec": 7478, "bcc": 7829, "bkl": 7850, "df": 7890, "mel": 8002, "nv": 8011, "vasc": 6513}
 

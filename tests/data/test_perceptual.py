@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from dermlens.data.duplicates import BLOCK, BYTES, THRESHOLD, distances, fingerprint, matches, same_picture
+from dermlens.data.duplicates import BLOCK, BYTES, THRESHOLD, distances, fingerprint, matches
 
 SIZE = (360, 270)
 
@@ -62,8 +62,8 @@ COPIES = {
 @pytest.mark.parametrize("turn", [None, *Image.Transpose], ids=str)
 def test_a_copy_is_the_same_picture_however_it_is_turned(change, turn):
     copy = change(skin(0) if turn is None else skin(0).transpose(turn))
-    assert same_picture(mark(skin(0)), mark(copy))
-    assert not same_picture(mark(skin(1)), mark(copy))
+    assert list(matches([mark(skin(0))], [mark(copy)]))
+    assert not list(matches([mark(skin(1))], [mark(copy)]))
 
 
 def test_the_distance_is_the_least_of_eight_turned_pictures():

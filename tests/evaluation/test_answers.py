@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, recall_score
 
+from dermlens.data.predictions import arrays, read_predictions, write_predictions
 from dermlens.errors import UserError
 from dermlens.evaluation.comparison import render_metrics
 from dermlens.evaluation.measures import fate
-from dermlens.evaluation.predictions import arrays, read_predictions, write_predictions
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES, Vocabulary
 from dermlens.predict.decision import ANSWERED, REASONS, STRANGE, UNSURE
+from dermlens.records import Metrics
 from dermlens.sections import EvaluationConfig
 
 CONFIG = EvaluationConfig(bootstrap=20)
@@ -138,7 +139,7 @@ def test_the_terminal_says_what_a_number_is_of(answered):
     from rich.console import Console
 
     console = Console(width=200, record=True)
-    console.print(render_metrics(score(answered, CLASSES, CONFIG)))
+    console.print(render_metrics(Metrics.model_validate(score(answered, CLASSES, CONFIG))))
     said = console.export_text()
     assert "accuracy of the diagnosis" in said
     assert "expected calibration error of the probabilities" in said

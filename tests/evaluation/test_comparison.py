@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from dermlens.data.manifest import Split
+from dermlens.data.predictions import write_predictions
 from dermlens.errors import UserError
 from dermlens.evaluation.comparison import compare_runs
-from dermlens.evaluation.predictions import write_predictions
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES
 from dermlens.recipe import Recipe

@@ -16,13 +16,13 @@ import pytest
 from command import exit_code
 
 from dermlens.data.config import SplitConfig
+from dermlens.data.predictions import read_predictions, write_predictions
 from dermlens.data.split import make_split
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.evaluation.comparison import compare_runs
 from dermlens.evaluation.evaluate import evaluate_run
-from dermlens.evaluation.ledger import LEDGER_FILE, run_openings
-from dermlens.evaluation.predictions import read_predictions, write_predictions
+from dermlens.evaluation.ledger import run_openings
 from dermlens.labels import CLASSES
 from dermlens.recipe import Recipe
 from dermlens.report.page import write_report
@@ -64,7 +64,7 @@ def calls(monkeypatch):
         asked.append(len(table))
         return stand_in(model, table, **options)
 
-    saved = SimpleNamespace(load_model=lambda folder: None)
+    saved = SimpleNamespace(load_model=lambda folder, decision: None)
     monkeypatch.setitem(sys.modules, "dermlens.models.saved", saved)
     monkeypatch.setitem(
         sys.modules, "dermlens.training.predict", SimpleNamespace(predict_table=predict_table)
@@ -115,8 +115,8 @@ def entries(ledger):
 def test_own_roles_without_the_test(make_run, calls, ledger):
     run = make_run()
     metrics = evaluate_run(run, ledger=ledger)
-    assert list(metrics["roles"]) == ["selection", "calibration"]
-    assert run.read_metrics() == metrics
+    assert list(metrics.roles) == ["selection", "calibration"]
+    assert run.metrics == metrics
     assert calls == []
     assert not ledger.exists()
 
@@ -124,17 +124,17 @@ def test_own_roles_without_the_test(make_run, calls, ledger):
 def test_opening_the_test_enters_it_in_the_ledger(make_run, calls, ledger):
     run = make_run()
     metrics = evaluate_run(run, open_test=True, ledger=ledger)
-    assert list(metrics["roles"]) == ["selection", "calibration", "test"]
-    assert calls == [metrics["roles"]["test"]["images"]]
+    assert list(metrics.roles) == ["selection", "calibration", "test"]
+    assert calls == [metrics.roles["test"]["images"]]
     (entry,) = entries(ledger)
-    test = metrics["roles"]["test"]
+    test = metrics.roles["test"]
     assert entry["run"] == "run"
     assert entry["recipe"] == "small"
     assert entry["recipe_sha256"] == hashlib.sha256(run.recipe_file.read_bytes()).hexdigest()
     assert entry["manifest"] == "grouped"
     assert entry["code"].startswith(f"dermlens {version('dermlens')}")
     assert entry["how"] == "evaluate --open-test"
-    assert entries(run.path / LEDGER_FILE) == [entry]
+    assert entries(run.ledger_file) == [entry]
     assert int(entry["images"]) == test["images"]
     assert float(entry["mean_recall"]) == pytest.approx(
         test["overall"]["balanced_accuracy_isic"]["value"], abs=5e-5
@@ -151,10 +151,10 @@ def test_an_opened_test_is_sealed_again_and_each_look_counts(make_run, calls, le
     """Its predictions stay in the run, and yet a plain evaluation does not score them."""
     run = make_run()
     opened = evaluate_run(run, open_test=True, ledger=ledger)
-    assert set(read_predictions(run.predictions_file)["role"]) == {"selection", "calibration", "test"}
-    assert "test" not in evaluate_run(run, ledger=ledger)["roles"]
+    assert set(run.predictions()["role"]) == {"selection", "calibration", "test"}
+    assert "test" not in evaluate_run(run, ledger=ledger).roles
     again = evaluate_run(run, open_test=True, ledger=ledger)
-    assert again["roles"]["test"] == opened["roles"]["test"]
+    assert again.roles["test"] == opened.roles["test"]
     assert len(calls) == 1
     assert len(entries(ledger)) == 2
 
@@ -175,14 +175,14 @@ def test_moved_data_are_named(make_run, calls, data, ledger, tmp_path):
     moved = data.rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="which is not there: name its folder with --data"):
         evaluate_run(run, open_test=True, ledger=ledger)
-    assert "test" in evaluate_run(run, open_test=True, data=moved, ledger=ledger)["roles"]
+    assert "test" in evaluate_run(run, open_test=True, data=moved, ledger=ledger).roles
 
 
 def test_the_papers_protocol_has_no_test_and_only_itself_for_thresholds(make_run, calls, ledger):
     run = make_run(SplitConfig(protocol="paper"), predicted=("selection",))
     metrics = evaluate_run(run, ledger=ledger)
-    assert any("epoch was chosen on these images" in warning for warning in metrics["warnings"])
-    assert any("no other role to fix thresholds on" in warning for warning in metrics["warnings"])
+    assert any("epoch was chosen on these images" in warning for warning in metrics.warnings)
+    assert any("no other role to fix thresholds on" in warning for warning in metrics.warnings)
     with pytest.raises(UserError, match="has no test role to open"):
         evaluate_run(run, open_test=True, ledger=ledger)
 
@@ -191,7 +191,7 @@ def test_where_test_is_all_that_is_held_out_it_is_scored(make_run, calls, ledger
     """Under `singletons` there is no selection role to look at instead, so nothing is sealed."""
     run = make_run(SplitConfig(protocol="singletons", holdout=0.15), predicted=())
     metrics = evaluate_run(run, ledger=ledger)
-    assert list(metrics["roles"]) == ["test"]
+    assert list(metrics.roles) == ["test"]
     assert not ledger.exists()
     assert len(calls) == 1
     evaluate_run(run, open_test=True, ledger=ledger)
@@ -214,20 +214,20 @@ def test_a_role_is_scored_whole_or_not_at_all(make_run, calls, ledger, tmp_path)
 
 def test_a_grouped_test_is_sealed_without_a_selection_role_too(make_run, calls, ledger):
     run = make_run(SplitConfig(selection=0.0), predicted=("calibration",))
-    assert list(evaluate_run(run, ledger=ledger)["roles"]) == ["calibration"]
+    assert list(evaluate_run(run, ledger=ledger).roles) == ["calibration"]
     alone = make_run(SplitConfig(selection=0.0, calibration=0.0), predicted=(), name="alone")
     with pytest.raises(UserError, match="which is sealed; --open-test scores it"):
         evaluate_run(alone, ledger=ledger)
     assert (calls, ledger.exists()) == ([], False)
-    assert list(evaluate_run(alone, open_test=True, ledger=ledger)["roles"]) == ["test"]
+    assert list(evaluate_run(alone, open_test=True, ledger=ledger).roles) == ["test"]
     assert len(entries(ledger)) == 1
 
 
 def test_the_epoch_warning_needs_an_epoch_that_was_chosen(make_run, calls, ledger):
     kept = make_run(train=TrainConfig(keep="last"), name="last")
-    assert evaluate_run(kept, ledger=ledger)["warnings"] == []
+    assert evaluate_run(kept, ledger=ledger).warnings == []
     chosen = make_run(name="best")
-    (warning,) = evaluate_run(chosen, ledger=ledger)["warnings"]
+    (warning,) = evaluate_run(chosen, ledger=ledger).warnings
     assert warning.startswith("selection: the epoch was chosen")
 
 
@@ -236,7 +236,7 @@ ABSENT = "external: akiec, bcc, bkl, df, vasc have no image; means over classes 
 
 def test_classes_of_one_or_two_lesions_are_named(make_run, calls, ledger, tmp_path):
     other = write_data(tmp_path / "practice", images=5, prefix="PRACTICE", classes=("mel", "nv"))
-    assert evaluate_run(make_run(), data=other, ledger=ledger)["warnings"] == [
+    assert evaluate_run(make_run(), data=other, ledger=ledger).warnings == [
         ABSENT,
         "external: mel has 2 lesions, too few for a bootstrap to vary, so the intervals of means over classes"
         " are too narrow",
@@ -249,16 +249,18 @@ def test_another_set(make_run, calls, ledger, tmp_path):
     run = make_run()
     other = write_data(tmp_path / "clinic", images=90, prefix="CLINIC", classes=("mel", "nv"))
     metrics = evaluate_run(run, data=other, ledger=ledger)
-    assert list(metrics["roles"]) == ["external"]
-    external = metrics["roles"]["external"]
+    assert list(metrics.roles) == ["external"]
+    external = metrics.roles["external"]
     assert external["images"] == 90
     assert external["classes_present"] == 2
     assert external["per_class"]["bcc"]["recall"]["value"] is None
     assert external["detection"]["melanoma"]["operating_points"][0]["threshold_role"] == "calibration"
-    assert metrics["warnings"] == [ABSENT]
-    folder = run.path / "evaluations" / metrics["data"]["name"]
-    assert metrics["data"]["name"].startswith("clinic-")
-    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == metrics
+    assert metrics.warnings == [ABSENT]
+    folder = run.path / "evaluations" / metrics.data.name
+    assert metrics.data.name.startswith("clinic-")
+    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == metrics.model_dump(
+        exclude_unset=True, by_alias=True
+    )
     assert len(read_predictions(folder / "predictions.csv")) == 90
     assert not run.metrics_file.exists()
 
@@ -269,8 +271,8 @@ def test_images_of_the_split_are_left_out_of_another_set(make_run, calls, data, 
         evaluate_run(run, data=data, ledger=ledger)
     mixed = write_data(tmp_path / "mixed", images=500)  # the first 420 are the run's own
     metrics = evaluate_run(run, data=mixed, ledger=ledger)
-    assert metrics["roles"]["external"]["images"] == 80
-    assert metrics["warnings"][0].startswith("external: 420 of 500 images are in the run's own split")
+    assert metrics.roles["external"]["images"] == 80
+    assert metrics.warnings[0].startswith("external: 420 of 500 images are in the run's own split")
 
 
 def test_lesions_in_common_are_said(make_run, calls, ledger, tmp_path):
@@ -279,8 +281,8 @@ def test_lesions_in_common_are_said(make_run, calls, ledger, tmp_path):
     table = other / "HAM10000_metadata.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("CLINICL_", "ISICL_"), encoding="utf-8")
     metrics = evaluate_run(run, data=other, ledger=ledger)
-    assert metrics["roles"]["external"]["images"] == 90
-    assert "90 images show, by their lesion ids" in metrics["warnings"][0]
+    assert metrics.roles["external"]["images"] == 90
+    assert "90 images show, by their lesion ids" in metrics.warnings[0]
 
 
 def test_a_strange_label_asks_for_a_map(make_run, calls, ledger, tmp_path):
@@ -290,15 +292,15 @@ def test_a_strange_label_asks_for_a_map(make_run, calls, ledger, tmp_path):
         evaluate_run(run, data=other, ledger=ledger)
     assert "label map" in str(error.value)
     metrics = evaluate_run(run, data=other, labels={"MELNOMA": "mel"}, ledger=ledger)
-    assert (metrics["data"]["columns"], metrics["data"]["labels"]) == ({}, {"MELNOMA": "mel"})
-    assert metrics["roles"]["external"]["per_class"]["mel"]["support"] > 0
+    assert (metrics.data.columns, metrics.data.labels) == ({}, {"MELNOMA": "mel"})
+    assert metrics.roles["external"]["per_class"]["mel"]["support"] > 0
 
 
 @pytest.mark.parametrize("maps", [{"columns": {"image_id": "img"}}, {"labels": {"MELNOMA": "mel"}}])
 def test_maps_go_with_another_set(make_run, calls, data, ledger, maps):
     run = make_run()
     for own in ({}, {"data": data, "open_test": True}):
-        with pytest.raises(UserError, match="--column, --label and --value go with --data"):
+        with pytest.raises(UserError, match="--column, --label, --value and --skip go with --data"):
             evaluate_run(run, ledger=ledger, **own, **maps)
     assert not ledger.exists()
 
@@ -326,7 +328,7 @@ def test_once_opened_always_opened(make_run, calls):
 def test_a_look_whose_ledger_is_gone_is_a_look(make_run, calls):
     run = make_run()
     evaluate_run(run, open_test=True)
-    (run.path / LEDGER_FILE).unlink()
+    (run.ledger_file).unlink()
     evaluate_run(run)
     found = run_openings(run)
     assert (found.opened, found.unrecorded, found.times) == (True, True, 0)

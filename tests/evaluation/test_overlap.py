@@ -10,7 +10,7 @@ from PIL import Image
 from dermlens.data.manifest import Split, load_manifest
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
-from dermlens.evaluation.ledger import LEDGER_FILE, read_entries, run_openings
+from dermlens.evaluation.ledger import read_entries, run_openings
 from dermlens.evaluation.overlap import find_copies, shipped_fingerprints, without_own
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
@@ -58,7 +58,7 @@ def test_copies_under_other_names_are_left_out(run, tmp_path):
         "and were left out"
     )
     assert looked.startswith("external: 1 of them are images of the test role")
-    (entry,) = read_entries(run.path / LEDGER_FILE)
+    (entry,) = read_entries(run.ledger_file)
     assert (entry["how"], entry["images"], entry["mean_recall"]) == ("copies in other", "1", "")
 
 
@@ -82,7 +82,7 @@ def test_pictures_of_the_test_role_that_were_saved_anew_are_a_look(run, data, tm
     project = tmp_path / "project.csv"
     kept, _ = without_own(run, other, read_table(other), ledger=project)
     assert kept["image_id"].tolist() == ["NEW_3"]
-    for ledger in (project, run.path / LEDGER_FILE):
+    for ledger in (project, run.ledger_file):
         (entry,) = read_entries(ledger)
         assert (entry["how"], entry["images"]) == ("copies in other", "3")
     assert run_openings(run).times == 1
@@ -153,7 +153,7 @@ def test_a_run_whose_images_have_gone_says_so(run, data, tmp_path, recorded):
 
 def trained_also_on(run, folder):
     """The run, as it is after a training with `data.also_train`."""
-    recipe = run.recipe()
+    recipe = run.recipe
     further = recipe.data.model_copy(update={"also_train": (folder,)})
     recipe.model_copy(update={"data": further}).save(run.recipe_file)
     return run

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dermlens.evaluation.predictions import arrays
+from dermlens.data.predictions import arrays
 from dermlens.evaluation.subgroups import ENOUGH, age_band, find_subgroups, subgroup_numbers
 from dermlens.metrics import predicted_classes
 

@@ -116,7 +116,7 @@ def test_terms_that_lie_in_the_source_go_along(folder, tmp_path):
 
 def test_what_was_measured_is_that_of_the_card(run, folder):
     write_notices(run, folder)
-    measured, scores = read_measured(folder), Run(run).read_metrics()["roles"]
+    measured, scores = read_measured(folder), Run(run).metrics.roles
     assert measured["role"] == "test"
     assert measured["images"] == scores["test"]["images"]
     assert measured["scores"]["accuracy"]["value"] == scores["test"]["overall"]["accuracy"]["value"]

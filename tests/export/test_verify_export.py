@@ -28,7 +28,7 @@ def test_an_export_that_agrees_is_kept_with_its_numbers(run, exported, tmp_path)
     assert said == found
     assert said["format"] == "openvino"
     assert said["sha256"] == {name: sha256(tmp_path / name) for name in ("model.xml", "model.bin")}
-    split = verification.load_manifest(str(run.split_file))
+    split = run.split()
     assert said["numbers"]["images"] == len(split.ids("selection")) + len(split.ids("calibration"))
     assert 0 < said["numbers"]["largest_difference"] < 1e-5
     assert said["numbers"]["agreement"] == 1

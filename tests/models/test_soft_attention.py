@@ -16,7 +16,7 @@ SHAPES = [(7, 7, 16), (7, 7, 128), (8, 8, 192), (4, 5, 13), (5, 3, 4), (1, 1, 12
 
 
 def explicit_form(x_HWC: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """P§2.1's explicit form, summed term by term."""
+    """The authors' layer (class SoftAttention of their notebooks) in explicit form, summed term by term."""
     height, width, channels = x_HWC.shape
     middle = (channels - 1) // 2
     pre = np.tile(bias.astype(np.float64), (height, width, 1))

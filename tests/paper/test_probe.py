@@ -11,7 +11,6 @@ import torch
 
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured
-from dermlens.models.saved import load_model
 from dermlens.models.summary import count
 from dermlens.recipe import load_recipe
 from dermlens.training.fit import fit
@@ -27,7 +26,7 @@ def test_a_probe_counts_the_network_and_the_steps_of_a_training(data, cache, tmp
     assert tuple(row) == COLUMNS
     recipe = load_recipe(system.recipe)
     run = fit(recipe, data, out=tmp_path / "run", device="cpu", cache=cache)
-    assert (row["trainable_parameters"], row["total_parameters"]) == count(load_model(run.path).model)
+    assert (row["trainable_parameters"], row["total_parameters"]) == count(run.model().model)
     table = read_configured(data, recipe.data)
     train = resolve_split(table, recipe.split).ids("train")
     assert row["steps_per_epoch"] == math.ceil(len(train) / 16)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import write_csv
 from dermlens.studies.folds import write_arm, write_images
 from dermlens.studies.matrix import load_matrix
 from paper.questions import load_questions, read_arms

@@ -10,7 +10,6 @@ from dermlens.data.split import shuffled_metadata
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
-from dermlens.models.saved import load_model
 from dermlens.runs import Run
 from dermlens.studies.crossfit import train_folds
 from dermlens.studies.folds import read_out_of_fold
@@ -85,7 +84,7 @@ def test_metadata_alone_learn_what_is_planted_and_weigh_classes_alike():
 
 
 def test_an_even_map_has_as_much_inside_as_the_mask_has_area(arm, data, cache):
-    table = read_configured(data, Run(arm / "fold-0").recipe().data)
+    table = read_configured(data, Run(arm / "fold-0").recipe.data)
     if table["mask"].isna().all():
         with pytest.raises(UserError, match="has no lesion masks"):
             attention_mass(arm, data, device="cpu", cache=cache)
@@ -110,12 +109,10 @@ def test_a_network_of_shuffled_metadata_is_told_them_where_its_run_predicts(reci
     own = own[own["role"] == "selection"].set_index("image_id")
     told_so = shuffled_metadata(table, shuffled.seed)
     rows = told_so[told_so["image_id"].isin(own.index)]
-    again = predict_table(load_model(run.path), rows, of=table, device="cpu", cache_root=cache).set_index(
-        "image_id"
-    )
+    again = predict_table(run.model(), rows, of=table, device="cpu", cache_root=cache).set_index("image_id")
     np.testing.assert_allclose(again.loc[own.index, P], own[P], atol=1e-6)
     plain = predict_table(
-        load_model(run.path),
+        run.model(),
         table[table["image_id"].isin(own.index)],
         of=table,
         device="cpu",

@@ -72,6 +72,6 @@ def test_a_table_that_names_lesions_gives_an_answer_each(dermlens, exported, les
     assert [one["p"] for one in said] == [pytest.approx(one.p) for one in found]
     assert said[0]["level"] == 1 - DECISION.sets.alpha
     code, _, _ = dermlens(
-        "predict", lesions, "--table", table, "--model", exported, "--output", tmp_path / "out.json"
+        "predict", lesions, "--table", table, "--model", exported, "--out", tmp_path / "out.json"
     )
     assert json.loads((tmp_path / "out.json").read_text())["answers"] == said

@@ -138,7 +138,7 @@ def test_an_age_of_which_nothing_was_learnt_counts_as_missing(known: list) -> No
 
 
 def test_the_published_vector() -> None:
-    """P§1.10: age, sex (out of vocabulary, 3 words), localization (out of vocabulary, 15 words): 21."""
+    """The authors' vector: age, sex (out of vocabulary, 3 words), localization (the same, 15 words): 21."""
     encoder = make_encoder("paper")
     assert encoder.width == 21
     assert list(PAPER_SITES) == sorted(PAPER_SITES)

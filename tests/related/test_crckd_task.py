@@ -30,8 +30,8 @@ def whole(data, cache, tmp_path_factory):
 
 
 def test_it_trains_and_the_student_is_what_is_kept(whole):
-    assert whole.read_record()["status"] == "completed"
-    assert whole.recipe() == recipe()
+    assert whole.read_record().status == "completed"
+    assert whole.recipe == recipe()
     from dermlens.models.saved import load_model
 
     assert not [name for name in load_model(whole.path).model.state_dict() if "teacher" in name]

@@ -21,6 +21,6 @@ PARTS = {
 def test_it_trains(part, data, cache, tmp_path):
     recipe = parse_recipe(TRAINING, "tiny", ["train.epochs=2", PARTS[part]])
     run = fit(recipe, data, out=tmp_path / "run", device="cpu", cache=cache)
-    assert run.read_record()["status"] == "completed"
-    assert run.recipe() == recipe
+    assert run.read_record().status == "completed"
+    assert run.recipe == recipe
     assert pd.read_csv(run.history_file)["train_loss"].notna().all()

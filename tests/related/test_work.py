@@ -8,8 +8,8 @@ import shutil
 import pandas as pd
 import pytest
 
+from dermlens.data.predictions import read_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import read_predictions
 from dermlens.files import claimed
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
@@ -63,7 +63,7 @@ def test_every_fold_holds_out_other_lesions_and_the_last_one_chooses_the_rate(st
     assert sum(map(len, held)) == len(set.union(*held))
     found = rates_of(study, study.systems["training"], done)
     assert set(found) == {1e-3, 3e-3}
-    assert folds[0].recipe().train.optimizer.lr == best_rate(found)
+    assert folds[0].recipe.train.optimizer.lr == best_rate(found)
     assert best_rate({1e-3: 0.5, 3e-4: 0.5, 3e-3: 0.4}) == 3e-4
     forest = read_predictions(done / "forest/seed-1/fold-0/predictions.csv")
     assert set(forest["image_id"]) == held[0]

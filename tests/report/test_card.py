@@ -49,7 +49,7 @@ def test_sections_of_a_calibrated_run_stand_in_order(tmp_path):
 
 def test_recall_of_every_class_stands_before_accuracy(card: str, fake_run: Run):
     rows = [line for line in section(card, "Recall per class").splitlines() if line.startswith("|")]
-    per_class = fake_run.read_metrics()["roles"]["calibration"]["per_class"]
+    per_class = fake_run.metrics.roles["calibration"]["per_class"]
     assert len(rows) == 2 + len(per_class)
     for row, (code, scores) in zip(rows[2:], per_class.items(), strict=True):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -77,12 +77,12 @@ def test_how_it_was_made(card: str):
 def test_the_recipe_is_in_the_card(card, fake_run):
     made = section(card, "How it was made")
     text = made.split("```yaml\n")[1].split("```")[0]
-    assert parse_recipe(text, "the card") == fake_run.recipe()
+    assert parse_recipe(text, "the card") == fake_run.recipe
 
 
 def test_a_fence_is_longer_than_any_in_the_recipe(new_run, tmp_path):
     run = new_run(tmp_path / "x", images=60, bootstrap=0)
-    recipe = run.recipe().model_dump(mode="json") | {"name": "x"}
+    recipe = run.recipe.model_dump(mode="json") | {"name": "x"}
     recipe["data"]["also_train"] = ["a````b"]
     parse_recipe(json.dumps(recipe), "here").save(run.recipe_file)
     assert "\n`````yaml\n" in write_card(run).read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def test_no_path_of_this_machine_is_in_the_card(new_run, tmp_path):
     }
     run = new_run(tmp_path / "x", images=60, bootstrap=0, **facts)
     settings = ("model.weights=/secret/w.h5", "data.also_train=[/secret/isic2017]")
-    parse_recipe(run.recipe().dump(), "here", settings).save(run.recipe_file)
+    parse_recipe(run.recipe.dump(), "here", settings).save(run.recipe_file)
     card = write_card(run).read_text(encoding="utf-8")
     assert "secret" not in card
     assert "started from `w.h5`" in card
@@ -114,9 +114,7 @@ def test_palms_and_soles_are_counted_in_the_whole_table(fake_run, drawn):
 
 def test_who_is_in_the_data(card, fake_run):
     counts, people = tables(sections(card)["Data"])
-    assert counts.set_index("class").loc["mel", "train"] == str(
-        fake_run.read_record()["counts"]["train"]["mel"]
-    )
+    assert counts.set_index("class").loc["mel", "train"] == str(fake_run.read_record().counts["train"]["mel"])
     assert {"images", "without an age", "sex female"} <= set(people["measure"])
 
 

@@ -23,7 +23,7 @@ from dermlens.report.curves import (
     roc_curves,
     training_curves,
 )
-from dermlens.report.figures import common_role, compare_bars, recall_bars, save_comparison
+from dermlens.report.figures import _draw_bars, _legend, common_role, panels, recall_bars, save_comparison
 from dermlens.report.gallery import attention_map, error_gallery, overlay, thumbnail, worst_errors
 from dermlens.report.plots import (
     class_distribution,
@@ -49,7 +49,7 @@ def probabilities(predictions):
 
 @pytest.fixture(scope="module")
 def metrics(fake_run: Run):
-    return fake_run.read_metrics()
+    return fake_run.metrics
 
 
 def line(axis: Axes, gid: str) -> Line2D:
@@ -106,7 +106,7 @@ def test_confusion_matrix_reads_as_its_counts():
 
 
 def test_recall_bars_have_values_and_intervals(metrics):
-    per_class = metrics["roles"]["calibration"]["per_class"]
+    per_class = metrics.roles["calibration"]["per_class"]
     [axis] = recall_bars(per_class).axes
     widths = {patch.get_gid(): patch.get_width() for patch in axis.patches}
     assert widths == pytest.approx({code: row["recall"]["value"] for code, row in per_class.items()})
@@ -126,12 +126,13 @@ def test_recall_of_an_absent_class_is_a_dash():
 
 @pytest.mark.parametrize("measure", ["recall", "f1"])
 def test_compared_runs_stand_beside_each_other(metrics, measure):
-    figure = compare_bars(metrics, metrics, names=["a", "b"], measure=measure)
-    [axis] = figure.axes
+    figure, [axis] = panels()
+    _draw_bars(axis, [metrics, metrics], ["a", "b"], measure, "calibration")
+    _legend(figure, axis)
     heights = {patch.get_gid(): patch.get_height() for patch in axis.patches}
     for name in "ab":
         for code in CLASSES:
-            expected = metrics["roles"]["calibration"]["per_class"][code][measure]["value"]
+            expected = metrics.roles["calibration"]["per_class"][code][measure]["value"]
             assert heights[f"{name}:{code}"] == pytest.approx(expected)
     left = [next(p for p in axis.patches if p.get_gid() == f"{name}:mel").get_x() for name in "ab"]
     assert left[0] < left[1]
@@ -139,14 +140,15 @@ def test_compared_runs_stand_beside_each_other(metrics, measure):
 
 
 def test_runs_are_compared_on_a_role_that_both_have(metrics):
-    selection = {**metrics, "roles": {"selection": metrics["roles"]["selection"]}}
-    calibration = {**metrics, "roles": {"calibration": metrics["roles"]["calibration"]}}
+    selection = metrics.model_copy(update={"roles": {"selection": metrics.roles["selection"]}})
+    calibration = metrics.model_copy(update={"roles": {"calibration": metrics.roles["calibration"]}})
+    other = metrics.model_copy(update={"classes": ["a", "b"]})
     assert common_role([metrics, metrics]) == "calibration"
     assert common_role([metrics, selection]) == "selection"
     with pytest.raises(UserError, match="no scored role in common"):
         common_role([selection, calibration])
     with pytest.raises(UserError, match="same classes"):
-        common_role([metrics, {**metrics, "classes": ["a", "b"]}])
+        common_role([metrics, other])
 
 
 def test_a_comparison_draws_no_role_that_it_may_not_look_at(fake_run: Run, tmp_path):
@@ -176,7 +178,7 @@ def test_reliability_diagram_skips_empty_bins():
 
 
 def test_decision_curve_keeps_the_models_line_in_sight(metrics):
-    points = metrics["roles"]["calibration"]["detection"]["melanoma"]["net_benefit"]
+    points = metrics.roles["calibration"]["detection"]["melanoma"]["net_benefit"]
     [axis] = decision_curve(points, "melanoma").axes
     for name in ("model", "all", "none"):
         drawn_line = line(axis, name)
@@ -274,7 +276,7 @@ def test_a_dollar_in_a_name_is_a_dollar():
 
 
 def test_the_same_figure_gives_the_same_bytes(metrics):
-    counts = metrics["roles"]["calibration"]["confusion"]
+    counts = metrics.roles["calibration"]["confusion"]
     first, second = (render(confusion_matrix(counts, CLASSES), "svg") for _ in range(2))
     assert first == second
     assert not re.search(rb'(href|src)="http', first)

@@ -4,12 +4,15 @@ import pytest
 
 from dermlens.models.config import ModelConfig
 from dermlens.predict.document import Dermoscopy
+from dermlens.records import RunRecord
 from dermlens.report.provenance import licence_text
 
 
 def words_of(backbone, weights, **record):
     """Lines are filled; what is said does not depend on where they break."""
-    return " ".join(licence_text(ModelConfig(backbone=backbone, weights=weights), record).split())
+    return " ".join(
+        licence_text(ModelConfig(backbone=backbone, weights=weights), RunRecord(**record)).split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def test_terms_and_credit():
 def test_who_taught_it_what_dermoscopy_is_is_credited():
     sides = {"dermoscopic": {"own": 2004, "isic2017": 2744}, "other": {"pad_ufes_20": 745}}
     boundary = Dermoscopy(weights=(1.0,), bias=0.0, kept=0.98, **sides)
-    said = " ".join(licence_text(ModelConfig(), {}, boundary).split())
+    said = " ".join(licence_text(ModelConfig(), RunRecord(), boundary).split())
     assert "the owners of isic2017 (2,744 pictures), pad_ufes_20 (745 pictures), which taught it" in said
     assert "2,004" not in said
 
@@ -59,7 +62,7 @@ def test_the_owners_of_every_source_that_was_trained_on_are_credited():
         "folders": ["ham10000", "isic2017", "milk10k"],
         "sources": {"rosendahl": 2259, "vidir_modern": 3363, "isic2017": 2744},
     }
-    said = " ".join(licence_text(ModelConfig(), record).split())
+    said = " ".join(licence_text(ModelConfig(), RunRecord(**record)).split())
     assert "the owners of isic2017, whose 2,744 images" in said
     assert "milk10k" not in said
     assert "the owners of ham10000" not in said

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from dermlens.data.manifest import Split
+from dermlens.data.predictions import write_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.evaluation.score import score
 from dermlens.files import write_json
 from dermlens.labels import CLASSES, Vocabulary
@@ -26,6 +26,7 @@ from dermlens.models.config import ModelConfig
 from dermlens.models.saved import save_model
 from dermlens.predict.metadata import make_encoder
 from dermlens.recipe import Recipe, parse_recipe
+from dermlens.records import Metrics, RunRecord
 from dermlens.report.gallery import worst_errors
 from dermlens.report.interpretation import data_limits, protocol_words, provenance, role_marks, sought_words
 from dermlens.report.page import write_report
@@ -106,7 +107,7 @@ def test_recall_and_confusion_come_before_any_accuracy(page: Page):
 
 
 def test_every_recall_is_on_the_page(page: Page, fake_run: Run):
-    scores = fake_run.read_metrics()["roles"]["calibration"]
+    scores = fake_run.metrics.roles["calibration"]
     for row in scores["per_class"].values():
         recall = row["recall"]
         said = f"{recall['value']:.2f} [{recall['low']:.2f}–{recall['high']:.2f}]"
@@ -150,7 +151,7 @@ def test_no_number_is_nan_and_nothing_is_called_safe(page: Page):
 
 
 def test_few_positives_are_kept_back_with_their_n(page: Page, fake_run: Run):
-    groups = fake_run.read_metrics()["roles"]["calibration"]["subgroups"]["sex"]
+    groups = fake_run.metrics.roles["calibration"]["subgroups"]["sex"]
     assert groups["unknown"]["per_class_recall"]["mel"]["value"] is None
     few = groups["female"]["per_class_recall"]["df"]
     assert few["n"] < 20
@@ -185,7 +186,7 @@ def test_the_way_back_is_on_the_page(page: Page, fake_run: Run):
 
 def test_without_images_the_errors_are_listed(page: Page, fake_run: Run):
     assert "No pictures: the run does not say where its images are" in page.text
-    rows = read_predictions(fake_run.predictions_file)
+    rows = fake_run.predictions()
     named = rows[[f"p_{code}" for code in CLASSES]].to_numpy().argmax(1)
     missed = rows[
         (rows["target"] == "mel") & (named == CLASSES.index("nv")) & (rows["role"] == "calibration")
@@ -311,7 +312,7 @@ def test_errors_are_shown_with_their_attention(pictured):
 @pytest.mark.usefixtures("undrawn")
 def test_an_unreadable_image_is_named_and_the_rest_shown(pictured):
     run, data = pictured
-    rows = read_predictions(run.predictions_file)
+    rows = run.predictions()
     first = worst_errors(rows, Vocabulary(CLASSES))[0].cases[0]
     image = data / "images" / f"{first.image_id}.jpg"
     whole = image.read_bytes()
@@ -328,7 +329,7 @@ def test_an_unreadable_image_is_named_and_the_rest_shown(pictured):
 @pytest.mark.usefixtures("undrawn")
 def test_a_model_without_attention_is_said_to_have_none(pictured, new_run, tmp_path):
     _, data = pictured
-    rows = read_predictions(pictured[0].predictions_file)
+    rows = pictured[0].predictions()
     run = new_run(tmp_path / "plain", predictions=rows, bootstrap=0)
     page = Page(write_report(run, data=data).read_text(encoding="utf-8"))
     assert "the model is not in the run's folder" in page.text
@@ -379,7 +380,7 @@ def test_another_set_has_its_own_report(new_run, drawn, tmp_path):
     folder = run.path / "evaluations" / "clinic-0123abcd"
     folder.mkdir(parents=True)
     write_predictions(folder / "predictions.csv", rows)
-    metrics = score(rows, CLASSES, run.recipe().evaluation)
+    metrics = score(rows, CLASSES, run.recipe.evaluation)
     write_json(
         folder / "metrics.json", metrics | {"data": {"name": "clinic-0123abcd"}, "warnings": ["external: hm"]}
     )
@@ -396,13 +397,13 @@ def test_another_set_has_its_own_report(new_run, drawn, tmp_path):
 def words_of(protocol: str, *roles: str, recipe: str = "", leak: object = None, **record: object) -> str:
     made = parse_recipe(recipe or "{}", "here", [f"split.protocol={protocol}"])
     metrics = {"bootstrap": {"replicates": 100, "level": 0.95, "unit": "lesion"}, "decision": "argmax"}
-    return "\n".join(protocol_words(record, [made], metrics, roles, leak))
+    return "\n".join(protocol_words(RunRecord(**record), [made], Metrics(**metrics), roles, leak))
 
 
 def test_a_fitted_decision_is_said_of_the_roles_it_was_fitted_on():
     made = parse_recipe("train: {keep: last}", "here")
-    metrics = {"bootstrap": {"replicates": 0}, "decision": "calibrated"}
-    said = "\n".join(protocol_words({}, [made], metrics, ["calibration", "selection"], None))
+    metrics = Metrics(decision="calibrated", bootstrap={"replicates": 0})
+    said = "\n".join(protocol_words(RunRecord(), [made], metrics, ["calibration", "selection"], None))
     assert "Scaling, marks, sets and abstention were fitted on it" in said
     assert "Nothing has been calibrated" not in said
     marks = role_marks(["calibration", "selection"], [made], decided=True)
@@ -469,11 +470,11 @@ def test_a_soup_says_what_any_of_its_members_did():
     settled = parse_recipe("train: {keep: last}", "here")
     peeking = parse_recipe("train: {keep: val_mean_recall}", "here")
     pupil = parse_recipe("train: {keep: last, distillation: {soft_labels: soft.csv}}", "here")
-    metrics = {"bootstrap": {"replicates": 0}, "decision": "calibrated"}
+    metrics = {"bootstrap": {"replicates": 0}, "decision": "argmax"}
     roles = ["calibration", "selection"]
 
     def said(*recipes: Recipe) -> str:
-        return "\n".join(protocol_words({}, recipes, metrics, roles, None))
+        return "\n".join(protocol_words(RunRecord(), recipes, Metrics(**metrics), roles, None))
 
     for members in ((settled, peeking), (peeking, settled)):
         assert "chose the epoch that became the model (the highest mean recall)" in said(*members)

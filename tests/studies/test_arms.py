@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
+from dermlens.data.predictions import write_predictions
 from dermlens.evaluation.comparison import compare_runs
-from dermlens.evaluation.predictions import write_predictions
 from dermlens.labels import CLASSES
 from dermlens.recipe import Recipe
 from dermlens.runs import Run

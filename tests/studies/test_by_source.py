@@ -162,5 +162,5 @@ def test_the_command_shows_each_source(done, clinics, cache, dermlens, of_two, t
     assert said.code == 0
     for words in ("north", "south", "AUC mel", "mean over the sources"):
         assert words in said.out
-    assert Run(done / "without-north").read_record()["status"] == "completed"
+    assert Run(done / "without-north").read_record().status == "completed"
     assert by_source.LEFT_OUT == ("rosendahl", "isic2017", "milk10k")

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
+from dermlens.data.predictions import arrays, read_predictions
 from dermlens.data.split import make_split
 from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import arrays, read_predictions
 from dermlens.labels import CLASSES
 from dermlens.recipe import load_recipe
 from dermlens.studies.crossfit import crossfit

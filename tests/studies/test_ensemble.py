@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import gmean
 
+from dermlens.data.predictions import read_predictions, write_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.labels import CLASSES
 from dermlens.predict.decision import ANSWERED
 from dermlens.sections import EvaluationConfig

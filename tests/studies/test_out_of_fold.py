@@ -3,8 +3,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from dermlens.data.predictions import AFTER, BEFORE
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import AFTER, BEFORE
 from dermlens.labels import CLASSES
 from dermlens.studies.folds import merge, read_out_of_fold, write_out_of_fold
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from dermlens.evaluation.predictions import classes_of
+from dermlens.data.predictions import classes_of
 from dermlens.studies.ablation import read_record, score_folder
 from dermlens.studies.ablation_page import render_page
 from dermlens.studies.folds import read_tables

@@ -44,7 +44,7 @@ def test_a_decision_is_shown_on_a_role_and_agrees_with_the_metrics(trained: Run,
         report_run(run, "calibration", tmp_path / "shown", device="cpu", cache=cache)
     calibrate_run(run, device="cpu", cache=cache)
     tables = report_run(run, "selection", tmp_path / "shown", device="cpu", cache=cache)
-    scored = evaluate_run(run)["roles"]["selection"]
+    scored = evaluate_run(run).roles["selection"]
     after = tables["calibration"].set_index(["prior", "stage"]).loc[("own", "after")]
     assert after["ece"] == pytest.approx(scored["overall"]["ece"]["value"], abs=1e-6)
     names = {path.name for path in (tmp_path / "shown").iterdir()}
@@ -83,7 +83,7 @@ def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, t
     found = missing_metadata(
         trained, "selection", tmp_path / "told.csv", device="cpu", cache=cache
     ).set_index("told")
-    scored = evaluate_run(Run(shutil.copytree(trained.path, tmp_path / "run")))["roles"]["selection"]
+    scored = evaluate_run(Run(shutil.copytree(trained.path, tmp_path / "run"))).roles["selection"]
     whole = found.loc["age, sex and site"]
     assert whole["mean_auc"] == scored["averages"]["macro"]["auc"]["value"]
     assert whole["melanoma_recall"] == scored["per_class"]["mel"]["recall"]["value"]
@@ -97,7 +97,7 @@ def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, t
 
 def test_told_less_is_of_the_runs_own_images_or_of_none(trained: Run, cache: Path, tmp_path: Path):
     elsewhere = write_synthetic(tmp_path / "elsewhere", lesions=12, seed=5, size=(48, 64))
-    part = shutil.copytree(trained.read_record()["data"], tmp_path / "part")
+    part = shutil.copytree(trained.read_record().data, tmp_path / "part")
     labels = next(part.rglob("HAM10000_metadata*"))
     header, _, *others = labels.read_text().splitlines(keepends=True)
     labels.write_text("".join([header, *others]))

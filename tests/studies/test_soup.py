@@ -11,12 +11,11 @@ import timm
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
+from dermlens.data.predictions import read_predictions
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.evaluation.evaluate import evaluate_run
-from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.publish import publish_run
-from dermlens.models.saved import load_model
 from dermlens.recipe import parse_recipe
 from dermlens.report.card import write_card
 from dermlens.runs import Run
@@ -80,19 +79,19 @@ def test_a_soup_is_the_mean_of_the_weights_and_a_run_like_any(members, data, cac
             mean = np.mean([part[name].astype(np.float64) for part in parts], axis=0)
             np.testing.assert_allclose(value, mean, rtol=1e-6, atol=1e-9)
     # its predictions are those of its file, for the roles of the members and never for test
-    found = read_predictions(run.predictions_file)
+    found = run.predictions()
     assert set(found["role"]) == set(read_predictions(members[0] / "predictions.csv")["role"]) != {"test"}
     table = read_table(data)
     again = predict_table(
-        load_model(run.path), table[table["image_id"].isin(found["image_id"])], cache_root=cache, device="cpu"
+        run.model(), table[table["image_id"].isin(found["image_id"])], cache_root=cache, device="cpu"
     ).set_index("image_id")
     columns = [name for name in found if name.startswith("p_")]
     np.testing.assert_allclose(found[columns], again.loc[found["image_id"], columns], atol=1e-6)
     # what comes after a training comes after a soup
-    assert evaluate_run(run)["roles"]["selection"]["images"] > 0
+    assert evaluate_run(run).roles["selection"]["images"] > 0
     write_card(run)
     published = publish_run(run, tmp_path / "published")
-    told = published.read_record()["soup"]
+    told = published.read_record().soup
     assert [one["run"] for one in told] == ["run"] * 3
     assert (published.path / "members" / "2" / "history.csv").is_file()
     assert str(members[0]) not in "".join(
@@ -104,7 +103,7 @@ def test_a_soup_of_one_network_twice_is_that_network(members, cache, tmp_path):
     run = soup([members[0], members[0]], tmp_path / "soup", device="cpu", cache=cache)
     alone = read_predictions(members[0] / "predictions.csv")
     columns = [name for name in alone if name.startswith("p_")]
-    np.testing.assert_allclose(read_predictions(run.predictions_file)[columns], alone[columns], atol=1e-6)
+    np.testing.assert_allclose(run.predictions()[columns], alone[columns], atol=1e-6)
 
 
 def test_members_that_do_not_fit_are_refused(members, train, recipe, data, cache, tmp_path):
@@ -140,7 +139,7 @@ def test_a_soup_says_how_each_member_was_trained(members, cache, tmp_path):
     }
     for name, (settings, warnings) in said.items():
         run = Run(shutil.copytree(members[0], tmp_path / name))
-        parse_recipe(run.recipe().dump(), name, settings).save(run.recipe_file)
+        parse_recipe(run.recipe.dump(), name, settings).save(run.recipe_file)
         run.record(warnings=warnings)
     record = soup(
         [tmp_path / name for name in said], tmp_path / "soup", device="cpu", cache=cache
@@ -161,7 +160,7 @@ def test_cross_fits_are_averaged_fold_by_fold(crossfits, cache, tmp_path):
     for fold in (0, 1):
         inner = [member / f"fold-{fold}" for member in crossfits]
         direct = soup(inner, tmp_path / f"{fold}", device="cpu", cache=cache)
-        expected = read_predictions(direct.predictions_file).set_index("image_id")["p_mel"]
+        expected = direct.predictions().set_index("image_id")["p_mel"]
         of_fold = merged[merged["fold"] == fold].set_index("image_id")["p_mel"]
         np.testing.assert_allclose(of_fold, expected.loc[of_fold.index], atol=1e-6)
     assert set(facts["roles"]["out_of_fold"]["decisions"]) == {"argmax", "equal"}

@@ -9,8 +9,6 @@ from dermlens.calibration import decision
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import read_predictions
-from dermlens.models.saved import load_model
 from dermlens.runs import Run
 from dermlens.studies import folds
 from dermlens.studies import out_of_distribution as module
@@ -37,10 +35,10 @@ def test_a_class_left_out_is_a_stranger(without_mel: Path):
     assert set(found["set"]) == {"mel"}
     assert found["auroc"].between(0, 1).all()
     inner = Run(without_mel / "without-mel")
-    saved = load_model(inner.path)
+    saved = inner.model()
     assert "mel" not in saved.classes
     assert len(saved.classes) == 6
-    assert "mel" not in set(read_predictions(inner.predictions_file)["target"])
+    assert "mel" not in set(inner.predictions()["target"])
 
 
 def test_another_class_joins_the_table_and_what_is_there_is_not_trained_again(
@@ -69,7 +67,7 @@ def test_a_recipe_that_names_the_class_loses_its_numbers(recipe, data, cache, tm
     sampler = "imbalance.sampler={kind: lesions, caps: {nv: 20}, repeats: {mel: 2, df: 3}}"
     named = recipe(*ROLES[:3], sampler, "imbalance.weights={mel: 5, nv: 1}")
     unseen_class(named, data, tmp_path, classes=["mel"], device="cpu", cache=cache)
-    trained = Run(tmp_path / "without-mel").recipe().imbalance
+    trained = Run(tmp_path / "without-mel").recipe.imbalance
     assert trained.weights == {"nv": 1}
     assert trained.sampler.repeats == {"df": 3}
     assert trained.sampler.caps == {"nv": 20}

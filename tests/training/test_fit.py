@@ -19,7 +19,6 @@ from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
-from dermlens.models.saved import load_model
 from dermlens.runs import Run
 from dermlens.training.callbacks import COLUMNS
 from dermlens.training.fit import fit, resume_fit
@@ -62,7 +61,7 @@ def test_a_run_is_complete(plain, tiny_data, cache):
     assert (table.loc[predictions["image_id"], "dx"].to_numpy() == predictions["target"].to_numpy()).all()
     # The saved model, loaded anew, gives the same probabilities.
     rows = table.loc[predictions["image_id"]].reset_index()
-    again = predict_table(load_model(plain.path), rows, cache_root=cache, device="cpu", batch_size=7)
+    again = predict_table(plain.model(), rows, cache_root=cache, device="cpu", batch_size=7)
     np.testing.assert_allclose(probabilities(again), probabilities(predictions), atol=1e-5)
 
 
@@ -85,7 +84,7 @@ def test_the_kept_weights_are_those_that_were_scored(train, tiny_recipe, overrid
         kept = len(history) - 1
     else:
         kept = int((history[keep].idxmin if keep == "val_loss" else history[keep].idxmax)())
-    assert run.read_record()["kept_epoch"] == kept
+    assert run.read_record().kept_epoch == kept
     predictions = pd.read_csv(run.predictions_file)
     measured = scores(predictions[predictions["role"] == "selection"])
     assert measured == pytest.approx(history.loc[kept, list(measured)].to_dict(), rel=1e-4)
@@ -107,7 +106,7 @@ def test_a_frozen_backbone_stays_as_it_began(train, tiny_recipe):
     run = train(recipe)
     saved = load_file(run.model_file)
     torch.manual_seed(recipe.seed)
-    width = load_model(run.path).encoder.width
+    width = run.model().encoder.width
     began = build_classifier(recipe.model, num_classes=7, meta_width=width, size=48).state_dict()
     frozen = [name for name in saved if name.startswith("backbone.")]
     assert len(frozen) > 100
@@ -135,7 +134,7 @@ def test_frozen_blocks_stay_frozen_when_the_rest_thaws(train, tiny_recipe):
     run = train(recipe)
     saved = load_file(run.model_file)
     torch.manual_seed(recipe.seed)
-    width = load_model(run.path).encoder.width
+    width = run.model().encoder.width
     began = build_classifier(recipe.model, num_classes=7, meta_width=width, size=48)
     blocks = tuple(f"{block}." for block in backbone_blocks(began)[:3])
     changed = {
@@ -153,18 +152,18 @@ def test_without_a_monitor_the_last_epoch_is_kept(train, tiny_recipe):
     history = pd.read_csv(run.history_file)
     assert history["val_loss"].isna().all()
     assert history["train_loss"].notna().all()
-    assert run.read_record()["kept_epoch"] == 1
+    assert run.read_record().kept_epoch == 1
 
 
 def test_singletons_choose_and_score_on_the_test_role_and_say_so(train, tiny_recipe):
     run = train(tiny_recipe("split.protocol=singletons", "split.holdout=0.3", "train.monitor_role=test"))
-    assert run.read_record()["predicted_roles"] == ["test"]
+    assert run.read_record().predicted_roles == ["test"]
     assert set(pd.read_csv(run.predictions_file)["role"]) == {"test"}
 
 
 def test_paper_protocol_warns_of_its_leak(train, tiny_recipe):
     run = train(tiny_recipe("split.protocol=paper", "split.holdout=0.3", "data.metadata=paper"))
-    assert any("lesion" in warning for warning in run.read_record()["warnings"])
+    assert any("lesion" in warning for warning in run.read_record().warnings)
 
 
 def test_weights_count_the_role_that_the_recipe_names(train, tiny_recipe, tiny_data):
@@ -286,15 +285,15 @@ def test_a_full_disk_leaves_the_checkpoint_before(train, plain, tiny_recipe, cac
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     run = Run(tmp_path / "run")
-    assert run.read_record()["status"] == "failed"
+    assert run.read_record().status == "failed"
     assert [file.name for file in run.checkpoints.iterdir()] == ["last.ckpt"]
     assert not run.model_file.exists()
 
     monkeypatch.undo()
     resumed = resume_fit(run.path, cache=cache, device="cpu")
     assert resumed.model_file.read_bytes() == plain.model_file.read_bytes()
-    assert resumed.read_record()["status"] == "completed"
-    assert resumed.read_record()["error"] is None
+    assert resumed.read_record().status == "completed"
+    assert resumed.read_record().error is None
 
 
 def test_a_damaged_checkpoint_is_named(train, tiny_recipe, cache, tmp_path):
@@ -356,5 +355,5 @@ def test_learns_from_real_images(tiny_recipe, cache, ham10000, tmp_path, monkeyp
     run = fit(recipe, folder, out=tmp_path / "run", device="cpu", cache=cache)
     losses = pd.read_csv(run.history_file)["train_loss"]
     assert losses.iloc[-1] < losses.iloc[0]
-    assert run.read_record()["warnings"] == []
-    assert sum(sum(counts.values()) for counts in run.read_record()["counts"].values()) == len(chosen)
+    assert run.read_record().warnings == []
+    assert sum(sum(counts.values()) for counts in run.read_record().counts.values()) == len(chosen)

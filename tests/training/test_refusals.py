@@ -51,7 +51,7 @@ def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, cache):
             resume_fit(run.path, cache=cache)
         other.kill()
     assert run.record_file.read_bytes() == before
-    assert resume_fit(run.path, cache=cache, device="cpu").read_record()["status"] == "completed"
+    assert resume_fit(run.path, cache=cache, device="cpu").read_record().status == "completed"
 
 
 def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_an_edited_recipe_is_refused_by_what_was_edited(half, cache, change, key
         resume_fit(half.path, cache=cache, device="cpu")
     edited(half.recipe_file, *reversed(change))
     half.recipe_file.write_text("# a comment is no change\n" + half.recipe_file.read_text())
-    assert resume_fit(half.path, cache=cache, device="cpu").read_record()["status"] == "completed"
+    assert resume_fit(half.path, cache=cache, device="cpu").read_record().status == "completed"
 
 
 def test_a_run_of_an_earlier_version_is_refused_by_its_checkpoint_alone(half, cache):
@@ -133,7 +133,7 @@ def test_a_changed_image_is_refused(tiny_recipe, tiny_data, cache, tmp_path):
     moved = shutil.copytree(tiny_data, tmp_path / "moved")  # with other times of change
     for file in moved.rglob("*.jpg"):
         os.utime(file, (1, 1))
-    assert resume_fit(run.path, data=moved, cache=cache, device="cpu").read_record()["status"] == "completed"
+    assert resume_fit(run.path, data=moved, cache=cache, device="cpu").read_record().status == "completed"
     run.record(status="interrupted")
     picture = sorted(data.rglob("*.jpg"))[3]
     with Image.open(picture) as image:

@@ -45,7 +45,7 @@ def stops_in(values, config):
     ids=["MD-IR-10", "MD-DN-LR", "MD-R50", "AD-DN", "A22-GAP"],
 )
 def test_stops_in_the_epoch_of_the_authors_logs(best, patience, epochs):
-    """The epoch of the lowest validation loss and the epochs logged, P§3."""
+    """The epoch of the lowest validation loss and the epochs logged, in the authors' notebooks."""
     values = [2 - 0.01 * min(epoch, best) + 0.02 * (epoch > best) for epoch in range(1, 500)]
     assert stops_in(values, EarlyStoppingConfig(patience=patience)) == epochs
 

@@ -17,14 +17,12 @@ from dermlens.calibration.abstention import fit_ood, fit_sets
 from dermlens.calibration.labelled import Labelled
 from dermlens.calibration.probabilities import even_weights, fit_even_scaling
 from dermlens.calibration.suspicion import fit_marks
-from dermlens.data.manifest import load_manifest
-from dermlens.data.table import read_configured_set
+from dermlens.data.predictions import arrays as truth_and_probabilities
+from dermlens.data.predictions import classes_of, holds_answers, read_predictions, write_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import arrays as truth_and_probabilities
-from dermlens.evaluation.predictions import classes_of, holds_answers, read_predictions, write_predictions
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats
-from dermlens.models.saved import SavedModel, load_model, save_decision
+from dermlens.models.saved import SavedModel, save_decision
 from dermlens.predict.decision import Arrays, Kind, answer, answer_columns, decide
 from dermlens.predict.document import Abstention, DecisionDocument, Suspicion
 from dermlens.predict.pictures.preprocessing import ViewsConfig
@@ -185,7 +183,7 @@ def calibrate_run(
             score is fitted then; none for the calibration role.
         device: where to predict: auto, cpu, cuda or mps.
         cache: root of the pixel cache; none for the usual one.
-        say: takes sentences on what was read, as for `own_table`.
+        say: takes sentences on which table was read and what was made of it.
 
     Returns:
         What was written into model.json.
@@ -194,7 +192,7 @@ def calibrate_run(
         UserError: the split has no calibration role, the images are not there, a class has no image to be
             fitted on, or the predictions out of fold are of other classes or calibrated already.
     """
-    saved = load_model(run.path, decision=False)
+    saved = run.model(decision=False)
     mix = None if prior is None else read_prior(prior, saved.classes, "--prior")
     scored = None if out_of_fold is None else _out_of_fold(out_of_fold, saved.classes)
     held_out = [role for role in ("selection", NEEDED) if role == NEEDED or role in _roles(run)]
@@ -208,7 +206,7 @@ def calibrate_run(
         ood=ood,
         prior=mix,
     )
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     answered = [
         _answered(predictions[predictions["role"] == role], outputs[role], document, arrays)
         for role in held_out
@@ -221,7 +219,7 @@ def calibrate_run(
 
 def _roles(run: Run) -> list[str]:
     """The roles of a run's split."""
-    return load_manifest(str(run.split_file)).role_names
+    return run.split().role_names
 
 
 def _out_of_fold(path: Path, classes: Sequence[str]) -> Labelled:
@@ -266,13 +264,17 @@ def run_outputs(
         told: what the network is told of the patients of a table; by default what there is.
         device: as for `predict_table`.
         cache: likewise.
-        say: as for `own_table`.
+        say: as for `calibrate_run`.
 
     Raises:
         UserError: the split lacks a role, or the images are not there.
     """
-    table = own_table(run, data, say)
-    split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
+    reading = run.reading(data)
+    if say is not None:
+        for sentence in reading.account.sentences():
+            say(sentence)
+    table = reading.table
+    split = run.split(table)
     found = {}
     for role in roles:
         ids = split.ids(role)
@@ -287,29 +289,6 @@ def run_outputs(
         labelled = label_outputs(seen, told(of_role), of=table, device=device, cache=cache)
         found[role] = RoleOutputs(tuple(of_role["image_id"]), labelled)
     return found
-
-
-def own_table(run: Run, data: Path | None = None, say: Callable[[str], None] | None = None) -> pd.DataFrame:
-    """The LesionTable that a run was trained on, from `data` or from where it was.
-
-    Args:
-        run: the run.
-        data: where its images are now.
-        say: takes sentences on which table was read and what was made of it.
-
-    Raises:
-        UserError: it is not there.
-    """
-    folder = data or Path(run.read_record().get("data") or "")
-    if not folder.exists() or folder == Path():
-        raise UserError(
-            f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
-        )
-    read = read_configured_set(folder, run.recipe().data)
-    if say is not None:
-        for sentence in read.account.sentences():
-            say(sentence)
-    return read.table
 
 
 def label_outputs(

@@ -16,13 +16,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dermlens.calibration.decision import label_outputs, own_table
+from dermlens.calibration.decision import label_outputs
 from dermlens.calibration.labelled import lesion_folds
-from dermlens.data.manifest import load_manifest
+from dermlens.data.predictions import write_table
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import write_table
 from dermlens.metrics import Bools, Floats, Ints
-from dermlens.models.saved import load_model, save_dermoscopy
+from dermlens.models.saved import save_dermoscopy
 from dermlens.predict.document import Dermoscopy
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 from dermlens.runs import Run
@@ -221,8 +220,6 @@ OWN = "own"
 FEWEST = 50
 """Images that make a set of a source; sources with fewer are one set together."""
 ROLES = ("selection", "calibration")
-DERMOSCOPY = "dermoscopy.csv"
-"""What is measured, where cards look for it."""
 MOST = 0.5
 """The largest share of a set of other pictures that a boundary of any use takes for dermoscopy."""
 STALE = ("model_card.md", "report.html")
@@ -240,7 +237,7 @@ def learn_dermoscopy(
     cache: Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
-    """Fit the boundary, write it into the run's model.json, and what was measured into `DERMOSCOPY`.
+    """Fit the boundary, write it into the run's model.json, and what was measured into dermoscopy.csv.
 
     The run's images of the selection and calibration roles stand for dermoscopy, a set for each of their
     sources, together with the sets that are given. Diagnoses, ages, sexes and sites are not looked at.
@@ -268,8 +265,12 @@ def learn_dermoscopy(
             "no pictures that are not dermoscopy: name a folder of them with --not-dermoscopy DIR, or"
             " --photographs DIR"
         )
-    whole = own_table(run, data, say)
-    split = load_manifest(str(run.split_file), whole, remedy="name the run's own data by --data")
+    reading = run.reading(data)
+    if say is not None:
+        for sentence in reading.account.sentences():
+            say(sentence)
+    whole = reading.table
+    split = run.split(whole)
     unseen = [image for role in ROLES for image in split.ids(role)]
     if not unseen:
         raise UserError(f"the split of run {run.path} has none of the roles {', '.join(ROLES)}")
@@ -286,7 +287,7 @@ def learn_dermoscopy(
             raise UserError(
                 f"set {name} holds {len(shared)} images of the run's own split, {shared[0]} first"
             )
-    saved = replace(load_model(run.path), views=ViewsConfig())  # features are of the image as it is
+    saved = replace(run.model(), views=ViewsConfig())  # features are of the image as it is
 
     def seen(table: pd.DataFrame, of: pd.DataFrame | None = None) -> Features:
         found = label_outputs(saved, table, of=of, device=device, cache=cache)
@@ -305,7 +306,7 @@ def learn_dermoscopy(
         )
     for name in STALE:
         (run.path / name).unlink(missing_ok=True)
-    write_table(run.path / DERMOSCOPY, rows)
+    write_table(run.dermoscopy_file, rows)
     save_dermoscopy(run.path, found)
     return rows
 

@@ -147,7 +147,7 @@ def ablate(
             )
         _check_apart(publish, out)
         maps = source_maps(column, label, value, skip, classes)
-        loaded = load_matrix(matrix, recipe_overrides(overrides, maps, classes), trust_code=True)
+        loaded = load_matrix(matrix, recipe_overrides(overrides, maps, classes))
         folder = out
         table = ablation.ablate(loaded, data, out, only=names(only), device=device, cache=cache)
         console.print(

@@ -275,7 +275,9 @@ class MetadataDropoutConfig(FieldDropout):
 
 
 class AugmentConfig(Section):
-    """Random views, drawn anew for each image and step, on batches. Source: the paper's generator, P§1.7.
+    """Random views, drawn anew for each image and step, on batches.
+
+    Source: the generator of the authors' notebook Data Augmentation.
 
     Attributes:
         rotation: largest turn to either side, degrees.

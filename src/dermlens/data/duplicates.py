@@ -98,11 +98,6 @@ def distances(queries: Sequence[bytes], among: Sequence[bytes]) -> np.ndarray:
     return bits_NM
 
 
-def same_picture(one: bytes, other: bytes) -> bool:
-    """Whether two fingerprints are of one picture, whatever was done to its file, its size or its light."""
-    return bool(distances([one], [other])[0, 0] <= THRESHOLD)
-
-
 def matches(queries: Sequence[bytes], among: Sequence[bytes]) -> Iterator[tuple[int, int, int]]:
     """All pairs of one picture, of many fingerprints against many.
 

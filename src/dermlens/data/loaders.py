@@ -15,9 +15,10 @@ from dermlens.data.cache import PixelCache
 
 # The authors' 8,000-images-a-class folders as a sampling plan instead of files on disk.
 #
-# Source: P§1.7, item 1. For a class with n images their script draws ceil((8000 − n) / 50) batches of 50 from
-# an iterator over the class folder, whose last batch of each pass holds what is left, and writes every drawn
-# image, augmented, beside the originals. The counts it printed for four splits follow exactly.
+# Source: the procedure of the paper's reference [14], which the authors ran on their 15 % split. For a class
+# with n images it draws ceil((8000 − n) / 50) batches of 50 from an iterator over the class folder, whose
+# last batch of each pass holds what is left, and writes every drawn image, augmented, beside the originals.
+# The counts it printed for four splits follow exactly.
 
 
 FOLDER = 8000

@@ -172,7 +172,7 @@ def _digest(path: str, _size: int, _modified_ns: int) -> str:
 
 
 def draw_paper(table: pd.DataFrame, holdout: float, seed: int) -> dict[str, str]:
-    """The published protocol: rows without age dropped, then a stratified draw of images (P§1.2–1.3).
+    """The published protocol: rows without age dropped, then a stratified draw of images.
 
     Images of one lesion fall on both sides: it leaks. The held-out images are `selection`: the authors chose
     the epoch on the images that they report.
@@ -190,7 +190,7 @@ def draw_paper(table: pd.DataFrame, holdout: float, seed: int) -> dict[str, str]
 
 
 def draw_singletons(table: pd.DataFrame, holdout: float, seed: int) -> dict[str, str]:
-    """The protocol of the paper's reference [14]: test on lesions with one image, train on the rest (P§1.4).
+    """The protocol of the paper's reference [14]: test on lesions with one image, train on the rest.
 
     Args:
         table: a LesionTable.

@@ -12,14 +12,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dermlens.data.manifest import load_manifest
+from dermlens.data.predictions import arrays, classes_of, diagnoses
 from dermlens.errors import UserError
 from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
 from dermlens.evaluation.ledger import Openings, run_openings, seals_test
-from dermlens.evaluation.predictions import arrays, classes_of, diagnoses, read_predictions
 from dermlens.evaluation.score import ROLE_ORDER, core_numbers, recall_estimates
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats
+from dermlens.records import Metrics, estimate_text
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
 
@@ -149,7 +149,7 @@ def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) ->
     if len(runs) < 2:
         raise UserError("compare needs two runs or more: dermlens compare RUN RUN…")
     names = _names(runs)
-    tables = {name: read_predictions(run.predictions_file) for name, run in zip(names, runs, strict=True)}
+    tables = {name: run.predictions() for name, run in zip(names, runs, strict=True)}
     classes = classes_of(tables[names[0]])
     for name, table in tables.items():
         if set(classes_of(table)) != set(classes):
@@ -164,7 +164,7 @@ def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) ->
         )
     shared, warnings = _without_sealed(runs, shared)
     by_image = {name: table.set_index("image_id") for name, table in tables.items()}
-    config = config or runs[0].recipe().evaluation
+    config = config or runs[0].recipe.evaluation
     roles = {}
     for role in (role for role in ROLE_ORDER if any(of_image == role for _, of_image in shared)):
         ids = sorted(image_id for image_id, of_image in shared if of_image == role)
@@ -179,9 +179,7 @@ def _without_sealed(
     runs: Sequence[Run], shared: set[tuple[str, str]]
 ) -> tuple[set[tuple[str, str]], tuple[str, ...]]:
     """The shared images, less a sealed test role's; what to say of that. No split.csv counts as sealed."""
-    sealed = any(
-        not run.split_file.is_file() or seals_test(load_manifest(str(run.split_file))) for run in runs
-    )
+    sealed = any(not run.split_file.is_file() or seals_test(run.split()) for run in runs)
     kept = {(image_id, role) for image_id, role in shared if role != "test" or not sealed}
     if not kept:
         raise UserError(
@@ -273,42 +271,34 @@ OVERALL = {
 }
 
 
-def estimate_text(value: dict[str, float | None] | None) -> str:
-    """An estimate with its interval: `0.73 [0.65–0.80]`; a dash where it is not defined."""
-    if value is None or value["value"] is None:
-        return "–"
-    if value.get("low") is None or value.get("high") is None:
-        return f"{value['value']:.3f}"
-    return f"{value['value']:.3f} [{value['low']:.3f}–{value['high']:.3f}]"
-
-
-def render_metrics(metrics: dict[str, Any]) -> RenderableType:
+def render_metrics(metrics: Metrics) -> RenderableType:
     """Every scored role: per-class table, then the overall figures."""
     parts: list[RenderableType] = []
-    vocabulary = Vocabulary(metrics["classes"], metrics.get("described"))
-    for role, scores in metrics["roles"].items():
+    vocabulary = Vocabulary(metrics.classes, metrics.described)
+    for role, scores in metrics.roles.items():
         classes = Table(title=f"{role}: {scores['images']} images of {scores['lesions']} lesions")
         for column in ("diagnosis", "n", "recall", "precision", "specificity", "AUC"):
             classes.add_column(column, justify="left" if column == "diagnosis" else "right")
         for code, row in scores["per_class"].items():
-            cells = [estimate_text(row[name]) for name in ("recall", "precision", "specificity", "auc")]
+            cells = [estimate_text(row[name], 3) for name in ("recall", "precision", "specificity", "auc")]
             classes.add_row(f"{code}  {vocabulary.name(code)}", str(row["support"]), *cells)
         overall = Table(box=None, show_header=False)
         for name, words in OVERALL.items():
-            overall.add_row(words, estimate_text(scores["overall"].get(name)))
+            overall.add_row(words, estimate_text(scores["overall"].get(name), 3))
         overall.add_row(
-            "AUC of the probabilities, mean over classes", estimate_text(scores["averages"]["macro"]["auc"])
+            "AUC of the probabilities, mean over classes",
+            estimate_text(scores["averages"]["macro"]["auc"], 3),
         )
         for name, found in scores.get("plugins", {}).items():
-            overall.add_row(name, estimate_text(found))
+            overall.add_row(name, estimate_text(found, 3))
         for mark in (scores.get("suspicion") or {}).get("marks", ())[-1:]:
             overall.add_row(
                 f"malignant images flagged, at the mark for {100 * mark['catches']:.0f} of 100",
-                estimate_text(mark["sensitivity"]),
+                estimate_text(mark["sensitivity"], 3),
             )
-            overall.add_row("benign images flagged there", estimate_text(mark["benign_flagged"]))
+            overall.add_row("benign images flagged there", estimate_text(mark["benign_flagged"], 3))
         parts += [classes, overall]
-    if (prior := metrics.get("prior")) is not None:
+    if (prior := metrics.prior) is not None:
         parts.append(Text(f"Case mix: {prior['name']}, {prior['words']}."))
-    parts += [Text(warning, style="yellow") for warning in metrics.get("warnings", ())]
+    parts += [Text(warning, style="yellow") for warning in metrics.warnings]
     return Group(*parts)

@@ -8,19 +8,19 @@ from typing import Any, TypedDict
 
 import pandas as pd
 
-from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.manifest import Split
+from dermlens.data.predictions import classes_of, is_answered, write_predictions
 from dermlens.data.split import absent_classes
-from dermlens.data.table import read_configured_set, read_set, table_sha256
+from dermlens.data.table import read_set, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
-from dermlens.evaluation.predictions import classes_of, is_answered, read_predictions, write_predictions
 from dermlens.evaluation.score import score
-from dermlens.files import write_json
-from dermlens.predict.document import DecisionDocument, read_document
+from dermlens.predict.document import DecisionDocument
 from dermlens.predict.priors import ClassPrior, Prior, read_prior
 from dermlens.predict.sources.values import ValueMap
 from dermlens.recipe import Recipe
+from dermlens.records import Metrics
 from dermlens.runs import Run
 
 # `dermlens evaluate`: a run's own roles, its sealed test role, or any other labelled set.
@@ -49,7 +49,7 @@ def evaluate_run(
     values: ValueMap | None = None,
     prior: Prior = None,
     say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> Metrics:
     """Score a run and write metrics.json; of another case mix than the model's own below `priors/`.
 
     Args:
@@ -67,7 +67,7 @@ def evaluate_run(
         say: takes sentences on which table was read and what was made of it, before anything is predicted.
 
     Returns:
-        The content of metrics.json; `warnings` says what a reader must know of the numbers.
+        What metrics.json says; its `warnings` says what a reader must know of the numbers.
 
     Raises:
         UserError: nothing to score, no test role, predictions that are not of the split's images, the data
@@ -89,8 +89,8 @@ def evaluate_run(
 
 def run_decision(run: Run) -> DecisionDocument | None:
     """The decision in a run's model.json; none where there is no such file, or it has none."""
-    path = run.path / "model.json"
-    return read_document(path).decision if path.is_file() else None
+    document = run.document()
+    return document.decision if document is not None else None
 
 
 def _mix(run: Run, prior: Prior) -> ClassPrior | None:
@@ -137,8 +137,8 @@ def _evaluate_own(
     device: str,
     ledger: Path | None,
     cache: Path | None,
-) -> dict[str, Any]:
-    split = load_manifest(str(run.split_file))
+) -> Metrics:
+    split = run.split()
     held_out = [role for role in ("selection", "calibration", "test") if split.ids(role)]
     if open_test and "test" not in held_out:
         raise UserError(
@@ -160,7 +160,7 @@ def _evaluate_own(
             "`dermlens train` predicts them, and --open-test the test role"
         )
     _check_complete(run, split, scored, roles)
-    recipe = run.recipe()
+    recipe = run.recipe
     metrics = score(
         scored,
         classes,
@@ -174,8 +174,7 @@ def _evaluate_own(
         enter_opening(run, metrics["roles"]["test"], project=ledger)
     if mix is None or open_test:
         write_predictions(run.predictions_file, predictions)
-    write_json(_folder(run, mix) / run.metrics_file.name, metrics)
-    return metrics
+    return Run(_folder(run, mix)).write_metrics(metrics)
 
 
 def _held_out(
@@ -183,10 +182,10 @@ def _held_out(
 ) -> pd.DataFrame:
     """The run's predictions, with those of the test role where it is asked for and not there yet."""
     if "test" not in roles:
-        return read_predictions(run.predictions_file)
+        return run.predictions()
     if not run.predictions_file.is_file():  # training writes none where nothing but train and test is held
         return predict_test()
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     of_test = predictions["role"] == "test"
     if set(predictions.loc[of_test, "image_id"]) == set(split.ids("test")):
         return predictions
@@ -218,25 +217,18 @@ def _check_complete(run: Run, split: Split, predictions: pd.DataFrame, roles: Se
 def _predict_test(
     run: Run, data: Path | None, say: Callable[[str], None], *, device: str, cache: Path | None
 ) -> pd.DataFrame:
-    folder = data or Path(run.read_record().get("data") or "")
-    if not folder.exists() or folder == Path():
-        raise UserError(
-            f"run {run.path} was trained on {folder}, which is not there: name its folder with --data"
-        )
-    read = read_configured_set(folder, run.recipe().data)
+    read = run.reading(data)
     table = read.table
     for sentence in read.account.sentences():
         say(sentence)
-    split: Split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
-    test = table[table["image_id"].isin(split.ids("test"))].reset_index(drop=True)
+    test = table[table["image_id"].isin(run.split(table).ids("test"))].reset_index(drop=True)
     return _predict(run, test, role="test", device=device, cache=cache)
 
 
 def _predict(run: Run, table: pd.DataFrame, *, role: str, device: str, cache: Path | None) -> pd.DataFrame:
-    from dermlens.models.saved import load_model
     from dermlens.training.predict import predict_table
 
-    predictions: pd.DataFrame = predict_table(load_model(run.path), table, cache_root=cache, device=device)
+    predictions: pd.DataFrame = predict_table(run.model(), table, cache_root=cache, device=device)
     return predictions.assign(role=role)
 
 
@@ -307,10 +299,10 @@ def score_other(run: Run, external: pd.DataFrame, mix: ClassPrior | None = None)
     Returns:
         metrics.json but for `warnings` and `data`.
     """
-    recipe = run.recipe()
-    own = read_predictions(run.predictions_file)
+    recipe = run.recipe
+    own = run.predictions()
     thresholds = own[own["role"].isin(["selection", "calibration"])]
-    split = load_manifest(str(run.split_file))
+    split = run.split()
     _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
     return score(
         _joined(run, thresholds, external),
@@ -333,8 +325,8 @@ def _evaluate_other(
     device: str,
     cache: Path | None,
     ledger: Path | None,
-) -> dict[str, Any]:
-    recipe = run.recipe()
+) -> Metrics:
+    recipe = run.recipe
     read = read_set(
         data,
         **maps,
@@ -350,7 +342,7 @@ def _evaluate_other(
     metrics = score_other(run, external, mix)
     sha256 = table_sha256(table)
     name = f"{data.resolve().stem}-{sha256[:8]}"
-    folder = _folder(run, mix) / "evaluations" / name
+    folder = Run(_folder(run, mix)).evaluations / name
     metrics |= {
         "warnings": [
             *warnings,
@@ -369,8 +361,7 @@ def _evaluate_other(
         },
     }
     write_predictions(folder / "predictions.csv", external)
-    write_json(folder / "metrics.json", metrics)
-    return metrics
+    return Run(folder).write_metrics(metrics)
 
 
 # What else reached a network: the choice of an epoch, and the labels of teachers.

@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.manifest import Split
 from dermlens.errors import UserError
 from dermlens.evaluation.measures import sought_recall
-from dermlens.evaluation.predictions import read_predictions
-from dermlens.files import exclusive, read_json
+from dermlens.files import exclusive
 from dermlens.runs import Run, environment
 
 # The ledger of opened tests: a line each time a test role is scored. Free of pandas.
@@ -29,7 +28,6 @@ from dermlens.runs import Run, environment
 # link: its target is appended to.
 
 
-LEDGER_FILE = "test_ledger.csv"
 COLUMNS = (
     "date",
     "run",
@@ -207,10 +205,10 @@ def run_openings(run: Run) -> Openings:
     Raises:
         UserError: the ledger in the run's folder is none.
     """
-    entries = read_entries(run.path / LEDGER_FILE)
+    entries = read_entries(run.ledger_file)
     if entries:
         return openings(entries)
-    sealed = not run.split_file.is_file() or seals_test(load_manifest(str(run.split_file)))
+    sealed = not run.split_file.is_file() or seals_test(run.split())
     return openings(entries, unrecorded=sealed and _has_test(run))
 
 
@@ -253,13 +251,13 @@ def enter_copies(run: Run, images: int, of: str, *, project: Path | None = None)
 
 def carry_over(members: list[Run], made: Run) -> None:
     """Enter the looks at the members' test role in the ledger of the run that was made of them."""
-    known = [entry for run in members for entry in read_entries(run.path / LEDGER_FILE)]
+    known = [entry for run in members for entry in read_entries(run.ledger_file)]
     for entry in sorted(known, key=lambda entry: entry["date"]):
-        append_entry(made.path / LEDGER_FILE, entry)
+        append_entry(made.ledger_file, entry)
 
 
 def _enter(run: Run, project: Path | None, **found: object) -> None:
-    recipe = run.recipe()
+    recipe = run.recipe
     now = environment()
     code = f"dermlens {now['versions'].get('dermlens', 'of unknown version')}"
     entry: dict[str, object] = {
@@ -276,16 +274,16 @@ def _enter(run: Run, project: Path | None, **found: object) -> None:
         "mean_recall_high": None,
         "melanoma_recall": None,
     }
-    own = run.path / LEDGER_FILE
+    own = run.ledger_file
     ledgers = [own] if project is None or project.resolve() == own.resolve() else [project, own]
     for ledger in ledgers:
         append_entry(ledger, entry | found)
 
 
 def _has_test(run: Run) -> bool:
-    if run.metrics_file.is_file() and "test" in (read_json(run.metrics_file).get("roles") or {}):
+    if run.metrics_file.is_file() and "test" in (run.metrics.roles):
         return True
-    return run.predictions_file.is_file() and "test" in set(read_predictions(run.predictions_file)["role"])
+    return run.predictions_file.is_file() and "test" in set(run.predictions()["role"])
 
 
 def _rounded(number: float | None) -> str | None:

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from dermlens import metrics
+from dermlens.data.predictions import arrays, diagnoses
 from dermlens.evaluation.intervals import BLOCK, Place, Resamples, estimate, mean_recall, nest, share
-from dermlens.evaluation.predictions import arrays, diagnoses
 from dermlens.labels import BY_CODE, Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, predicted_classes, weighted_mean
 from dermlens.predict.decision import REASONS, at_equal, sets_of

@@ -11,9 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from dermlens.data.duplicates import SIDE, fingerprint, matches
-from dermlens.data.manifest import load_manifest
 from dermlens.data.protocols import contents, lesion_groups, of_shared_lesions
-from dermlens.data.table import read_configured, read_table
+from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import enter_copies
 from dermlens.predict.pictures.images import ImageError
@@ -52,7 +51,7 @@ def without_own(
     Raises:
         UserError: nothing is left.
     """
-    roles = load_manifest(str(run.split_file)).roles
+    roles = run.split().roles
     further, gone = _further(run)
     named_N = table["image_id"].isin([*roles["image_id"], *further["image_id"]])
     own = _own_files(run, roles["image_id"]) if not named_N.all() else NO_FILES
@@ -138,8 +137,7 @@ def _shared_patients(kept: pd.DataFrame, own: pd.DataFrame) -> list[str]:
 
 def _further(run: Run) -> tuple[pd.DataFrame, list[str]]:
     """Ids and paths of the images of `data.also_train`, and which of its folders are not there any more."""
-    named = str(run.read_record().get("data") or "")
-    data = Path(named)
+    data = Path(run.read_record().data or "")
     beside = (data if data.is_dir() else data.parent).resolve().parent
     tables = [NO_FILES]
     gone = []
@@ -154,11 +152,11 @@ def _further(run: Run) -> tuple[pd.DataFrame, list[str]]:
 
 def _own_files(run: Run, image_ids: pd.Series[str]) -> pd.DataFrame:
     """`image_id` and `path` of the split's images, those still in the folder that run.json names."""
-    named = run.read_record().get("data")
+    named = run.read_record().data
     if not named or not Path(named).is_absolute():  # a published run names no place
         return NO_FILES
     try:
-        table = read_configured(Path(named), run.recipe().data, check_files=False)
+        table = run.table(check_files=False)
     except UserError:
         return NO_FILES
     there_N = table["image_id"].isin(image_ids) & table["path"].map(lambda path: Path(path).is_file())

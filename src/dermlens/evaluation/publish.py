@@ -10,16 +10,13 @@ from typing import Any
 
 import yaml
 
+from dermlens.data.predictions import write_predictions
 from dermlens.documents import load_yaml
 from dermlens.errors import UserError
-from dermlens.evaluation.ledger import LEDGER_FILE
-from dermlens.evaluation.predictions import read_predictions, write_predictions
 from dermlens.files import copy_file, read_json, write_json, write_text
-from dermlens.runs import MEMBERS, Run
+from dermlens.runs import Run
 
 RECIPE = "recipe.yaml"
-OTHER_SETS = "evaluations"
-"""The folder of the sets that a run was scored on besides its own."""
 COPIED = ("split.csv", "metrics.json", "model_card.md")
 DECIDED = ("decision/*/*.csv", "told.csv")
 """What a card reads beside them, where it is there, and what another decision makes stale."""
@@ -27,8 +24,6 @@ BESIDE = (*DECIDED, "*_ood*.csv", "dermoscopy.csv")
 """All that a card reads beside them."""
 _PATH = re.compile(r"(?<![\w.:/~)])/(?:[^\s,;:'\"(){}\[\]/]+/)+([^\s,;:'\"(){}\[\]/]+)")
 """An absolute path of two parts or more within a text, and its last part."""
-HISTORY = "history.csv"
-"""A run was trained and has a history, or was averaged from members, which have one each."""
 
 
 def publish_run(run: Run, folder: Path) -> Run:
@@ -58,41 +53,46 @@ def publish_run(run: Run, folder: Path) -> Run:
     for name in COPIED:
         copy_file(run.path / name, folder / name)
     publish_recipe(run, folder)
-    if (run.path / LEDGER_FILE).is_file():
-        copy_file(run.path / LEDGER_FILE, folder / LEDGER_FILE)
+    published = Run(folder)
+    if run.ledger_file.is_file():
+        copy_file(run.ledger_file, published.ledger_file)
     if run.history_file.is_file():
-        copy_file(run.history_file, folder / HISTORY)
-    for member in sorted((run.path / MEMBERS).glob("*")):
-        (folder / MEMBERS / member.name).mkdir(parents=True, exist_ok=True)
-        write_json(folder / MEMBERS / member.name / "run.json", without_paths(Run(member).read_record()))
-        publish_recipe(Run(member), folder / MEMBERS / member.name)
-        copy_file(member / HISTORY, folder / MEMBERS / member.name / HISTORY)
-    _publish_other_sets(run, folder)
+        copy_file(run.history_file, published.history_file)
+    for member in run.members:
+        copy = Run(published.member_folder / member.path.name)
+        copy.path.mkdir(parents=True, exist_ok=True)
+        publish_training(member, copy)
+    _publish_other_sets(run, published)
     for stale in [file for pattern in DECIDED for file in folder.glob(pattern)]:
         stale.unlink()
     for file in [file for pattern in BESIDE for file in sorted(run.path.glob(pattern))]:
-        copy = folder / file.relative_to(run.path)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy_file(file, copy)
-    document = run.path / "model.json"
-    if document.is_file():  # the decision: the weights that it is of stay behind
-        content = json.loads(document.read_text(encoding="utf-8"))
-        write_json(folder / "model.json", without_paths(content | {"manifest": None}))
-    write_predictions(folder / "predictions.csv.gz", read_predictions(run.predictions_file))
-    write_json(folder / "run.json", without_paths(run.read_record()))
-    return Run(folder)
+        place = folder / file.relative_to(run.path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        copy_file(file, place)
+    if run.document_file.is_file():  # the decision: the weights that it is of stay behind
+        content = json.loads(run.document_file.read_text(encoding="utf-8"))
+        write_json(published.document_file, without_paths(content | {"manifest": None}))
+    write_predictions(folder / "predictions.csv.gz", run.predictions())
+    write_json(published.record_file, without_paths(read_json(run.record_file)))
+    return published
 
 
-def _publish_other_sets(run: Run, folder: Path) -> None:
+def publish_training(run: Run, published: Run) -> None:
+    """Write how a run was trained into a folder that is there: its record, recipe and history."""
+    write_json(published.record_file, without_paths(read_json(run.record_file)))
+    publish_recipe(run, published.path)
+    copy_file(run.history_file, published.history_file)
+
+
+def _publish_other_sets(run: Run, published: Run) -> None:
     """Scores and predictions of the other sets that a run was scored on; older ones are taken away."""
-    for old in (folder / OTHER_SETS).glob("*"):
+    for old in published.evaluations.glob("*"):
         shutil.rmtree(old)
-    for metrics in sorted((run.path / OTHER_SETS).glob("*/metrics.json")):
-        copy = folder / OTHER_SETS / metrics.parent.name
+    for scored in run.scored_sets:
+        copy = published.evaluations / scored.path.name
         copy.mkdir(parents=True)
-        write_json(copy / "metrics.json", without_paths(read_json(metrics)))
-        predictions = read_predictions(Run(metrics.parent).predictions_file)
-        write_predictions(copy / "predictions.csv.gz", predictions)
+        write_json(Run(copy).metrics_file, without_paths(read_json(scored.metrics_file)))
+        write_predictions(copy / "predictions.csv.gz", scored.predictions())
 
 
 def without_paths(value: Any) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens import metrics
+from dermlens.data.predictions import arrays, diagnoses, is_answered, shown_at
 from dermlens.errors import UserError
 from dermlens.evaluation import measures, subgroups
 from dermlens.evaluation.intervals import (
@@ -30,7 +31,6 @@ from dermlens.evaluation.intervals import (
     share,
 )
 from dermlens.evaluation.measures import answer_section, ece, ece_by_chance, line, reliability
-from dermlens.evaluation.predictions import arrays, diagnoses, is_answered, shown_at
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats, Ints
 from dermlens.plugins import PluggedMetric

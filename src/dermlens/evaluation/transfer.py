@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from dermlens import metrics
+from dermlens.data.predictions import arrays, classes_of
 from dermlens.errors import UserError
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
-from dermlens.evaluation.predictions import arrays, classes_of
 from dermlens.metrics import Floats
 from dermlens.sections import EvaluationConfig
 

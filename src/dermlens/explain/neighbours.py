@@ -13,18 +13,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from dermlens.data.cache import cache_root
-from dermlens.data.manifest import load_manifest
-from dermlens.data.table import read_configured
-from dermlens.explain.network import BATCH, many
+from dermlens.explain.network import BATCH, outputs
 from dermlens.files import atomic_path
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel
 from dermlens.predict.decision import unit
 from dermlens.predict.document import read_document
-from dermlens.predict.model_files import DOCUMENT_FILE
 from dermlens.predict.pictures.preprocessing import read_square
 from dermlens.runs import Run
 
@@ -107,22 +103,20 @@ def training_cases(
             {},
             f"No nearest training cases: {run.path.resolve().name} has no {lacks}, as a run directory has.",
         )
-    ids = load_manifest(str(run.split_file)).ids("train")
+    ids = run.split().ids("train")
     kept = (cache or cache_root()) / f"features-{_key(run, ids)}.npz"
     paths: dict[str, Path] = {}
     if data is not None:
-        table = read_configured(data, run.recipe().data, check_files=False)
-        load_manifest(str(run.split_file), table, REMEDY)
+        table = run.table(data, check_files=False)
+        run.split(table)
         known = zip(table["image_id"], table["path"], strict=True)
         paths = {str(image_id): Path(path) for image_id, path in known if path}
     if kept.is_file():
         return _read(kept), paths, ""
-    told = run.read_record().get("data") if run.record_file.is_file() else None
-    folder = data or (Path(told) if told else None)
-    if folder is None or not folder.exists():
+    if not run.has_images(data):
         return None, {}, "No nearest training cases: the run's images are not there; --data DIR names them."
-    table = read_configured(folder, run.recipe().data)
-    load_manifest(str(run.split_file), table, REMEDY)
+    table = run.table(data)
+    run.split(table)
     rows = table[table["image_id"].isin(ids)]
     say(f"the network looks at {len(rows)} training images, once; their features are kept in {kept}")
     embedded = embed(saved, rows)
@@ -133,26 +127,23 @@ def training_cases(
 
 def embed(saved: SavedModel, rows: pd.DataFrame) -> Embedded:
     """The features of the rows of a LesionTable. Raises: UserError when an image cannot be read."""
-    network = many(saved)
     meta_NM = saved.encoder.encode(rows["age"], rows["sex"].tolist(), rows["site"].tolist())
     paths = [Path(path) for path in rows["path"]]
     parts = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), BATCH):
-            taken = paths[start : start + BATCH]
-            x_BSSC = np.stack(
-                [read_square(path, saved.size, saved.crop, saved.colour_constancy) for path in taken]
-            )
-            x_BCSS = torch.from_numpy(x_BSSC).permute(0, 3, 1, 2)
-            _, found = network(x_BCSS, torch.from_numpy(meta_NM[start : start + BATCH]))
-            parts.append(unit(found["features_BD"].double().numpy()).astype(np.float16))
+    for start in range(0, len(rows), BATCH):
+        taken = paths[start : start + BATCH]
+        x_BSSC = np.stack(
+            [read_square(path, saved.size, saved.crop, saved.colour_constancy) for path in taken]
+        )
+        _, features_BD = outputs(saved, x_BSSC, meta_NM[start : start + BATCH])
+        parts.append(unit(features_BD).astype(np.float16))
     names = rows["image_id"].to_numpy(dtype=str), rows["dx"].to_numpy(dtype=str)
     return Embedded(*names, np.concatenate(parts))
 
 
 def _key(run: Run, ids: list[str]) -> str:
     """Of the weights and the images; all else that decides features belongs to the weights' document."""
-    document = read_document(run.path / DOCUMENT_FILE)
+    document = read_document(run.document_file)
     words = [document.sha256, str(document.size), document.crop, document.colour_constancy, *ids]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 

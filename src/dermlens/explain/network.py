@@ -83,15 +83,15 @@ def look(saved: SavedModel, image_SSC: Pixels, meta_M: Metadata) -> tuple[Tensor
     return out
 
 
-def outputs(saved: SavedModel, x_BSSC: Pixels, meta_M: Metadata) -> tuple[Floats, Floats]:
-    """logits_BC and features_BD of squares as they are, all with the metadata of one patient."""
+def outputs(saved: SavedModel, x_BSSC: Pixels, meta: Metadata) -> tuple[Floats, Floats]:
+    """logits_BC and features_BD of squares as they are, with metadata of one patient or of each."""
     network = many(saved)
-    meta_1M = torch.from_numpy(np.asarray(meta_M, dtype=np.float32))[None]
+    meta_BM = np.broadcast_to(np.asarray(meta, dtype=np.float32), (len(x_BSSC), np.shape(meta)[-1]))
     logits, features = [], []
     with torch.inference_mode():
         for start in range(0, len(x_BSSC), BATCH):
             x_BCSS = torch.tensor(x_BSSC[start : start + BATCH]).permute(0, 3, 1, 2)
-            logits_BC, found = network(x_BCSS, meta_1M.expand(len(x_BCSS), -1))
+            logits_BC, found = network(x_BCSS, torch.tensor(meta_BM[start : start + BATCH]))
             logits.append(logits_BC.double().numpy())
             features.append(found["features_BD"].double().numpy())
     return np.concatenate(logits), np.concatenate(features)

@@ -17,8 +17,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermlens.data.cache import PixelCache, open_cache
-from dermlens.data.manifest import load_manifest
-from dermlens.data.table import read_configured
 from dermlens.errors import UserError, require
 from dermlens.evaluation.intervals import Numbers as Statistics
 from dermlens.evaluation.intervals import draw_lesions, estimate
@@ -38,8 +36,8 @@ from dermlens.predict.document import (
 from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import DOCUMENT_FILE
 from dermlens.predict.network import IMAGE, META, ONNX_FILE, Network, OnnxNetwork, onnx_runtime
-from dermlens.predict.pictures.preprocessing import Numbers, Pixels, average_views
 from dermlens.runs import Run
+from dermlens.training.predict import view_batches
 
 # A table's images answered as `dermlens predict` answers them, by any network, from the pixel cache.
 
@@ -67,18 +65,7 @@ def answers_of(
         )
         for size in sorted({saved.size, *saved.views.sizes})
     }
-    meta_NM = saved.encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())
-    outputs = []
-    for start in range(0, len(table), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(table)))
-
-        def pixels(size: int, rows: np.ndarray = rows) -> Pixels:
-            return caches[size].take(rows)
-
-        def forward(x_BSSC: Pixels, rows: np.ndarray = rows) -> tuple[Numbers, Numbers]:
-            return network(x_BSSC, meta_NM[rows])
-
-        outputs.append(average_views(saved.views, saved.size, pixels, forward))
+    outputs = view_batches(saved, table, caches, network, batch_size=BATCH)
     logits_NC, features_ND = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
     looks = saved.dermoscopy
     alien_N = np.zeros(len(table), dtype=bool) if looks is None else ~is_dermoscopy(looks.scores(features_ND))
@@ -207,11 +194,8 @@ def quantise_run(
     Raises:
         UserError: the images are not there or not the run's, or as for `quantise`.
     """
-    source = data or Path(run.read_record().get("data") or "")
-    if source == Path() or not source.exists():
-        raise UserError(f"run {run.path} was trained on {source}, which is not there: name it with --data")
-    table = read_configured(source, run.recipe().data)
-    split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
+    table = run.table(data)
+    split = run.split(table)
 
     def of(*roles: str) -> pd.DataFrame:
         ids = [image_id for role in roles for image_id in split.ids(role)]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from dermlens.data.manifest import load_manifest
 from dermlens.evaluation.ledger import run_openings
-from dermlens.evaluation.predictions import read_predictions
 from dermlens.files import copy_file, write_text
 from dermlens.predict.document import read_document
 from dermlens.predict.model_files import DOCUMENT_FILE, MEASURED_FILE, write_measured
+from dermlens.records import RunRecord
 from dermlens.report.card import limits_of, write_card
 from dermlens.report.interpretation import provenance
 from dermlens.report.provenance import Exported, licence_text
@@ -41,15 +38,14 @@ def write_notices(source: Path, folder: Path) -> list[Path]:
         UserError: as `write_card` raises it, or a file of the run cannot be read.
     """
     run = Run(source)
-    record = run.read_record() if run.record_file.is_file() else {}
+    record = run.read_record()
     written = []
     if run.metrics_file.is_file():
         written.append(write_card(run, exported=Exported.read(folder)))
-        metrics = run.read_metrics()
-        role = in_role_order(metrics["roles"])[0]
-        written.append(
-            write_measured(metrics, role, limits_of(run), folder, looks=run_openings(run).to_json())
-        )
+        metrics = run.metrics
+        role = in_role_order(metrics.roles)[0]
+        looks = run_openings(run).to_json()
+        written.append(write_measured(metrics.roles[role], role, limits_of(run), folder, looks=looks))
     else:
         written += _take_along(source, folder, CARD)
         if (folder / CARD).is_file():
@@ -59,7 +55,7 @@ def write_notices(source: Path, folder: Path) -> list[Path]:
     if _is_of_ham10000(run, record):
         document = folder / DOCUMENT_FILE
         boundary = read_document(document).dermoscopy if document.is_file() else None
-        write_text(folder / LICENCE, licence_text(run.recipe().model, record, boundary))
+        write_text(folder / LICENCE, licence_text(run.recipe.model, record, boundary))
         written.append(folder / LICENCE)
     else:
         written += _take_along(source, folder, LICENCE)
@@ -77,12 +73,12 @@ def _take_along(source: Path, folder: Path, name: str) -> list[Path]:
     return [folder / name]
 
 
-def _is_of_ham10000(run: Run, record: Mapping[str, Any]) -> bool:
+def _is_of_ham10000(run: Run, record: RunRecord) -> bool:
     """Whether HAM10000 had a part in a run, as its lesion ids and the names of `data.also_train` tell."""
-    further = [*(record.get("also_train") or {}).get("folders", ())]
+    further = [*(record.also_train or {}).get("folders", ())]
     further += [folder for recipe in run.recipes() for folder in recipe.data.also_train]
     if any(HAM10000 in Path(folder).name.lower() for folder in further):
         return True
     if run.split_file.is_file():
-        return provenance(load_manifest(str(run.split_file)).roles) == HAM10000
-    return run.predictions_file.is_file() and provenance(read_predictions(run.predictions_file)) == HAM10000
+        return provenance(run.split().roles) == HAM10000
+    return run.predictions_file.is_file() and provenance(run.predictions()) == HAM10000

@@ -14,8 +14,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from dermlens.calibration.decision import own_table
-from dermlens.data.manifest import load_manifest
 from dermlens.errors import UserError, require
 from dermlens.export.notices import write_notices
 from dermlens.files import atomic_path, copy_file
@@ -99,7 +97,7 @@ def _training_images(source: Path, data: Path | None) -> list[Path]:
     if not (run.record_file.is_file() and run.split_file.is_file()):
         return []
     try:
-        table, split = own_table(run, data), load_manifest(str(run.split_file))
+        table, split = run.table(data), run.split()
     except UserError:
         return []
     trained = table[table["image_id"].isin(split.ids("train"))]

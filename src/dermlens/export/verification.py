@@ -25,8 +25,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from dermlens.calibration.decision import own_table
-from dermlens.data.manifest import load_manifest
 from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.data.table import read_table
 from dermlens.errors import UserError, nearest, require
@@ -232,8 +230,8 @@ def held_out_table(source: Path, data: Path | None, *, needed: bool) -> pd.DataF
             raise UserError(f"{source} is no run: it has no split that says which images were held out")
         return None
     try:
-        table = own_table(run, data)
-        split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
+        table = run.table(data)
+        split = run.split(table)
     except UserError:
         if needed:
             raise

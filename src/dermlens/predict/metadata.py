@@ -159,7 +159,7 @@ class PaperMetadata(MetadataEncoder):
     others; an unseen word fills the out-of-vocabulary slot, which training never does, so its weights are as
     they were drawn. The authors dropped patients of unknown age; here a missing age is the mean, 0.
 
-    Source: P§1.10.
+    Source: the metadata inputs of the authors' notebook DenseNet201 - SoftAtt - 10split - LRStrategy.
     """
 
     names = (

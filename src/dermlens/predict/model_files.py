@@ -109,18 +109,17 @@ SCORES = {"mean recall": "balanced_accuracy_isic", "accuracy": "accuracy", "cali
 
 
 def write_measured(
-    metrics: Mapping[str, Any], role: str, lacks: Sequence[str], folder: Path, *, looks: Mapping[str, Any]
+    scores: Mapping[str, Any], role: str, lacks: Sequence[str], folder: Path, *, looks: Mapping[str, Any]
 ) -> Path:
     """Write what a page shows of a model's limits.
 
     Args:
-        metrics: the content of an evaluated run's metrics.json.
-        role: whose scores count: the test role where it was opened.
+        scores: of a role, as an evaluated run's metrics.json has them.
+        role: its name: the test role where it was opened.
         lacks: sentences on what the data cannot show.
         folder: of the model.
         looks: at the test role, as `Openings.to_json` gives them.
     """
-    scores = metrics["roles"][role]
     found = {
         "role": role,
         "test_openings": dict(looks),

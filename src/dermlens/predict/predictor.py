@@ -439,3 +439,15 @@ def _onnx_bytes(folder: Path, onnx: OnnxFile | None) -> bytes:
     if hashlib.sha256(content).hexdigest() != onnx.sha256:
         raise UserError(f"{path} is not the file that model.json beside it was written for")
     return content
+
+
+def load(model: Path | str = "shipped") -> Predictor:
+    """A model that answers, without torch.
+
+    Args:
+        model: a folder that `dermlens export` wrote, or `shipped` for the one that comes with dermlens.
+
+    Raises:
+        UserError: there is no such model, or its files are damaged.
+    """
+    return Predictor.open(model)

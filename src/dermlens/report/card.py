@@ -6,26 +6,25 @@ A section whose facts the run does not have is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from dermlens.evaluation.ledger import run_openings
-from dermlens.evaluation.predictions import read_predictions
 from dermlens.evaluation.publish import without_paths
 from dermlens.files import write_text
 from dermlens.labels import Vocabulary
 from dermlens.predict.document import DecisionDocument
+from dermlens.records import Metrics, RunRecord
+from dermlens.records import estimate_text as estimate
 from dermlens.report import decision_tables, provenance, run_data, tables
 from dermlens.report import interpretation as words
 from dermlens.report.checklists import checklist_section
 from dermlens.report.decision_tables import operating_table, probability_table
 from dermlens.report.provenance import Exported
-from dermlens.report.run_data import RunData, measure_leak, read_history, read_run_data, training_seconds
-from dermlens.report.tables import count, duration, estimate, in_role_order
+from dermlens.report.run_data import RunData, measure_leak, read_run_data, training_seconds
+from dermlens.report.tables import count, duration, environment, in_role_order
 from dermlens.runs import Run
 
 USES = (
@@ -54,24 +53,24 @@ def write_card(run: Run, *, found: RunData | None = None, exported: Exported | N
     Raises:
         UserError: the run has not been evaluated, or a table beside it is of another decision.
     """
-    path = run.path / "model_card.md" if exported is None else exported.folder / "MODEL_CARD.md"
+    path = run.card_file if exported is None else exported.folder / "MODEL_CARD.md"
     write_text(path, card_text(run, found=found, exported=exported))
     return path
 
 
 def card_text(run: Run, *, found: RunData | None = None, exported: Exported | None = None) -> str:
     """The text of the card; arguments and errors are those of `write_card`."""
-    metrics = run.read_metrics()
-    predictions = read_predictions(run.predictions_file)
-    record = run.read_record() if run.record_file.is_file() else {}
-    recipe = run.recipe() if run.recipe_file.is_file() else None
-    roles = in_role_order(metrics["roles"])
-    classes = list(metrics["classes"])
-    vocabulary = Vocabulary(classes, metrics.get("described"))
+    metrics = run.metrics
+    predictions = run.predictions()
+    record = run.read_record()
+    recipe = run.recipe if run.recipe_file.is_file() else None
+    roles = in_role_order(metrics.roles)
+    classes = list(metrics.classes)
+    vocabulary = Vocabulary(classes, metrics.described)
     found = found or read_run_data(run, run, predictions, classes, None)
-    scores = metrics["roles"][roles[0]]
+    scores = metrics.roles[roles[0]]
     source = words.provenance(predictions)
-    is_decided = metrics.get("decision") == "calibrated"
+    is_decided = metrics.decision == "calibrated"
     decision = run_data.read_decision(run) if is_decided else None
     ood = decision.ood.kind if decision and decision.ood else None
     recipe_text = provenance.recipe_text(recipe).rstrip() if recipe else ""
@@ -82,9 +81,9 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         "start": without_paths(recipe.model.weights) if recipe else None,
         "source": source,
         "record": record,
-        "members": len(record.get("soup") or ()),
-        "parameters": count(record.get("trainable_parameters", record.get("parameters"))),
-        "seconds": duration(seconds) if (seconds := training_seconds(read_history(run))) else None,
+        "members": len(record.soup),
+        "parameters": count(record.trainable_parameters or record.parameters),
+        "seconds": duration(seconds) if (seconds := training_seconds(run.history())) else None,
         "role": roles[0],
         "scores": scores,
         "classes": [(code, vocabulary.name(code), scores["per_class"][code]) for code in classes],
@@ -130,14 +129,14 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         "estimate": estimate,
     }
     facts |= _decision_facts(run, metrics, roles, decision, is_decided=is_decided)
-    text = _environment().get_template("model_card.md.j2").render(facts)
+    text = environment(finalize=_markdown).get_template("model_card.md.j2").render(facts)
     return text + (checklist_section(text) if source == "ham10000" and is_decided else "")
 
 
 def limits_of(run: Run) -> tuple[str, ...]:
     """What the data of an evaluated run cannot show, in sentences: its card's limits. Raises: UserError."""
-    classes = list(run.read_metrics()["classes"])
-    predictions = read_predictions(run.predictions_file)
+    classes = list(run.metrics.classes)
+    predictions = run.predictions()
     found = read_run_data(run, run, predictions, classes, None)
     return tuple(words.data_limits(words.provenance(predictions), classes, found.acral))
 
@@ -154,7 +153,7 @@ class _Verbatim:
 
 def _decision_facts(
     run: Run,
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     roles: Sequence[str],
     decision: DecisionDocument | None,
     *,
@@ -162,7 +161,7 @@ def _decision_facts(
 ) -> dict[str, Any]:
     """The sections on calibration, operating points, sets and abstention."""
     judging = decision_tables.judging_role(roles, decided=is_decided)
-    scores = metrics["roles"][judging]
+    scores = metrics.roles[judging]
     marks = words.role_marks(roles, run.recipes(), decided=is_decided)
     calibration = sets = None
     if decision is not None:
@@ -213,26 +212,15 @@ def _people(found: RunData, classes: Sequence[str]) -> list[tables.Table]:
     ]
 
 
-def _also_train(record: Mapping[str, Any]) -> str | None:
+def _also_train(record: RunRecord) -> str | None:
     """What was trained on beside the split's images."""
-    also = record.get("also_train") or {}
+    also = record.also_train or {}
     if not also.get("images"):
         return None
     names = ", ".join(Path(folder).name for folder in also["folders"])
     return (
         f"Trained on {also['images']:,} more images, of {names}, which play no other role; their own licence"
         " holds for the weights too."
-    )
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("dermlens.report"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_markdown,
     )
 
 

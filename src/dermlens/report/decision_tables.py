@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from dermlens.evaluation.measures import sought_recall
 from dermlens.labels import Vocabulary
 from dermlens.predict.document import DecisionDocument, Scaling
-from dermlens.report.tables import NONE, Table, estimate, number, percent
+from dermlens.records import NONE, Metrics, number
+from dermlens.records import estimate_text as estimate
+from dermlens.report.tables import Table, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -279,13 +281,13 @@ def _by_class(classes: Sequence[str], shown: Iterable[str]) -> str:
     return ", ".join(f"{code} {value}" for code, value in zip(classes, shown, strict=True))
 
 
-def decision_table(metrics: Mapping[str, Any], roles: Sequence[str], marks: Mapping[str, str]) -> Table:
+def decision_table(metrics: Metrics, roles: Sequence[str], marks: Mapping[str, str]) -> Table:
     """Mean recall, accuracy and recall of what is sought, of the diagnosis, role by role."""
     rows = []
-    vocabulary = Vocabulary(metrics["classes"], metrics.get("described"))
+    vocabulary = Vocabulary(metrics.classes, metrics.described)
     sought = f"{vocabulary.sought_name if vocabulary.sought else 'melanoma'} recall"
     for role in roles:
-        scores = metrics["roles"][role]
+        scores = metrics.roles[role]
         overall = scores["overall"]
         shown = (overall["balanced_accuracy_isic"], overall["accuracy"], sought_recall(scores) or None)
         auc = estimate(scores["averages"]["macro"]["auc"], 3)

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from dermlens.errors import UserError
 from dermlens.files import atomic_path
+from dermlens.records import NONE, Metrics
+from dermlens.records import estimate_text as estimate
 from dermlens.report.curves import (
     decision_curve,
     precision_recall_curves,
@@ -33,7 +35,7 @@ from dermlens.report.plots import (
     save_figure,
     title,
 )
-from dermlens.report.tables import NONE, estimate, in_role_order
+from dermlens.report.tables import in_role_order
 from dermlens.runs import Run
 
 if TYPE_CHECKING:
@@ -75,29 +77,6 @@ def recall_bars(per_class: Mapping[str, Mapping[str, Any]], sought: Sequence[str
     return figure
 
 
-def compare_bars(
-    *scores: Mapping[str, Any], names: Sequence[str], measure: str, role: str | None = None
-) -> Figure:
-    """One measure per class, a bar a run.
-
-    Args:
-        scores: metrics.json of each run.
-        names: of the runs.
-        measure: `recall`, `f1`, `precision` or `auc`.
-        role: the scored role; by default the first of test, calibration, selection that all runs have.
-
-    Returns:
-        A figure.
-
-    Raises:
-        UserError: the runs have no scored role, or not the classes, in common.
-    """
-    figure, [axis] = panels(height=3.9, width=7.2)
-    _draw_bars(axis, scores, names, measure, role or common_role(scores))
-    _legend(figure, axis)
-    return figure
-
-
 def save_comparison(runs: Sequence[Run], path: Path, roles: Collection[str]) -> Path:
     """Draw recall and F1 per class of several runs into one figure.
 
@@ -109,10 +88,8 @@ def save_comparison(runs: Sequence[Run], path: Path, roles: Collection[str]) -> 
     Raises:
         UserError: a run has no metrics, the runs cannot be compared, or the name is not .svg or .png.
     """
-    scores = [run.read_metrics() for run in runs]
-    for scored in scores:
-        scored["roles"] = {role: found for role, found in scored["roles"].items() if role in roles}
-    role = common_role(scores)
+    scores = [run.metrics for run in runs]
+    role = common_role(scores, roles)
     names = [run.path.resolve().name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run.path) for run in runs]
@@ -123,30 +100,33 @@ def save_comparison(runs: Sequence[Run], path: Path, roles: Collection[str]) -> 
     return save_figure(figure, path)
 
 
-def common_role(scores: Sequence[Mapping[str, Any]]) -> str:
+def common_role(scores: Sequence[Metrics], roles: Collection[str] | None = None) -> str:
     """The role to compare on: the first of test, calibration, selection, others that every run has scored.
+
+    Args:
+        scores: of the runs.
+        roles: those that may be looked at; none for all.
 
     Raises:
         UserError: there is none, or the classes differ.
     """
-    if any(list(metrics["classes"]) != list(scores[0]["classes"]) for metrics in scores):
+    if any(list(metrics.classes) != list(scores[0].classes) for metrics in scores):
         raise UserError("these runs do not know the same classes, so their bars cannot stand side by side")
-    shared = [role for role in scores[0]["roles"] if all(role in metrics["roles"] for metrics in scores)]
+    shared = [role for role in scores[0].roles if all(role in metrics.roles for metrics in scores)]
+    shared = [role for role in shared if roles is None or role in roles]
     if not shared:
         raise UserError("these runs have no scored role in common; `dermlens evaluate` scores a run")
     return in_role_order(shared)[0]
 
 
-def _draw_bars(
-    axis: Axes, scores: Sequence[Mapping[str, Any]], names: Sequence[str], measure: str, role: str
-) -> None:
-    classes = list(scores[0]["classes"])
+def _draw_bars(axis: Axes, scores: Sequence[Metrics], names: Sequence[str], measure: str, role: str) -> None:
+    classes = list(scores[0].classes)
     width = 0.82 / len(scores)
     for index, (metrics, name) in enumerate(zip(scores, names, strict=True)):
         mark = run_mark(index)
         labelled = False
         for place, code in enumerate(classes):
-            value = metrics["roles"][role]["per_class"][code][measure]
+            value = metrics.roles[role]["per_class"][code][measure]
             x = place - 0.41 + width * (index + 0.5)
             if not value["value"]:  # no bar to be seen: none right, or nothing to count
                 axis.text(x, 0.01, "0" if value["value"] == 0 else NONE, ha="center", fontsize=9)
@@ -166,9 +146,9 @@ def _draw_bars(
     title(axis, f"{MEASURES[measure]} per class, role {role}")
 
 
-def _tick(code: str, scores: Sequence[Mapping[str, Any]], role: str) -> str:
+def _tick(code: str, scores: Sequence[Metrics], role: str) -> str:
     """A class with its number of images, where all runs have the same."""
-    supports = {metrics["roles"][role]["per_class"][code]["support"] for metrics in scores}
+    supports = {metrics.roles[role]["per_class"][code]["support"] for metrics in scores}
     return f"{code}\nn = {supports.pop()}" if len(supports) == 1 else code
 
 

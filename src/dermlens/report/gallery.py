@@ -279,7 +279,7 @@ def build_gallery(
 
 def _crop(run: Run) -> Crop:
     """The crop the network saw, so that the attention lies where it belongs."""
-    return run.recipe().data.crop if run.recipe_file.is_file() else "center"
+    return run.recipe.data.crop if run.recipe_file.is_file() else "center"
 
 
 def _attention(run: Run) -> tuple[Attend | None, str]:
@@ -288,9 +288,7 @@ def _attention(run: Run) -> tuple[Attend | None, str]:
         return None, "No attention is drawn: the model is not in the run's folder."
     import torch
 
-    from dermlens.models.saved import load_model
-
-    saved = load_model(run.path)
+    saved = run.model()
     if saved.config.attention == "none":
         return None, "No attention is drawn: the model has no attention module."
 

@@ -9,6 +9,7 @@ from dermlens.evaluation.evaluate import distilled, epoch_roles
 from dermlens.evaluation.ledger import Openings
 from dermlens.labels import Vocabulary
 from dermlens.recipe import Recipe
+from dermlens.records import Metrics, RunRecord
 from dermlens.report.tables import ROLE_ORDER, percent
 
 if TYPE_CHECKING:
@@ -26,16 +27,15 @@ MONITORS = {
 }
 
 
-def split_protocol(record: Mapping[str, Any], recipe: Recipe | None) -> str | None:
+def split_protocol(record: RunRecord, recipe: Recipe | None) -> str | None:
     """The protocol of the run's split, from its record or else its recipe."""
-    header = record.get("split") or {}
-    return header.get("protocol") or (recipe.split.protocol if recipe else None)
+    return record.split.get("protocol") or (recipe.split.protocol if recipe else None)
 
 
 def protocol_words(
-    record: Mapping[str, Any],
+    record: RunRecord,
     recipes: Sequence[Recipe],
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     roles: Sequence[str],
     leak: Mapping[str, Any] | None,
     looks: Openings | None = None,
@@ -66,11 +66,11 @@ def protocol_words(
             )
         elif leak is None and protocol == "paper":
             said.append("How many of the scored images have such a sibling cannot be told without split.csv.")
-    decided = metrics.get("decision") == "calibrated"
+    decided = metrics.decision == "calibrated"
     said += [_role(role, recipes, protocol, decided=decided) for role in roles]
     if distilled(recipes) and any(role in ("selection", "calibration") for role in roles):
         said.append(_taught(recipes))
-    held = sum(((record.get("counts") or {}).get("test") or {}).values())
+    held = sum((record.counts.get("test", {})).values())
     opened = looks is not None and looks.opened
     if looks is not None and looks.opened:
         said.append(looks.sentence())
@@ -80,7 +80,7 @@ def protocol_words(
             if opened
             else f"The test role ({held} images) has not been opened: nothing here was measured on it."
         )
-    boot = metrics.get("bootstrap") or {}
+    boot = metrics.bootstrap
     if boot.get("replicates"):
         said.append(
             f"Brackets are {percent(boot.get('level'))} intervals from {boot['replicates']} resamples of "
@@ -91,9 +91,9 @@ def protocol_words(
         )
     else:
         said.append("No intervals were asked for, so small differences cannot be told from chance.")
-    if metrics.get("decision") == "argmax":
+    if metrics.decision == "argmax":
         said.append("The class the model names is the one with the highest probability.")
-    if metrics.get("decision") == "calibrated":
+    if metrics.decision == "calibrated":
         said.append(
             f"The class the model names is the most probable one in the case mix {_mix(metrics)}; every"
             f" number is "
@@ -104,9 +104,9 @@ def protocol_words(
     return said
 
 
-def _mix(metrics: Mapping[str, Any]) -> str:
+def _mix(metrics: Metrics) -> str:
     """The case mix of the scores, in words."""
-    prior = metrics.get("prior")
+    prior = metrics.prior
     return f"`{prior['name']}` ({prior['words']})" if prior else "of the calibration"
 
 

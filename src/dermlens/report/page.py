@@ -7,13 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import run_openings
-from dermlens.evaluation.predictions import read_predictions
 from dermlens.files import write_text
 from dermlens.labels import Vocabulary
+from dermlens.records import Metrics, RunRecord, ScoredSet, number
 from dermlens.report import decision_tables as detection
 from dermlens.report import figures as pictures
 from dermlens.report import interpretation as words
@@ -23,7 +21,7 @@ from dermlens.report.card import write_card
 from dermlens.report.curves import kept_epoch
 from dermlens.report.gallery import build_gallery, worst_errors
 from dermlens.report.run_data import RunData, find_scored, measure_leak, read_decision, read_run_data
-from dermlens.report.tables import ROLE_ORDER, count, duration, in_role_order, number
+from dermlens.report.tables import ROLE_ORDER, count, duration, environment, in_role_order
 from dermlens.runs import Run
 
 if TYPE_CHECKING:
@@ -47,17 +45,6 @@ FILES = {
 }
 
 
-def _environment() -> Environment:
-    """The templates' environment: pages are escaped, and a missing value is an error instead of a gap."""
-    return Environment(
-        loader=PackageLoader("dermlens.report"),
-        autoescape=lambda name: name is not None and ".html" in name,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def write_report(run: Run, *, data: Path | None = None) -> Path:
     """Write report.html, model_card.md and figures/ of an evaluated run.
 
@@ -74,17 +61,17 @@ def write_report(run: Run, *, data: Path | None = None) -> Path:
         UserError: the run has no metrics or predictions, or the named folder is not a data set.
     """
     scored = find_scored(run, data)
-    metrics = scored.read_metrics()
-    if not metrics.get("roles"):
+    metrics = scored.metrics
+    if not metrics.roles:
         raise UserError(
             f"{scored.metrics_file} has no scored role: `dermlens evaluate {run.path}` scores the run again"
         )
-    predictions = read_predictions(scored.predictions_file)
-    found = read_run_data(run, scored, predictions, list(metrics["classes"]), data)
+    predictions = scored.predictions()
+    found = read_run_data(run, scored, predictions, list(metrics.classes), data)
     if scored.path == run.path:
         write_card(run, found=found)
     context = _context(run, scored, metrics, predictions, found)
-    write_text(scored.report_file, _environment().get_template("report.html.j2").render(**context))
+    write_text(scored.report_file, environment().get_template("report.html.j2").render(**context))
     return scored.report_file
 
 
@@ -94,29 +81,29 @@ def what_the_numbers_mean(run: Run) -> list[str]:
     Raises:
         UserError: the run has no metrics or predictions.
     """
-    metrics = run.read_metrics()
-    roles = in_role_order(metrics["roles"])
-    leak = measure_leak(run, read_predictions(run.predictions_file), roles[0])
+    metrics = run.metrics
+    roles = in_role_order(metrics.roles)
+    leak = measure_leak(run, run.predictions(), roles[0])
     return words.protocol_words(run.read_record(), run.recipes(), metrics, roles, leak, run_openings(run))
 
 
 def _context(
-    run: Run, scored: Run, metrics: Mapping[str, Any], predictions: pd.DataFrame, found: RunData
+    run: Run, scored: Run, metrics: Metrics, predictions: pd.DataFrame, found: RunData
 ) -> dict[str, Any]:
     """Everything the template shows."""
-    record = run.read_record() if run.record_file.is_file() else {}
-    recipe = run.recipe() if run.recipe_file.is_file() else None
-    classes = list(metrics["classes"])
-    vocabulary = Vocabulary(classes, metrics.get("described"))
-    roles = in_role_order(metrics["roles"])
-    role, scores = roles[0], metrics["roles"][roles[0]]
+    record = run.read_record()
+    recipe = run.recipe if run.recipe_file.is_file() else None
+    classes = list(metrics.classes)
+    vocabulary = Vocabulary(classes, metrics.described)
+    roles = in_role_order(metrics.roles)
+    role, scores = roles[0], metrics.roles[roles[0]]
     of_role = predictions[predictions["role"] == role].reset_index(drop=True)
     album = pictures.Album(scored.figures)
-    kept = record.get("kept_epoch")
+    kept = record.kept_epoch
     if kept is None and recipe and found.history is not None:
         kept = kept_epoch(found.history, recipe.train.keep)
     source = words.provenance(predictions)
-    warnings = list(dict.fromkeys([*(record.get("warnings") or ()), *(metrics.get("warnings") or ())]))
+    warnings = list(dict.fromkeys([*record.warnings, *metrics.warnings]))
     return {
         "name": recipe.name if recipe else run.path.resolve().name,
         "notice": words.NOTICE,
@@ -125,7 +112,7 @@ def _context(
         "classes": classes,
         "names": {code: vocabulary.name(code) for code in classes},
         "synthetic": source == "synthetic",
-        "facts": _facts(record, recipe, role, scores, metrics.get("data") or {}),
+        "facts": _facts(record, recipe, role, scores, metrics.data),
         "warnings": [said for said in warnings if not _of_another(said, role, roles)],
         "other_warnings": [said for said in warnings if _of_another(said, role, roles)],
         "sought": vocabulary.sought_group or "melanoma",
@@ -147,7 +134,7 @@ def _context(
             tables.roles_table(
                 metrics,
                 roles,
-                words.role_marks(roles, run.recipes(), decided=metrics.get("decision") == "calibrated"),
+                words.role_marks(roles, run.recipes(), decided=metrics.decision == "calibrated"),
             )
             if len(roles) > 1
             else None
@@ -186,7 +173,7 @@ def _context(
         ),
         "recipe_text": run.recipe_file.read_text(encoding="utf-8") if recipe else None,
         "made_with": _made_with(record, recipe, found.seconds),
-        "commands": _commands(run, roles, decided=metrics.get("decision") == "calibrated"),
+        "commands": _commands(run, roles, decided=metrics.decision == "calibrated"),
         "files": [
             (name, said)
             for name, said in FILES.items()
@@ -203,7 +190,7 @@ def _of_another(warning: str, role: str, roles: list[str]) -> bool:
 
 
 def _facts(
-    record: Mapping[str, Any], recipe: Any, role: str, scores: Mapping[str, Any], other: Mapping[str, Any]
+    record: RunRecord, recipe: Any, role: str, scores: Mapping[str, Any], other: ScoredSet | None
 ) -> tables.Facts:
     """The few lines under the title; `other` is what metrics.json says of a set that is not the run's own."""
     facts = tables.Facts()
@@ -217,9 +204,9 @@ def _facts(
         facts.add(
             "Patient metadata", "none" if encoder == "none" else f"encoder {encoder}, branch {model.metadata}"
         )
-    facts.add("Scored set", other.get("name"))
-    facts.add("Training data" if other else "Data", record.get("data"))
-    facts.add("Trained", _moment(record.get("ended")))
+    facts.add("Scored set", other.name if other else None)
+    facts.add("Training data" if other else "Data", record.data)
+    facts.add("Trained", _moment(record.ended))
     return facts
 
 
@@ -228,21 +215,18 @@ def _moment(stamp: str | None) -> str | None:
     return f"{datetime.fromisoformat(stamp).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if stamp else None
 
 
-def _made_with(record: Mapping[str, Any], recipe: Any, seconds: float | None) -> tables.Facts:
+def _made_with(record: RunRecord, recipe: Any, seconds: float | None) -> tables.Facts:
     """What the numbers depend on besides recipe and data."""
     facts = tables.Facts()
-    versions = record.get("versions") or {}
-    machine = record.get("machine") or {}
-    machine = machine if isinstance(machine, Mapping) else {"machine": machine}
-    facts.add("Python", record.get("python"))
-    facts.add("Packages", ", ".join(f"{name} {version}" for name, version in versions.items()))
-    facts.add("Machine", ", ".join(str(value) for value in machine.values() if value))
-    facts.add("Device", record.get("device"))
-    facts.add("Git commit", record.get("git_commit"))
+    facts.add("Python", record.python)
+    facts.add("Packages", ", ".join(f"{name} {version}" for name, version in record.versions.items()))
+    facts.add("Machine", ", ".join(str(value) for value in record.machine.values() if value))
+    facts.add("Device", record.device)
+    facts.add("Git commit", record.git_commit)
     facts.add("Seed", recipe.seed if recipe else None)
-    facts.add("Trainable parameters", count(record.get("trainable_parameters", record.get("parameters"))))
+    facts.add("Trainable parameters", count(record.trainable_parameters or record.parameters))
     facts.add("Training time", duration(seconds) if seconds else None)
-    facts.add("SHA-256 of the table", record.get("table_sha256"))
+    facts.add("SHA-256 of the table", record.table_sha256)
     return facts
 
 

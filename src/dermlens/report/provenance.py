@@ -18,9 +18,10 @@ from dermlens.models.config import ModelConfig
 from dermlens.models.pretrained.registry import HUB, PACKAGES
 from dermlens.predict.document import Dermoscopy, ModelDocument, read_document
 from dermlens.recipe import Recipe
-from dermlens.report.run_data import DECISION_REPORTS, MISSING_METADATA, read_missing_metadata
-from dermlens.report.tables import NONE, Table, number, percent
-from dermlens.runs import MEMBERS, Run
+from dermlens.records import NONE, RunRecord, number
+from dermlens.report.run_data import read_missing_metadata
+from dermlens.report.tables import Table, percent
+from dermlens.runs import Run
 
 # How a run was made, in a form that can be read anywhere: recipe and commands without a machine's paths.
 
@@ -68,13 +69,13 @@ def commands(
     said += _dermoscopy(run)
     said.append("dermlens evaluate RUN" + (" --open-test" if "test" in roles else ""))
     said += [
-        f"dermlens analyze reliability RUN --role {role} --out RUN/{DECISION_REPORTS}/{role}"
+        f"dermlens analyze reliability RUN --role {role} --out RUN/{run.decision_reports.name}/{role}"
         for role in roles
-        if (run.path / DECISION_REPORTS / role).is_dir()
+        if (run.decision_reports / role).is_dir()
     ]
     if (told := read_missing_metadata(run)) is not None:
-        role = told["role"].iloc[0]
-        said.append(f"dermlens analyze missing-metadata RUN --role {role} --out RUN/{MISSING_METADATA}")
+        role, output = told["role"].iloc[0], f"RUN/{run.missing_metadata_file.name}"
+        said.append(f"dermlens analyze missing-metadata RUN --role {role} --out {output}")
     said += [command for name, command in OUT_OF_DISTRIBUTION_COMMANDS.items() if (run.path / name).is_file()]
     said.append("dermlens report RUN")
     if int8 is None:
@@ -89,10 +90,10 @@ def differences(first: Recipe, other: Recipe) -> list[str]:
 
 def _dermoscopy(run: Run) -> list[str]:
     """The command that taught the model what dermoscopy is; how folders were read, it does not know."""
-    document = run.path / "model.json"
-    found = read_document(document).dermoscopy if document.is_file() else None
-    if found is None:
+    document = run.document()
+    if document is None or document.dermoscopy is None:
         return []
+    found = document.dermoscopy
     words = [f"--dermoscopy {name}=FOLDER" for name in found.dermoscopic if not is_own(name)]
     words += [
         "--photographs FOLDER" if name == "photographs" else f"--not-dermoscopy {name}=FOLDER"
@@ -102,13 +103,13 @@ def _dermoscopy(run: Run) -> list[str]:
 
 
 def _members(run: Run) -> list[Run]:
-    folders = [path for path in (run.path / MEMBERS).glob("*") if (path / "recipe.yaml").is_file()]
-    return [Run(path) for path in sorted(folders, key=lambda path: (len(path.name), path.name))]
+    found = [one for one in run.members if one.recipe_file.is_file()]
+    return sorted(found, key=lambda one: (len(one.path.name), one.path.name))
 
 
 def _teaching(run: Run) -> list[str]:
     """The commands that wrote the soft labels; whose cross-fit they are of, the recipe does not know."""
-    taught = [one.recipe().train.distillation for one in _members(run) or [run]]
+    taught = [one.recipe.train.distillation for one in _members(run) or [run]]
     said = []
     for name in sorted({Path(config.soft_labels).name for config in taught if config is not None}):
         said += [
@@ -125,7 +126,7 @@ def _training(run: Run) -> list[str]:
     names = [f"MEMBER-{member.path.name}" for member in members]
     said = []
     for name, member in zip(names, members, strict=True):
-        changed = differences(run.recipe(), member.recipe())
+        changed = differences(run.recipe, member.recipe)
         settings = [word for setting in changed for word in ("--set", setting)]
         said.append(
             shlex.join(["dermlens", "train", "recipe.yaml", "--data", "DIR", *settings, "--out", name])
@@ -234,7 +235,7 @@ def _watched(found: dict[str, Any]) -> dict[str, str]:
 LEGAL_CODE = "legalcode"
 
 
-def licence_text(model: ModelConfig, record: dict[str, Any], boundary: Dermoscopy | None = None) -> str:
+def licence_text(model: ModelConfig, record: RunRecord, boundary: Dermoscopy | None = None) -> str:
     """The terms of the weights, whom to credit, and where training began.
 
     Args:
@@ -270,11 +271,11 @@ def licence_text(model: ModelConfig, record: dict[str, Any], boundary: Dermoscop
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _also(record: dict[str, Any]) -> str:
+def _also(record: RunRecord) -> str:
     """The owners of other data sets: of `data.folders` whose sources trained, and of `data.also_train`."""
-    trained = record.get("sources") or {}
-    owed = {folder: trained[folder] for folder in record.get("folders") or () if folder in trained}
-    also = record.get("also_train") or {}
+    trained = record.sources
+    owed = {folder: trained[folder] for folder in record.folders if folder in trained}
+    also = record.also_train or {}
     if also.get("images"):
         owed[", ".join(Path(folder).name for folder in also["folders"])] = also["images"]
     return "".join(

@@ -12,23 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermlens.calibration.dermoscopy import DERMOSCOPY
-from dermlens.data.manifest import load_manifest
 from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.measures import sought_recall
-from dermlens.predict.document import DecisionDocument, read_document
+from dermlens.predict.document import DecisionDocument
 from dermlens.predict.sources.vocabulary import group_of
+from dermlens.records import RoleScores, RunRecord, ScoredSet
 from dermlens.runs import Run
 
 # Files that a run may have: its decision, reports of it, scores elsewhere.
 
 
-DECISION_REPORTS = "decision"
-"""`dermlens analyze reliability RUN --role ROLE --out RUN/decision/ROLE` writes where cards look for it."""
-MISSING_METADATA = "told.csv"
-"""What `dermlens analyze missing-metadata` writes."""
 OUT_OF_DISTRIBUTION = "*_ood*.csv"
 """What `analyze out-of-distribution` and `analyze unseen-class` write; cards show those of a run."""
 
@@ -38,8 +33,8 @@ SAME = 5e-4
 
 def read_decision(run: Run) -> DecisionDocument | None:
     """The decision in model.json; none where there is no such file, or it has none."""
-    path = run.path / "model.json"
-    return read_document(path).decision if path.is_file() else None
+    document = run.document()
+    return document.decision if document else None
 
 
 def read_calibration(run: Run, role: str, scores: Mapping[str, Any]) -> pd.DataFrame | None:
@@ -53,7 +48,7 @@ def read_calibration(run: Run, role: str, scores: Mapping[str, Any]) -> pd.DataF
     Raises:
         UserError: the file is no such table, or of a decision that the run has no longer.
     """
-    path = run.path / DECISION_REPORTS / role / "calibration.csv"
+    path = run.decision_reports / role / "calibration.csv"
     if not path.is_file():
         return None
     table = _read(path, words=("prior", "stage"), numbers=("ece", "log_loss", "brier"))
@@ -76,11 +71,11 @@ def read_out_of_distribution(run: Run) -> dict[str, pd.DataFrame]:
 
 def read_dermoscopy(run: Run) -> pd.DataFrame | None:
     """What `calibrate --not-dermoscopy` measured; none where the model cannot tell. Raises: UserError."""
-    path, document = run.path / DERMOSCOPY, run.path / "model.json"
-    if not path.is_file() or not document.is_file() or read_document(document).dermoscopy is None:
+    document = run.document()
+    if not run.dermoscopy_file.is_file() or document is None or document.dermoscopy is None:
         return None
     return _read(
-        path,
+        run.dermoscopy_file,
         words=("set", "dermoscopy"),
         numbers=("images", "lesions", "taken", "low", "high", "taken_unseen"),
     )
@@ -93,13 +88,13 @@ def read_missing_metadata(run: Run) -> pd.DataFrame | None:
         UserError: the file is no such table, or its first row, where nothing is withheld, is of other scores
             than metrics.json.
     """
-    path = run.path / MISSING_METADATA
+    path = run.missing_metadata_file
     if not path.is_file():
         return None
     measures = [f"{name}{end}" for name in METADATA_MEASURES for end in ("", "_low", "_high")]
     table = _read(path, words=("told", "role"), numbers=("images", *measures))
     first = table.iloc[0]
-    scores = run.read_metrics()["roles"].get(first["role"])
+    scores = run.metrics.roles.get(first["role"])
     if scores is None:
         raise UserError(f"{path} is of role {first['role']}, which metrics.json beside it has no scores of")
     measured = {name: _value(scores, place) for name, place in METADATA_MEASURES.items()} | {
@@ -115,20 +110,21 @@ def read_missing_metadata(run: Run) -> pd.DataFrame | None:
     return table
 
 
-def read_other_sets(run: Run) -> dict[str, dict[str, Any]]:
+def read_other_sets(run: Run) -> dict[str, RoleScores]:
     """What metrics.json says of the role `external`, by the name of the set that was scored.
 
     Raises:
         UserError: one has no such role.
     """
     found = {}
-    for path in sorted((run.path / "evaluations").glob("*/metrics.json")):
-        roles = Run(path.parent).read_metrics().get("roles") or {}
+    for scored in run.scored_sets:
+        roles = scored.metrics.roles
         if "external" not in roles:
             raise UserError(
-                f"{path} has no scores of a role external, which `dermlens evaluate --data` writes"
+                f"{scored.metrics_file} has no scores of a role external, which `dermlens evaluate --data`"
+                " writes"
             )
-        found[path.parent.name] = roles["external"]
+        found[scored.path.name] = roles["external"]
     return found
 
 
@@ -211,11 +207,9 @@ def find_scored(run: Run, data: Path | None) -> Run:
     Returns:
         A folder with metrics.json and predictions.csv, the latest where several are of the set.
     """
-    own = run.read_record().get("data") if run.record_file.is_file() else None
-    if data is None or str(data.resolve()) == own:
+    if data is None or str(data.resolve()) == run.read_record().data:
         return run
-    scored = (Run(file.parent) for file in (run.path / "evaluations").glob("*/metrics.json"))
-    likeness = {one: _likeness(one, data) for one in scored}
+    likeness = {one: _likeness(one, data) for one in run.scored_sets}
     best = max(likeness.values(), default=0)
     alike = [one for one, found in likeness.items() if found == best]
     return max(alike, key=lambda one: one.metrics_file.stat().st_mtime) if best else run
@@ -223,20 +217,19 @@ def find_scored(run: Run, data: Path | None) -> Run:
 
 def _likeness(scored: Run, data: Path) -> int:
     """2 where the scored table is that of `data`; 1 where that cannot be read and has its name; else 0."""
-    metrics = scored.read_metrics()
-    about = metrics.get("data") or {}
+    metrics = scored.metrics
+    about = metrics.data or ScoredSet()
     try:
-        table = read_table(data, **_maps(about), classes=metrics["classes"], check_files=False)
+        table = read_table(data, **_maps(about), classes=metrics.classes, check_files=False)
     except UserError:
         return int(scored.path.name.rpartition("-")[0] == data.resolve().stem)
-    return 2 * (table_sha256(table) == about.get("table_sha256"))
+    return 2 * (table_sha256(table) == about.table_sha256)
 
 
-def _maps(about: Mapping[str, Any]) -> dict[str, Any]:
+def _maps(about: ScoredSet) -> dict[str, Any]:
     """The maps of columns, labels and values that a set was scored with, and the diagnoses left out."""
-    return {name: about.get(name) for name in ("columns", "labels", "values")} | {
-        "skip": about.get("skip") or ()
-    }
+    maps: dict[str, Any] = about.model_dump(include={"columns", "labels", "values", "skip"})
+    return maps
 
 
 def read_run_data(
@@ -254,34 +247,28 @@ def read_run_data(
     Raises:
         UserError: the folder the user named is not a data set, or is another one.
     """
-    record = run.read_record() if run.record_file.is_file() else {}
+    record = run.read_record()
     own = scored.path == run.path
     read: Callable[[Path], pd.DataFrame]
     if own and run.recipe_file.is_file():
-        read = partial(read_configured, config=run.recipe().data, check_files=False)
+        read = partial(read_configured, config=run.recipe.data, check_files=False)
     else:
-        about = {} if own else scored.read_metrics().get("data") or {}
+        about = (None if own else scored.metrics.data) or ScoredSet()
         read = partial(read_table, **_maps(about), classes=classes, check_files=False)
     table, why_not = _table(run, record, predictions, data, read, own=own)
     people = predictions[["role", "age", "sex", "site"]]
     note = "Of the scored roles alone: the table of the other images was not there when the page was written."
-    counts = record.get("counts") or {}
+    counts = record.counts
     if not own:
         note, counts = "", {}
     elif table is not None and run.split_file.is_file():
-        roles = load_manifest(str(run.split_file)).roles
+        roles = run.split().roles
         joined = roles[["image_id", "role"]].merge(table, on="image_id", validate="one_to_one")
         if len(joined) == len(roles):
             people, note = joined[["role", "age", "sex", "site"]], ""
             counts = _counts(joined["role"], joined["dx"])
-    history = read_history(run)
     counts = counts or _counts(predictions["role"], predictions["target"])
-    return RunData(history, _in_order(counts), _sorted(people), note, table, why_not)
-
-
-def read_history(run: Run) -> pd.DataFrame | None:
-    """history.csv, where there is one."""
-    return pd.read_csv(run.history_file) if run.history_file.is_file() else None
+    return RunData(run.history(), _in_order(counts), _sorted(people), note, table, why_not)
 
 
 def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, Any] | None:
@@ -298,7 +285,7 @@ def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, An
     """
     if not run.split_file.is_file():
         return None
-    roles = load_manifest(str(run.split_file)).roles
+    roles = run.split().roles
     train = roles[roles["role"] == "train"]
     scored = predictions[predictions["role"] == role]
     sibling = scored["lesion_id"].isin(train["lesion_id"])
@@ -322,7 +309,7 @@ def training_seconds(history: pd.DataFrame | None) -> float | None:
 
 def _table(
     run: Run,
-    record: Mapping[str, Any],
+    record: RunRecord,
     predictions: pd.DataFrame,
     data: Path | None,
     read: Callable[[Path], pd.DataFrame],
@@ -330,7 +317,7 @@ def _table(
     own: bool,
 ) -> tuple[pd.DataFrame | None, str]:
     """The LesionTable, or why there is none."""
-    folder = data or (Path(record["data"]) if record.get("data") else None)
+    folder = data or (Path(record.data) if record.data else None)
     if folder is None:
         return None, "No pictures: the run does not say where its images are; name them with --data."
     if data is None and not folder.exists():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from dermlens.labels import Vocabulary
+from dermlens.records import NONE, Metrics, number
+from dermlens.records import estimate_text as estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,27 +20,27 @@ if TYPE_CHECKING:
 # How the page and the card write numbers: few digits, an interval, a dash where there is none.
 
 
-NONE = "–"
 ROLE_ORDER = ("test", "calibration", "selection")
 """The most trustworthy first: the headline role is the first of these that was scored."""
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """A number with so many decimals; a dash for none, and for what is not finite."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    return f"{value:.{digits}f}".replace("-", "−")
+def environment(
+    package: str = "dermlens.report", finalize: Callable[[object], object] | None = None
+) -> Environment:
+    """The one environment of templates: pages are escaped, and a missing value is an error instead of a gap.
 
-
-def estimate(value: Mapping[str, float | None] | None, digits: int = 2) -> str:
-    """An estimate with its interval, `0.73 [0.65–0.80]`; without one where there is none."""
-    if value is None or value.get("value") is None:
-        return NONE
-    low, high = value.get("low"), value.get("high")
-    said = number(value["value"], digits)
-    if said == NONE or low is None or high is None:
-        return said
-    return f"{said} [{number(low, digits)}–{number(high, digits)}]"
+    Args:
+        package: that has a folder `templates`.
+        finalize: what becomes of a value before it is written.
+    """
+    return Environment(
+        loader=PackageLoader(package),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=finalize,
+    )
 
 
 def percent(share: float | None) -> str:
@@ -215,7 +219,7 @@ def ranking_table(scores: Mapping[str, Any]) -> Table:
     return Table("Areas under the curves", columns, rows)
 
 
-def roles_table(metrics: Mapping[str, Any], roles: Sequence[str], marks: Mapping[str, str]) -> Table:
+def roles_table(metrics: Metrics, roles: Sequence[str], marks: Mapping[str, str]) -> Table:
     """The scored roles beside each other.
 
     Args:
@@ -223,11 +227,11 @@ def roles_table(metrics: Mapping[str, Any], roles: Sequence[str], marks: Mapping
         roles: in order, the headline role first.
         marks: what each role was used for, in two or three words.
     """
-    scored = [metrics["roles"][role] for role in roles]
+    scored = [metrics.roles[role] for role in roles]
     rows = [("images", *(str(scores["images"]) for scores in scored))]
     rows.append(("lesions", *(str(scores["lesions"]) for scores in scored)))
     rows.append(("used for", *(marks[role] for role in roles)))
-    for code in metrics["classes"]:
+    for code in metrics.classes:
         cells = [estimate(scores["per_class"][code]["recall"]) for scores in scored]
         rows.append((f"recall of {code}", *cells))
     for name, (words, digits) in OVERALL.items():

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError, nearest
-from dermlens.evaluation.predictions import write_csv
 from dermlens.evaluation.publish import without_paths
 from dermlens.files import copy_file, read_json, write_json, write_text
 from dermlens.recipe import Recipe

@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from dermlens.evaluation.comparison import estimate_text
 from dermlens.evaluation.transfer import Decision
+from dermlens.records import NONE, estimate_text
 from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
-from dermlens.report.tables import NONE
 from dermlens.studies.matrix import SIBLINGS
 from dermlens.studies.scores import OVERALL, Row, by_arm
 
@@ -207,11 +206,11 @@ def render_study(facts: Mapping[str, Any]) -> RenderableType:
         found = scored["decisions"].values()
         for code, count in scored["support"].items():
             table.add_row(
-                f"recall {code} (n = {count})", *(estimate_text(one["recall"][code]) for one in found)
+                f"recall {code} (n = {count})", *(estimate_text(one["recall"][code], 3) for one in found)
             )
         table.add_section()
         for name, words in OVERALL.items():
-            table.add_row(words, *(estimate_text(one[name]) for one in found))
+            table.add_row(words, *(estimate_text(one[name], 3) for one in found))
         if over := scored.get("folds"):
             table.add_section()
             folds = [over[decision] for decision in scored["decisions"]]
@@ -234,12 +233,12 @@ def render_by_source(facts: Mapping[str, Any]) -> RenderableType:
     loss = {source: one["log_loss"] for source, one in scored.items()}
     table.add_row("log loss ± standard error", *(_with_error(loss[source]) for source in scored))
     for key, words in (("macro_auc", "macro AUC"), ("mean_recall", "mean recall")):
-        table.add_row(f"{words}, larger classes", *(estimate_text(one[key]) for one in scored.values()))
+        table.add_row(f"{words}, larger classes", *(estimate_text(one[key], 3) for one in scored.values()))
     for key, words in (("auc", "AUC"), ("recall", "recall")):
         table.add_section()
         for code in next(iter(scored.values()), {"support": {}})["support"]:
             cells = [
-                f"{estimate_text(one[key][code])} (n = {one['support'][code]})"
+                f"{estimate_text(one[key][code], 3)} (n = {one['support'][code]})"
                 if one["support"][code]
                 else "–"
                 for one in scored.values()
@@ -268,7 +267,7 @@ def _with_error(found: Mapping[str, float]) -> str:
 
 def _of_folds(found: Mapping[str, Any]) -> str:
     """The mean over folds with Student's interval."""
-    return estimate_text({"value": found["mean"], "low": found["low"], "high": found["high"]})
+    return estimate_text({"value": found["mean"], "low": found["low"], "high": found["high"]}, 3)
 
 
 def render_ablation(rows: pd.DataFrame) -> RenderableType:

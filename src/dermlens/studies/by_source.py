@@ -20,13 +20,12 @@ from sklearn.preprocessing import StandardScaler
 
 from dermlens import metrics
 from dermlens.data.manifest import HOME, load_manifest
+from dermlens.data.predictions import write_predictions
 from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
-from dermlens.evaluation.comparison import estimate_text
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
-from dermlens.evaluation.predictions import read_predictions, write_predictions
-from dermlens.evaluation.publish import HISTORY, publish_recipe, without_paths
+from dermlens.evaluation.publish import publish_training, without_paths
 from dermlens.evaluation.transfer import Difference, mean_over_sources, score_source
 from dermlens.files import write_json
 from dermlens.metrics import Floats
@@ -34,6 +33,7 @@ from dermlens.models.saved import SavedModel, load_model
 from dermlens.predict.pictures.preprocessing import Numbers
 from dermlens.predict.predictor import shipped_folder
 from dermlens.recipe import Recipe, load_recipe
+from dermlens.records import estimate_text
 from dermlens.runs import Run
 from dermlens.studies.crossfit import RECIPE, train_units
 from dermlens.studies.folds import held_out, unit_recipe
@@ -126,12 +126,10 @@ def publish_by_source(out: Path, folder: Path) -> None:
     predictions = left_out_predictions(out)
     facts |= _scores(predictions, load_recipe(str(out / RECIPE)), complete=facts["status"] == "completed")
     for source, table in predictions.items():
-        run, copy = Run(out / _unit(source)), folder / _unit(source)
-        copy.mkdir(parents=True, exist_ok=True)
-        write_predictions(copy / "predictions.csv.gz", table)
-        shutil.copyfile(run.history_file, copy / HISTORY)
-        write_json(copy / "run.json", without_paths(run.read_record()))
-        publish_recipe(run, copy)
+        copy = Run(folder / _unit(source))
+        copy.path.mkdir(parents=True, exist_ok=True)
+        write_predictions(copy.path / "predictions.csv.gz", table)
+        publish_training(Run(out / _unit(source)), copy)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, without_paths(facts))
     shutil.copyfile(out / RECIPE, folder / RECIPE)
@@ -143,7 +141,7 @@ def _unit(source: str) -> str:
 
 
 def _left_out(run: Run) -> pd.DataFrame:
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     return predictions[predictions["role"] == "selection"].reset_index(drop=True)
 
 
@@ -286,7 +284,7 @@ def write_source_probe(
 def probe_sentences(found: Mapping[str, Any]) -> list[str]:
     """What `source_probe` found, a line each."""
     return [
-        *(f"{source}: {estimate_text(recall)}" for source, recall in found["recall"].items()),
-        f"balanced accuracy {estimate_text(found['balanced_accuracy'])} of {found['images']} nevi;"
+        *(f"{source}: {estimate_text(recall, 3)}" for source, recall in found["recall"].items()),
+        f"balanced accuracy {estimate_text(found['balanced_accuracy'], 3)} of {found['images']} nevi;"
         f" by chance {found['chance']:.3f}",
     ]

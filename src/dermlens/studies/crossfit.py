@@ -217,7 +217,8 @@ def _state(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _fold_facts(run: Run) -> dict[str, Any]:
-    record = run.read_record()
-    seconds = pd.read_csv(run.history_file)["seconds"].sum() if run.history_file.is_file() else 0.0
+    record = run.read_record().model_dump(exclude_unset=True)
+    history = run.history()
+    seconds = 0.0 if history is None else history["seconds"].sum()
     kept = ("status", "started", "ended", "epochs", "git_commit", "machine", "device", "threads")
     return {name: record[name] for name in kept if name in record} | {"seconds": round(float(seconds), 1)}

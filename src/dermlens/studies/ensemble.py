@@ -14,14 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from dermlens.errors import UserError
-from dermlens.evaluation.predictions import (
+from dermlens.data.predictions import (
     classes_of,
     holds_answers,
     read_predictions,
     write_csv,
     write_predictions,
 )
+from dermlens.errors import UserError
 from dermlens.files import write_json
 from dermlens.metrics import Floats
 from dermlens.predict.decision import ANSWERED

@@ -11,10 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.data.manifest import HOME, Split, load_manifest
-from dermlens.data.split import resolve_split
-from dermlens.data.table import read_configured, table_sha256
-from dermlens.errors import UserError
-from dermlens.evaluation.predictions import (
+from dermlens.data.predictions import (
     AFTER,
     BEFORE,
     SUM_TOLERANCE,
@@ -22,6 +19,9 @@ from dermlens.evaluation.predictions import (
     read_predictions,
     write_csv,
 )
+from dermlens.data.split import resolve_split
+from dermlens.data.table import read_configured, table_sha256
+from dermlens.errors import UserError
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.training.fit import fit, resume_fit
@@ -127,7 +127,7 @@ def train_fold(recipe: Recipe, data: Path, folder: Path, *, device: str, cache: 
             shutil.rmtree(folder, ignore_errors=True)
             print(f"{folder}: training")
             return fit(recipe, data, out=folder, device=device, cache=cache)
-        if run.read_record()["status"] == "completed":
+        if run.is_completed:
             return run
         print(f"{folder}: going on")
         return resume_fit(folder, data=data, device=device, cache=cache)
@@ -150,9 +150,9 @@ def check_fold(run: Run, recipe: Recipe, table_hash: str) -> None:
     """
     if not run.record_file.is_file():
         return
-    if run.recipe() != recipe:
+    if run.recipe != recipe:
         raise UserError(f"{run.path} is of another recipe or number of folds: name a new folder with --out")
-    if run.read_record().get("table_sha256", table_hash) != table_hash:
+    if run.read_record().table_sha256 not in (None, table_hash):
         raise UserError(f"{run.path} was trained on another table: name its data, or a new folder with --out")
 
 
@@ -166,7 +166,7 @@ def held_out(run: Run, split: Split) -> pd.DataFrame:
     Raises:
         UserError: its predictions are not of the fold's images.
     """
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     predictions = predictions[predictions["role"] == "selection"]
     if set(predictions["image_id"]) != set(split.ids("selection")):
         raise UserError(

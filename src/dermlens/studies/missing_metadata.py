@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermlens.calibration.decision import own_table
-from dermlens.data.manifest import load_manifest
+from dermlens.data.predictions import write_table
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.measures import sought_recall
-from dermlens.evaluation.predictions import read_predictions, write_table
 from dermlens.evaluation.score import score
-from dermlens.models.saved import SavedModel, load_model
+from dermlens.models.saved import SavedModel
 from dermlens.report.run_data import METADATA_MEASURES
 from dermlens.runs import Run
 from dermlens.training.predict import predict_table
@@ -76,15 +74,15 @@ def missing_metadata(
         UserError: the model is not told of patients, the run has no predictions of the role, or its images
             are not there.
     """
-    saved = load_model(run.path)
+    saved = run.model()
     if saved.config.metadata == "none":
         raise UserError(f"the model of run {run.path} is told nothing of patients: it has no metadata branch")
-    predictions = read_predictions(run.predictions_file)
+    predictions = run.predictions()
     if role not in (known := predictions["role"].unique()):
         raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, known)}")
     own = predictions[predictions["role"] == role]
-    table = own_table(run, data)
-    split = load_manifest(str(run.split_file), table, remedy="name the run's own data by --data")
+    table = run.table(data)
+    split = run.split(table)
     of_role = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
     rows = []
     for name, told in KNOWN.items():
@@ -92,7 +90,7 @@ def missing_metadata(
             found = own
         else:
             found = _answered(saved, told(of_role), table, role, device=device, cache=cache)
-        metrics = score(found, saved.classes, run.recipe().evaluation, described=saved.described)
+        metrics = score(found, saved.classes, run.recipe.evaluation, described=saved.described)
         scores = metrics["roles"][role]
         rows.append({"told": name, "role": role, "images": scores["images"]} | _measured(scores))
     result = pd.DataFrame(rows)

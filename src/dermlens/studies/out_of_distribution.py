@@ -22,15 +22,14 @@ from dermlens import metrics
 from dermlens.calibration.abstention import fit_ood
 from dermlens.calibration.decision import label_outputs, run_outputs
 from dermlens.calibration.labelled import Labelled
-from dermlens.data.manifest import Split, load_manifest
+from dermlens.data.manifest import Split
+from dermlens.data.predictions import write_table
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, read_set, table_sha256
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.intervals import draw_lesions, estimate
-from dermlens.evaluation.predictions import write_table
 from dermlens.files import atomic_path, write_text
 from dermlens.metrics import Floats
-from dermlens.models.saved import load_model
 from dermlens.predict.decision import Kind, ood_scores
 from dermlens.predict.sources.folders import links_followed
 from dermlens.recipe import Recipe, parse_recipe
@@ -159,8 +158,9 @@ def read_sets(
             if not (where_needed and any(maps.values())):
                 raise
             read = read_set(folder, **maps)
-        for sentence in read.account.sentences() if say is not None else ():
-            say(sentence)
+        if say is not None:
+            for sentence in read.account.sentences():
+                say(sentence)
         found[name] = read.table
     if photographs is not None:
         found[PHOTOGRAPHS_SET] = write_photographs(photographs)
@@ -232,7 +232,7 @@ def far_ood(
     """
     if not strangers:
         raise UserError("no images of another kind: name a folder with --other DIR, or --photographs DIR")
-    saved = load_model(run.path)
+    saved = run.model()
     known = (lambda table: table) if metadata else without_metadata
     own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache, say=say)
     train, familiar, calibration = (own[role].labelled for role in FITTED)
@@ -327,7 +327,7 @@ def unseen_class(
         _write(one, data)
         with links_followed():
             run = train_fold(one.recipe, one.folder, one.run.path, device=device, cache=cache)
-        saved = load_model(run.path)
+        saved = run.model()
         with links_followed():
             found = run_outputs(run, saved, FITTED, device=device, cache=cache)
         unsealed = table["image_id"].isin([image for role in FITTED for image in split.ids(role)])
@@ -347,7 +347,7 @@ def _known(out: Path, wanted: Sequence[str], classes: Sequence[str]) -> list[pd.
     known = known[~known["set"].isin(wanted)]
     for code in known["set"].unique():
         run = Run(out / f"without-{code}")
-        done = run.record_file.is_file() and run.read_record().get("status") == "completed"
+        done = run.is_completed
         if code not in classes or not done:
             raise UserError(
                 f"{out / TABLE} has rows of {code}, of which {run.path} is no completed run of this recipe:"
@@ -376,8 +376,7 @@ def _check(one: _Without) -> None:
     """See that a run that is there is of this recipe, table and split, before anything is written."""
     check_fold(one.run, one.recipe, one.split.header["table-sha256"])
     # Recipes of two manifests are one, once each class has a manifest of its own.
-    own = one.run.split_file
-    if own.is_file() and load_manifest(str(own)).roles.to_csv() != one.split.roles.to_csv():
+    if one.run.split_file.is_file() and one.run.split().roles.to_csv() != one.split.roles.to_csv():
         raise UserError(f"{one.run.path} is of another split: name a new folder with --out")
 
 

@@ -14,12 +14,11 @@ from dermlens import metrics
 from dermlens.calibration.decision import run_outputs
 from dermlens.calibration.labelled import Labelled
 from dermlens.calibration.probabilities import class_weights
+from dermlens.data.predictions import write_table
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.intervals import draw_lesions, estimate
 from dermlens.evaluation.measures import answer_numbers, ece, fate, reliability
-from dermlens.evaluation.predictions import read_predictions, write_table
 from dermlens.labels import Vocabulary
-from dermlens.models.saved import load_model
 from dermlens.predict.decision import Answers, Arrays, answer, at_prior, log_softmax, scaled
 from dermlens.predict.document import DecisionDocument
 from dermlens.report.curves import coverage_bars, reliability_diagram, risk_coverage_curve
@@ -241,10 +240,10 @@ def report_run(
     Raises:
         UserError: the run is not calibrated, has no predictions of the role, or its images are not there.
     """
-    saved = load_model(run.path)
+    saved = run.model()
     if saved.decision is None:
         raise UserError(f"run {run.path} decides nothing yet: dermlens calibrate {run.path}")
-    scored = read_predictions(run.predictions_file)["role"].unique()
+    scored = run.predictions()["role"].unique()
     if role not in scored:
         raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, scored)}")
     labelled = run_outputs(run, saved, (role,), data=data, device=device, cache=cache)[role].labelled

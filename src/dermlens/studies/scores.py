@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dermlens import metrics
 from dermlens.calibration.labelled import Labelled
 from dermlens.calibration.probabilities import class_weights, fit_even_scaling
+from dermlens.data.predictions import arrays, classes_of
 from dermlens.evaluation.intervals import (
     Estimate,
     Place,
@@ -28,7 +29,6 @@ from dermlens.evaluation.intervals import (
     recall,
 )
 from dermlens.evaluation.measures import ece
-from dermlens.evaluation.predictions import arrays, classes_of
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import scaled
 from dermlens.predict.document import Scaling

@@ -25,14 +25,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dermlens.calibration.decision import own_table
-from dermlens.data.manifest import load_manifest
+from dermlens.data.predictions import write_predictions
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import carry_over
-from dermlens.evaluation.predictions import write_predictions
 from dermlens.files import copy_file, write_json
-from dermlens.models.saved import SavedModel, load_model, save_model
-from dermlens.runs import MEMBERS, Run
+from dermlens.models.saved import SavedModel, save_model
+from dermlens.runs import Run
 from dermlens.studies.crossfit import PREDICTIONS, RECORD
 from dermlens.studies.folds import held_out, merge, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
@@ -76,22 +74,22 @@ def soup(
             or images that are not there.
     """
     runs, saved = _open(members)
-    table = own_table(runs[0], data)
+    table = runs[0].table(data)
     records = [run.read_record() for run in runs]
     first, told = records[0], [_told(run) for run in runs]
-    split = load_manifest(str(runs[0].split_file), table, remedy="name the runs' own data by --data")
+    split = runs[0].split(table)
     model = saved[0].model
     model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
 
-    made = Run.create(out, runs[0].recipe())
+    made = Run.create(out, runs[0].recipe)
     made.record(
-        **{name: first[name] for name in CARRIED if name in first},
+        **first.model_dump(include={*CARRIED}, exclude_unset=True),
         soup=told,
-        warnings=_warnings(records),
+        warnings=_warnings(record.warnings for record in records),
     )
     split.save(made.split_file)
     for number, run in enumerate(runs, start=1):
-        folder = made.path / MEMBERS / str(number)
+        folder = made.member_folder / str(number)
         folder.mkdir(parents=True)
         for name in RECORDED:
             if (run.path / name).is_file():
@@ -108,11 +106,11 @@ def soup(
         views=saved[0].views,
         colour_constancy=saved[0].colour_constancy,
     )
-    roles = [role for role in first["predicted_roles"] if role != "test"]
+    roles = [role for role in first.predicted_roles if role != "test"]
     frames = []
     for role in roles:
         rows = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
-        frame = predict_table(load_model(made.path), rows, of=table, cache_root=cache, device=device)
+        frame = predict_table(made.model(), rows, of=table, cache_root=cache, device=device)
         frames.append(frame.assign(role=role))
     if frames:
         write_predictions(made.predictions_file, pd.concat(frames, ignore_index=True))
@@ -152,22 +150,22 @@ def soup_crossfits(
     folds = {name: [member / name for member in members] for name in names[0]}
     for inner in folds.values():
         _open(inner)
-    parts, recipe = {}, Run(members[0] / names[0][0]).recipe()
+    parts, recipe = {}, Run(members[0] / names[0][0]).recipe
     facts: dict[str, Any] = {
         "recipe": recipe.name,
         "status": "partial",
         "soup": [str(member) for member in members],
         "sha256": {name: [_sha256(Run(path).model_file) for path in inner] for name, inner in folds.items()},
-        "warnings": _warnings(_crossfit_record(member) for member in members),
+        "warnings": _warnings(_crossfit_record(member).get("warnings") or () for member in members),
         "missing": names[0],
     }
     _begin(out, facts)
     for fold, (name, inner) in enumerate(folds.items()):
-        if not _completed(Run(out / name)):
+        if not Run(out / name).is_completed:
             shutil.rmtree(out / name, ignore_errors=True)
             soup(inner, out / name, data=data, device=device, cache=cache)
         made = Run.open(out / name)
-        parts[fold] = held_out(made, load_manifest(str(made.split_file)))
+        parts[fold] = held_out(made, made.split())
     facts |= {"status": "completed", "missing": []}
     write_out_of_fold(out / PREDICTIONS, merge(parts))
     facts |= score_study(read_out_of_fold(out / PREDICTIONS), recipe.evaluation)
@@ -195,9 +193,9 @@ def _open(members: Sequence[Path]) -> tuple[list[Run], list[SavedModel]]:
     if len(members) < 2:
         raise UserError("a soup needs two members: dermlens study soup RUN RUN… --out DIR")
     runs = [Run.open(member) for member in members]
-    if nested := [run.path for run in runs if (run.path / MEMBERS).is_dir()]:
+    if nested := [run.path for run in runs if run.member_folder.is_dir()]:
         raise UserError(f"{nested[0]} is a soup itself: name its members beside the others")
-    saved = [load_model(run.path) for run in runs]
+    saved = [run.model() for run in runs]
     for run, other in zip(runs[1:], saved[1:], strict=True):
         _check_fits(runs[0], saved[0], run, other)
     return runs, saved
@@ -220,7 +218,7 @@ def _begin(out: Path, facts: dict[str, Any]) -> None:
 def _is_soup_of(run: Run, sums: Sequence[str]) -> bool:
     """Whether a folder is a soup of these weights, done or begun, or absent."""
     if run.record_file.is_file():
-        return [one["sha256"] for one in run.read_record().get("soup") or ()] == list(sums)
+        return [one["sha256"] for one in run.read_record().soup] == list(sums)
     # A kill before the record is written leaves the recipe alone.
     left = list(run.path.iterdir()) if run.path.is_dir() else []
     return all(path == run.recipe_file or path.name.startswith(".") for path in left)
@@ -232,32 +230,28 @@ def _crossfit_record(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _warnings(records: Iterable[dict[str, Any]]) -> list[str]:
+def _warnings(of_members: Iterable[Iterable[str]]) -> list[str]:
     """Those of all members, each once, in order."""
-    return list(dict.fromkeys(said for record in records for said in record.get("warnings") or ()))
+    return list(dict.fromkeys(said for warnings in of_members for said in warnings))
 
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _completed(run: Run) -> bool:
-    return run.record_file.is_file() and run.read_record().get("status") == "completed"
-
-
 def _told(run: Run) -> dict[str, Any]:
     """What run.json says of a member."""
-    record, recipe = run.read_record(), run.recipe()
+    record, recipe = run.read_record(), run.recipe
     train = recipe.train
-    known = run.history_file.is_file()
+    history = run.history()
     return {
         "run": run.path.name,
         "recipe": recipe.name,
         "keep": train.keep,
         "monitor_role": train.monitor_role,
         "distilled": train.distillation is not None,
-        "seconds": round(float(pd.read_csv(run.history_file)["seconds"].sum()), 1) if known else None,
-        "git_commit": record.get("git_commit"),
+        "seconds": None if history is None else round(float(history["seconds"].sum()), 1),
+        "git_commit": record.git_commit,
         "sha256": _sha256(run.model_file),
     }
 
@@ -274,7 +268,7 @@ def _folds(member: Path) -> list[str]:
 
 def _check_fits(first: Run, mine: SavedModel, run: Run, other: SavedModel) -> None:
     """Two members are one network, from one start, on one split."""
-    recipes = [one.recipe() for one in (first, run)]
+    recipes = [one.recipe for one in (first, run)]
     if recipes[0].model.weights == "none":
         raise UserError(f"{first.path} began at random weights; a soup needs members of one pretrained start")
     if recipes[0].seed != recipes[1].seed:
@@ -284,7 +278,7 @@ def _check_fits(first: Run, mine: SavedModel, run: Run, other: SavedModel) -> No
         )
     # the split first: another one has another scale of ages
     pairs: dict[str, list[Any]] = {
-        "split": [load_manifest(str(one.split_file)).roles.to_csv() for one in (first, run)],
+        "split": [one.split().roles.to_csv() for one in (first, run)],
         "network": [saved.config.model_copy(update={"dropout": 0.0}) for saved in (mine, other)],
         "input": [
             (saved.classes, saved.size, saved.crop, saved.colour_constancy, saved.encoder.to_json())

@@ -73,7 +73,7 @@ class Cosine(pl.Callback):
 
 
 class Plateau(pl.Callback):
-    """Keras's ReduceLROnPlateau on `val_loss`, as the authors ran it (P§3)."""
+    """Keras's ReduceLROnPlateau on `val_loss`, as the authors' notebooks run it."""
 
     def __init__(self, config: ScheduleConfig) -> None:
         self.config = config

@@ -138,7 +138,7 @@ def check_unchanged(run: Run, now: Mapping[str, Any]) -> None:
     Raises:
         UserError: it names what has changed.
     """
-    before = run.read_record().get(KEY)
+    before = run.read_record().began_with
     if before is None:
         return
     keys = list(_changed(_with_defaults(before["recipe"]), now["recipe"]))
@@ -177,7 +177,7 @@ def _changed(before: Any, now: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-# When to stop and which weights to keep, by the authors' rules (P§3).
+# When to stop and which weights to keep, by the rules of the authors' notebooks.
 
 
 def _smaller_is_better(monitor: Monitor) -> bool:

@@ -16,7 +16,6 @@ from dermlens.runs import Run, taken_back
 from dermlens.training import machine
 from dermlens.training.callbacks import check_tracker
 from dermlens.training.checkpoints import CHECKPOINT_FILE as CHECKPOINT
-from dermlens.training.checkpoints import KEY
 from dermlens.training.inputs import RolePlan, read_inputs, read_role_plan
 from dermlens.training.machine import check_count, check_precision, resolve_device
 from dermlens.training.train import Hardware, train
@@ -102,18 +101,18 @@ def resume_fit(
     """
     run = Run.open(folder, statuses=("running", "failed", "interrupted", "completed"))
     record = run.read_record()
-    if record["status"] == "completed":
+    if record.status == "completed":
         raise UserError(
             f"run {folder} is completed: there is nothing to resume; `dermlens evaluate {folder}`"
         )
-    if data is None and "data" not in record:
+    if data is None and record.data is None:
         raise UserError(f"{run.record_file} does not say where the data are: name their folder with --data")
-    recipe = run.recipe()
+    recipe = run.recipe
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
     with _said_when_full(run), machine.held(run):
         manifest = run.split_file if run.split_file.is_file() else None
-        images = read_role_plan(recipe, data or Path(record["data"]), manifest=manifest)
+        images = read_role_plan(recipe, data or Path(str(record.data)), manifest=manifest)
         if machine.is_first():
             _say_all(images, say)
             run.record(status="running", error=None)
@@ -178,7 +177,7 @@ def _how_to_go_on(run: Run) -> str:
 def _has_begun(run: Run) -> bool:
     """Whether the first epoch of a run has begun, so that there is something to keep."""
     try:
-        return KEY in run.read_record()
+        return run.read_record().began_with is not None
     except (OSError, UserError):
         return False
 

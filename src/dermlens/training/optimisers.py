@@ -21,7 +21,7 @@ from dermlens.sections import OptimizerConfig
 #
 # The two are one rule with ε_PyTorch = ε_Keras/√(1−β₂ᵗ), which for the paper's ε = 0.1 begins at 3.2, is 0.32
 # at step 100 and ends at 0.1: no fixed ε of PyTorch's Adam reproduces it. Source: Kingma & Ba 2015, end of
-# section 2 (the "ε̂" form); P§3.
+# section 2 (the "ε̂" form); Keras 2, optimizers/adam.
 
 
 class KerasAdam(Optimizer):

@@ -5,11 +5,12 @@ Shapes: B batch, C classes, D features, M metadata width, N rows, S side of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -21,6 +22,8 @@ from dermlens.predict.decision import ANSWERED, answer, answer_columns
 from dermlens.predict.document import plain_decision
 from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views
 from dermlens.training.machine import keep_memory, resolve_device
+
+Metadata = npt.NDArray[np.float32]
 
 CARRIED = ("age", "sex", "site", "dx_type", "source")
 """Columns that go along, for subgroups; none of them but the first three ever reached the network."""
@@ -153,25 +156,48 @@ def _run(
             _check_size(model, size)
             caches[size] = _cache(model, whole, size, cache.path.parent)
     keep_memory()
-    images = table["image_id"].tolist()
-    meta_NM = model.encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())
     resolved = resolve_device(device)
     network = model.model.to(resolved).to(memory_format=torch.channels_last).eval()
+
+    @torch.inference_mode()
+    def forward(x_BSSC: Pixels, meta_BM: Metadata) -> tuple[Numbers, Numbers]:
+        # Pixels lie as HWC: seen as CHW they are channels-last already.
+        x_BCSS = torch.from_numpy(x_BSSC).permute(0, 3, 1, 2).to(resolved)
+        logits_BC, found = network(x_BCSS, torch.from_numpy(meta_BM).to(resolved))
+        return logits_BC.cpu().numpy(), found["features_BD"].cpu().numpy()
+
+    yield from view_batches(model, table, caches, forward, batch_size=batch_size)
+
+
+def view_batches(
+    model: SavedModel,
+    table: pd.DataFrame,
+    caches: Mapping[int, PixelCache],
+    forward: Callable[[Pixels, Metadata], tuple[Numbers, Numbers]],
+    *,
+    batch_size: int = BATCH,
+) -> Iterator[tuple[Logits, Numbers]]:
+    """logits_BC and features_BD of a table, batch by batch, averaged over the model's views.
+
+    Args:
+        model: whose input and views these are.
+        table: the rows.
+        caches: of a table that has the rows, by size.
+        forward: the network, from x_BSSC and meta_BM.
+        batch_size: images at a time.
+    """
+    images = table["image_id"].tolist()
+    meta_NM = model.encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())
     for start in range(0, len(images), batch_size):
         taken = images[start : start + batch_size]
-        meta_BM = torch.from_numpy(meta_NM[start : start + batch_size]).to(resolved)
 
         def pixels(size: int, taken: list[str] = taken) -> Pixels:
             return caches[size].take(np.array([caches[size].index[image] for image in taken]))
 
-        @torch.inference_mode()
-        def forward(x_BSSC: Pixels, meta_BM: torch.Tensor = meta_BM) -> tuple[Numbers, Numbers]:
-            # Pixels lie as HWC: seen as CHW they are channels-last already.
-            x_BCSS = torch.from_numpy(x_BSSC).permute(0, 3, 1, 2).to(resolved)
-            logits_BC, found = network(x_BCSS, meta_BM)
-            return logits_BC.cpu().numpy(), found["features_BD"].cpu().numpy()
+        def with_metadata(x_BSSC: Pixels, start: int = start) -> tuple[Numbers, Numbers]:
+            return forward(x_BSSC, meta_NM[start : start + batch_size])
 
-        yield average_views(model.views, model.size, pixels, forward)
+        yield average_views(model.views, model.size, pixels, with_metadata)
 
 
 def _check_size(model: SavedModel, size: int) -> None:

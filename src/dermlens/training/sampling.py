@@ -135,7 +135,7 @@ def _by_lesion(
 
 # Class weights from class counts.
 #
-# Sources: the paper's Eq. 3–4 and its description of the older weights, P§1.9 has the values its code used;
+# Sources: the paper's Eq. 3–4 and its description of the older weights, the inverse of the share of a class;
 # effective number: Cui et al. 2019, Eq. 2 and §4.
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dermlens.data.predictions import write_csv, write_predictions
 from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import write_csv, write_predictions
 from dermlens.labels import CLASSES
 from dermlens.studies.folds import write_arm, write_images
 from paper.report.page import write_report

@@ -13,7 +13,8 @@ from dermlens.data.config import AugmentConfig, CutOutConfig, MixConfig
 
 # Random views of a batch: one affine map an image, one sampling for all of them.
 #
-# Shapes: B batch, C channels, H height, W width. Source: the paper's generator, P§1.7, which is Keras's
+# Shapes: B batch, C channels, H height, W width. Source: the paper's generator, in the authors'
+# notebook Data Augmentation, which is Keras's
 # `ImageDataGenerator`: turn, shift, zoom (each axis by its own factor), then flips; beyond the edge the
 # nearest pixel goes on.
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dermlens.data.predictions import arrays, classes_of, read_predictions, write_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.predictions import arrays, classes_of, read_predictions, write_predictions
 from dermlens.labels import CLASSES
 
 

@@ -1,0 +1,26 @@
+"""The public face: every name is there, and asking for one does not import what it does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import dermlens
+
+
+@pytest.mark.parametrize("name", dermlens.__all__)
+def test_every_name_is_there(name):
+    assert callable(getattr(dermlens, name))
+
+
+def test_another_name_is_an_error():
+    with pytest.raises(AttributeError, match="nothing_of_this_name"):
+        _ = dermlens.nothing_of_this_name
+
+
+def test_loading_a_model_needs_neither_torch_nor_pandas():
+    code = "import sys, dermlens; dermlens.load, dermlens.Run; print(*{'torch', 'pandas'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
