@@ -59,13 +59,6 @@ def test_every_image_has_its_mask(ham10000):
     ]
 
 
-def test_reading_takes_less_than_a_second_and_a_half(ham10000):
-    read_table(ham10000)
-    started = time.process_time()
-    read_table(ham10000)
-    assert time.process_time() - started < 1.5
-
-
 @pytest.fixture(scope="module")
 def verified(ham10000):
     started = time.process_time()

@@ -321,6 +321,10 @@ def _check_twice(image_ids: Sequence[str], where: Sequence[str], problems: Probl
         first.setdefault(image_id, row)
 
 
+def _is_unfit(text: str) -> bool:
+    return not text.isprintable() and any(unicodedata.category(character) in UNFIT for character in text)
+
+
 def _checked_ids(rows: pd.DataFrame, problems: Problems) -> list[str]:
     """What the source calls its images; empty where that can be no name, which is a problem.
 
@@ -328,12 +332,12 @@ def _checked_ids(rows: pd.DataFrame, problems: Problems) -> list[str]:
     """
     checked = []
     for image_id, lesion_id, row in zip(rows["image_id"], rows["lesion_id"], rows["where"], strict=True):
-        if any(unicodedata.category(character) in UNFIT for character in lesion_id):
+        if _is_unfit(lesion_id):
             problems.add(f"lesion id {lesion_id!r} holds a control character or a line break", row)
         problem = None
         if not image_id:
             problem = "no image id; every row names one image"
-        elif any(unicodedata.category(character) in UNFIT for character in image_id):
+        elif _is_unfit(image_id):
             problem = f"image id {image_id!r} holds a control character or a line break"
         elif ".." in image_id.replace("\\", "/").rpartition("/")[2]:
             problem = f"image id '{image_id}' is a path; it is a file's name, without '..'"

@@ -132,7 +132,8 @@ def is_table_name(name: str) -> bool:
 
 def normal(name: str) -> str:
     """A name or a path as it is compared: composed (NFC), with forward slashes."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+    slashed = name.replace("\\", "/")
+    return slashed if slashed.isascii() else unicodedata.normalize("NFC", slashed)
 
 
 def split_name(name: str) -> tuple[str, str]:
