@@ -144,6 +144,7 @@ def test_a_recipe_that_watches_the_left_out_source_is_refused(recipe, clinics, t
 def test_the_command_shows_each_source(done, clinics, cache, dermlens, of_two, tmp_path):
     of_two.save(tmp_path / "recipe.yaml")
     said = dermlens(
+        "study",
         "crossfit",
         tmp_path / "recipe.yaml",
         "--by",

@@ -144,12 +144,12 @@ def test_a_soup_says_how_each_member_was_trained(members, cache, tmp_path):
     record = soup(
         [tmp_path / name for name in said], tmp_path / "soup", device="cpu", cache=cache
     ).read_record()
-    assert [(one["run"], one["keep"], one["monitor_role"], one["distilled"]) for one in record["soup"]] == [
+    assert [(one["run"], one["keep"], one["monitor_role"], one["distilled"]) for one in record.soup] == [
         ("first", "val_accuracy", "selection", False),
         ("second", "last", "none", False),
         ("third", "last", "selection", True),
     ]
-    assert record["warnings"] == ["a", "b", "c"]
+    assert record.warnings == ["a", "b", "c"]
 
 
 def test_cross_fits_are_averaged_fold_by_fold(crossfits, cache, tmp_path):
