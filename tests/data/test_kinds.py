@@ -259,8 +259,8 @@ def test_a_bare_carcinoma_is_bowens_in_ham10000_alone(tmp_path):
 def test_several_diagnoses_in_a_cell_are_not_proposed_as_one(tmp_path):
     with pytest.raises(UserError) as caught:
         read_rows(tmp_path, "image_id,dx", "a,mel/nv", "b,nv?")
-    assert "--label mel/nv= " in str(caught.value)
-    assert "nv?=nv" not in str(caught.value)
+    assert "--skip mel/nv " in str(caught.value)
+    assert "nv=nv?" not in str(caught.value)
 
 
 # The ISIC archive, and one-hot columns.
@@ -300,7 +300,7 @@ def test_ones_in_words(tmp_path, ones):
 def test_columns_of_unknown_classes_are_proposed(tmp_path):
     with pytest.raises(UserError, match="--classes cyst9,wen"):
         read_rows(tmp_path, "image,cyst9,wen", "a,1,0", "b,0,1")
-    with pytest.raises(UserError, match=r"'FOO' is not known.*--label FOO=$"):
+    with pytest.raises(UserError, match=r"'FOO' is not known.*--skip FOO$"):
         read_rows(tmp_path, "image,MEL,NV,FOO", "a,1,0,0", "b,0,1,0", "c,0,0,1")
 
 
