@@ -19,7 +19,7 @@ from dermlens.errors import UserError
 from dermlens.export import onnx_export
 from dermlens.export.onnx_export import REAL_IMAGES, TOLERANCE, _compare_maps, export_folder, export_onnx
 from dermlens.models.saved import load_model
-from dermlens.predict.decision import scaled
+from dermlens.predict.decision import at_prior, scaled
 from dermlens.predict.document import read_document
 from dermlens.predict.network import OnnxNetwork
 from dermlens.predict.picture import Picture
@@ -96,7 +96,8 @@ def test_it_gives_probabilities_and_maps_too(exported):
     meta_BM = rng.normal(size=(3, saved.encoder.width)).astype(np.float32)
     network = OnnxNetwork((exported / "model.onnx").read_bytes(), "model.onnx")
     found = network.run(x_BSSC, meta_BM, network.outputs)
-    expected_BC = np.exp(scaled(found["logits"], saved.decision.scaling))
+    decision = saved.decision
+    expected_BC = np.exp(at_prior(scaled(found["logits"], decision.scaling), decision.prior))
     np.testing.assert_allclose(found["probabilities"], expected_BC, atol=1e-6)
     np.testing.assert_allclose(found["attention"].sum(axis=(2, 3)), 1, atol=1e-5)
     head = saved.model.head

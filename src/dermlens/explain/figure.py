@@ -31,6 +31,8 @@ THUMBNAIL = 96
 WIDTH, PANEL = 11.0, 2.9
 LETTERS = 100
 """Of a line of the title."""
+LINE = 0.2
+"""Height of such a line in inches."""
 DISCLAIMER = (
     "Research software, not a medical device. Heat says what the model goes by, not where a disease is;"
     " nobody is diagnosed."
@@ -72,12 +74,13 @@ def draw(explained: Explained) -> Figure:
     heights = [PANEL * rows + 0.3, *[1.0] * len(heads), 2.6]
     if explained.cases:
         heights.append(0.4 + (1.35 if explained.paths else 0.28) * _most(explained.cases))
-    figure = Figure(figsize=(WIDTH, sum(heights) + 0.9), layout="constrained", facecolor="white")
-    parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     said = explained.answer.said
     lead = said[:2] if explained.answer.uncertain or explained.answer.flagged else said[:1]
     title = f"{explained.image_id}: {' '.join(lead)}"
     lines = [*textwrap.wrap(title, LETTERS), f"explained: {code}, {explained.vocabulary.name(code)}"]
+    height = sum(heights) + 0.9 + LINE * max(0, len(lines) - 2)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+    parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     figure.suptitle("\n".join(lines), fontsize=11, fontweight="bold")
     _images(next(parts), pictures, COLUMNS)
     for heat in heads:
