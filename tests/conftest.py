@@ -17,6 +17,18 @@ settings.register_profile("any machine", deadline=None)  # a busy one is slow, n
 settings.load_profile("any machine")
 
 
+SLOW = Path(__file__).with_name("slow.txt")
+"""Tests that took more than fifteen seconds when last timed, a line each: `make test-slow` runs them."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = set(SLOW.read_text(encoding="utf-8").splitlines())
+    for item in items:
+        if item.nodeid in slow:
+            item.add_marker(pytest.mark.slow)
+
+
 class Said(NamedTuple):
     """How a command ended, and what it wrote on both streams."""
 
