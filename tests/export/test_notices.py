@@ -140,7 +140,9 @@ def test_an_export_brings_them_along(run, tmp_path):
     from dermlens.export.onnx_export import export_folder
 
     decision = json.loads((run / "model.json").read_text())["decision"]
-    scaled = {"scaling": DECISION.scaling.model_dump()}  # that of the file in the exporter's place
+    assert DECISION.prior is not None
+    # those of the file in the exporter's place
+    scaled = {"scaling": DECISION.scaling.model_dump(), "prior": DECISION.prior.model_dump()}
     arrays = {"center_D": np.zeros(3), "project_DK": np.eye(3), "points_MK": np.ones((2, 3))}
     ood = {"kind": "mahalanobis", "threshold": 9.0, "kept": 0.95, "sha256": arrays_sha256(arrays)}
     save_tiny(run, views=ViewsConfig(symmetries=4, sizes=(32, 64)), decided=False)
