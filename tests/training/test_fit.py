@@ -45,7 +45,7 @@ def scores(frame):
 
 
 def test_a_run_is_complete(plain, tiny_data, cache):
-    record = Run.open(plain.path).read_record()
+    record = Run.open(plain.path).read_record().model_dump()
     assert record["status"] == "completed"
     assert record["predicted_roles"] == ["selection", "calibration"]
     assert record["data"] == str(tiny_data)

@@ -107,7 +107,7 @@ def test_an_edited_recipe_is_refused_by_what_was_edited(half, cache, change, key
 
 
 def test_a_run_of_an_earlier_version_is_refused_by_its_checkpoint_alone(half, cache):
-    record = half.read_record()
+    record = half.read_record().model_dump(exclude_unset=True)
     del record["began_with"]
     write_json(half.record_file, record)
     edited(half.recipe_file, "heads: 2", "heads: 3")
