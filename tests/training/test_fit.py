@@ -173,10 +173,10 @@ def test_weights_count_the_role_that_the_recipe_names(train, tiny_recipe, tiny_d
     }
     everything = read_table(tiny_data)["dx"].value_counts()
     expected = {code: len(read_table(tiny_data)) / (7 * everything[code]) for code in CLASSES}
-    assert weights["all"]["class_weights"] == pytest.approx(expected)
-    counts = weights["train"]["counts"]["train"]
+    assert weights["all"].class_weights == pytest.approx(expected)
+    counts = weights["train"].counts["train"]
     expected = {code: sum(counts.values()) / (7 * counts[code]) for code in CLASSES}
-    assert weights["train"]["class_weights"] == pytest.approx(expected)
+    assert weights["train"].class_weights == pytest.approx(expected)
 
 
 def test_plain_lines_where_nobody_watches(train, tiny_recipe, capfd):
