@@ -99,7 +99,7 @@ def test_a_report_that_is_interrupted_leaves_the_old_one_whole(results, page, tm
     folder = tmp_path / "report"
     write_report(results, folder)
     old = contents(folder)
-    for place in ("write_cells", "_paper_figures", "_environment"):
+    for place in ("write_cells", "_paper_figures", "environment"):
         with monkeypatch.context() as patch:
 
             def stop(*_):
