@@ -100,7 +100,7 @@ def test_the_metric_is_scored_with_its_interval(run):
 
 def test_a_network_of_somebody_else_predicts_alike_without_its_code(run, listed, dermlens, tmp_path, fresh):
     """An exported folder is numbers: what predicts from it and serves it imports nothing."""
-    assert dermlens("export", run, tmp_path / "model", "--trust-code").code == 0
+    assert dermlens("export", run, "--out", tmp_path / "model", "--trust-code").code == 0
     for name in [name for name in sys.modules if name.partition(".")[0] == "outsider"]:
         del sys.modules[name]
     image = next(listed.rglob("*.jpg"))
@@ -117,11 +117,9 @@ def test_a_network_of_somebody_else_predicts_alike_without_its_code(run, listed,
 def test_a_stored_run_that_names_code_is_refused_unless_it_is_trusted(
     verb, run, listed, dermlens, tmp_path, fresh
 ):
-    words = [
-        verb,
-        run,
-        *({"export": [tmp_path / "out"], "explain": [next(listed.rglob("*.jpg"))]}.get(verb, [])),
-    ]
+    words = [verb, run, *(["--out", tmp_path / "out"] if verb == "export" else [])]
+    if verb == "explain":
+        words = [verb, next(listed.rglob("*.jpg")), "--model", run]
     if verb == "report":
         words += ["--data", listed]
     said = dermlens(*words)

@@ -115,7 +115,7 @@ def _heads(part: SubFigure, image_SSC: Pixels, heat: Heat) -> None:
 def _bars(part: SubFigure, explained: Explained) -> None:
     left, right = part.subplots(1, 2)
     if explained.answer.withheld:
-        _words(left, f"Probabilities are withheld:\n{explained.answer.reason}")
+        _words(left, f"Probabilities are withheld:\n{textwrap.fill(explained.answer.reason, LETTERS // 2)}")
     else:
         place_C = np.arange(len(explained.classes))
         colours = [BLUE if place == explained.target else GREY for place in place_C]
