@@ -18,7 +18,7 @@ BEFORE_RELU = {("inception_resnet_v2", "paper"), ("mobilenet_v2", "paper")}
 def test_cut_is_what_a_hook_sees_in_the_whole_network(name, monkeypatch):
     """The whole network, hooked at the module, is the oracle; `library` form leaves it untouched."""
     row = BACKBONES[name]
-    whole = cuts._create(row).eval()
+    whole = cuts._create(row, {}).eval()
     seen = {}
 
     def look_at(cut):
