@@ -248,7 +248,7 @@ def test_a_check_says_what_is_wrong(monkeypatch):
     module = type(sys)("wrong_parts")
     module.loss = plugins.plugin("loss")(loss_without_weights)
     monkeypatch.setitem(sys.modules, "wrong_parts", module)
-    with pytest.raises(AssertionError, match="wrong_parts:loss: class weights times 3"):
+    with pytest.raises(AssertionError, match=r"wrong_parts:loss.*class weights"):
         check_loss("wrong_parts:loss")
-    with pytest.raises(AssertionError, match="metric_that_counts: every image twice"):
+    with pytest.raises(AssertionError, match=r"metric_that_counts.*twice"):
         check_metric(metric_that_counts)

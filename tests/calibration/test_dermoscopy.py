@@ -113,9 +113,7 @@ def test_a_boundary_of_no_use_is_not_written(run, clinic, cache):
     """The same drawings on both sides: nothing can tell them apart."""
     (run.path / "model_card.md").write_text("of the boundary before")
     before = (run.path / "model.json").read_bytes()
-    with pytest.raises(
-        UserError, match=r"nothing was learnt: \d+ % of set same would be taken for dermoscopy"
-    ):
+    with pytest.raises(UserError, match="set same"):
         learn_dermoscopy(run, {}, {"same": clinic}, kept=0.98, device="cpu", cache=cache)
     assert (run.path / "model.json").read_bytes() == before
     assert not run.dermoscopy_file.exists()
@@ -124,7 +122,7 @@ def test_a_boundary_of_no_use_is_not_written(run, clinic, cache):
 
 def test_images_of_the_run_are_not_someone_elses(run, cache):
     own = read_table(Path(run.read_record().data))
-    with pytest.raises(UserError, match=f"set elsewhere holds {len(own)} images of the run's own split, SYN"):
+    with pytest.raises(UserError, match=rf"set elsewhere.*{len(own)} images.*SYN"):
         learn_dermoscopy(run, {}, {"elsewhere": own}, kept=0.9, device="cpu", cache=cache)
 
 

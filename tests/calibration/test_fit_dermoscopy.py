@@ -128,7 +128,7 @@ def test_scores_are_of_the_features_that_they_were_fitted_on():
     settings = {"kept": 0.98, "dermoscopic": {"own": 5}, "other": {"street": 5}}
     found = Dermoscopy(weights=(1.0, -2.0), bias=0.5, **settings)
     np.testing.assert_allclose(found.scores(np.array([[1, 1], [4, 0]], np.float32)), [-0.5, 4.5])
-    with pytest.raises(UserError, match="has 2 weights, and the network 3 features"):
+    with pytest.raises(UserError, match=r"2 weights.*3 features"):
         found.scores(np.zeros((1, 3)))
     with pytest.raises(ValidationError):
         Dermoscopy(weights=(), bias=0.5, **settings)

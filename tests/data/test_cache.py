@@ -204,7 +204,7 @@ def test_a_bad_image_is_named_and_nothing_is_left(table, root, content):
 
 def test_a_missing_image_is_named(table, root):
     Path(table["path"][7]).unlink()
-    with pytest.raises(UserError, match=r"ISIC_7\.jpg: the file of ISIC_7 cannot be read"):
+    with pytest.raises(UserError, match=r"ISIC_7\.jpg"):
         open_cache(table, size=32, crop="center", root=root)
 
 
@@ -212,7 +212,7 @@ def test_too_little_room_is_said_before_any_work(table, root, monkeypatch):
     usage = shutil.disk_usage(".")._replace(free=10_000)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(module, "read_image", None)
-    with pytest.raises(UserError, match=f"{root}: the pixel cache needs 1 MB and 0 are free"):
+    with pytest.raises(UserError, match=rf"{root}.*1 MB.*0"):
         open_cache(table, size=32, crop="center", root=root)
     assert files_of(root) == []
 
@@ -222,14 +222,14 @@ def test_a_disk_that_fills_up_while_building_is_said(table, root, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(module, "_write_header", full)
-    with pytest.raises(UserError, match=r"cache cannot be written there \(No space left.*needs 1 MB"):
+    with pytest.raises(UserError, match=r"No space left.*1 MB"):
         open_cache(table, size=32, crop="center", root=root)
     assert files_of(root) == []
 
 
 def test_a_folder_that_cannot_be_is_said(table, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: the pixel cache cannot be written there"):
+    with pytest.raises(UserError, match=r"file.*pixel cache"):
         open_cache(table, size=32, crop="center", root=tmp_path / "file")
 
 
@@ -295,7 +295,7 @@ def test_pixels_that_changed_on_the_disk_are_refused_and_built_anew(table, root,
     cache = open_cache(table, size=32, crop="center", root=root)
     others = np.delete(np.arange(12), row)
     np.testing.assert_array_equal(cache.take(others), right[others])
-    with pytest.raises(UserError, match=rf"image-32.*\.npy: the pixels of image ISIC_{row} have changed"):
+    with pytest.raises(UserError, match=rf"image-32.*\.npy.*ISIC_{row}"):
         cache.take(np.arange(12))
     again = open_cache(table, size=32, crop="center", root=root)
     np.testing.assert_array_equal(again.take(np.arange(12)), right)

@@ -102,10 +102,10 @@ def test_answers_are_no_labels(tmp_path):
         tmp_path / "set" / "answers.csv", ANSWERS, "a,mel,0.9,0.1,mel,answered,", "b,nv,0.1,0.9,nv,answered,"
     )
     for named in (tmp_path / "set", table):
-        with pytest.raises(UserError, match=r"answers\.csv holds what a model says"):
+        with pytest.raises(UserError, match=r"answers\.csv"):
             read_table(named)
     table.rename(tmp_path / "answers.csv")
-    with pytest.raises(UserError, match="images and no table"):
+    with pytest.raises(UserError, match="no table"):
         read_table(tmp_path / "set")
 
 
@@ -197,7 +197,7 @@ def test_a_path_in_a_table_counts(tmp_path):
     assert [Path(path).parent.name for path in table["path"]] == ["visit2", "visit2"]
     assert table["image_id"].tolist() == ["visit2/000", "visit2/001"]
     put(tmp_path / "table.csv", "image_id,dx", "000,nv")
-    with pytest.raises(UserError, match="image 000 has files that differ"):
+    with pytest.raises(UserError, match="image 000"):
         read_table(tmp_path)
     put(tmp_path / "table.csv", "image_id,dx", "visit3/000.bmp,nv")
     with pytest.raises(UserError, match="is not in"):
@@ -285,7 +285,7 @@ def test_a_column_that_tells_the_answer_feeds_no_network(tmp_path):
     put(tmp_path / "table.csv", "image_id,dx,biopsed", "a,nv,False")
     pictures(tmp_path, "a.jpg")
     assert read_set(tmp_path).account.telling == ["biopsed"]
-    with pytest.raises(UserError, match="site=biopsed would tell the network the answer"):
+    with pytest.raises(UserError, match="site=biopsed"):
         read_table(tmp_path, columns={"site": "biopsed"})
 
 

@@ -82,7 +82,7 @@ def test_a_fetched_set_is_readable(server, tiny, tmp_path):
 
 def test_the_licence_must_be_accepted(server, tiny, tmp_path):
     written = io.StringIO()
-    with pytest.raises(UserError, match=r"tiny is given under CC BY-NC 4.0; .*--accept-licence"):
+    with pytest.raises(UserError, match=r"tiny.*CC BY-NC 4.0.*--accept-licence"):
         fetch(
             "tiny",
             tmp_path / "set",
@@ -122,7 +122,7 @@ def test_a_folder_that_lost_files_is_said_before_anything_is_fetched(server, tin
     fetched(server, tmp_path)
     (tmp_path / "HAM10000_images_part_1" / "I1.jpg").unlink()
     del server.asked[:]
-    with pytest.raises(UserError, match="HAM10000_images_part_1 has 1 of 2 files; remove it and fetch again"):
+    with pytest.raises(UserError, match=r"HAM10000_images_part_1.*1 of 2"):
         fetched(server, tmp_path)
     assert server.asked == []
 
@@ -155,7 +155,7 @@ def test_a_file_without_a_published_sum_is_called_unverified(server, tiny, tmp_p
 
 def test_a_wrong_file_keeps_the_others(server, tiny, tmp_path):
     server.files["/HAM10000_images_part_1.zip"] = ARCHIVE[:-1] + b"x"
-    with pytest.raises(UserError, match=r"HAM10000_images_part_1\.zip arrived, but its SHA-256 is"):
+    with pytest.raises(UserError, match=r"HAM10000_images_part_1\.zip.*SHA-256"):
         fetched(server, tmp_path)
     assert (tmp_path / "HAM10000_metadata.csv").exists()
     assert not (tmp_path / "HAM10000_images_part_1").exists()
@@ -165,7 +165,7 @@ def test_a_wrong_file_keeps_the_others(server, tiny, tmp_path):
 def test_two_sets_do_not_share_a_folder(server, tiny, tmp_path, monkeypatch):
     fetched(server, tmp_path)
     monkeypatch.setitem(SOURCES, "other", replace(tiny, name="other"))
-    with pytest.raises(UserError, match="holds tiny; fetch other into a folder of its own"):
+    with pytest.raises(UserError, match=r"tiny.*other"):
         fetch(
             "other",
             tmp_path,
@@ -176,7 +176,7 @@ def test_two_sets_do_not_share_a_folder(server, tiny, tmp_path, monkeypatch):
 
 
 def test_an_unknown_set(tmp_path):
-    with pytest.raises(UserError, match="data set 'ham1000' is not known; nearest: ham10000"):
+    with pytest.raises(UserError, match=r"'ham1000'.*nearest: ham10000"):
         fetch("ham1000", tmp_path, accept_licence=True)
 
 

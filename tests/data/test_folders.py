@@ -61,7 +61,7 @@ def test_squashed_sources_say_the_proportions_of_their_scene(data):
 
 def test_an_image_in_two_folders_is_named(data):
     other_folder(data / "again", ["A2"], ["mel"])
-    with pytest.raises(UserError, match="image A2 is in isic2017 and again"):
+    with pytest.raises(UserError, match=r"A2.*isic2017"):
         read_configured(data, config(folders=("isic2017", "again")))
 
 
@@ -76,12 +76,12 @@ def test_equal_lesion_ids_in_two_folders_are_one_lesion(data):
 
 
 def test_a_folder_that_is_not_there_and_a_file_in_its_place(data):
-    with pytest.raises(UserError, match=r"nowhere does not exist"):
+    with pytest.raises(UserError, match="nowhere"):
         read_configured(data, config(folders=("ham10000", "nowhere")))
-    with pytest.raises(UserError, match=r"is a file; data\.folders needs the folder"):
+    with pytest.raises(UserError, match=r"data\.folders"):
         read_configured(data / "ham10000" / "HAM10000_metadata.csv", config())
 
 
 def test_a_folder_is_named_once():
-    with pytest.raises(ValueError, match="a folder is named twice"):
+    with pytest.raises(ValueError, match="twice"):
         config(folders=("a", "a"))

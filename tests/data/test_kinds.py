@@ -56,7 +56,7 @@ def test_part_of_an_answer_is_no_truth(header):
 def test_a_table_that_is_named_as_answers_is_not_taken_unasked(tmp_path, name):
     images(tmp_path, ["a"])
     table = put(tmp_path / name, "image_id,dx", "a,nv")
-    with pytest.raises(UserError, match="by its name is what a model says; if it is the truth, name it"):
+    with pytest.raises(UserError, match="model says"):
         read_table(tmp_path)
     assert read_table(table)["dx"].tolist() == ["nv"]
 
@@ -87,7 +87,7 @@ def test_encodings_of_spreadsheets(tmp_path, encoding, site, read_as):
 
 @pytest.mark.parametrize("encoding", ["mac_roman", "cp1250"])
 def test_an_encoding_that_would_give_other_letters_is_refused(tmp_path, encoding):
-    with pytest.raises(UserError, match="save it as CSV in UTF-8"):
+    with pytest.raises(UserError, match=r"CSV.*UTF-8"):
         read_rows(
             tmp_path,
             "image_id;dx;site",
@@ -111,7 +111,7 @@ def test_spaces_of_any_width(tmp_path):
 
 
 def test_a_title_above_the_columns_is_named(tmp_path):
-    with pytest.raises(UserError, match="row 2 names the columns; delete the rows above"):
+    with pytest.raises(UserError, match="row 2"):
         read_rows(tmp_path, "Export;;", "image_id;dx;age", "a;nv;5")
 
 
@@ -176,9 +176,7 @@ def test_ages(said_age, years):
 def test_dates_of_birth_are_one_problem_and_refused(tmp_path):
     rows = [f"i{n},nv,19{n % 80 + 10}-01-02" for n in range(300)]
     put(tmp_path / "t.csv", "image_id,dx,age", *rows)
-    with pytest.raises(
-        UserError, match=r"row 2 and 299 more rows: age is '1910-01-02', a date.*--column age=$"
-    ):
+    with pytest.raises(UserError, match=r"row 2.*299.*1910-01-02.*--column age=$"):
         read_table(tmp_path, check_files=False)
     assert read_table(tmp_path, columns={"age": ""}, check_files=False)["age"].isna().all()
 
@@ -300,7 +298,7 @@ def test_ones_in_words(tmp_path, ones):
 def test_columns_of_unknown_classes_are_proposed(tmp_path):
     with pytest.raises(UserError, match="--classes cyst9,wen"):
         read_rows(tmp_path, "image,cyst9,wen", "a,1,0", "b,0,1")
-    with pytest.raises(UserError, match=r"'FOO' is not known.*--skip FOO$"):
+    with pytest.raises(UserError, match=r"'FOO'.*--skip FOO$"):
         read_rows(tmp_path, "image,MEL,NV,FOO", "a,1,0,0", "b,0,1,0", "c,0,0,1")
 
 
@@ -361,7 +359,7 @@ def test_columns_that_may_group_images_are_named(tmp_path):
 def test_columns_that_tell_the_answer_in_other_words(tmp_path, name):
     read = read_rows(tmp_path, f"image_id,dx,{name}", "a,nv,1")
     assert read.account.telling == [name]
-    with pytest.raises(UserError, match="would tell the network the answer"):
+    with pytest.raises(UserError, match="network"):
         read_table(tmp_path, columns={"site": name})
 
 

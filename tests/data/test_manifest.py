@@ -127,39 +127,37 @@ def test_malformed_manifests_are_refused(manifest: Path, old: str, new: str, sai
 def test_ids_must_be_the_tables(manifest: Path, table: pd.DataFrame) -> None:
     text = "".join(line for line in manifest.read_text().splitlines(keepends=True) if "sha256" not in line)
     manifest.write_text(text.replace("I003,L01", "J003,L01"))
-    with pytest.raises(UserError, match=r"names 1 images that the table does not have, J003 for one"):
+    with pytest.raises(UserError, match=r"1 images.*J003"):
         load_manifest(str(manifest), table)
     manifest.write_text(text.replace("I003,L01", "I003,L77"))
-    with pytest.raises(UserError, match=r"gives image I003 to lesion L77, the table to L01"):
+    with pytest.raises(UserError, match=r"I003.*L77.*L01"):
         load_manifest(str(manifest), table)
 
 
 def test_gaps_between_folds_are_refused(table: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "folds.csv"
     path.write_text(make_split(table, SplitConfig(folds=3)).text().replace(",fold-1\n", ",fold-7\n"))
-    with pytest.raises(UserError, match=r"mixes roles fold-0, fold-2, fold-7, test: folds count from fold-0"):
+    with pytest.raises(UserError, match="fold-0, fold-2, fold-7, test"):
         load_manifest(str(path))
 
 
 @pytest.mark.parametrize("data", [b"", b"# manifest: 1\n", b"image_id,lesion_id,role\n"])
 def test_an_empty_manifest_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_bytes(data)
-    with pytest.raises(UserError, match=r"empty\.csv.*(the columns must be|lists no image)"):
+    with pytest.raises(UserError, match=r"empty\.csv"):
         load_manifest(str(tmp_path / "empty.csv"))
 
 
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "image.csv").write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(UserError, match=r"image\.csv is not UTF-8 text"):
+    with pytest.raises(UserError, match=r"image\.csv.*UTF-8"):
         load_manifest(str(tmp_path / "image.csv"))
 
 
 def test_unknown_names_and_absent_files_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"'grouped-v2' is neither a file nor one of dermlens; nearest: grouped-v1"
-    ):
+    with pytest.raises(UserError, match=r"'grouped-v2'.*nearest: grouped-v1"):
         load_manifest("grouped-v2")
-    with pytest.raises(UserError, match=r"absent\.csv does not exist; give a CSV file or one of: grouped-v1"):
+    with pytest.raises(UserError, match=r"absent\.csv.*grouped-v1"):
         load_manifest(str(tmp_path / "absent.csv"))
 
 

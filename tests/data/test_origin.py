@@ -63,12 +63,12 @@ def test_the_source_is_no_part_of_what_a_table_is_known_by(tmp_path):
 @pytest.mark.parametrize("audited", ["source", "dataset", "dx_type", "dx"])
 def test_what_is_for_audit_cannot_be_led_into_the_network(ours, audited, tmp_path):
     folder = with_column(tmp_path / "clinic", "dataset", ["a"] * len(ROWS))
-    with pytest.raises(UserError, match=rf"{ours}={audited} .* input of the network"):
+    with pytest.raises(UserError, match=f"{ours}={audited}"):
         read_table(folder, columns={ours: audited})
 
 
 def test_nor_under_a_name_that_a_map_gives_it(tmp_path):
     folder = with_column(tmp_path / "clinic", "camera", ["a"] * len(ROWS))
-    with pytest.raises(UserError, match="would make source an input"):
+    with pytest.raises(UserError, match="source"):
         read_table(folder, columns={"source": "camera", "site": "camera"})
     assert set(read_table(folder, columns={"source": "camera"})["source"]) == {"a"}

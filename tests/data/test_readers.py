@@ -112,9 +112,7 @@ def test_isic_2019_needs_words_for_its_eighth_class(tmp_path):
 def test_a_row_that_is_not_one_hot_is_refused(tmp_path, cells):
     put(tmp_path / "truth.csv", ONE_HOT, "ISIC_0,1,0,0,0,0,0,0", f"ISIC_1,{cells}")
     images(tmp_path, "ISIC_0.jpg", "ISIC_1.jpg")
-    with pytest.raises(
-        UserError, match=r"truth.csv, row 3: exactly one of MEL, NV, .* must be 1, the others 0"
-    ):
+    with pytest.raises(UserError, match=r"truth.csv, row 3.*MEL, NV"):
         read_table(tmp_path)
 
 
@@ -174,7 +172,7 @@ def test_a_folder_per_class_is_not_taken_for_the_images_of_a_table_above(tmp_pat
 def test_a_folder_per_class_with_a_stranger_among_them(tmp_path):
     images(tmp_path / "mel", "a.jpg")
     images(tmp_path / "nevos2", "b.jpg")
-    with pytest.raises(UserError, match=r"nevos2.b\.jpg: diagnosis 'nevos2' is not known"):
+    with pytest.raises(UserError, match=r"nevos2.b\.jpg.*'nevos2'"):
         read_table(tmp_path)
 
 
@@ -231,7 +229,7 @@ def test_a_column_map_that_does_not_fit(own, columns, sentence):
 
 
 def test_a_label_map_to_no_class(own):
-    with pytest.raises(UserError, match="label map: 'NEV' leads to 'nevus', which is no class; "):
+    with pytest.raises(UserError, match=r"'NEV'.*'nevus'"):
         read_table(own, columns=OWN_COLUMNS, labels={"NEV": "nevus", "MEL": "mel"}, classes=CLASSES)
 
 
@@ -280,7 +278,7 @@ def test_a_file_that_is_no_table(tmp_path, content, sentence):
 
 def test_a_table_that_is_a_folder_is_no_table(tmp_path):
     (tmp_path / "metadata.csv").mkdir()
-    with pytest.raises(UserError, match=r"metadata\.csv may not be read: Is a directory"):
+    with pytest.raises(UserError, match=r"metadata\.csv.*directory"):
         read_sheet(tmp_path / "metadata.csv")
 
 

@@ -71,5 +71,5 @@ def test_a_class_that_cannot_make_room_is_named():
         for number in range(3)
         if len(resolve_split(table, SplitConfig(folds=3, fold=number, test=0.0)).ids("selection")) > 40
     )
-    with pytest.raises(UserError, match="39 images of mel go in, and 6 can make room"):
+    with pytest.raises(UserError, match=r"39 images of mel.*6"):
         resolve_split(table, SplitConfig(folds=3, fold=fold, test=0.0, siblings="trained_on"))

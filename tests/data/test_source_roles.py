@@ -154,16 +154,16 @@ def test_a_lesion_that_the_left_out_source_shows_does_not_train(joined):
 
 def test_an_unknown_source_names_the_nearest():
     table = many(60)
-    with pytest.raises(UserError, match="nort is no source of the table; nearest: north"):
+    with pytest.raises(UserError, match=r"nort .*nearest: north"):
         without_source(split_of(table), table, "nort")
 
 
 def test_nothing_to_train_on_or_to_score_is_refused():
     table = make_table([("north", "nv", 1), ("home", "nv", 1)])
     split = Split(make_roles(table, {"I00000": "train", "I00001": "test"}), {"protocol": "sources"})
-    with pytest.raises(UserError, match="no image of home has a role other than test"):
+    with pytest.raises(UserError, match=r"home.*test"):
         without_source(split, table, "home")
-    with pytest.raises(UserError, match="no image outside of north has a role other than test"):
+    with pytest.raises(UserError, match=r"outside of north.*test"):
         without_source(split, table, "north")
 
 

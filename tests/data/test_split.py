@@ -193,16 +193,16 @@ def test_singletons_tests_on_lesions_with_one_image() -> None:
 
 def test_impossible_draws_say_what_would_be_right() -> None:
     table = many()
-    with pytest.raises(UserError, match=r"one of each of the 3 classes on both sides; change split.holdout"):
+    with pytest.raises(UserError, match=r"3 classes.*split.holdout"):
         make_split(table, SplitConfig(protocol="paper", holdout=0))
-    with pytest.raises(UserError, match=r"needs two images of each class; mel has one"):
+    with pytest.raises(UserError, match=r"two images.*mel"):
         make_split(make_table([("nv", 3), ("mel", 1)]), SplitConfig(protocol="paper"))
-    with pytest.raises(UserError, match=r"paper has 0 images to draw from"):
+    with pytest.raises(UserError, match=r"paper.*0 images"):
         make_split(table.assign(age=math.nan), SplitConfig(protocol="paper"))
-    with pytest.raises(UserError, match=r"split.folds is for protocol grouped, and split.protocol is paper"):
+    with pytest.raises(UserError, match=r"split.folds.*split.protocol"):
         make_split(table, SplitConfig(protocol="paper", folds=5))
     few = make_table([("nv", 1)] * 20 + [("mel", 2)] * 4)
-    with pytest.raises(UserError, match=r"4 folds cannot be had: class mel has 3 of its lesions outside"):
+    with pytest.raises(UserError, match=r"4 folds.*mel.*3"):
         make_split(few, SplitConfig(folds=4))
     assert make_split(few, SplitConfig(folds=3)).folds == 3
 
@@ -254,16 +254,14 @@ def test_a_manifest_with_folds_keeps_its_own(tmp_path) -> None:
         resolve_split(table, SplitConfig(manifest=path, folds=3, fold=2)).roles, expected
     )
     pd.testing.assert_frame_equal(resolve_split(table, SplitConfig(manifest=path, fold=2)).roles, expected)
-    with pytest.raises(UserError, match=r"has 3 folds; split.folds 5 cannot be had"):
+    with pytest.raises(UserError, match=r"3 folds.*split.folds 5"):
         resolve_split(table, SplitConfig(manifest=path, folds=5))
-    with pytest.raises(UserError, match=r"split.fold 3 is too high: the split has 3 folds, counted from 0"):
+    with pytest.raises(UserError, match=r"split.fold 3.*3 folds"):
         resolve_split(table, SplitConfig(manifest=path, fold=3))
 
 
 def test_a_leaking_manifest_is_not_cut_into_folds(tmp_path) -> None:
     table = many()
     make_split(table, SplitConfig(protocol="paper")).save(tmp_path / "paper.csv")
-    with pytest.raises(
-        UserError, match=r"is of protocol paper; only a split by lesion can be cut into folds"
-    ):
+    with pytest.raises(UserError, match="protocol paper"):
         resolve_split(table, SplitConfig(manifest=str(tmp_path / "paper.csv"), folds=3))

@@ -170,7 +170,7 @@ def test_too_small_is_refused(tmp_path, keywords, sentence):
 
 def test_a_data_set_is_never_written_over(folder):
     before = files(folder)
-    with pytest.raises(UserError, match="name a new folder"):
+    with pytest.raises(UserError, match="new folder"):
         write_synthetic(folder, lesions=14, size=SIZE)
     assert files(folder) == before
 

@@ -123,7 +123,7 @@ def test_the_sentence_names_the_file_as_the_user_did(folder, monkeypatch):
 def test_absent_images_are_counted_and_the_first_is_named(folder):
     for image_id in IDS[1:3]:
         (folder / "images" / f"{image_id}.jpg").unlink()
-    with pytest.raises(UserError, match=rf"row 3: image {IDS[1]} is not in .*; 2 of 5 listed"):
+    with pytest.raises(UserError, match=rf"row 3.*{IDS[1]}.*2 of 5"):
         read_table(folder)
 
 
@@ -133,7 +133,7 @@ def test_a_table_without_a_column_says_which(folder, column):
     written(folder / "HAM10000_metadata.csv", header=header)
     with pytest.raises(
         UserError,
-        match=rf"HAM10000_metadata.csv has no column for {column}; .*perhaps --column {column}=anything",
+        match=rf"HAM10000_metadata.csv.*--column {column}=anything",
     ):
         read_table(folder)
 
@@ -147,7 +147,7 @@ def test_ages_are_taken_or_refused_by_their_value(tmp_path_factory, age):
     if 0 <= age <= 120:
         assert read_table(folder)["age"].tolist() == [age]
     else:
-        with pytest.raises(UserError, match="row 2: age is"):
+        with pytest.raises(UserError, match=r"row 2.*age"):
             read_table(folder)
 
 

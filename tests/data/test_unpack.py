@@ -40,9 +40,7 @@ def archive_with(tmp_path: Path, *infos: tuple[zipfile.ZipInfo | str, bytes]) ->
 )
 def test_members_that_would_leave_the_folder_stop_the_whole_archive(tmp_path, name):
     path = archive_with(tmp_path, ("good.jpg", b"1"), (name, b"2"))
-    with pytest.raises(
-        UserError, match=r"a\.zip: member '.*' would be written outside the folder; nothing was"
-    ):
+    with pytest.raises(UserError, match=r"a\.zip.*outside"):
         unpack(path, tmp_path / "into" / "here")
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
 
@@ -50,19 +48,19 @@ def test_members_that_would_leave_the_folder_stop_the_whole_archive(tmp_path, na
 def test_links_are_refused(tmp_path):
     link = zipfile.ZipInfo("link.jpg")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with pytest.raises(UserError, match=r"member 'link\.jpg' is a link; nothing was unpacked"):
+    with pytest.raises(UserError, match=r"'link\.jpg'.*link"):
         unpack(archive_with(tmp_path, (link, b"/etc/passwd")), tmp_path / "here")
 
 
 def test_two_members_of_one_name_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"two members are called 'a\.jpg'"):
+    with pytest.raises(UserError, match=r"two.*'a\.jpg'"):
         unpack(archive_with(tmp_path, ("x/a.jpg", b"1"), ("y/a.jpg", b"2")), tmp_path / "here")
 
 
 def test_a_bomb_is_refused_before_it_unfolds(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(zipped({"a.jpg": bytes((MOST_RATIO + 1) << 20)}))
-    with pytest.raises(UserError, match=r"would grow from .*; that is no archive of images"):
+    with pytest.raises(UserError, match="grow"):
         unpack(path, tmp_path / "here")
     assert not (tmp_path / "here").exists()
 
@@ -70,7 +68,7 @@ def test_a_bomb_is_refused_before_it_unfolds(tmp_path):
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("dermlens.data.fetch.MOST_ENTRIES", 2)
     assert MOST_ENTRIES > 25_331, "ISIC 2019 has as many images"
-    with pytest.raises(UserError, match="has 3 members; at most 2 are unpacked"):
+    with pytest.raises(UserError, match=r"3 members.*2"):
         unpack(archive_with(tmp_path, *((f"{i}.jpg", b"1") for i in range(3))), tmp_path / "here")
 
 
@@ -97,7 +95,7 @@ def in_the_list(place: int, value: int):
 def test_a_damaged_archive_leaves_nothing(tmp_path, damage):
     path = archive_with(tmp_path, ("a.jpg", b"1" * 5000), ("b.jpg", b"2" * 5000))
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"a\.zip is no whole zip archive"):
+    with pytest.raises(UserError, match=r"a\.zip"):
         unpack(path, tmp_path / "here")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -109,7 +107,5 @@ def test_unpacking_is_flat_and_repeatable_and_spares_other_content(tmp_path):
     assert sorted(file.name for file in (tmp_path / "here").iterdir()) == ["I1.jpg", "I2.jpg"]
     assert unpack(path, tmp_path / "here") == 2
     (tmp_path / "here" / "I1.jpg").write_bytes(b"mine")
-    with pytest.raises(
-        UserError, match=r"here is there, but I1\.jpg in it is not the archive's; move the folder"
-    ):
+    with pytest.raises(UserError, match=r"here.*I1\.jpg"):
         unpack(path, tmp_path / "here")

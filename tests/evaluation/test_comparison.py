@@ -126,7 +126,7 @@ def test_an_opened_test_is_not_shown_again(make_run, make_predictions, base, pro
     Console(file=text, width=160).print(compared.render())
     assert warning in text.getvalue()
     opened = both[both["role"] == "test"].reset_index(drop=True)
-    with pytest.raises(UserError, match="test role alone, which is sealed"):
+    with pytest.raises(UserError, match=r"test role.*sealed"):
         compare_runs([make_run("three", opened, protocol), make_run("four", opened, protocol)])
 
 
@@ -142,17 +142,17 @@ def test_where_test_is_all_there_is_it_is_compared(make_run, make_predictions):
 
 def test_refusals(make_run, make_predictions, base):
     one = make_run("one", base)
-    with pytest.raises(UserError, match="two runs or more"):
+    with pytest.raises(UserError, match="two runs"):
         compare_runs([one])
-    with pytest.raises(UserError, match="named twice"):
+    with pytest.raises(UserError, match="twice"):
         compare_runs([one, one])
     elsewhere = make_run("elsewhere", make_predictions(70, "selection", prefix="other"))
-    with pytest.raises(UserError, match="no image in the same role"):
+    with pytest.raises(UserError, match="same role"):
         compare_runs([one, elsewhere])
     binary = make_run("binary", make_predictions(70, classes=("mel", "nv")))
-    with pytest.raises(UserError, match="run binary has the classes mel, nv"):
+    with pytest.raises(UserError, match=r"binary.*mel, nv"):
         compare_runs([one, binary])
     relabelled = base.copy()
     relabelled.loc[3, "target"] = "nv"
-    with pytest.raises(UserError, match="image selection_3 has another diagnosis in run relabelled"):
+    with pytest.raises(UserError, match=r"selection_3.*relabelled"):
         compare_runs([one, make_run("relabelled", relabelled)])

@@ -164,7 +164,7 @@ def test_a_ledger_that_cannot_be_written_keeps_the_test_shut(make_run, calls, le
     before = run.predictions_file.read_bytes()
     ledger.parent.mkdir()
     ledger.write_text("not a ledger\n", encoding="utf-8")
-    with pytest.raises(UserError, match="not a ledger of opened tests"):
+    with pytest.raises(UserError, match="ledger"):
         evaluate_run(run, open_test=True, ledger=ledger)
     assert run.predictions_file.read_bytes() == before
     assert not run.metrics_file.exists()
@@ -173,7 +173,7 @@ def test_a_ledger_that_cannot_be_written_keeps_the_test_shut(make_run, calls, le
 def test_moved_data_are_named(make_run, calls, data, ledger, tmp_path):
     run = make_run()
     moved = data.rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="which is not there: name its folder with --data"):
+    with pytest.raises(UserError, match="--data"):
         evaluate_run(run, open_test=True, ledger=ledger)
     assert "test" in evaluate_run(run, open_test=True, data=moved, ledger=ledger).roles
 
@@ -183,7 +183,7 @@ def test_the_papers_protocol_has_no_test_and_only_itself_for_thresholds(make_run
     metrics = evaluate_run(run, ledger=ledger)
     assert any("epoch was chosen on these images" in warning for warning in metrics.warnings)
     assert any("no other role to fix thresholds on" in warning for warning in metrics.warnings)
-    with pytest.raises(UserError, match="has no test role to open"):
+    with pytest.raises(UserError, match="test role"):
         evaluate_run(run, open_test=True, ledger=ledger)
 
 
@@ -202,13 +202,13 @@ def test_a_role_is_scored_whole_or_not_at_all(make_run, calls, ledger, tmp_path)
     run = make_run()
     lines = run.predictions_file.read_text(encoding="utf-8").splitlines(keepends=True)
     run.predictions_file.write_text("".join(lines[:-5]), encoding="utf-8")
-    with pytest.raises(UserError, match=r"predictions.csv.*role calibration, 5 are missing, and 0 others"):
+    with pytest.raises(UserError, match=r"predictions.csv.*calibration.*5.*0"):
         evaluate_run(run, ledger=ledger)
     other = write_data(tmp_path / "clinic", images=90, prefix="CLINIC")
-    with pytest.raises(UserError, match="role calibration, 5 are missing"):  # thresholds are fixed on them
+    with pytest.raises(UserError, match=r"calibration.*5"):  # thresholds are fixed on them
         evaluate_run(run, data=other, ledger=ledger)
     run.predictions_file.write_text("".join([*lines, "X" + lines[1]]), encoding="utf-8")
-    with pytest.raises(UserError, match=r"role selection, 0 are missing, and 1 others"):
+    with pytest.raises(UserError, match=r"selection.*0.*1"):
         evaluate_run(run, ledger=ledger)
 
 
@@ -216,7 +216,7 @@ def test_a_grouped_test_is_sealed_without_a_selection_role_too(make_run, calls, 
     run = make_run(SplitConfig(selection=0.0), predicted=("calibration",))
     assert list(evaluate_run(run, ledger=ledger).roles) == ["calibration"]
     alone = make_run(SplitConfig(selection=0.0, calibration=0.0), predicted=(), name="alone")
-    with pytest.raises(UserError, match="which is sealed; --open-test scores it"):
+    with pytest.raises(UserError, match="--open-test"):
         evaluate_run(alone, ledger=ledger)
     assert (calls, ledger.exists()) == ([], False)
     assert list(evaluate_run(alone, open_test=True, ledger=ledger).roles) == ["test"]
@@ -267,7 +267,7 @@ def test_another_set(make_run, calls, ledger, tmp_path):
 
 def test_images_of_the_split_are_left_out_of_another_set(make_run, calls, data, ledger, tmp_path):
     run = make_run()
-    with pytest.raises(UserError, match="holds only images of the run's own split"):
+    with pytest.raises(UserError, match="own split"):
         evaluate_run(run, data=data, ledger=ledger)
     mixed = write_data(tmp_path / "mixed", images=500)  # the first 420 are the run's own
     metrics = evaluate_run(run, data=mixed, ledger=ledger)
@@ -300,14 +300,14 @@ def test_a_strange_label_asks_for_a_map(make_run, calls, ledger, tmp_path):
 def test_maps_go_with_another_set(make_run, calls, data, ledger, maps):
     run = make_run()
     for own in ({}, {"data": data, "open_test": True}):
-        with pytest.raises(UserError, match="--column, --label, --value and --skip go with --data"):
+        with pytest.raises(UserError, match=r"--column, --label, --value and --skip.*--data"):
             evaluate_run(run, ledger=ledger, **own, **maps)
     assert not ledger.exists()
 
 
 def test_nothing_to_score(make_run, calls, ledger):
     run = make_run(predicted=("train",))
-    with pytest.raises(UserError, match="no image of selection or calibration"):
+    with pytest.raises(UserError, match="selection or calibration"):
         evaluate_run(run, ledger=ledger)
 
 

@@ -40,7 +40,7 @@ def test_a_line_without_its_end_is_not_joined(tmp_path):
 def test_another_file_is_left_alone(tmp_path):
     other = tmp_path / "notes.csv"
     other.write_text("my notes\n", encoding="utf-8")
-    with pytest.raises(UserError, match="not a ledger"):
+    with pytest.raises(UserError, match="ledger"):
         append_entry(other, entry())
     assert other.read_text(encoding="utf-8") == "my notes\n"
 

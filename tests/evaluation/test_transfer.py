@@ -99,7 +99,7 @@ def test_a_sure_mistake_costs_much_and_not_everything():
 
 
 def test_one_class_alone_is_refused():
-    with pytest.raises(UserError, match="two classes of 50 lesions or more"):
+    with pytest.raises(UserError, match=r"two classes.*50"):
         lesion_losses(drawn({"mel": 49, "nv": 80}))
 
 
@@ -150,7 +150,7 @@ def test_sources_weigh_alike_and_the_worst_is_named():
 
 def test_nothing_in_common_is_refused():
     table = drawn({"mel": 60, "nv": 60})
-    with pytest.raises(UserError, match="no left-out source in common"):
+    with pytest.raises(UserError, match="in common"):
         decide({"a": table}, {"b": table})
 
 

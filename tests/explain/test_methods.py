@@ -21,7 +21,7 @@ EVERY = pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in METH
 def test_heat_is_a_finite_square_and_adds_up_where_it_says_so(name, kind, tiny, explain, lesion):
     saved = tiny(kind)
     if reason := METHODS[name].why_not(saved):
-        with pytest.raises(UserError, match=f"--method {name}: {reason}; leave it out"):
+        with pytest.raises(UserError, match=rf"--method {name}.*{reason}"):
             choose(saved, [name])
         return
     before = {key: value.clone() for key, value in saved.model.state_dict().items()}
@@ -63,7 +63,7 @@ def test_all_that_fit_are_chosen_where_none_is_named(tiny):
 
 
 def test_an_unknown_method_is_told_its_nearest(tiny):
-    with pytest.raises(UserError, match="--method gradcam is not known; nearest: grad_cam"):
+    with pytest.raises(UserError, match=r"gradcam.*nearest: grad_cam"):
         choose(tiny("gap"), ["gradcam"])
 
 

@@ -96,7 +96,7 @@ def test_another_file_is_refused(name, tmp_path):
 @pytest.mark.parametrize("name", ["litert", "torch"])
 def test_several_sizes_do_not_go_into_one_file(name, saved, tmp_path):
     several = replace(saved, views=ViewsConfig(sizes=(32, 64)))
-    with pytest.raises(UserError, match="images of one size"):
+    with pytest.raises(UserError, match="one size"):
         ENGINES[name].write(several, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -111,7 +111,7 @@ def test_openvino_takes_several_sizes(exported, tmp_path):
         meta_BM = np.zeros((2, saved.encoder.width), np.float32)
         expected_BC, _ = as_network(saved)(x_BSSC, meta_BM)
         np.testing.assert_allclose(network(x_BSSC, meta_BM)[0], expected_BC, atol=1e-4)
-    with pytest.raises(UserError, match="does not take images of 32 pixels"):  # the map is one position
+    with pytest.raises(UserError, match="32 pixels"):  # the map is one position
         network(np.zeros((1, 32, 32, 3), np.uint8), meta_BM[:1])
 
 

@@ -85,7 +85,7 @@ MADE_OF = ("probabilities", "features", "evidence", "attention")
 def test_whatever_an_answer_is_made_of_is_compared(name):
     expected = {one: np.ones((2, 3), np.float32) for one in MADE_OF}
     _compare_maps(expected, expected)
-    with pytest.raises(RuntimeError, match=f"network's {name} are off by"):
+    with pytest.raises(RuntimeError, match=rf"{name}.*off"):
         _compare_maps(expected, expected | {name: expected[name] + 1e-3})
 
 
@@ -177,7 +177,7 @@ def test_training_images_are_compared_where_they_are_at_hand(tmp_path, monkeypat
 @pytest.mark.usefixtures("no_export")
 def test_sizes_that_pad_otherwise_are_refused(exported, tmp_path):
     saved = replace(load_model(exported), views=ViewsConfig(sizes=(32, 72)))
-    with pytest.raises(UserError, match="treats 32 and 72 pixels differently"):
+    with pytest.raises(UserError, match="32 and 72"):
         export_onnx(saved, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -188,7 +188,7 @@ def test_an_export_that_is_not_the_network_is_our_mistake(exported, tmp_path):
     export_onnx(saved, tmp_path / "model.onnx")
     with torch.no_grad():
         saved.model.head.linear.bias[3] += 0.001
-    with pytest.raises(RuntimeError, match=r"logits are off by 0\.001"):
+    with pytest.raises(RuntimeError, match=r"logits.*0\.001"):
         export_onnx(saved, tmp_path / "other.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 

@@ -108,5 +108,5 @@ def test_a_filter_of_zeros_and_an_entry_that_lacks_are_left(folded, tmp_path):
 
 
 def test_another_networks_file_is_refused(folded, tmp_path):
-    with pytest.raises(UserError, match="not one of mobilenet_v2"):
+    with pytest.raises(UserError, match="mobilenet_v2"):
         rescale_file("mobilenet_v2", folded, tmp_path / "x.safetensors", note=NOTE)

@@ -151,7 +151,7 @@ def test_new_weights_have_no_decision_yet(tmp_path):
 
 def test_a_decision_of_other_classes_is_refused(tmp_path):
     save(tmp_path)
-    with pytest.raises(ValueError, match="not of these classes in this order"):
+    with pytest.raises(ValueError, match="in this order"):
         save_decision(tmp_path, plain_decision(tuple(reversed(CLASSES))), {})
 
 
@@ -159,7 +159,7 @@ def test_a_decision_without_its_arrays(tmp_path):
     save(tmp_path)
     save_decision(tmp_path, decision(), ARRAYS)
     (tmp_path / "decision.npz").unlink()
-    with pytest.raises(UserError, match=r"decision\.npz does not exist"):
+    with pytest.raises(UserError, match=r"decision\.npz"):
         load_model(tmp_path)
 
 

@@ -50,7 +50,7 @@ def test_a_loss_that_is_not_finite_is_a_failure(data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         LesionTask, "training_step", lambda self, batch, _: self(batch).sum() * torch.tensor(math.nan)
     )
-    with pytest.raises(RuntimeError, match="the loss of step 1 is nan"):
+    with pytest.raises(RuntimeError, match=r"step 1 .*nan"):
         probe(tiny_study(tmp_path / "tiny.yaml").systems["elsewhere"], data, device="cpu")
 
 

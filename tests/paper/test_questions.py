@@ -51,5 +51,5 @@ def test_arms_readings_and_choices_are_read(predictions, tmp_path):
     pd.testing.assert_series_equal(found["told_nothing"]["target"], found["base"]["target"])
     assert read_arms(tmp_path / "nowhere", QUESTIONS["told"]) == {}
     write_csv(folder / "readings" / "told" / "told_nothing.csv.gz", reading[::-1], digits=5)
-    with pytest.raises(UserError, match="is not of the images of"):
+    with pytest.raises(UserError, match="not of the images"):
         read_arms(tmp_path, QUESTIONS["told"])

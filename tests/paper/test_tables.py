@@ -43,12 +43,12 @@ def test_records(tmp_path):
     assert read_record(path) == {"a": 1}
     for content in ("{bad", "[]"):
         path.write_text(content)
-        with pytest.raises(UserError, match=r"run\.json (is not JSON|is not a JSON object)"):
+        with pytest.raises(UserError, match=r"run\.json.*JSON"):
             read_record(path)
 
 
 def test_a_folder_of_something_else(tmp_path):
-    with pytest.raises(UserError, match="holds nothing of the study"):
+    with pytest.raises(UserError, match="nothing of the study"):
         require_results(tmp_path)
     (tmp_path / "leak").mkdir()
     require_results(tmp_path)

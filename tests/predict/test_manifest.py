@@ -57,7 +57,7 @@ def test_the_shipped_model_is_sealed():
 def test_an_edited_document_is_refused(folder, change):
     before = Predictor.open(folder).id
     edited(folder, change)
-    with pytest.raises(UserError, match=r"model\.json was changed since it was written"):
+    with pytest.raises(UserError, match=r"model\.json.*changed"):
         Predictor.open(folder)
     write_document(folder, read_document_without_manifest(folder))
     assert Predictor.open(folder).id != before  # whoever seals it anew has another model
@@ -83,7 +83,7 @@ def test_a_file_that_was_changed_is_refused(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(UserError, match=f"{name} is not the file that model.json beside it was written for"):
+    with pytest.raises(UserError, match=rf"{name}.*model.json"):
         Predictor.open(folder)
 
 
@@ -110,7 +110,7 @@ def test_every_file_can_be_checked(folder):
     for name in FILES:
         check_file(folder, name, manifest)
     (folder / "LICENSE").write_text("public domain")
-    with pytest.raises(UserError, match="LICENSE is not the file"):
+    with pytest.raises(UserError, match="LICENSE"):
         check_file(folder, "LICENSE", manifest)
 
 
@@ -118,7 +118,7 @@ def test_a_model_of_an_earlier_version_is_read(folder):
     edited(folder, lambda content: content.pop("manifest"))
     assert Predictor.open(folder).id.startswith("mobilenet_v2-192-")
     (folder / "model.onnx").write_bytes(b"another")
-    with pytest.raises(UserError, match=r"is not the file that model\.json"):
+    with pytest.raises(UserError, match=r"model\.json"):
         Predictor.open(folder)
 
 
@@ -132,5 +132,5 @@ def test_data_outside_of_an_onnx_file_are_refused(tmp_path, monkeypatch):
         tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0,
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="keeps data in other files"):
+    with pytest.raises(UserError, match="other files"):
         OnnxNetwork((tmp_path / "model.onnx").read_bytes(), "model.onnx")

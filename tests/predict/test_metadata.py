@@ -90,7 +90,7 @@ def test_an_unseen_word_is_no_known_word(kind: str) -> None:
 @every_encoder
 @pytest.mark.parametrize("age", [-3, 400, math.inf, -math.inf, 120.5, "old"])
 def test_an_impossible_age_is_refused(kind: str, age: float) -> None:
-    with pytest.raises(UserError, match=rf"age is {age}; ages are 0 to 120 years, empty where unknown"):
+    with pytest.raises(UserError, match=rf"age is {age}.*0 to 120"):
         fitted(kind).encode([age], ["male"], ["back"])
 
 
@@ -110,7 +110,7 @@ def test_columns_of_unequal_length_are_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["paper", "default"])
 def test_an_unfitted_encoder_does_not_encode(kind: str) -> None:
-    with pytest.raises(ValueError, match="fitted on the training role"):
+    with pytest.raises(ValueError, match="training role"):
         make_encoder(kind).encode([50], ["male"], ["back"])
 
 
@@ -200,13 +200,13 @@ def test_no_metadata_has_no_columns() -> None:
 
 
 def test_an_unknown_encoder_is_named_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"metadata encoder 'papers' is not known; nearest: paper"):
+    with pytest.raises(UserError, match=r"'papers'.*nearest: paper"):
         make_encoder("papers")
 
 
 def test_saved_encoders_are_checked() -> None:
     saved = fitted("default").to_json()
-    with pytest.raises(UserError, match="has other features"):
+    with pytest.raises(UserError, match="other features"):
         encoder_from_json(saved | {"names": saved["names"][::-1]})
     del saved["age_std"]
     with pytest.raises(UserError, match="lacks 'age_std'"):

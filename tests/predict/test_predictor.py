@@ -116,7 +116,7 @@ def test_no_decision_is_softmax_and_its_highest_class(exported, lesions, tmp_pat
     assert one.diagnosis == max(one.p, key=one.p.get)
     assert (one.set, one.ood, one.state, one.reason) == ((one.diagnosis,), None, "answered", "")
     assert (one.suspicion, one.flagged, one.prior) == (None, None, "")
-    with pytest.raises(UserError, match="has not been calibrated"):
+    with pytest.raises(UserError, match="calibrated"):
         plain.predict([lesions / "a.jpg"], prior=[1] * 7)
 
 
@@ -209,9 +209,9 @@ def test_an_image_that_is_none_and_a_wrong_number_of_patients(predictor, lesions
         predictor.predict([b"rubbish"])
     with pytest.raises(ImageError, match=r"nowhere\.jpg"):
         predictor.predict([tmp_path / "nowhere.jpg"])
-    with pytest.raises(UserError, match="ages are 0 to 120"):
+    with pytest.raises(UserError, match="0 to 120"):
         predictor.predict([lesions / "a.jpg"], [400.0])
-    with pytest.raises(ValueError, match="1 images and metadata of 2"):
+    with pytest.raises(ValueError, match=r"1 images.*2"):
         predictor.predict([lesions / "a.jpg"], [40.0, 50.0])
 
 
@@ -405,12 +405,12 @@ def test_evidence_is_that_of_the_image_whatever_way_it_lies(predictor, lesions):
 def test_a_folder_by_its_table(predictor, lesions, tmp_path):
     table = tmp_path / "patients.csv"
     table.write_text("image_id,age,sex,site\na,80,male,face\n")
-    with pytest.warns(UserWarning, match="no row for 3 of 4 images"):
+    with pytest.warns(UserWarning, match=r"no row.*3 of 4"):
         found = dict(predictor.predict_folder(lesions, table))
     assert list(found) == ["a", "b", "c", "d"]
     assert [found["a"]] == predictor.predict(lesions / "a.jpg", 80, "male", "face")
     assert [found["b"]] == predictor.predict(lesions / "b.png")
-    with pytest.warns(UserWarning, match="no row for 3 of 4 images"):
+    with pytest.warns(UserWarning, match=r"no row.*3 of 4"):
         together = predictor.predict(lesions, table=table)
     assert together == list(found.values())
     assert [one.image_id for one in together] == list(found)
@@ -432,15 +432,15 @@ def test_a_folder_of_one_patient(predictor, lesions, tmp_path):
 def test_what_is_wrong_with_a_folder_is_said_at_the_call(predictor, lesions, tmp_path):
     table = tmp_path / "patients.csv"
     table.write_text("image_id,site\na,nowhere\n")
-    with pytest.raises(UserError, match="nowhere is no folder of images"):
+    with pytest.raises(UserError, match=r"nowhere.*no folder"):
         predictor.predict_folder(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="no images"):
         predictor.predict_folder(tmp_path)
-    with pytest.raises(UserError, match="leave age, sex and site out"):
+    with pytest.raises(UserError, match="age, sex and site"):
         predictor.predict(lesions, 40, table=table)
-    with pytest.raises(UserError, match="a table is for the images of a folder"):
+    with pytest.raises(UserError, match=r"table.*folder"):
         predictor.predict(lesions / "a.jpg", table=table)
-    with pytest.warns(UserWarning, match="no row for"), pytest.warns(UserWarning, match="site 'nowhere' is"):
+    with pytest.warns(UserWarning, match="no row"), pytest.warns(UserWarning, match="site 'nowhere' is"):
         predictor.predict_folder(lesions, table)
 
 
@@ -508,7 +508,7 @@ def test_a_pipe_is_not_waited_for(predictor, lesions, tmp_path):
     found = dict(predictor.predict_folder(tmp_path))
     assert list(found) == ["a", "b"]
     assert "a.jpg: the image cannot be read (it is a folder, a pipe or a device)" in found["a"]
-    with pytest.raises(ImageError, match="it is a folder, a pipe or a device"):
+    with pytest.raises(ImageError, match=r"folder.*pipe.*device"):
         predictor.predict(tmp_path / "a.jpg")
 
 
@@ -533,5 +533,5 @@ def test_dicom_files_without_a_suffix(predictor, lesions, tmp_path, monkeypatch)
 def test_load_names_a_model(exported, tmp_path):
     assert dermlens.load(exported).id == dermlens.load(str(exported)).id
     assert dermlens.load().id == dermlens.load("shipped").id
-    with pytest.raises(UserError, match=r"model\.json does not exist"):
+    with pytest.raises(UserError, match=r"model\.json"):
         dermlens.load(tmp_path)

@@ -58,7 +58,7 @@ def test_masks_are_left_out_and_that_is_said(lesions, tmp_path):
     assert doubt.startswith("left out: 2 lesion masks (_segmentation ")
     assert str(tmp_path / "a_segmentation.png") in doubt
     assert list(find_images([tmp_path / "a_segmentation.png"]).images) == ["a_segmentation"]
-    with pytest.raises(UserError, match=r"holds no images .*, only lesion masks"):
+    with pytest.raises(UserError, match=r"no images.*lesion masks"):
         find_images([tmp_path / "masks"])
 
 
@@ -72,7 +72,7 @@ def test_names_that_collide_are_told_apart_by_their_paths(lesions, tmp_path):
 
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="no images"):
         find_images([tmp_path])
 
 
@@ -211,5 +211,5 @@ def test_images_without_a_row(tmp_path):
     table = written(tmp_path / "t.csv", "image_id,age\na,40\n")
     (doubt,) = read_table_of_patients(table, {"a": Path("a.jpg"), "b": Path("b.jpg")}).doubts
     assert "no row for 1 of 2 images, b first" in doubt
-    with pytest.raises(UserError, match="no row for any of the images"):
+    with pytest.raises(UserError, match="no row"):
         read_table_of_patients(table, {"b": Path("b.jpg")})

@@ -77,5 +77,5 @@ def test_absent_or_another_file(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_arrays(tmp_path, document("0" * 64))
     write_arrays(tmp_path, ARRAYS)
-    with pytest.raises(UserError, match="is not the file"):
+    with pytest.raises(UserError, match="not the file"):
         read_arrays(tmp_path, document("0" * 64))

@@ -66,7 +66,7 @@ def test_paper_is_warned_of(table: pd.DataFrame) -> None:
     split = make_split(table, SplitConfig(protocol="paper"))
     warnings = check_disjoint(split, table, "paper")
     assert any("lesions with" in warning for warning in warnings)
-    with pytest.raises(UserError, match="declared as grouped"):
+    with pytest.raises(UserError, match="grouped"):
         check_disjoint(split, table, "grouped")
 
 

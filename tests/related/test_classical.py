@@ -111,10 +111,10 @@ def test_features_of_a_frozen_network_are_of_each_image_alone(images):
 def test_a_recipe_is_read_strictly(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\nfeatures: pixels\nclasifier: svm\nclassifier: svm\n")
-    with pytest.raises(UserError, match=r"mine.yaml, line 3: clasifier .*classifier"):
+    with pytest.raises(UserError, match=r"mine.yaml, line 3.*clasifier.*classifier"):
         read_recipe(ClassicalRecipe, path)
     path.write_text("{name: mine, features: pixels, cached: 30, side: 28, classifier: svm}")
-    with pytest.raises(UserError, match="no multiple of side 28"):
+    with pytest.raises(UserError, match="side 28"):
         read_recipe(ClassicalRecipe, path)
     with pytest.raises(UserError, match="settings of forest"):
         pipeline(recipe(classifier="forest", settings={"trees": 3}), 0)

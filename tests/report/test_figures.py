@@ -145,14 +145,14 @@ def test_runs_are_compared_on_a_role_that_both_have(metrics):
     other = metrics.model_copy(update={"classes": ["a", "b"]})
     assert common_role([metrics, metrics]) == "calibration"
     assert common_role([metrics, selection]) == "selection"
-    with pytest.raises(UserError, match="no scored role in common"):
+    with pytest.raises(UserError, match="no scored role"):
         common_role([selection, calibration])
     with pytest.raises(UserError, match="same classes"):
         common_role([metrics, other])
 
 
 def test_a_comparison_draws_no_role_that_it_may_not_look_at(fake_run: Run, tmp_path):
-    with pytest.raises(UserError, match="no scored role in common"):
+    with pytest.raises(UserError, match="no scored role"):
         save_comparison([fake_run, fake_run], tmp_path / "both.svg", ("test",))
 
 

@@ -352,7 +352,7 @@ def test_a_model_without_attention_is_said_to_have_none(pictured, new_run, tmp_p
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_wrong_folder_is_refused(pictured, fake_run: Run, tmp_path):
-    with pytest.raises(UserError, match=r"none of the scored images.*dermlens evaluate"):
+    with pytest.raises(UserError, match=r"scored images.*dermlens evaluate"):
         write_report(fake_run, data=pictured[1])
     with pytest.raises(UserError):
         write_report(fake_run, data=tmp_path / "absent")

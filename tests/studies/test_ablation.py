@@ -106,7 +106,7 @@ def test_several_machines_may_share_the_arms(matrix, data, done, copy, tmp_path)
 def test_arms_of_other_experiments_are_not_mixed(matrix, data, done, tmp_path):
     out = part_of(done, tmp_path / "focal", "focal")
     ablate(matrix, data, out, only=[], device="cpu")
-    with pytest.raises(UserError, match="the baseline is not trained, and the tables are differences to it"):
+    with pytest.raises(UserError, match=r"baseline.*not trained"):
         publish(out, tmp_path / "new")
     assert not (tmp_path / "new").exists()
     for name, change in (("matrix", {"images": 300}), ("images", {"images": 100})):
@@ -118,7 +118,7 @@ def test_arms_of_other_experiments_are_not_mixed(matrix, data, done, tmp_path):
         if name == "images":
             pd.read_csv(folder / "images.csv.gz").iloc[1:].to_csv(folder / "images.csv.gz", index=False)
         before = {path: path.read_bytes() for path in folder.rglob("*.*")}
-        with pytest.raises(UserError, match=f"is of (an)?other {name}"):
+        with pytest.raises(UserError, match=f"other {name}"):
             publish(out, folder)
         assert before == {path: path.read_bytes() for path in folder.rglob("*.*")}
 
@@ -160,7 +160,7 @@ def test_by_arm_and_interrupted_it_ends_the_same(matrix, data, cache, done, tmp_
     table = ablate(matrix, data, out, only=["plain"], **options)
     assert set(table["arm"]) == {"plain"}
     assert "Named in advance and not trained, so not in the tables: focal" in (out / "README.md").read_text()
-    with stop_at(2), pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+    with stop_at(2), pytest.raises(KeyboardInterrupt, match="same command"):
         ablate(matrix, data, out, **options)
     table = ablate(matrix, data, out, **options)
     pd.testing.assert_frame_equal(table, score_folder(done), check_exact=True)
@@ -188,7 +188,7 @@ def test_arms_may_come_later_and_none_may_change(matrix, data, done, tmp_path):
     assert set(ablate(matrix, data, out, only=["plain"], device="cpu")["arm"]) == {"plain"}
     assert parse_matrix((out / "matrix.yaml").read_text(encoding="utf-8"), "out") == matrix
     other = matrix.arms["plain"].model_copy(update={"tests": "Something else."})
-    with pytest.raises(UserError, match="arm plain was another: give it a new name"):
+    with pytest.raises(UserError, match="arm plain"):
         ablate(matrix.model_copy(update={"arms": matrix.arms | {"plain": other}}), data, out)
 
 
@@ -200,13 +200,13 @@ def test_there_is_no_table_without_the_baseline(matrix, data, done, tmp_path):
 
 
 def test_refusals(matrix, data, done, copy, tmp_path):
-    with pytest.raises(UserError, match="arm focus is none of the matrix tiny; nearest: focal"):
+    with pytest.raises(UserError, match=r"arm focus.*nearest: focal"):
         ablate(matrix, data, tmp_path / "new", only=["focus"])
-    with pytest.raises(UserError, match="is of another matrix"):
+    with pytest.raises(UserError, match="another matrix"):
         ablate(matrix.model_copy(update={"images": 300}), data, done)
-    with pytest.raises(UserError, match="is not empty and no ablation"):
+    with pytest.raises(UserError, match="not empty"):
         ablate(matrix, data, copy)
-    with pytest.raises(UserError, match=r"has no ablation\.json"):
+    with pytest.raises(UserError, match=r"ablation\.json"):
         rescore(tmp_path)
     broken = parse_matrix(MATRIX.replace("kind: focal", "kind: vocal"), "here")
     with pytest.raises(UserError):
@@ -218,7 +218,7 @@ def test_refusals(matrix, data, done, copy, tmp_path):
 def test_damaged_predictions_are_refused(name, copy, done):
     whole = (copy / name).read_bytes()
     (copy / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="is not a compressed CSV table"):
+    with pytest.raises(UserError, match="CSV"):
         rescore(copy)
     (copy / name).unlink()
     with pytest.raises(UserError, match="does not exist"):
@@ -226,7 +226,7 @@ def test_damaged_predictions_are_refused(name, copy, done):
     shutil.copyfile(done / name, copy / name)
     table = pd.read_csv(copy / name)
     table.iloc[1:].to_csv(copy / name, index=False)
-    with pytest.raises(UserError, match="is not of the images of"):
+    with pytest.raises(UserError, match="not of the images"):
         rescore(copy)
 
 
@@ -270,6 +270,6 @@ def test_a_leak_on_purpose_is_measured_and_said(leak, data, cache, tmp_path):
 
 def test_arms_that_would_be_scored_on_other_images_train_nothing(leak, data, tmp_path):
     mixed = leak(LEAK.replace(", split.siblings: withheld", ""))
-    with pytest.raises(UserError, match="arm leaky scores other images than clean"):
+    with pytest.raises(UserError, match=r"leaky.*clean"):
         ablate(mixed, data, tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()

@@ -124,20 +124,20 @@ def test_two_of_them_are_compared_by_the_loss(done, dermlens, tmp_path):
 
 
 def test_a_source_that_is_not_left_out_and_one_that_is_not_there(of_two, clinics, tmp_path, cache):
-    with pytest.raises(UserError, match="source east is none of those left out: north, south"):
+    with pytest.raises(UserError, match=r"east.*north, south"):
         crossfit_by_source(of_two, clinics, tmp_path / "a", sources=CLINICS[:2], only=["east"], cache=cache)
-    with pytest.raises(UserError, match="nrth is no source of the table; nearest: north"):
+    with pytest.raises(UserError, match=r"nrth.*nearest: north"):
         crossfit_by_source(of_two, clinics, tmp_path / "b", sources=["nrth"], cache=cache)
     assert not (tmp_path / "b").exists()
 
 
 def test_a_folder_that_is_none(tmp_path):
-    with pytest.raises(UserError, match=rf"is no cross-fit by source: it has no {RECORD}"):
+    with pytest.raises(UserError, match=f"{RECORD}"):
         left_out_predictions(tmp_path)
 
 
 def test_a_recipe_that_watches_the_left_out_source_is_refused(recipe, clinics, tmp_path):
-    with pytest.raises(UserError, match=r"train.early_stopping looks at the images"):
+    with pytest.raises(UserError, match=r"train.early_stopping"):
         crossfit_by_source(recipe("train.early_stopping={}"), clinics, tmp_path / "x", sources=CLINICS)
 
 

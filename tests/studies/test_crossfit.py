@@ -98,7 +98,7 @@ def test_in_sittings_and_interrupted_it_ends_the_same(whole, recipe, data, cache
     assert not (out / "predictions.csv").exists()
     with (
         stop_at(2),
-        pytest.raises(KeyboardInterrupt, match="fold-1 was interrupted; the same command goes on"),
+        pytest.raises(KeyboardInterrupt, match=r"fold-1.*same command"),
     ):
         crossfit(recipe(), data, out, **options)
     assert json.loads((out / "fold-1" / "run.json").read_text())["status"] == "interrupted"
@@ -151,25 +151,25 @@ def test_what_cannot_be_crossfitted_is_refused(overrides, options, sentence, rec
 def test_a_recipe_that_is_rejected_while_training_leaves_nothing_in_the_way(recipe, data, cache, tmp_path):
     """Its network is built in the first fold's training, when the folder is there already."""
     mistake = recipe("data.metadata=none", "model.metadata=paper")
-    with pytest.raises(UserError, match=r"model\.metadata paper needs metadata"):
+    with pytest.raises(UserError, match=r"model\.metadata paper"):
         crossfit(mistake, data, tmp_path / "out", folds=3, device="cpu", cache=cache)
     assert not (tmp_path / "out").exists()
 
 
 def test_another_folders_contents_are_left_alone(whole, recipe, data, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(UserError, match="is not empty and no cross-fit"):
+    with pytest.raises(UserError, match="not empty"):
         crossfit(recipe(), data, tmp_path, folds=3)
-    with pytest.raises(UserError, match="is of another recipe"):
+    with pytest.raises(UserError, match="another recipe"):
         crossfit(recipe("seed=1"), data, whole, folds=3)
-    with pytest.raises(UserError, match="another recipe or number of folds"):
+    with pytest.raises(UserError, match="number of folds"):
         crossfit(recipe(), data, whole, folds=2)
 
 
 def test_what_is_refused_leaves_the_record_as_it_was(whole, recipe, data, tmp_path):
     before = (whole / "crossfit.json").read_bytes()
     others = write_synthetic(tmp_path / "others", lesions=70, seed=4, size=(48, 64))
-    with pytest.raises(UserError, match="was trained on another table"):
+    with pytest.raises(UserError, match="another table"):
         crossfit(recipe(), others, whole, folds=3)
     with pytest.raises(UserError, match="number of folds"):
         crossfit(recipe(), data, whole, folds=2)
@@ -183,9 +183,7 @@ def test_predictions_that_are_not_of_the_fold_are_refused(whole, recipe, data, t
     file = out / "fold-1" / "predictions.csv"
     table = read_predictions(file)
     table[1:].to_csv(file, index=False)
-    with pytest.raises(
-        UserError, match=f"fold-1/predictions.csv is not of the {len(table)} images of its fold"
-    ):
+    with pytest.raises(UserError, match=rf"fold-1/predictions.csv.*{len(table)} images"):
         crossfit(recipe(), data, out, folds=3)
 
 

@@ -117,14 +117,14 @@ def test_teachers_for_different_priors_have_no_mean(settings, key, crossfits, re
     for folder, setting in zip(crossfits, settings, strict=True):
         (folder / "fold-0").mkdir()
         recipe("imbalance.weights=none", setting).save(folder / "fold-0" / "recipe.yaml")
-    with pytest.raises(UserError, match=rf"has another imbalance\.{key} than"):
+    with pytest.raises(UserError, match=rf"imbalance\.{key}"):
         soft_labels(crossfits, tmp_path / "soft.csv")
     ensemble(crossfits, tmp_path / "both", config=CONFIG)
-    with pytest.raises(UserError, match=rf"both is a mean of members that differ in imbalance\.{key}"):
+    with pytest.raises(UserError, match=rf"both.*imbalance\.{key}"):
         soft_labels([tmp_path / "both"], tmp_path / "soft.csv")
     ensemble(crossfits[:1] * 2, tmp_path / "first", config=CONFIG)
     (crossfits[1] / "fold-0" / "recipe.yaml").rename(crossfits[1] / "recipe.yaml")  # where it is published
-    with pytest.raises(UserError, match=rf"crossfit-1 has another imbalance\.{key} than .*first"):
+    with pytest.raises(UserError, match=rf"crossfit-1.*imbalance\.{key}"):
         soft_labels([tmp_path / "first", crossfits[1]], tmp_path / "soft.csv")
     assert not (tmp_path / "soft.csv").exists()
 
@@ -134,11 +134,11 @@ def test_calibrated_and_uncalibrated_probabilities_have_no_mean(predictions, tmp
     plain = as_run(table, tmp_path / "plain", role="selection")
     calibrated = as_calibrated(table, tmp_path / "calibrated")
     for members in ([plain, calibrated], [calibrated, plain]):
-        with pytest.raises(UserError, match="one alone is calibrated"):
+        with pytest.raises(UserError, match="calibrated"):
             ensemble(members, tmp_path / "out")
     both = tmp_path / "both"
     assert ensemble([calibrated, calibrated], both, config=CONFIG)["calibrated"]
-    with pytest.raises(UserError, match="one alone is calibrated"):
+    with pytest.raises(UserError, match="calibrated"):
         ensemble([both, plain], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert ensemble([both, calibrated], tmp_path / "all", config=CONFIG)["calibrated"]
@@ -147,28 +147,28 @@ def test_calibrated_and_uncalibrated_probabilities_have_no_mean(predictions, tmp
 
 def test_refusals(crossfits, predictions, tmp_path):
     one = crossfits[0]
-    with pytest.raises(UserError, match="needs two members"):
+    with pytest.raises(UserError, match="two members"):
         ensemble([one], tmp_path / "out")
-    with pytest.raises(UserError, match="is not empty"):
+    with pytest.raises(UserError, match="not empty"):
         ensemble(crossfits, one)
-    with pytest.raises(UserError, match=r"has no predictions\.csv"):
+    with pytest.raises(UserError, match=r"predictions\.csv"):
         ensemble([one, tmp_path / "nowhere"], tmp_path / "out")
     table = predictions()
     run = as_run(table, tmp_path / "run", role="selection")
-    with pytest.raises(UserError, match="one alone is out of fold"):
+    with pytest.raises(UserError, match="out of fold"):
         ensemble([one, run], tmp_path / "out")
-    with pytest.raises(UserError, match="repeats their labels"):
+    with pytest.raises(UserError, match="labels"):
         soft_labels([run], tmp_path / "soft.csv")
     other = as_run(table, tmp_path / "other", role="calibration")
-    with pytest.raises(UserError, match="gives image image_00000 another role"):
+    with pytest.raises(UserError, match=r"image_00000.*role"):
         ensemble([run, other], tmp_path / "out")
     wrong = as_run(table, tmp_path / "wrong", role="selection", target=["mel", *table["target"][1:]])
-    with pytest.raises(UserError, match="gives image image_00000 another diagnosis"):
+    with pytest.raises(UserError, match=r"image_00000.*diagnosis"):
         ensemble([run, wrong], tmp_path / "out")
     part = as_run(table[:-2], tmp_path / "part", role="selection")
-    with pytest.raises(UserError, match="image_00298 and 1 others are in one of them"):
+    with pytest.raises(UserError, match="image_00298 and 1 others"):
         ensemble([run, part], tmp_path / "out")
     sealed = as_run(table, tmp_path / "sealed", role="test")
-    with pytest.raises(UserError, match="test role alone, which is sealed"):
+    with pytest.raises(UserError, match=r"test role.*sealed"):
         ensemble([sealed, sealed], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -25,7 +25,7 @@ def test_the_committed_test_role_passes(manifest):
 def test_one_sealed_image_in_a_fold_is_refused(manifest):
     roles = manifest.roles.copy()
     roles.loc[roles["image_id"] == manifest.ids("test")[0], "role"] = "fold-0"
-    with pytest.raises(UserError, match=r"not that of grouped-v1.*\(1 of 1499 would be in folds\)"):
+    with pytest.raises(UserError, match=r"grouped-v1.*1 of 1499"):
         check_sealed(as_table(manifest), Split(roles, manifest.header))
 
 
@@ -42,7 +42,7 @@ def test_the_whole_table_of_the_manifest_needs_exactly_its_test_role(manifest, m
     check_sealed(as_table(manifest), manifest)
     roles = manifest.roles.copy()
     roles.loc[roles["image_id"] == manifest.ids("train")[0], "role"] = "test"
-    with pytest.raises(UserError, match="not that of grouped-v1"):
+    with pytest.raises(UserError, match="grouped-v1"):
         check_sealed(as_table(manifest), Split(roles, manifest.header))
 
 

@@ -138,16 +138,16 @@ def test_a_mistake_in_a_matrix_is_one_sentence(old, new, sentence):
 
 
 def test_an_arm_may_be_named_as_a_key_of_arms_is():
-    with pytest.raises(UserError, match=r"arms\.set\.tets is not a key of a matrix; nearest: tests"):
+    with pytest.raises(UserError, match=r"arms\.set\.tets.*nearest: tests"):
         parse_matrix(SMALL.replace("  focal:\n    tests:", "  set:\n    tets:"), "here")
 
 
 def test_a_mistake_in_an_arms_recipe_names_the_key():
     matrix = parse_matrix(SMALL.replace("gamma: 1.5", "gama: 1.5"), "here")
-    with pytest.raises(UserError, match="gama is not a key of a recipe; nearest: gamma"):
+    with pytest.raises(UserError, match=r"gama.*nearest: gamma"):
         matrix.recipe_of("focal")
 
 
 def test_an_unknown_matrix():
-    with pytest.raises(UserError, match="neither a file nor one of ours; nearest: imbalance"):
+    with pytest.raises(UserError, match="nearest: imbalance"):
         load_matrix("imbalanced")

@@ -31,10 +31,10 @@ def test_merging_parts_gives_back_the_whole(predictions):
 
 def test_a_table_without_folds_is_refused(predictions, tmp_path):
     predictions().drop(columns="fold").to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(UserError, match="has no column fold"):
+    with pytest.raises(UserError, match="column fold"):
         read_out_of_fold(tmp_path / "p.csv")
     predictions().astype({"fold": str}).replace({"fold": {"1": "one"}}).to_csv(
         tmp_path / "p.csv", index=False
     )
-    with pytest.raises(UserError, match="row 16: fold is 'one'"):
+    with pytest.raises(UserError, match=r"row 16.*fold.*'one'"):
         read_out_of_fold(tmp_path / "p.csv")

@@ -72,7 +72,7 @@ def test_calibration_in_the_own_mix_and_at_equal_shares(fitted, fresh):
     assert own < 0.04
     assert equal < 0.06
     assert table.loc[("equal", "before"), "log_loss"] > table.loc[("equal", "after"), "log_loss"]
-    with pytest.raises(UserError, match="does not say for which class shares"):
+    with pytest.raises(UserError, match="class shares"):
         calibration_table(fresh, plain_decision(CLASSES))
 
 
@@ -90,7 +90,7 @@ def test_sets_class_by_class(fitted, fresh):
     assert table.loc["all", "coverage"] == pytest.approx(covered_N.mean())
     assert table.loc["all", "calibration_lesions"] == sum(document.sets.lesions)
     assert table["guaranteed"].all()
-    with pytest.raises(UserError, match="makes no sets"):
+    with pytest.raises(UserError, match="no sets"):
         set_table(fresh, said, plain_decision(CLASSES))
 
 

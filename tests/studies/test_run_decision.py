@@ -40,7 +40,7 @@ def trained(cache, tmp_path_factory) -> Run:
 
 def test_a_decision_is_shown_on_a_role_and_agrees_with_the_metrics(trained: Run, cache: Path, tmp_path: Path):
     run = Run(shutil.copytree(trained.path, tmp_path / "told"))
-    with pytest.raises(UserError, match="decides nothing yet: dermlens calibrate"):
+    with pytest.raises(UserError, match="dermlens calibrate"):
         report_run(run, "calibration", tmp_path / "shown", device="cpu", cache=cache)
     calibrate_run(run, device="cpu", cache=cache)
     tables = report_run(run, "selection", tmp_path / "shown", device="cpu", cache=cache)
@@ -49,7 +49,7 @@ def test_a_decision_is_shown_on_a_role_and_agrees_with_the_metrics(trained: Run,
     assert after["ece"] == pytest.approx(scored["overall"]["ece"]["value"], abs=1e-6)
     names = {path.name for path in (tmp_path / "shown").iterdir()}
     assert {"calibration.csv", "sets.csv", "risk_coverage.csv", "answered.csv", "risk_coverage.png"} <= names
-    with pytest.raises(UserError, match="has no predictions of role test; "):
+    with pytest.raises(UserError, match="role test"):
         report_run(run, "test", tmp_path / "shown", device="cpu", cache=cache)
 
 
@@ -91,7 +91,7 @@ def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, t
     assert found["ece"].nunique() == 4  # each kind of knowledge moves the probabilities
     written = pd.read_csv(tmp_path / "told.csv").set_index("told")
     pd.testing.assert_frame_equal(written, found, check_dtype=False, rtol=1e-5)
-    with pytest.raises(UserError, match="no predictions of role test"):
+    with pytest.raises(UserError, match="role test"):
         missing_metadata(trained, "test", tmp_path / "test.csv", device="cpu", cache=cache)
 
 
@@ -107,7 +107,7 @@ def test_told_less_is_of_the_runs_own_images_or_of_none(trained: Run, cache: Pat
     unsigned.split_file.write_text("".join(line for line in lines if "table-sha256" not in line))
     for run in (whole, unsigned):
         for data in (elsewhere, part):
-            with pytest.raises(UserError, match="name the run's own data by --data"):
+            with pytest.raises(UserError, match="--data"):
                 missing_metadata(run, "selection", tmp_path / "x.csv", data=data, device="cpu", cache=cache)
     assert not (tmp_path / "x.csv").exists()
 

@@ -116,17 +116,17 @@ def test_members_that_do_not_fit_are_refused(members, train, recipe, data, cache
     for sentence, other in cases.items():
         with pytest.raises(UserError, match=sentence):
             soup([members[0], other], tmp_path / "soup", device="cpu", cache=cache)
-    with pytest.raises(UserError, match="a soup needs two members"):
+    with pytest.raises(UserError, match="two members"):
         soup(members[:1], tmp_path / "soup", device="cpu", cache=cache)
     random = fit(recipe("train.epochs=1"), data, out=tmp_path / "random", device="cpu", cache=cache).path
-    with pytest.raises(UserError, match="began at random weights"):
+    with pytest.raises(UserError, match="random weights"):
         soup([random, random], tmp_path / "soup", device="cpu", cache=cache)
     assert not (tmp_path / "soup").exists()
 
 
 def test_a_soup_is_no_member(members, cache, tmp_path):
     made = soup(members[:2], tmp_path / "soup", device="cpu", cache=cache).path
-    with pytest.raises(UserError, match="is a soup itself: name its members"):
+    with pytest.raises(UserError, match="soup itself"):
         soup([members[0], made], tmp_path / "another", device="cpu", cache=cache)
     assert not (tmp_path / "another").exists()
 
@@ -192,7 +192,7 @@ def test_a_soup_of_cross_fits_goes_on_with_its_own_folds_alone(crossfits, cache,
         shutil.rmtree(out / "fold-1")
         shutil.copytree(other, out / "fold-1")
         before = content(out)
-        with pytest.raises(UserError, match=r"fold-1 is not empty and no soup of these members"):
+        with pytest.raises(UserError, match=r"fold-1.*not empty"):
             soup_crossfits(crossfits, out, device="cpu", cache=cache)
         assert content(out) == before
 
@@ -207,7 +207,7 @@ def test_a_folder_of_anything_else_is_refused_and_left_as_it_is(crossfits, cache
     others = {made: [*crossfits, crossfits[0]], own[0]: own, partial: crossfits}
     for out, members in others.items():
         before = content(out)
-        with pytest.raises(UserError, match="is not empty and no soup of these members"):
+        with pytest.raises(UserError, match="not empty"):
             soup_crossfits(members, out, device="cpu", cache=cache)
         assert content(out) == before
 

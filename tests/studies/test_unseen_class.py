@@ -53,7 +53,7 @@ def test_another_class_joins_the_table_and_what_is_there_is_not_trained_again(
     other = recipe(*ROLES, "train.optimizer.lr=0.01")
     manifests = {path: path.stat().st_mtime_ns for path in without_mel.glob("*.csv")}
     for code in ("mel", "bcc"):  # bcc is new, and would stand beside rows of another recipe
-        with pytest.raises(UserError, match="without-mel is of another recipe"):
+        with pytest.raises(UserError, match=r"without-mel.*recipe"):
             unseen_class(other, data, without_mel, classes=[code], device="cpu", cache=cache)
     assert {path: path.stat().st_mtime_ns for path in without_mel.glob("*.csv")} == manifests
     moved = without_mel / "data-without-mel" / "images"
@@ -78,9 +78,9 @@ def test_what_knows_the_class_besides_the_table_is_refused(recipe, data, tmp_pat
         f"data.also_train=[{data}]",
         "train.distillation={soft_labels: soft.csv, weight: 0.5}",
     ):
-        with pytest.raises(UserError, match="know the class that is left out"):
+        with pytest.raises(UserError, match="left out"):
             unseen_class(recipe(*ROLES, setting), data, tmp_path)
-    with pytest.raises(UserError, match="class mela is not one of the recipe's; nearest: mel"):
+    with pytest.raises(UserError, match=r"mela.*nearest: mel"):
         unseen_class(recipe(*ROLES), data, tmp_path, classes=["mela"])
     assert not list(tmp_path.iterdir())
 
@@ -105,7 +105,7 @@ def test_no_image_of_the_test_role_is_looked_at(small, data, cache, tmp_path, mo
 def test_the_sealed_test_role_is_looked_at_by_nothing(small, recipe, data, tmp_path, monkeypatch):
     sealed = resolve_split(read_table(data), small.split)
     monkeypatch.setattr(folds, "load_manifest", lambda name: sealed)
-    with pytest.raises(UserError, match=r"whose test images no study may look at"):
+    with pytest.raises(UserError, match="test images"):
         unseen_class(recipe(*ROLES, "split.manifest=null", "split.seed=1"), data, tmp_path / "near")
     assert not (tmp_path / "near").exists()
 
@@ -119,7 +119,7 @@ def test_rows_of_another_split_do_not_mix(without_mel: Path, small, recipe, data
     )
     before = {path: path.read_bytes() for path in without_mel.glob("*.csv")}
     for code in ("mel", "bcc"):
-        with pytest.raises(UserError, match="without-mel is of another split"):
+        with pytest.raises(UserError, match=r"without-mel.*split"):
             unseen_class(other, data, without_mel, classes=[code], device="cpu")
     assert {path: path.read_bytes() for path in without_mel.glob("*.csv")} == before
 
@@ -127,6 +127,6 @@ def test_rows_of_another_split_do_not_mix(without_mel: Path, small, recipe, data
 def test_rows_whose_run_is_gone_do_not_mix(without_mel: Path, small, data, tmp_path):
     known = pd.read_csv(without_mel / "near_ood.csv")
     known[known["set"] == "mel"].to_csv(tmp_path / "near_ood.csv", index=False)
-    with pytest.raises(UserError, match=r"has rows of mel, of which .*without-mel is no completed run"):
+    with pytest.raises(UserError, match=r"mel.*without-mel"):
         unseen_class(small, data, tmp_path, classes=["bcc"], device="cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["near_ood.csv"]

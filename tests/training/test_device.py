@@ -34,9 +34,9 @@ def test_auto_takes_the_best(machine):
 
 def test_absent_and_unknown_devices_are_named(machine):
     machine()
-    with pytest.raises(UserError, match="--device cuda: PyTorch finds no such device here; it finds: cpu"):
+    with pytest.raises(UserError, match=r"--device cuda.*cpu"):
         resolve_device("cuda")
-    with pytest.raises(UserError, match="--device gpu is not known"):
+    with pytest.raises(UserError, match="--device gpu"):
         resolve_device("gpu")
 
 
@@ -44,9 +44,9 @@ def test_no_more_devices_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     check_count("cuda", 2)
     check_count("cpu", 8)
-    with pytest.raises(UserError, match="--devices 3: this machine has 2 of kind cuda"):
+    with pytest.raises(UserError, match=r"--devices 3.*2.*cuda"):
         check_count("cuda", 3)
-    with pytest.raises(UserError, match="--devices 2: this machine has 1 of kind mps"):
+    with pytest.raises(UserError, match=r"--devices 2.*1.*mps"):
         check_count("mps", 2)
 
 

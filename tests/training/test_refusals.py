@@ -31,7 +31,7 @@ def test_other_data_on_resuming_are_refused(train, tiny_recipe, cache, tmp_path)
     run = train(tiny_recipe("train.epochs=1"))
     run.record(status="interrupted")
     other = write_synthetic(tmp_path / "other", lesions=30, seed=1, size=(48, 64))
-    with pytest.raises(UserError, match=r"another table .* name the data that the run began with, by --data"):
+    with pytest.raises(UserError, match=r"another table.*--data"):
         resume_fit(run.path, data=other, cache=cache)
 
 
@@ -47,7 +47,7 @@ def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, cache):
     before = run.record_file.read_bytes()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=r"is being trained by another process: wait for it"):
+        with pytest.raises(UserError, match="being trained"):
             resume_fit(run.path, cache=cache)
         other.kill()
     assert run.record_file.read_bytes() == before
@@ -59,7 +59,7 @@ def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
     refused = []
 
     def training(run, *args):
-        with pytest.raises(UserError, match="is being trained"), machine.held(run):
+        with pytest.raises(UserError, match="being trained"), machine.held(run):
             pass
         refused.append(run.path)
         raise UserError("enough")
@@ -99,7 +99,7 @@ def edited(path, old, new):
 )
 def test_an_edited_recipe_is_refused_by_what_was_edited(half, cache, change, key):
     edited(half.recipe_file, *change)
-    with pytest.raises(UserError, match=rf"has changed since it began: .*recipe\.yaml \(.*\b{key}\b"):
+    with pytest.raises(UserError, match=rf"changed.*recipe\.yaml \(.*\b{key}\b"):
         resume_fit(half.path, cache=cache, device="cpu")
     edited(half.recipe_file, *reversed(change))
     half.recipe_file.write_text("# a comment is no change\n" + half.recipe_file.read_text())
@@ -111,7 +111,7 @@ def test_a_run_of_an_earlier_version_is_refused_by_its_checkpoint_alone(half, ca
     del record["began_with"]
     write_json(half.record_file, record)
     edited(half.recipe_file, "heads: 2", "heads: 3")
-    with pytest.raises(UserError, match=r"recipe\.yaml describes another network or optimiser"):
+    with pytest.raises(UserError, match=r"recipe\.yaml"):
         resume_fit(half.path, cache=cache, device="cpu")
 
 
@@ -122,7 +122,7 @@ def test_a_changed_split_is_refused(half, cache):
     half.split_file.write_text(
         "".join(row.replace(",selection", ",train") if f",{moved}," in row else row for row in rows)
     )
-    with pytest.raises(UserError, match=r"has changed since it began: .*split\.csv"):
+    with pytest.raises(UserError, match=r"changed.*split\.csv"):
         resume_fit(half.path, cache=cache, device="cpu")
 
 
@@ -138,7 +138,7 @@ def test_a_changed_image_is_refused(tiny_recipe, tiny_data, cache, tmp_path):
     picture = sorted(data.rglob("*.jpg"))[3]
     with Image.open(picture) as image:
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(picture)
-    with pytest.raises(UserError, match="has changed since it began: the images themselves"):
+    with pytest.raises(UserError, match=r"changed.*images"):
         resume_fit(run.path, data=data, cache=cache, device="cpu")
 
 
@@ -163,7 +163,7 @@ def test_flipped_bits_in_a_checkpoint_never_train_on(half, cache):
                 assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     assert refused > len(places)
     path.write_bytes(right[:5000] + bytes(4096) + right[9096:])
-    with pytest.raises(UserError, match="is not a checkpoint that can be read"):
+    with pytest.raises(UserError, match="not a checkpoint"):
         resume_fit(half.path, cache=cache, device="cpu")
 
 
@@ -185,5 +185,5 @@ def test_a_rejected_recipe_leaves_no_folder_in_the_way(train, tiny_recipe, tmp_p
 
 def test_a_run_without_one_finite_score_keeps_nothing(train, tiny_recipe, monkeypatch):
     monkeypatch.setattr(KeepBest, "on_validation_end", lambda *args: None)
-    with pytest.raises(UserError, match=r"no epoch of .* had a finite val_loss; lower"):
+    with pytest.raises(UserError, match="val_loss"):
         train(tiny_recipe("train.epochs=1", "train.keep=val_loss"))

@@ -89,7 +89,7 @@ def test_caps_and_repeats():
 
 @pytest.mark.parametrize("key", ["caps", "repeats"])
 def test_class_that_is_not_there_is_named(key):
-    with pytest.raises(UserError, match=rf"imbalance.sampler.{key}: nevus is none of the classes"):
+    with pytest.raises(UserError, match=rf"imbalance.sampler.{key}.*nevus"):
         drawn(LesionSamplerConfig(**{key: {"nevus": 3}}), TARGETS)
 
 
@@ -137,7 +137,5 @@ def test_a_source_that_is_named_and_not_there_changes_nothing():
 
 def test_class_that_a_source_names_and_that_is_not_there():
     config = LesionSamplerConfig(by_source={"c": {"repeats": {"nevus": 2}}})
-    with pytest.raises(
-        UserError, match=r"imbalance.sampler.by_source.c.repeats: nevus is none of the classes"
-    ):
+    with pytest.raises(UserError, match=r"imbalance.sampler.by_source.c.repeats.*nevus"):
         from_sources(config, TARGETS, ["c"] * len(TARGETS))

@@ -61,13 +61,13 @@ def test_numbers_by_class_leave_the_rest_at_one():
 
 
 def test_unknown_class_is_named():
-    with pytest.raises(UserError, match=r"melanoma is none of the classes; known: akiec, .*mel"):
+    with pytest.raises(UserError, match=r"melanoma.*akiec"):
         class_weights({"melanoma": 5}, ALL_IMAGES)
 
 
 @pytest.mark.parametrize("kind", ["original", "new"])
 def test_empty_class_is_named(kind):
-    with pytest.raises(UserError, match="class b has no image"):
+    with pytest.raises(UserError, match="class b"):
         class_weights(kind, [3, 0], ["a", "b"])
 
 

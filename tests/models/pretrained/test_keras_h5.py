@@ -161,7 +161,7 @@ def test_file_without_a_top_starts_a_cut_network(small, tmp_path):
         for layer in kept:
             whole.copy(whole[layer], file)
     build_backbone("mobilenet_v3_small", "full", weights=str(bare))
-    with pytest.raises(UserError, match=r"no_top\.h5 lacks .*conv_head|classifier"):
+    with pytest.raises(UserError, match=r"no_top\.h5.*(conv_head|classifier)"):
         build_backbone("mobilenet_v3_small", "plain", weights=str(bare))
 
 
@@ -187,7 +187,7 @@ def test_file_that_is_none_is_refused(small, tmp_path, spoil, sentence):
 
 
 def test_another_networks_file_is_refused(small):
-    with pytest.raises(UserError, match=r"88 layers with weights, and mobilenet_v3_large .* 110"):
+    with pytest.raises(UserError, match=r"88.*mobilenet_v3_large.*110"):
         convert_keras(small, "mobilenet_v3_large", known("mobilenet_v3_large"))
 
 
@@ -196,10 +196,10 @@ def test_another_width_is_refused(tmp_path):
         input_shape=(96, 96, 3), weights=None, alpha=0.75, include_preprocessing=False
     )
     path = save(narrow, tmp_path / "narrow.h5")
-    with pytest.raises(UserError, match=r"narrow\.h5: layer .* does not fit .*should be"):
+    with pytest.raises(UserError, match=r"narrow\.h5.*layer"):
         convert_keras(path, "mobilenet_v3_small", known("mobilenet_v3_small"))
 
 
 def test_network_that_keras_does_not_have_is_said(small):
-    with pytest.raises(UserError, match=r"keras\.applications has no efficientnet_lite0"):
+    with pytest.raises(UserError, match="efficientnet_lite0"):
         convert_keras(small, "efficientnet_lite0", known("efficientnet_lite0"))

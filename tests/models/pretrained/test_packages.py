@@ -86,7 +86,7 @@ def test_what_is_no_such_wheel_is_refused(cache, checkpoint, tmp_path, make, sen
 def test_package_that_cannot_be_downloaded_is_said(cache, checkpoint, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(UserError, match=r"pip could not download some-package==1\.0"):
+    with pytest.raises(UserError, match=r"some-package==1\.0"):
         sources.obtain(NAME, checkpoint[0])
 
 
@@ -97,7 +97,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 
     buffer = io.BytesIO()
     torch.save({"weight": Evil()}, buffer)
-    with pytest.raises(UserError, match=r"holds no checkpoint of tensors"):
+    with pytest.raises(UserError, match="no checkpoint"):
         sources.convert_checkpoint(buffer.getvalue(), {"weight": torch.zeros(1)}, "evil")
     assert not (tmp_path / "was here").exists()
 
@@ -152,7 +152,7 @@ def test_packaged_weights_build_the_librarys_form():
 
 @pytest.mark.parametrize("kind", ["hub", "package"])
 def test_weights_that_nobody_has_are_refused_early(kind):
-    with pytest.raises(ValueError, match=rf"no {kind} has weights of nasnet_mobile"):
+    with pytest.raises(ValueError, match=rf"{kind}.*nasnet_mobile"):
         ModelConfig(backbone="nasnet_mobile", weights=kind)
 
 
@@ -163,5 +163,5 @@ def test_hub_that_is_not_there_is_said_in_seconds(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sources.constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(sources, "try_to_load_from_cache", lambda *_: None)
-    with pytest.raises(UserError, match=r"model.weights hub: the weights resnet50.a1_in1k could not"):
+    with pytest.raises(UserError, match=r"model.weights hub.*resnet50.a1_in1k"):
         sources.from_hub("resnet50", {})

@@ -143,7 +143,7 @@ def test_an_element_of_no_known_kind_is_damage(tag):
     begin = whole.index(tag, 132) + len(tag)
     damaged = whole[:begin] + b"MI" + whole[begin + 2 :]
     for read in (lambda: read_image(damaged), lambda: dicom_patient("a.dcm", damaged)):
-        with pytest.raises(ImageError, match="damaged, its DICOM header cannot be read"):
+        with pytest.raises(ImageError, match=r"damaged.*DICOM header"):
             read()
 
 

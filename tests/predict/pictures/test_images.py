@@ -74,7 +74,7 @@ def scanned(scans: int, side: int = 64) -> bytes:
 def test_a_format_off_the_list_is_refused_whatever_its_suffix(tmp_path, form):
     file = tmp_path / "lesion.jpg"
     file.write_bytes(encoded(picture(), form))
-    with pytest.raises(ImageError, match=r"lesion\.jpg: not a JPEG, PNG, TIFF or BMP image"):
+    with pytest.raises(ImageError, match=r"lesion\.jpg.*JPEG, PNG, TIFF or BMP"):
         read_image(file)
 
 
@@ -118,7 +118,7 @@ def test_a_jpeg_has_a_limited_number_of_scans(decoder):
     read_image(scanned(MOST_SCANS))
     many = scanned(MOST_SCANS + 1)
     for bomb in (many, many.replace(b"\xff\xda", b"\xff\xff\xda")):
-        with pytest.raises(ImageError, match="a JPEG of more than 100 scans"):
+        with pytest.raises(ImageError, match=r"JPEG.*100 scans"):
             read_image(bomb)
 
 
@@ -155,7 +155,7 @@ def test_unpacking_holds_little_more_than_the_pixels(tmp_path):
 
 
 def test_missing_file_and_folder_are_named(tmp_path):
-    with pytest.raises(ImageError, match=r"nowhere\.jpg: the image cannot be read \(No such file"):
+    with pytest.raises(ImageError, match=r"nowhere\.jpg.*No such file"):
         read_image(tmp_path / "nowhere.jpg")
     with pytest.raises(ImageError, match=r"cannot be read"):
         read_image(tmp_path)
@@ -165,7 +165,7 @@ def test_more_bytes_than_allowed_are_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "MAX_BYTES", 1000)
     file = tmp_path / "a.bmp"
     file.write_bytes(encoded(picture(), "BMP"))
-    with pytest.raises(ImageError, match=r"a\.bmp: .* MB; the most"):
+    with pytest.raises(ImageError, match=r"a\.bmp.*MB"):
         read_image(file)
     with pytest.raises(ImageError, match="the most"):
         read_image(file.read_bytes())
@@ -332,7 +332,7 @@ def test_cmyk_is_read_as_pillow_reads_it(decoder):
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])
 def test_a_mode_without_a_sure_way_to_rgb_is_refused(mode):
     image = picture().convert("L").convert(mode) if mode != "LAB" else Image.new("LAB", (4, 4))
-    with pytest.raises(ImageError, match=f"colour mode {mode} has no sure way"):
+    with pytest.raises(ImageError, match=f"colour mode {mode}"):
         read_image(encoded(image, "TIFF"))
 
 
@@ -370,7 +370,7 @@ def test_grey_with_an_rgb_profile_is_read(decoder):
 
 @pytest.mark.parametrize("profile", [b"nonsense", srgb_profile()[:200]], ids=["nonsense", "cut"])
 def test_a_profile_that_cannot_be_used_is_refused(decoder, profile):
-    with pytest.raises(ImageError, match="embedded colour profile cannot be used; save it as sRGB"):
+    with pytest.raises(ImageError, match=r"colour profile.*sRGB"):
         read_image(encoded(picture(), icc_profile=profile))
 
 
