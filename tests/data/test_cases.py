@@ -140,9 +140,9 @@ def test_a_header_that_contradicts_its_jpeg_is_said(tmp_path):
     path = photograph(tmp_path / "d.dcm", drawn(0), jpeg=stream.getvalue())
     put(tmp_path / "table.csv", "image_id,dx", "d,nv")
     np.testing.assert_array_equal(read_image(path), read_image(stream.getvalue()))
-    assert any("marked as YCbCr" in said and "(d)" in said for said in verify(tmp_path).account)
-    assert any("marked as YCbCr" in said for said in read_set(tmp_path, check_files=False).account.notes)
-    assert any("marked as YCbCr" in said for said in find_images([tmp_path]).doubts)
+    assert any("YCbCr" in said and "(d)" in said for said in verify(tmp_path).account)
+    assert any("YCbCr" in said for said in read_set(tmp_path, check_files=False).account.notes)
+    assert any("YCbCr" in said for said in find_images([tmp_path]).doubts)
 
 
 def test_verify_takes_dicom_and_the_headers_patient(tmp_path):
@@ -264,7 +264,7 @@ def test_folders_of_roles_are_roles(roles, tmp_path, dermlens):
     ]
     assert len(rows) == 4
     assert {role for _, _, role in rows} == {"test"}
-    assert any("the folders give train 8, selection 4, test 4" in line for line in verify(roles).account)
+    assert any("train 8, selection 4, test 4" in line for line in verify(roles).account)
 
 
 def test_a_patient_is_in_one_role(tmp_path, dermlens):
@@ -272,7 +272,7 @@ def test_a_patient_is_in_one_role(tmp_path, dermlens):
     put(tmp_path / "set" / "metadata.csv", "isic_id,patient_id,diagnosis", *rows)
     pictures(tmp_path / "set", *(f"I{n:02d}.jpg" for n in range(60)))
     said = dermlens("data", "split", "--data", tmp_path / "set", "-o", tmp_path / "s.csv")
-    assert "is of a patient who is trained on" in said.out
+    assert "patient who is trained on" in said.out
     roles: dict[int, set[str]] = {}
     for line in (tmp_path / "s.csv").read_text().splitlines():
         if line.startswith("I"):
@@ -293,9 +293,7 @@ def test_a_site_that_gives_the_class_away_is_warned_of(tmp_path):
     rows = [f"a{n},{dx},{site}" for n in range(20) for dx, site in [(("mel", "back"), ("nv", "face"))[n % 2]]]
     put(tmp_path / "table.csv", "image_id,dx,site", *rows)
     pictures(tmp_path, *(f"a{n}.jpg" for n in range(20)))
-    assert any(
-        said.startswith("site nearly gives the class away") for said in read_set(tmp_path).account.notes
-    )
+    assert any(said.startswith("site ") and "class" in said for said in read_set(tmp_path).account.notes)
 
 
 def test_all_problems_in_one_list_with_the_options_that_mend_them(tmp_path):

@@ -75,28 +75,28 @@ def edited(row: int, column: str, value: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        (edited(1, "age", "400"), "row 3: age is 400; ages are 0 to 120 years, empty where unknown"),
-        (edited(0, "age", "-3"), "row 2: age is -3; ages are 0 to 120 years, empty where unknown"),
-        (edited(0, "age", "inf"), "row 2: age is inf; ages are 0 to 120 years, empty where unknown"),
-        (edited(2, "age", "1_0"), "row 4: age is '1_0'; ages are numbers of years, empty where unknown"),
-        (edited(2, "age", "\u0663\u0664"), "ages are numbers of years, empty where unknown"),
-        (edited(2, "age", "old"), "row 4: age is 'old'; ages are numbers of years, empty where unknown"),
-        (edited(2, "sex", "x1"), "row 4: sex is 'x1'; it is female or male, empty where unknown"),
-        (edited(3, "dx", "mell"), "row 5: diagnosis 'mell' is not known; nearest: mel"),
-        (edited(3, "dx", ""), "row 5: no diagnosis; every image needs one of akiec, bcc"),
-        (edited(4, "image_id", IDS[1]), f"row 6: image {IDS[1]} stands already in"),
-        (edited(4, "image_id", ""), "row 6: no image id; every row names one image"),
-        (edited(0, "image_id", "a\0b"), "row 2: image id 'a\\x00b' holds a control character"),
-        (edited(1, "image_id", "a\u2028b"), "row 3: image id 'a\\u2028b' holds a control character"),
-        (edited(2, "image_id", "=HYPERLINK(1)"), "row 4: image id '=HYPERLINK(1)' begins as a formula does"),
-        (edited(2, "lesion_id", "@x"), "row 4: lesion id '@x' begins as a formula does"),
-        (edited(2, "lesion_id", "x;=1+1"), "row 4: lesion id 'x;=1+1' begins as a formula does"),
-        (edited(2, "lesion_id", "＝1"), "row 4: lesion id '＝1' begins as a formula does"),
-        (edited(1, "lesion_id", "a\x85b"), "row 3: lesion id 'a\\x85b' holds a control character"),
-        (edited(2, "image_id", ".."), "row 4: image id '..' is a path"),
-        (edited(2, "image_id", "a..b"), "row 4: image id 'a..b' is a path"),
-        ([*ROWS, [*ROWS[0], "surplus"]], "row 7: 8 cells under 7 columns; a cell that holds a comma must"),
-        ([], "has a header and no rows; each image needs one"),
+        (edited(1, "age", "400"), "row 3: age is 400"),
+        (edited(0, "age", "-3"), "row 2: age is -3"),
+        (edited(0, "age", "inf"), "row 2: age is inf"),
+        (edited(2, "age", "1_0"), "row 4: age is '1_0'"),
+        (edited(2, "age", "\u0663\u0664"), "row 4: age is"),
+        (edited(2, "age", "old"), "row 4: age is 'old'"),
+        (edited(2, "sex", "x1"), "row 4: sex is 'x1'"),
+        (edited(3, "dx", "mell"), "row 5: diagnosis 'mell'"),
+        (edited(3, "dx", ""), "row 5: no diagnosis"),
+        (edited(4, "image_id", IDS[1]), f"row 6: image {IDS[1]}"),
+        (edited(4, "image_id", ""), "row 6: no image id"),
+        (edited(0, "image_id", "a\0b"), "row 2: image id 'a\\x00b'"),
+        (edited(1, "image_id", "a\u2028b"), "row 3: image id 'a\\u2028b'"),
+        (edited(2, "image_id", "=HYPERLINK(1)"), "row 4: image id '=HYPERLINK(1)'"),
+        (edited(2, "lesion_id", "@x"), "row 4: lesion id '@x'"),
+        (edited(2, "lesion_id", "x;=1+1"), "row 4: lesion id 'x;=1+1'"),
+        (edited(2, "lesion_id", "＝1"), "row 4: lesion id '＝1'"),
+        (edited(1, "lesion_id", "a\x85b"), "row 3: lesion id 'a\\x85b'"),
+        (edited(2, "image_id", ".."), "row 4: image id '..'"),
+        (edited(2, "image_id", "a..b"), "row 4: image id 'a..b'"),
+        ([*ROWS, [*ROWS[0], "surplus"]], "row 7: 8 cells under 7 columns"),
+        ([], "no rows"),
     ],
 )
 def test_a_mistake_is_named_by_file_and_row(folder, rows, sentence):
@@ -113,11 +113,9 @@ def test_the_sentence_names_the_file_as_the_user_did(folder, monkeypatch):
     written(folder / "HAM10000_metadata.csv", edited(1, "age", "400"))
     with pytest.raises(UserError) as caught:
         read_table(Path("ham10000"))
-    assert str(caught.value) == (
-        f"ham10000{os.sep}HAM10000_metadata.csv, row 3: "
-        "age is 400; ages are 0 to 120 years, empty where unknown; "
-        "this goes through with --value age.unknown=400"
-    )
+    assert str(caught.value).startswith(f"ham10000{os.sep}HAM10000_metadata.csv, row 3: age is 400")
+    assert "0 to 120" in str(caught.value)
+    assert str(caught.value).endswith("--value age.unknown=400")
 
 
 def test_absent_images_are_counted_and_the_first_is_named(folder):

@@ -79,11 +79,9 @@ def test_a_sound_folder_has_no_problems(folder):
     assert seen.counts["dx"] == {"mel": 2, "bkl": 2, "nv": 1, "df": 1}
     assert seen.counts["age"] == {"0–9": 1, "10–19": 1, "20–29": 1, "30–39": 1, "40–49": 1, "unknown": 1}
     assert seen.sizes == {SIZE: 6}
-    assert seen.notes == [
-        "lesions with several images: 1, of 2 images; "
-        "split by lesion, or one lesion is in training and in test",
-        "images without an age: 1",
-    ]
+    several, ageless = seen.notes
+    assert several.startswith("lesions with several images: 1, of 2 images")
+    assert ageless == "images without an age: 1"
 
 
 def test_missing_images_are_counted(folder):

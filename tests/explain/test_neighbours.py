@@ -98,11 +98,11 @@ def test_a_training_image_is_nearest_to_itself_and_no_test_image_is_shown(
 def test_without_a_split_or_the_images_a_sentence_says_so(run, tiny, folders, tmp_path):
     none, _, why_not = training_cases(Run(folders("gap")), tiny("gap"), None)
     assert none is None
-    assert why_not == "No nearest training cases: gap has no split, as a run directory has."
+    assert "gap has no split" in why_not
     run.record(data=str(tmp_path / "gone"))
     none, _, why_not = training_cases(run, tiny("gap"), None, cache=tmp_path / "kept")
     assert none is None
-    assert "--data DIR names them" in why_not
+    assert "--data" in why_not
 
 
 def test_the_data_of_another_run_are_refused(run, tiny, tmp_path):

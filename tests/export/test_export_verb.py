@@ -38,8 +38,8 @@ def test_several_formats_beside_what_predicts(export, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--format", "tflite"), "'tflite' is not one of"),
-        (("--format", "onnx", "--data", "/nowhere"), "it has no split that says which images were held out"),
+        (("--format", "tflite"), "'tflite'"),
+        (("--format", "onnx", "--data", "/nowhere"), "no split"),
     ],
 )
 @pytest.mark.usefixtures("no_export")

@@ -150,7 +150,8 @@ def test_rubbish_gets_a_sentence(model, tmp_path):
     assert "most likely" in done.stdout
     done = said(model, whole, "--site", "bak")
     assert done.returncode == 1
-    assert done.stderr == "--site bak: not a site that this model knows; leave it out if nobody knows it\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("--site bak: ")
 
 
 @pytest.mark.skipif(

@@ -49,9 +49,9 @@ def test_entries_stay_as_long_as_their_files(run, fake, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda logits_BC: logits_BC + 0.01 * np.arange(7, dtype=np.float32), "a probability differs by"),
-        (lambda logits_BC: logits_BC[:, ::-1], "get another diagnosis|a probability differs by"),
-        (lambda logits_BC: logits_BC * np.float32("nan"), "a probability differs by nan"),
+        (lambda logits_BC: logits_BC + 0.01 * np.arange(7, dtype=np.float32), "probability"),
+        (lambda logits_BC: logits_BC[:, ::-1], "diagnosis|probability"),
+        (lambda logits_BC: logits_BC * np.float32("nan"), "probability.* nan"),
     ],
     ids=["a little", "turned round", "no numbers"],
 )

@@ -142,13 +142,13 @@ def test_a_report_of_another_decision_is_refused(run):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (FAR.drop(columns="auroc").to_csv(index=False), r"far_ood\.csv lacks column auroc"),
-        (FAR.head(0).to_csv(index=False), r"far_ood\.csv has no row below its header"),
-        ("", r"far_ood\.csv is not a CSV table: No columns"),
-        ("a,b\n1,2,3\n4\n1,2,3,4\n", r"far_ood\.csv is not a CSV table"),
+        (FAR.drop(columns="auroc").to_csv(index=False), r"far_ood\.csv .*auroc"),
+        (FAR.head(0).to_csv(index=False), r"far_ood\.csv .*no row"),
+        ("", r"far_ood\.csv .*No columns"),
+        ("a,b\n1,2,3\n4\n1,2,3,4\n", r"far_ood\.csv .*CSV"),
         (
             FAR.astype({"auroc": object}).replace(0.987, "high").to_csv(index=False),
-            r"far_ood\.csv, row 3: auroc is 'high'; it must be a number",
+            r"far_ood\.csv, row 3: auroc is 'high'",
         ),
     ],
     ids=["column", "header", "empty", "ragged", "word"],

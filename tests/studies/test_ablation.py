@@ -159,7 +159,7 @@ def test_by_arm_and_interrupted_it_ends_the_same(matrix, data, cache, done, tmp_
     out, options = tmp_path / "out", {"device": "cpu", "cache": cache}
     table = ablate(matrix, data, out, only=["plain"], **options)
     assert set(table["arm"]) == {"plain"}
-    assert "Named in advance and not trained, so not in the tables: focal" in (out / "README.md").read_text()
+    assert "not in the tables: focal" in (out / "README.md").read_text()
     with stop_at(2), pytest.raises(KeyboardInterrupt, match="same command"):
         ablate(matrix, data, out, **options)
     table = ablate(matrix, data, out, **options)
@@ -260,10 +260,8 @@ def test_a_leak_on_purpose_is_measured_and_said(leak, data, cache, tmp_path):
     record = json.loads((out / "ablation.json").read_text())
     assert record["images"] == record["lesions"]  # one image a lesion
     page = (out / "README.md").read_text()
-    assert (
-        "On purpose, other images of the scored lesions are trained on in leaky, and in no other arm." in page
-    )
-    assert "On purpose, the epoch is chosen on the scored images in best, and in no other arm." in page
+    assert "trained on in leaky, and in no other arm" in page
+    assert "chosen on the scored images in best, and in no other arm" in page
     keeps = {name: arm["recipe"]["train"]["keep"] for name, arm in record["arms"].items()}
     assert keeps == {"clean": "last", "leaky": "last", "best": "val_accuracy"}
 

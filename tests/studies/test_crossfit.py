@@ -135,11 +135,11 @@ def test_a_student_is_said_to_have_heard_of_the_labels(whole, recipe, data, cach
 @pytest.mark.parametrize(
     ("overrides", "options", "sentence"),
     [
-        (["train.early_stopping={}"], {}, "train.early_stopping looks at the images that a cross-fit scores"),
-        (["train.schedule={kind: plateau}"], {}, "train.schedule.kind plateau looks at"),
-        (["split.protocol=paper"], {}, "split.folds is for protocol grouped"),
-        ([], {"folds": 60}, "60 folds cannot be had"),
-        ([], {"only": [3]}, "fold 3 is none of 3: folds count from 0 to 2"),
+        (["train.early_stopping={}"], {}, "train.early_stopping"),
+        (["train.schedule={kind: plateau}"], {}, "train.schedule.kind plateau"),
+        (["split.protocol=paper"], {}, "split.folds"),
+        ([], {"folds": 60}, "60 folds"),
+        ([], {"only": [3]}, "fold 3 .*0 to 2"),
     ],
 )
 def test_what_cannot_be_crossfitted_is_refused(overrides, options, sentence, recipe, data, tmp_path):

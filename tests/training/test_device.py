@@ -55,9 +55,9 @@ def test_no_more_devices_than_there_are(monkeypatch):
     [
         ("32-true", "cpu", False, None),
         ("bf16-mixed", "cpu", True, None),
-        ("bf16-mixed", "cpu", False, "bf16-mixed on cpu needs a processor with AVX512-BF16 or AMX"),
-        ("16-mixed", "cpu", True, "16-mixed on cpu needs a GPU"),
-        ("16-mixed", "mps", True, "on mps needs CUDA"),
+        ("bf16-mixed", "cpu", False, "bf16-mixed on cpu .*AMX"),
+        ("16-mixed", "cpu", True, "16-mixed on cpu"),
+        ("16-mixed", "mps", True, "mps .*CUDA"),
     ],
 )
 def test_precisions(monkeypatch, precision, device, cpu_has_bf16, sentence):

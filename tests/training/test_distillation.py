@@ -64,14 +64,14 @@ def test_rows_come_in_the_order_of_the_table(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "columns", "words"),
     [
-        ([("a", 1.0)], ("image_id", "p_mel"), "has no column p_nv"),
+        ([("a", 1.0)], ("image_id", "p_mel"), "column p_nv"),
         ([("a", 0.5, 0.5), ("a", 0.5, 0.5)], ("image_id", "p_mel", "p_nv"), "has a twice"),
-        ([("a", 0.7, 0.7)], ("image_id", "p_mel", "p_nv"), "a: its probabilities must be"),
-        ([("a", None, 0.7)], ("image_id", "p_mel", "p_nv"), "a: its probabilities must be"),
+        ([("a", 0.7, 0.7)], ("image_id", "p_mel", "p_nv"), "a: .*probabilities"),
+        ([("a", None, 0.7)], ("image_id", "p_mel", "p_nv"), "a: .*probabilities"),
         (
             [("b", 0.5, 0.5), ("a", "half", 0.5)],
             ("image_id", "p_mel", "p_nv"),
-            "row 3, image a: its probabilities must be numbers",
+            "row 3, image a: .*numbers",
         ),
         ([("q", 0.5, 0.5)], ("image_id", "p_mel", "p_nv"), "none of the images"),
     ],

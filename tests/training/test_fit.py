@@ -251,8 +251,8 @@ def test_what_is_no_run_is_not_resumed(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"devices": 3}, r"--devices 3 cannot share train\.batch_size 16 evenly; 18 would do"),
-        ({"logger": "wandb"}, "--logger wandb is not known"),
+        ({"devices": 3}, r"--devices 3 .*train\.batch_size 16 .*18"),
+        ({"logger": "wandb"}, "--logger wandb"),
     ],
     ids=str,
 )

@@ -96,7 +96,4 @@ def test_nothing_of_a_killed_run_looks_whole(ends, moment):
 def test_an_interrupted_run_says_how_to_go_on(folder, ends, moment):
     assert ends[moment]["killed"] == 130
     assert ends[moment]["status"] == "interrupted"
-    assert ends[moment]["sentence"] == (
-        f"{folder / moment} was interrupted; go on from its last whole epoch with"
-        f" `dermlens train --resume {folder / moment}`"
-    )
+    assert ends[moment]["sentence"].endswith(f"`dermlens train --resume {folder / moment}`")

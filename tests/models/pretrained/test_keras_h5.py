@@ -172,10 +172,10 @@ def known(name):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:5000]), "not a whole HDF5 file"),
-        (lambda path: path.write_bytes(b"not at all"), "not a whole HDF5 file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:5000]), "HDF5"),
+        (lambda path: path.write_bytes(b"not at all"), "HDF5"),
         (lambda path: path.unlink(), "does not exist"),
-        (lambda path: h5py.File(path, "w").close(), "no attribute layer_names"),
+        (lambda path: h5py.File(path, "w").close(), "layer_names"),
     ],
 )
 def test_file_that_is_none_is_refused(small, tmp_path, spoil, sentence):

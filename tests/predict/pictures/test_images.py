@@ -88,12 +88,12 @@ def test_content_counts_and_not_the_suffix(tmp_path, form):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "the file is empty"),
+        (b"", "empty"),
         (b"Dear colleague, please find attached", "not a JPEG"),
         (b"\xff\xd8\xff\xe0", "not a JPEG"),
         (png_header(50_000, 50_000), "64 million"),  # Pillow raises
         (png_header(12_000, 12_000), "64 million"),  # Pillow warns
-        (png_header(9_000, 9_000), "9000 × 9000 pixels; the most allowed is 64 million"),  # Pillow is content
+        (png_header(9_000, 9_000), "9000 × 9000 pixels"),  # Pillow is content
     ],
     ids=["empty", "text", "first bytes", "bomb", "large", "above our own limit"],
 )
