@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from dermlens.labels import CLASSES
@@ -85,13 +87,21 @@ def save_tiny(
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as `dermlens export` makes it: four symmetries, two sizes, metadata, a decision."""
+    """A folder as `dermlens export` makes it: four symmetries, two sizes, metadata, a decision.
+
+    Made once for all processes of pytest-xdist, since torch's exporter takes its time; tests read it alone.
+    """
     from dermlens.export.onnx_export import export_folder
 
-    folder = tmp_path_factory.mktemp("exported")
-    save_tiny(folder / "run", views=ViewsConfig(symmetries=4, sizes=(32, 64)))
-    export_folder(folder / "run", folder / "model", limits=("It has learnt nothing.",))
-    return folder / "model"
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(shared / "exported.lock"):
+        if not (shared / "exported").is_dir():
+            made = tmp_path_factory.mktemp("export")
+            save_tiny(made / "run", views=ViewsConfig(symmetries=4, sizes=(32, 64)))
+            export_folder(made / "run", made / "model", limits=("It has learnt nothing.",))
+            (made / "model").rename(shared / "exported")
+    return shared / "exported"
 
 
 @pytest.fixture

@@ -76,7 +76,8 @@ def test_report_is_one_page_with_recall_first(world, capsys):
 
 
 def test_a_published_run_scores_itself_without_weights_or_pictures(world, tmp_path):
-    assert exit_code("report", world / "a") == 0
+    if not (world / "a" / "report.html").is_file():  # of the test before, where it ran here
+        assert exit_code("report", world / "a") == 0
     assert exit_code("model", "publish", world / "a", "--out", tmp_path / "a") == 0
     published = {path.name for path in (tmp_path / "a").iterdir()}
     assert "predictions.csv.gz" in published

@@ -148,7 +148,7 @@ def test_authors_printed_counts():
 
 
 @given(tables())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_counts_agree_with_scikit_learn(table):
     target_N, p_NC, weights = table
     predicted_N, classes = metrics.predicted_classes(p_NC), p_NC.shape[1]
@@ -177,7 +177,7 @@ def test_counts_agree_with_scikit_learn(table):
 
 
 @given(tables())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_isic_balanced_accuracy_is_scikit_learns_where_nothing_ties(table):
     target_N, p_NC, weights = table
     p_NC = p_NC + np.linspace(0, 1e-3, p_NC.size).reshape(p_NC.shape) ** 2  # breaks every tie
@@ -188,7 +188,7 @@ def test_isic_balanced_accuracy_is_scikit_learns_where_nothing_ties(table):
 
 
 @given(tables(all_present=True))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_rankings_and_scores_agree_with_scikit_learn(table):
     target_N, p_NC, weights = table
     weights = weights + 1
@@ -218,7 +218,7 @@ def test_rankings_and_scores_agree_with_scikit_learn(table):
 
 
 @given(tables(all_present=True), st.sampled_from([0.5, 0.8, 0.95]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_partial_auc_is_the_area_cut_off_scikit_learns_curve(table, sensitivity):
     """An independent way to it: the curve sampled densely in TPR, ∫ over TPR instead of over FPR."""
     target_N, p_NC, _ = table
@@ -246,7 +246,7 @@ def test_rows_may_be_shuffled_and_doubled(table, random):
 
 
 @given(tables())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_integer_weights_are_repetitions(table):
     target_N, p_NC, weights = table
     if not weights.any():

@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 from cards import check_card, sections
 
-from dermlens.data.predictions import classes_of
 from dermlens.evaluation.ledger import run_openings
-from dermlens.evaluation.score import score
 from dermlens.predict.document import read_document
 from dermlens.predict.model_files import read_measured, write_measured
 from dermlens.report.card import card_text
@@ -43,16 +41,9 @@ def test_numbers_are_recomputed(path):
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The sections of a card that is made anew from the published folder, its scores from the predictions."""
+    """The sections of a card that is made anew; that the scores are right, test_published_results shows."""
     run = Run(shutil.copytree(PUBLISHED, tmp_path_factory.mktemp("again") / "run"))
-    predictions = run.predictions()
-    run.write_metrics(_again(run, predictions))
     return sections(card_text(run))
-
-
-def _again(run: Run, predictions: pd.DataFrame) -> dict:
-    decision = read_decision(run)
-    return score(predictions, classes_of(predictions), run.recipe.evaluation, decision=decision)
 
 
 @pytest.mark.parametrize("heading", SCORED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,14 @@ def plain(
     """The recipe as it is, trained once; tests read the run and write nothing."""
     out = tmp_path_factory.mktemp("plain") / "run"
     return fit(tiny_recipe(), tiny_data, out=out, device="cpu", cache=cache)
+
+
+@pytest.fixture
+def half(plain: Run, tmp_path: Path) -> Run:
+    """The plain run as it would be, had it stopped before its end was written; for a test to change."""
+    run = Run(shutil.copytree(plain.path, tmp_path / "half"))
+    run.record(status="interrupted")
+    return run
 
 
 @pytest.fixture

@@ -122,24 +122,31 @@ def test_recipes_can_be_listed_and_printed(dermlens):
         assert shown in said
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "utf-8"])
-def test_output_takes_every_encoding(encoding):
-    command = [sys.executable, "-m", "dermlens", "model", "weights"]
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", "-> epsilon - gamma"), ("cp437", "-> ε - gamma"), ("utf-8", "→ ε – γ")],
+)
+def test_output_takes_every_encoding(encoding, shown):
+    program = (
+        "import sys, dermlens.recipe; dermlens.recipe.shipped_recipes = lambda: {'a': '# → ε – γ'};"
+        "sys.argv = ['dermlens', 'model', 'recipes']; from dermlens.cli.app import main; main()"
+    )
+    command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode(encoding)
+    assert done.stdout.decode(encoding).strip() == f"a: {shown}"
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-"])
 def test_output_may_be_closed(redirection):
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m dermlens model weights {redirection}"], capture_output=True
+        ["bash", "-c", f"{sys.executable} -m dermlens model recipes {redirection}"], capture_output=True
     )
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_reader_that_has_gone_ends_it_without_a_word():
-    command = f"{sys.executable} -m dermlens model weights | true; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m dermlens model recipes | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True)
     assert done.returncode in (0, 141)
     assert done.stderr == b""

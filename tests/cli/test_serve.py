@@ -46,7 +46,7 @@ def ready(address: str) -> bool:
     return False
 
 
-def test_killed_in_the_middle_it_starts_again():
+def test_killed_in_the_middle_it_starts_again_and_ends_when_it_is_told_to():
     with serving("--port", "0") as (running, address):
         assert ready(address)
         port = int(address.rpartition(":")[2])
@@ -54,13 +54,8 @@ def test_killed_in_the_middle_it_starts_again():
             half.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc")
             os.kill(running.pid, signal.SIGKILL)
             running.wait()
-    with serving("--port", str(port)) as (_, again):
+    with serving("--port", str(port)) as (running, again):
         assert ready(again)
-
-
-def test_it_ends_when_it_is_told_to():
-    with serving("--port", "0") as (running, address):
-        assert ready(address)
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) in (0, -signal.SIGTERM)
 

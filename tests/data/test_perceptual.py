@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from dermlens.data.duplicates import BLOCK, BYTES, THRESHOLD, distances, fingerp
 SIZE = (360, 270)
 
 
+@cache
 def skin(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     """Blotches of every size on brown, as lesions have."""
     draw = np.random.default_rng(seed)
@@ -86,7 +88,7 @@ def test_the_distance_is_the_least_of_eight_turned_pictures():
 bytes_ = st.binary(min_size=BYTES, max_size=BYTES)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(bytes_, min_size=1, max_size=5), st.lists(bytes_, min_size=1, max_size=5))
 def test_distances_are_symmetric_and_none_to_oneself(ours, theirs):
     np.testing.assert_array_equal(distances(ours, theirs), distances(theirs, ours).T)

@@ -72,7 +72,7 @@ def test_grouped_is_a_partition_by_lesion_with_the_shares_of_every_class(
             assert part > 0 or got == 0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(table=foldable, folds=st.integers(2, 7), seed=st.integers(0, 5))
 def test_folds_are_even_and_leave_the_test_lesions_as_they_are(
     table: pd.DataFrame, folds: int, seed: int

@@ -136,7 +136,7 @@ def test_a_table_without_a_column_says_which(folder, column):
         read_table(folder)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(st.floats(allow_nan=False))
 def test_ages_are_taken_or_refused_by_their_value(tmp_path_factory, age):
     folder = tmp_path_factory.mktemp("ages")

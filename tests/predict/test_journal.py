@@ -243,15 +243,15 @@ def test_an_ending_that_says_nothing(journal, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_killed_and_gone_on_it_writes_what_one_go_writes(exported, lesions, tmp_path):
+def test_killed_and_gone_on_it_writes_what_one_go_writes(dermlens, exported, lesions, tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(60):
         shutil.copy(lesions / "b.png", folder / f"{number:03}.png")
     (folder / "bad.png").write_bytes(b"no")
-    command = [sys.executable, "-c", "from dermlens.cli.app import main; main()", "predict", str(folder)]
-    command += ["--model", str(exported), "--out"]
-    subprocess.run([*command, str(tmp_path / "one.csv")], capture_output=True, check=False)
+    words = ["predict", str(folder), "--model", str(exported), "--out"]
+    command = [sys.executable, "-c", "from dermlens.cli.app import main; main()", *words]
+    assert dermlens(*words, tmp_path / "one.csv").code == 2
     journal = tmp_path / "two.csv.partial"
     for lines in (5, 20):
         running = subprocess.Popen([*command, str(tmp_path / "two.csv")], stderr=subprocess.DEVNULL)
@@ -260,15 +260,15 @@ def test_killed_and_gone_on_it_writes_what_one_go_writes(exported, lesions, tmp_
         os.kill(running.pid, signal.SIGKILL)
         running.wait()
     assert not (tmp_path / "two.csv").exists()
-    done = subprocess.run([*command, str(tmp_path / "two.csv")], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "going on where" in done.stderr
-    assert "bad.png" in done.stderr
+    done = dermlens(*words, tmp_path / "two.csv")
+    assert done.code == 2
+    assert "going on where" in done.err
+    assert "bad.png" in done.err
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
     assert not journal.exists()
 
 
-def test_two_at_once_and_another_folder_after_a_kill(exported, lesions, tmp_path):
+def test_two_at_once_and_another_folder_after_a_kill(dermlens, exported, lesions, tmp_path):
     folders = tmp_path / "one", tmp_path / "two"
     for folder, name in zip(folders, ("a.jpg", "b.png"), strict=True):
         folder.mkdir()
@@ -277,25 +277,25 @@ def test_two_at_once_and_another_folder_after_a_kill(exported, lesions, tmp_path
     output = tmp_path / "answers.csv"
     journal = tmp_path / "answers.csv.partial"
 
-    def command(folder):
-        program = "from dermlens.cli.app import main; main()"
-        words = ["predict", str(folder), "--model", str(exported), "--out", str(output)]
-        return [sys.executable, "-c", program, *words]
+    def words(folder):
+        return "predict", str(folder), "--model", str(exported), "--out", str(output)
 
-    running = subprocess.Popen(command(folders[0]), stderr=subprocess.DEVNULL)
+    program = "from dermlens.cli.app import main; main()"
+    running = subprocess.Popen([sys.executable, "-c", program, *words(folders[0])], stderr=subprocess.DEVNULL)
     while running.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 5):
         time.sleep(0.01)
     os.kill(running.pid, signal.SIGSTOP)
-    second = subprocess.run(command(folders[0]), capture_output=True, text=True, check=False)
+    second = dermlens(*words(folders[0]))
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
-    other = subprocess.run(command(folders[1]), capture_output=True, text=True, check=False)
-    assert (second.returncode, other.returncode) == (2, 2)
-    assert "is being written by another process" in second.stderr
-    assert "belongs to another job: it answers for" in other.stderr
+    other = dermlens(*words(folders[1]))
+    assert (second.code, other.code) == (2, 2)
+    assert "another process" in second.err
+    assert "another job" in other.err
     assert not output.exists()
-    done = subprocess.run(command(folders[0]), capture_output=True, text=True, check=True)
-    assert "going on where" in done.stderr
+    done = dermlens(*words(folders[0]))
+    assert done.code == 0
+    assert "going on where" in done.err
     rows = rows_of(output)
     assert len({row["image_id"] for row in rows}) == len(rows) == 60
     assert len({row["p_mel"] for row in rows}) == 1

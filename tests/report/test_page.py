@@ -489,10 +489,9 @@ def test_a_soup_says_what_any_of_its_members_did():
 def test_melanoma_words_add_up():
     classes = ["bkl", "mel", "nv"]
     scores = {"confusion": [[1, 0, 0], [2, 10, 5], [0, 0, 9]]}
-    assert sought_words(scores, Vocabulary(classes)) == (
-        "Of 17 images of melanoma, the model named 10 melanoma; the others were named 5 melanocytic nevus, "
-        "2 benign keratosis-like lesion."
-    )
+    said = sought_words(scores, Vocabulary(classes))
+    for words in ("17 images of melanoma", "10 melanoma", "5 melanocytic nevus", "2 benign keratosis-like"):
+        assert words in said
     assert sought_words({"confusion": [[1]]}, Vocabulary(["x"])) is None
 
 

@@ -28,7 +28,7 @@ def described(address):
     ],
 )  # fmt: skip
 def test_the_description_holds(described, path, method):
-    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=described[path][method].as_strategy())
     def holds(case):
         case.call_and_validate(checks=CHECKS)

@@ -2,7 +2,7 @@
 
 One process imports everything once; each training runs in a fork of it, where a kill is a kill.
 
-Usage: killed_runs.py RECIPE DATA FOLDER
+Usage: killed_runs.py RECIPE DATA FOLDER MOMENT...
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def train(out: Path, arm: Callable[[], None] | None = None) -> None:
 
 def main() -> None:
     ends = {"uninterrupted": forked(lambda: train(FOLDER / "uninterrupted"))}
-    for name, arm in MOMENTS.items():
+    for name in sys.argv[4:]:
+        arm = MOMENTS[name]
         out = FOLDER / name
         killed = forked(lambda out=out, arm=arm: train(out, arm))
         sentence = FOLDER / "interrupted.txt"

@@ -32,12 +32,21 @@ def weights_of(train):
     return lambda recipe, name: load_file(train(recipe, name).path / "model.safetensors")
 
 
+@pytest.fixture(scope="module")
+def one_epoch(tiny_data, tiny_recipe, cache, tmp_path_factory):
+    """The plain recipe after one epoch; tests read the run and write nothing."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    return fit(tiny_recipe("train.epochs=1"), tiny_data, out=out, device="cpu", cache=cache)
+
+
+HEAD = "head.linear.weight"
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
         ("imbalance.exponent=0.5",),
         ("imbalance.weights=effective_number", "imbalance.beta=0.99"),
-        ("imbalance.deferred_epochs=1",),
         ("imbalance.confirmation={histo: 2.0}",),
         ("imbalance.sampler={kind: power, exponent: 0.5}",),
         ("imbalance.sampler={kind: lesions, caps: {nv: 5}, repeats: {df: 2}}",),
@@ -54,15 +63,41 @@ def weights_of(train):
         ("augment.metadata_dropout={all: 0.3, each: 0.2}",),
         ("train.optimizer.layer_decay=0.8",),
         ("train.frozen_blocks=2",),
-        ("train.resize=[{until: 1, size: 32}]",),
     ],
     ids=str,
 )
-def test_switch_changes_what_is_learnt_and_nothing_else_does(weights_of, plain, tiny_recipe, overrides):
-    """Each switch gives other weights than the plain recipe, and the same ones when asked again."""
-    once, twice = (weights_of(tiny_recipe(*overrides), f"switched-{i}") for i in (0, 1))
-    name = "head.linear.weight"
-    assert not torch.equal(once[name], load_file(plain.model_file)[name])
+def test_each_switch_changes_what_is_learnt(weights_of, one_epoch, tiny_recipe, overrides):
+    switched = weights_of(tiny_recipe("train.epochs=1", *overrides), "switched")
+    assert not torch.equal(switched[HEAD], load_file(one_epoch.model_file)[HEAD])
+
+
+@pytest.mark.parametrize("override", ["imbalance.deferred_epochs=1", "train.resize=[{until: 1, size: 32}]"])
+def test_each_switch_of_an_epoch_changes_what_is_learnt(weights_of, plain, tiny_recipe, override):
+    switched = weights_of(tiny_recipe(override), "switched")
+    assert not torch.equal(switched[HEAD], load_file(plain.model_file)[HEAD])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (
+            "imbalance.sampler={kind: power, exponent: 0.5}",
+            "augment.colour={brightness: 0.2, illuminant: 0.1}",
+            "augment.cutout={side: 0.3}",
+            "augment.mix={kind: mixup}",
+        ),
+        (
+            "imbalance.sampler={kind: lesions, caps: {nv: 5}, repeats: {df: 2}}",
+            "augment.policy={kind: trivial}",
+            "augment.metadata_dropout={all: 0.3, each: 0.2}",
+            "augment.mix={kind: cutmix, alpha: 1.0}",
+        ),
+    ],
+    ids=["power", "lesions"],
+)
+def test_whatever_draws_draws_the_same_again(weights_of, tiny_recipe, overrides):
+    """All that is random, in two recipes: nothing but the seed decides."""
+    once, twice = (weights_of(tiny_recipe("train.epochs=1", *overrides), f"run-{i}") for i in (0, 1))
     assert all(torch.equal(once[key], twice[key]) for key in once)
 
 

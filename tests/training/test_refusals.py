@@ -27,31 +27,27 @@ def test_a_recipe_for_other_data_makes_no_run_and_names_the_way_out(train, tiny_
     assert not (tmp_path / "run").exists()
 
 
-def test_other_data_on_resuming_are_refused(train, tiny_recipe, cache, tmp_path):
-    run = train(tiny_recipe("train.epochs=1"))
-    run.record(status="interrupted")
+def test_other_data_on_resuming_are_refused(half, cache, tmp_path):
     other = write_synthetic(tmp_path / "other", lesions=30, seed=1, size=(48, 64))
     with pytest.raises(UserError, match=r"another table.*--data"):
-        resume_fit(run.path, data=other, cache=cache)
+        resume_fit(half.path, data=other, cache=cache)
 
 
-def test_a_run_that_is_being_trained_is_not_resumed(train, tiny_recipe, cache):
-    run = train(tiny_recipe("train.epochs=1"))
-    run.record(status="running")
+def test_a_run_that_is_being_trained_is_not_resumed(half, cache):
+    half.record(status="running")
     program = (
-        "import sys; from pathlib import Path\n"
-        "from dermlens.runs import Run; from dermlens.training.machine import held\n"
-        "with held(Run(Path(sys.argv[1]))): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from dermlens.files import claimed\n"
+        "with claimed(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", program, str(run.path)]
-    before = run.record_file.read_bytes()
+    command = [sys.executable, "-c", program, str(half.path / machine.LOCK)]
+    before = half.record_file.read_bytes()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(UserError, match="being trained"):
-            resume_fit(run.path, cache=cache)
+            resume_fit(half.path, cache=cache)
         other.kill()
-    assert run.record_file.read_bytes() == before
-    assert resume_fit(run.path, cache=cache, device="cpu").read_record().status == "completed"
+    assert half.record_file.read_bytes() == before
+    assert resume_fit(half.path, cache=cache, device="cpu").read_record().status == "completed"
 
 
 def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
@@ -72,14 +68,6 @@ def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
         pass
 
 
-@pytest.fixture
-def half(train, tiny_recipe):
-    """A run that was stopped after its only epoch."""
-    run = train(tiny_recipe("train.epochs=1", "train.optimizer.weight_decay=0"))
-    run.record(status="interrupted")
-    return run
-
-
 def edited(path, old, new):
     text = path.read_text()
     assert text.count(old) >= 1
@@ -92,7 +80,7 @@ def edited(path, old, new):
         (("heads: 2", "heads: 3"), "model.heads"),
         (("kind: adamw", "kind: sgd"), "train.optimizer.kind"),
         (("lr: 0.002", "lr: 0.02"), "train.optimizer.lr"),
-        (("epochs: 1", "epochs: 2"), "train.epochs"),
+        (("epochs: 2", "epochs: 3"), "train.epochs"),
         (("seed: 0", "seed: 1"), "seed"),
     ],
     ids=str,
@@ -101,7 +89,9 @@ def test_an_edited_recipe_is_refused_by_what_was_edited(half, cache, change, key
     edited(half.recipe_file, *change)
     with pytest.raises(UserError, match=rf"changed.*recipe\.yaml \(.*\b{key}\b"):
         resume_fit(half.path, cache=cache, device="cpu")
-    edited(half.recipe_file, *reversed(change))
+
+
+def test_a_comment_is_no_edit(half, cache):
     half.recipe_file.write_text("# a comment is no change\n" + half.recipe_file.read_text())
     assert resume_fit(half.path, cache=cache, device="cpu").read_record().status == "completed"
 
@@ -143,13 +133,13 @@ def test_a_changed_image_is_refused(tiny_recipe, tiny_data, cache, tmp_path):
 
 
 def test_flipped_bits_in_a_checkpoint_never_train_on(half, cache):
-    """Every thousandth byte of it, and a block of zeros: refused, or a place where no tensor is."""
+    """At twenty places, and in a block of zeros: refused, or where no tensor is."""
     path = half.checkpoints / "last.ckpt"
     right = path.read_bytes()
     reader = AtomicCheckpoints()
     expected = reader.load_checkpoint(path)["state_dict"]
     refused = 0
-    places = range(500, len(right), len(right) // 40)
+    places = range(500, len(right), len(right) // 20)
     for place in places:
         for width in (1, 64):
             damaged = bytearray(right)
@@ -180,7 +170,6 @@ def test_a_rejected_recipe_leaves_no_folder_in_the_way(train, tiny_recipe, tmp_p
     with pytest.raises(UserError):
         train(tiny_recipe(mistake, *extra))
     assert not (tmp_path / "run").exists()
-    assert train(tiny_recipe("train.epochs=1")).path == tmp_path / "run"
 
 
 def test_a_run_without_one_finite_score_keeps_nothing(train, tiny_recipe, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from dermlens.data.config import SplitConfig
@@ -49,7 +51,7 @@ def test_own_words_travel_into_the_recipe(dermlens, drawn, tmp_path):
 
 
 def test_data_with_problems_get_no_recipe(dermlens, drawn, tmp_path):
-    bad = write_synthetic(tmp_path / "set", lesions=56, size=(64, 64))
+    bad = shutil.copytree(drawn, tmp_path / "set")
     next(bad.rglob("*.jpg")).write_bytes(b"no picture")
     code, said, _ = dermlens("start", "--data", bad, "--out", tmp_path / "recipe.yaml")
     assert code == 2

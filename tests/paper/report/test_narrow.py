@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from paper.report.page import write_report
-
-PUBLISHED = Path(__file__).parents[3] / "docs" / "results" / "paper"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDTH = 390
 
@@ -39,20 +35,14 @@ MEASURE = """
 """
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory) -> Path:
-    """What is published, as a page."""
-    return write_report(PUBLISHED, tmp_path_factory.mktemp("report"))
-
-
 @pytest.fixture(scope="module", params=["light", "dark"])
-def page(request, report) -> Iterator[Page]:
+def page(request, published_page) -> Iterator[Page]:
     assert CHROMIUM is not None, "no Chromium on this machine: apt-get install chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": WIDTH, "height": 844}, color_scheme=request.param)
         opened = context.new_page()
-        opened.goto(report.as_uri())
+        opened.goto(published_page.as_uri())
         yield opened
         browser.close()
 

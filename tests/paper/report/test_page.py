@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -96,8 +97,7 @@ def test_the_same_results_give_the_same_bytes_with_images_and_without(results, p
 
 def test_a_report_that_is_interrupted_leaves_the_old_one_whole(results, page, tmp_path, monkeypatch):
     """At the first table, at a figure, at the page itself: wherever it stops."""
-    folder = tmp_path / "report"
-    write_report(results, folder)
+    folder = shutil.copytree(page.parent, tmp_path / "report")
     old = contents(folder)
     for place in ("write_cells", "_paper_figures", "environment"):
         with monkeypatch.context() as patch:
@@ -234,8 +234,8 @@ def test_of_nothing_there_is_a_page_that_says_so(tmp_path):
 
 
 @pytest.mark.skipif(not (PUBLISHED / "report").is_dir(), reason="the study's report is not published yet")
-def test_the_published_report_is_that_of_the_published_results(tmp_path):
-    fresh = contents(write_report(PUBLISHED, tmp_path / "report").parent)
+def test_the_published_report_is_that_of_the_published_results(published_page):
+    fresh = contents(published_page.parent)
     stated = contents(PUBLISHED / "report")
     stated.pop("annex.html", None)  # of this machine alone, and ignored by git
     assert set(fresh) == set(stated)
