@@ -163,7 +163,7 @@ def _recall(text: str, predictions: pd.DataFrame) -> None:
     if "mel" in oracle.classes:
         melanoma = oracle.target == "mel"
         named = (melanoma & (oracle.diagnosis == "mel")).sum()
-        assert f"Of {melanoma.sum()} images of melanoma, the model named {named} melanoma" in text
+        assert f"{melanoma.sum()} images of melanoma, the model named {named}" in text
 
 
 def _groups(text: str, predictions: pd.DataFrame) -> None:

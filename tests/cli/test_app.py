@@ -129,7 +129,7 @@ def test_recipes_can_be_listed_and_printed(dermlens):
 def test_output_takes_every_encoding(encoding, shown):
     program = (
         "import sys, dermlens.recipe; dermlens.recipe.shipped_recipes = lambda: {'a': '# → ε – γ'};"
-        "sys.argv = ['dermlens', 'model', 'recipes']; from dermlens.cli.app import main; main()"
+        "sys.argv = ['dermlens', 'model', 'recipes']; from dermlens.__main__ import main; main()"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})

@@ -104,18 +104,18 @@ def rewrite(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("\nI003,L01,", "\nI003,L01,x", r"line 10: role 'x\w+' is not known; nearest: "),
+        ("\nI003,L01,", "\nI003,L01,x", r"line 10: role 'x\w+' .*nearest: "),
         (
             "\nI003,L01,",
             "\nI003,L01,trian,",
-            r"line 10: 'I003,L01,trian,\w+' should read image_id,lesion_id,role",
+            r"line 10: 'I003,L01,trian,\w+' .*image_id,lesion_id,role",
         ),
-        ("\nI003,L01,", "\nI003,,", r"line 10: 'I003,,\w+' should read image_id,lesion_id,role"),
-        ("\nI003,L01,", "\nI002,L01,", r"line 10: image I002 is on line 9 already; each image has one role"),
-        ("image_id,", "image,", r"line 6: the columns must be image_id,lesion_id,role"),
-        ("protocol: grouped", "protocol: groups", r"protocol 'groups' is not known; nearest: grouped"),
-        ("manifest: 1", "manifest: 2", r"has form 2, and this dermlens reads form 1"),
-        ("# seed: 0", "# seed 0", r"line 3: '# seed 0' should read '# key: value'"),
+        ("\nI003,L01,", "\nI003,,", r"line 10: 'I003,,\w+' .*image_id,lesion_id,role"),
+        ("\nI003,L01,", "\nI002,L01,", r"line 10: image I002 .*line 9"),
+        ("image_id,", "image,", r"line 6: .*image_id,lesion_id,role"),
+        ("protocol: grouped", "protocol: groups", r"protocol 'groups' .*nearest: grouped"),
+        ("manifest: 1", "manifest: 2", r"form 2.* form 1"),
+        ("# seed: 0", "# seed 0", r"line 3: '# seed 0'"),
     ],
 )
 def test_malformed_manifests_are_refused(manifest: Path, old: str, new: str, said: str) -> None:

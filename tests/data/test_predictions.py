@@ -63,13 +63,13 @@ def test_empty_cells(written):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"p_mel": "high"}, "row 4: p_mel is 'high'; it must be a number"),
+        ({"p_mel": "high"}, "row 4: p_mel is 'high'"),
         ({"p_mel": ""}, "row 4: p_mel is ''"),
-        ({"p_mel": "1.5"}, "row 4: a probability lies outside"),
+        ({"p_mel": "1.5"}, "row 4: a probability"),
         ({"p_mel": "nan"}, "row 4: p_mel is 'nan'"),
-        ({f"p_{code}": "0.1" for code in CLASSES}, "row 4: the probabilities do not sum to 1"),
-        ({"target": "melanoma"}, "row 4: the target is not one of akiec"),
-        ({"image_id": "selection_0"}, "row 4: the image has a row above"),
+        ({f"p_{code}": "0.1" for code in CLASSES}, "row 4: the probabilities"),
+        ({"target": "melanoma"}, "row 4: the target"),
+        ({"image_id": "selection_0"}, "row 4: the image"),
         ({"age": "old"}, "row 4: age is 'old'"),
     ],
 )

@@ -218,9 +218,9 @@ def test_somebodys_own_folder_with_a_column_map_and_a_label_map(own):
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        (OWN_COLUMNS | {"sex": "gendre"}, "has no column 'gendre'; nearest: gender"),
-        (OWN_COLUMNS | {"lesion_id": "patient+spott"}, "has no column 'spott'; nearest: spot"),
-        (OWN_COLUMNS | {"localisation": "region"}, "column map: 'localisation' is not a column of the table"),
+        (OWN_COLUMNS | {"sex": "gendre"}, "'gendre'.* nearest: gender"),
+        (OWN_COLUMNS | {"lesion_id": "patient+spott"}, "'spott'.* nearest: spot"),
+        (OWN_COLUMNS | {"localisation": "region"}, "column map: 'localisation'"),
     ],
 )
 def test_a_column_map_that_does_not_fit(own, columns, sentence):
@@ -264,10 +264,10 @@ def test_row_numbers_are_those_of_a_spreadsheet(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "is empty; its first row must name the columns"),
-        (b"image_id,dx\nR\x9fcken,nv\n", "is neither UTF-8 nor UTF-16 text"),
-        (b"image_id,dx,dx\na,nv,nv\n", "has the column 'dx' more than once"),
-        (b'image_id,dx\na,"' + b"x" * 200_000 + b'"\n', "is no CSV file: field larger than field limit"),
+        (b"", "is empty"),
+        (b"image_id,dx\nR\x9fcken,nv\n", "UTF-8 nor UTF-16"),
+        (b"image_id,dx,dx\na,nv,nv\n", "column 'dx'"),
+        (b'image_id,dx\na,"' + b"x" * 200_000 + b'"\n', "CSV file: field larger"),
     ],
 )
 def test_a_file_that_is_no_table(tmp_path, content, sentence):

@@ -53,7 +53,7 @@ def test_copies_under_other_names_are_left_out(run, tmp_path):
     other = write_set(tmp_path / "other", "NEW", ["lesion 0", "lesion 9", "lesion 6", "lesion 7"])
     kept, (warning, looked) = kept_of(run, other)
     assert kept == ["NEW_1", "NEW_3"]
-    assert warning.startswith("external: 2 of 4 images are, under other names, copies")
+    assert warning.startswith("external: 2 of 4 images are, under other names")
     assert looked.startswith("external: 1 of them")
     assert "test role" in looked
     (entry,) = read_entries(run.ledger_file)

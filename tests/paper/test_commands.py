@@ -67,4 +67,4 @@ def test_weights_are_found_by_backbone(run, tmp_path):
     (tmp_path / "mobilenet_v3_small_b.safetensors").touch()
     code, _, error = run("plan", "--weights", tmp_path)
     assert code == 2
-    assert "mobilenet_v3_small_a.safetensors and mobilenet_v3_small_b.safetensors are both of" in error
+    assert "mobilenet_v3_small_a.safetensors and mobilenet_v3_small_b.safetensors" in error

@@ -24,7 +24,7 @@ def words_of(backbone, weights, **record):
         (
             "mobilenet_v3_small",
             "/some/where/w.h5",
-            "come from the file w.h5, whose licence its owner states.",
+            "come from the file w.h5",
         ),
     ],
 )
@@ -46,13 +46,13 @@ def test_who_taught_it_what_dermoscopy_is_is_credited():
     sides = {"dermoscopic": {"own": 2004, "isic2017": 2744}, "other": {"pad_ufes_20": 745}}
     boundary = Dermoscopy(weights=(1.0,), bias=0.0, kept=0.98, **sides)
     said = " ".join(licence_text(ModelConfig(), RunRecord(), boundary).split())
-    assert "the owners of isic2017 (2,744 pictures), pad_ufes_20 (745 pictures), which taught it" in said
+    assert "the owners of isic2017 (2,744 pictures), pad_ufes_20 (745 pictures)" in said
     assert "2,004" not in said
 
 
 def test_other_training_images_are_credited():
     said = words_of("mobilenet_v2", "none", also_train={"images": 2744, "folders": ["/data/isic2017"]})
-    assert "the owners of isic2017, whose 2,744 images it was trained on as well" in said
+    assert "the owners of isic2017, whose 2,744 images" in said
     assert "/data" not in said
 
 

@@ -54,7 +54,7 @@ def test_what_seems_no_dermoscopy_gets_no_probabilities(client):
     (one,) = client.post("/v1/predict", **upload(STRANGE.read_bytes())).json()["answers"]
     assert (one["p"], one["diagnosis"], one["set"]) == (None, None, None)
     assert one["state"] == "withheld"
-    assert one["reason"].startswith("it does not look like dermoscopy")
+    assert "like dermoscopy" in one["reason"]
     assert one["dermoscopy"] < 0
     said = client.post("/v1/explain", **upload(STRANGE.read_bytes())).json()
     assert (said["answer"]["p"], said["evidence"]) == (None, None)
