@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+PUBLISHED = Path(__file__).parents[3] / "docs" / "results" / "paper" / "report" / "index.html"
+"""That it is what is written today, test_page shows."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDTH = 390
 
@@ -36,13 +39,13 @@ MEASURE = """
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])
-def page(request, published_page) -> Iterator[Page]:
+def page(request) -> Iterator[Page]:
     assert CHROMIUM is not None, "no Chromium on this machine: apt-get install chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": WIDTH, "height": 844}, color_scheme=request.param)
         opened = context.new_page()
-        opened.goto(published_page.as_uri())
+        opened.goto(PUBLISHED.as_uri())
         yield opened
         browser.close()
 
