@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 
-from dermlens.calibration.dermoscopy import PENALTY, Features, fit_dermoscopy
+from dermlens.calibration.dermoscopy import GREYSCALE, PENALTY, Features, fit_dermoscopy
 from dermlens.errors import UserError
 from dermlens.predict.document import Dermoscopy
 
@@ -50,7 +50,7 @@ def test_a_set_that_nobody_was_shown_is_judged_by_the_others():
     assert (table.loc[["own", "clinic"], "taken"] >= 0.97).all()
 
 
-def test_the_boundary_stands_where_the_worst_clinic_that_it_was_not_fitted_on_is_kept():
+def test_the_boundary_stands_where_every_clinic_is_kept_and_most_were_kept_unseen():
     """The third clinic lies nearer to the photographs; a mean over clinics would give it up."""
     dermoscopic = {"a": draw(300, 0, ASIDE * 0), "b": draw(300, 1, -ASIDE), "near": draw(300, 2, ASIDE)}
     other = {"telephone": draw(300, 3, 6 * ASIDE)}
@@ -60,6 +60,33 @@ def test_the_boundary_stands_where_the_worst_clinic_that_it_was_not_fitted_on_is
     unseen = table.set_index("set")["taken_unseen"]
     assert unseen["near"] == (without.scores(dermoscopic["near"].features_ND) >= 0).mean()
     assert unseen[["a", "b"]].min() >= 0.97
+
+
+def test_greyscale_copies_are_judged_without_their_source():
+    """Each lesion has a place of its own, where its copy lies too: the copy must not vouch for it."""
+    rng = np.random.default_rng(1)
+
+    def source(name: str) -> dict[str, Features]:
+        place_LD, names = rng.normal(size=(60, 100)), np.array([f"{name}{number}" for number in range(60)])
+        return {name + ending: Features(place_LD, names) for ending in ("", GREYSCALE)}
+
+    table = fit_dermoscopy(source("a") | source("b"), source("street") | source("telephone"), penalty=1e-3)[1]
+    rows = table.set_index("set")
+    assert (rows["taken_unseen"].reindex(["a", "b"]) >= 0.5).all(), "placed for what nobody has seen"
+    copies = [name for name in rows.index if name.endswith(GREYSCALE)]
+    colours = [name.removesuffix(GREYSCALE) for name in copies]
+    assert rows.loc[copies, "taken_unseen"].tolist() == rows.loc[colours, "taken_unseen"].tolist()
+    assert rows.loc[["street", "telephone"], "taken"].min() > 0.2, "remembered by their copies"
+
+
+def test_greyscale_copies_are_no_sets_of_their_own_in_the_document():
+    own, grey = draw(300, 0, ASIDE * 0), draw(300, 0, ELSEWHERE)
+    street = draw(300, 1, 4 * ASIDE)
+    found, table = fit_dermoscopy({"own": own, "own" + GREYSCALE: grey}, {"street": street})
+    assert found.dermoscopic == {"own": 300}
+    rows = table.set_index("set")
+    assert (rows.loc[["own", "own" + GREYSCALE], "taken"] >= 0.97).all()
+    assert rows["taken_unseen"].isna().all()
 
 
 def test_pictures_of_a_lesion_are_judged_by_what_has_not_seen_it():
@@ -80,8 +107,8 @@ def test_large_sets_count_no_more_than_small_ones():
     other = {"telephone": draw(2000, 2, 2 * ASIDE)}
     small, large = draw(400, 0, ASIDE * 0), draw(4000, 1, ASIDE * 0)
     clinic = draw(400, 3, ELSEWHERE)
-    with_small, _ = fit_dermoscopy({"own": small, "clinic": clinic}, other)
-    with_large, _ = fit_dermoscopy({"own": large, "clinic": clinic}, other)
+    with_small, _ = fit_dermoscopy({"own": small, "clinic": clinic}, other, penalty=0.02)
+    with_large, _ = fit_dermoscopy({"own": large, "clinic": clinic}, other, penalty=0.02)
     np.testing.assert_allclose(with_small.weights, with_large.weights, atol=0.04)
 
 

@@ -127,17 +127,17 @@ def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
     assert {one.withheld for one in answers} == {False, True}
     for line, one in zip(lines, answers, strict=False):
         assert ("most likely" in line) != one.withheld
-        assert ("like dermoscopy" in line) == one.withheld
+        assert ("it does not look like dermoscopy" in line) == one.withheld
         assert "unlike the images" in line
 
 
-def test_what_is_not_in_the_colours_of_skin_gets_no_numbers(model, tmp_path):
+def test_what_is_not_in_the_colours_of_skin_is_uncertain(model, tmp_path):
     with Image.open(draw(tmp_path / "a.png", 3)) as picture:
         picture.convert("L").save(tmp_path / "grey.png")
     (line,) = [line for line in said(model, tmp_path / "grey.png").stdout.splitlines() if "grey" in line]
-    assert "colours of skin" in line
-    assert "most likely" not in line
-    assert "mel" not in line
+    assert "not in the colours of skin" in line
+    assert "uncertain" in line
+    assert "most likely" in line
     text = EXAMPLE.read_text(encoding="utf-8")
     assert f"REDNESS = {', '.join(str(one.value) for one in LIMITS if one.measure == 'redness')}\n" in text
 
@@ -150,8 +150,7 @@ def test_rubbish_gets_a_sentence(model, tmp_path):
     assert "most likely" in done.stdout
     done = said(model, whole, "--site", "bak")
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("--site bak: ")
+    assert done.stderr == "--site bak: not a site that this model knows; leave it out if nobody knows it\n"
 
 
 @pytest.mark.skipif(

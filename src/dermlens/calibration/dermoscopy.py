@@ -8,33 +8,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
 
 from dermlens.calibration.decision import label_outputs
 from dermlens.calibration.labelled import lesion_folds
 from dermlens.data.predictions import write_table
 from dermlens.errors import UserError
 from dermlens.metrics import Bools, Floats, Ints
+from dermlens.models.classifier import LesionClassifier
 from dermlens.models.saved import save_dermoscopy
 from dermlens.predict.document import Dermoscopy
-from dermlens.predict.pictures.preprocessing import ViewsConfig
+from dermlens.predict.pictures.preprocessing import LUMA, ViewsConfig
 from dermlens.runs import Run
 
 # Fit what tells dermoscopy from other pictures, and measure it on pictures that it has not seen.
 
 
 FOLDS = 5
-PENALTY = 0.02
-"""λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one."""
+PENALTY = 1.0
+"""λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one. Strong, so that the boundary
+rests on what clinics share: of 0.02, 0.2 and 1 it kept most of a clinic that it was fitted without."""
 REPLICATES = 1000
 DIGITS = 6
 """Of a weight in model.json."""
+GREYSCALE = ", greyscale"
+"""Ends the name of a set that holds the pictures of another one without their colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +59,20 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """Sets of pictures in one row, each set weighing as much as any other on its side, the sides alike."""
+    """Sets of pictures in one row, each set weighing as much as any other on its side, the sides alike.
+
+    Attributes:
+        x_ND: features.
+        is_dermoscopy_N: the side.
+        set_N: numbers of the sets, in their order.
+        source_N: numbers of where pictures are from: a set and its greyscale copies have one.
+        lesion_N: as in `Features`.
+    """
 
     x_ND: NDArray[np.floating]
     is_dermoscopy_N: Bools
     set_N: Ints
+    source_N: Ints
     lesion_N: NDArray[np.str_]
 
     @classmethod
@@ -64,16 +80,19 @@ class Sets:
         """Join them: dermoscopic ones first, each side in its order."""
         sets = [*dermoscopic.values(), *other.values()]
         counts = [len(one.lesion_N) for one in sets]
+        names = [name.removesuffix(GREYSCALE) for name in (*dermoscopic, *other)]
         return cls(
             np.concatenate([one.features_ND for one in sets]),
             np.repeat(np.arange(len(sets)) < len(dermoscopic), counts),
             np.repeat(np.arange(len(sets)), counts),
+            np.repeat([names.index(name) for name in names], counts),
             np.concatenate([one.lesion_N for one in sets]).astype(str),
         )
 
     def part(self, rows: Ints | Bools) -> Sets:
         """Some of the pictures."""
-        return Sets(self.x_ND[rows], self.is_dermoscopy_N[rows], self.set_N[rows], self.lesion_N[rows])
+        arrays = (self.x_ND, self.is_dermoscopy_N, self.set_N, self.source_N, self.lesion_N)
+        return Sets(*(array[rows] for array in arrays))
 
     def weights(self) -> Floats:
         """Of each picture, (N,), of mean 1."""
@@ -90,11 +109,12 @@ def fit_dermoscopy(
     kept: float = 0.98,
     penalty: float = PENALTY,
 ) -> tuple[Dermoscopy, pd.DataFrame]:
-    """Fit a boundary and place it where each set of dermoscopy, judged without itself, is kept.
+    """Fit a boundary and place it where dermoscopy is kept, of these clinics and of most others.
 
-    A clinic that nobody has seen is what the boundary has to let through. So each set of dermoscopy is judged
-    by a boundary that was fitted on the others, and the boundary stands where the worst of them still has its
-    share. Where there is one set alone, each picture is judged by a boundary fitted without its lesion.
+    Each set of dermoscopy keeps its share, each picture judged by a boundary that was fitted without its
+    lesion. A clinic that nobody has seen has to pass, too. So each set is also judged by a boundary that was
+    fitted without its source, and the boundary stands no higher than where half of the sets have their share
+    that way. A set whose name ends in `GREYSCALE` is of the source that the rest of its name says.
 
     Args:
         dermoscopic: pictures by the name of their set, of lesions that the network was not trained on.
@@ -106,7 +126,7 @@ def fit_dermoscopy(
         What goes into model.json; and a row a set: `set`, `dermoscopy` (yes or no), `images`, `lesions`,
         `taken`, the share that is taken for dermoscopy by a boundary that was fitted without the picture's
         lesion, `low` and `high`, its 95 % interval over lesions, and `taken_unseen`, the share by a boundary
-        that was fitted and placed without the whole set; NaN where it is alone on its side.
+        that was fitted and placed without its source; NaN where that is alone on its side.
 
     Raises:
         ValueError: a side has no set.
@@ -115,15 +135,14 @@ def fit_dermoscopy(
         raise ValueError("a boundary has two sides")
     joined = Sets.of(dermoscopic, other)
     fitted = _Fitted(joined, penalty)
-    everything = frozenset(range(len(dermoscopic) + len(other)))
+    everything = fitted.all
     weight_D, bias = fitted.placed(everything, kept)
     score_N = _out_of_fold(joined, penalty) - fitted.place(everything, kept)
     rows = []
     for index, (name, seen) in enumerate({**dermoscopic, **other}.items()):
-        side = index < len(dermoscopic)
-        unseen = np.nan
-        if len(dermoscopic if side else other) > 1:
-            rest_D, rest_bias = fitted.placed(everything - {index}, kept)
+        side, unseen = index < len(dermoscopic), np.nan
+        if fitted.has_both_sides(rest := fitted.without_source(everything, index)):
+            rest_D, rest_bias = fitted.placed(rest, kept)
             unseen = float((seen.features_ND @ rest_D + rest_bias >= 0).mean())
         rows.append(
             {
@@ -139,10 +158,15 @@ def fit_dermoscopy(
         weights=tuple(float(f"{weight:.{DIGITS}g}") for weight in weight_D),
         bias=float(f"{bias:.{DIGITS}g}"),
         kept=kept,
-        dermoscopic={name: len(seen.lesion_N) for name, seen in dermoscopic.items()},
-        other={name: len(seen.lesion_N) for name, seen in other.items()},
+        dermoscopic=_counts(dermoscopic),
+        other=_counts(other),
     )
     return found, pd.DataFrame(rows)
+
+
+def _counts(sets: Mapping[str, Features]) -> dict[str, int]:
+    """Pictures of each set that was given; of its greyscale copies nothing is said."""
+    return {name: len(one.lesion_N) for name, one in sets.items() if not name.endswith(GREYSCALE)}
 
 
 class _Fitted:
@@ -150,7 +174,18 @@ class _Fitted:
 
     def __init__(self, joined: Sets, penalty: float) -> None:
         self.joined, self.penalty = joined, penalty
+        first = np.unique(joined.set_N, return_index=True)[1]
+        self.side_S, self.source_S = joined.is_dermoscopy_N[first], joined.source_N[first]
+        self.all = frozenset(range(len(first)))
         self._found: dict[frozenset[int], tuple[Floats, float]] = {}
+
+    def without_source(self, sets: frozenset[int], index: int) -> frozenset[int]:
+        """Those of the sets that are not of one's source."""
+        return frozenset(one for one in sets if self.source_S[one] != self.source_S[index])
+
+    def has_both_sides(self, sets: frozenset[int]) -> bool:
+        """Whether there is dermoscopy among them, and something else."""
+        return len({bool(self.side_S[one]) for one in sets}) == 2
 
     def placed(self, sets: frozenset[int], kept: float) -> tuple[Floats, float]:
         """Weights and bias of a boundary on some of the sets, placed by the same sets."""
@@ -158,25 +193,24 @@ class _Fitted:
         return weight_D, bias - self.place(sets, kept)
 
     def place(self, sets: frozenset[int], kept: float) -> float:
-        """The score above which `kept` of each set of dermoscopy lies, judged without that set."""
-        own = [index for index in sorted(sets) if self._is_dermoscopy(index)]
-        if len(own) == 1:
-            part = self.joined.part(np.isin(self.joined.set_N, sorted(sets)))
-            return _least(_out_of_fold(part, self.penalty)[part.is_dermoscopy_N], 1 - kept)
-        least = []
+        """The score above which `kept` of each set of dermoscopy lies, and of half of them were they new."""
+        own = [index for index in sorted(sets) if self.side_S[index]]
+        part = self.joined.part(np.isin(self.joined.set_N, sorted(sets)))
+        score_N = _out_of_fold(part, self.penalty)
+        least = min(_least(score_N[part.set_N == index], 1 - kept) for index in own)
+        if not self.has_both_sides(self.without_source(sets, own[0])):
+            return least
+        unseen = []
         for index in own:
-            weight_D, bias = self._on(sets - {index})
-            least.append(_least(self.joined.x_ND[self.joined.set_N == index] @ weight_D + bias, 1 - kept))
-        return min(least)
+            weight_D, bias = self._on(self.without_source(sets, index))
+            unseen.append(_least(self.joined.x_ND[self.joined.set_N == index] @ weight_D + bias, 1 - kept))
+        return min(least, float(np.median(unseen)))
 
     def _on(self, sets: frozenset[int]) -> tuple[Floats, float]:
         if sets not in self._found:
             part = self.joined.part(np.isin(self.joined.set_N, sorted(sets)))
             self._found[sets] = _boundary(part, self.penalty)
         return self._found[sets]
-
-    def _is_dermoscopy(self, index: int) -> bool:
-        return bool(self.joined.is_dermoscopy_N[self.joined.set_N == index][0])
 
 
 def _share(taken_N: Bools, lesion_N: NDArray[np.str_]) -> dict[str, float]:
@@ -191,7 +225,7 @@ def _share(taken_N: Bools, lesion_N: NDArray[np.str_]) -> dict[str, float]:
 def _out_of_fold(joined: Sets, penalty: float) -> Floats:
     """Each picture's score by a boundary that was fitted without its lesion, (N,)."""
     score_N = np.empty(len(joined.lesion_N))
-    for fitted_on, judged in lesion_folds(joined.set_N, joined.lesion_N, folds=FOLDS, seed=0):
+    for fitted_on, judged in lesion_folds(joined.source_N, joined.lesion_N, folds=FOLDS, seed=0):
         weight_D, bias = _boundary(joined.part(fitted_on), penalty)
         score_N[judged] = joined.x_ND[judged] @ weight_D + bias
     return score_N
@@ -240,7 +274,8 @@ def learn_dermoscopy(
     """Fit the boundary, write it into the run's model.json, and what was measured into dermoscopy.csv.
 
     The run's images of the selection and calibration roles stand for dermoscopy, a set for each of their
-    sources, together with the sets that are given. Diagnoses, ages, sexes and sites are not looked at.
+    sources, together with the sets that are given. All of them are shown without their colours, too: there is
+    dermoscopy in greyscale. Diagnoses, ages, sexes and sites are not looked at.
 
     Args:
         run: a completed run.
@@ -289,15 +324,26 @@ def learn_dermoscopy(
             )
     saved = replace(run.model(), views=ViewsConfig())  # features are of the image as it is
 
-    def seen(table: pd.DataFrame, of: pd.DataFrame | None = None) -> Features:
-        found = label_outputs(saved, table, of=of, device=device, cache=cache)
-        return Features(found.features_ND, found.lesion_N)
+    in_grey = replace(saved, model=cast(LesionClassifier, _InGreyscale(saved.model)))
 
-    own, sets = seen(table, whole), _set_of_image(table).to_numpy()
-    known = {name: Features(own.features_ND[sets == name], own.lesion_N[sets == name]) for name in own_sets}
-    known |= {name: seen(table) for name, table in dermoscopic.items()}
-    found, rows = fit_dermoscopy(known, {name: seen(table) for name, table in other.items()}, kept=kept)
-    worst = rows[rows["dermoscopy"] == "no"].sort_values("taken").iloc[-1]
+    def seen(name: str, table: pd.DataFrame, of: pd.DataFrame | None = None) -> dict[str, Features]:
+        shown = {}
+        for ending, model in (("", saved), (GREYSCALE, in_grey)):
+            found = label_outputs(model, table, of=of, device=device, cache=cache)
+            shown[name + ending] = Features(found.features_ND, found.lesion_N)
+        return shown
+
+    sets, known = _set_of_image(table), dict[str, Features]()
+    for name in own_sets:
+        known |= seen(name, table[sets == name].reset_index(drop=True), whole)
+    for name, given in dermoscopic.items():
+        known |= seen(name, given)
+    others = dict[str, Features]()
+    for name, given in other.items():
+        others |= seen(name, given)
+    found, rows = fit_dermoscopy(known, others, kept=kept)
+    of_use = rows[(rows["dermoscopy"] == "no") & ~rows["set"].str.endswith(GREYSCALE)]
+    worst = of_use.sort_values("taken").iloc[-1]
     if worst["taken"] > MOST:
         raise UserError(
             f"nothing was learnt: {100 * worst['taken']:.0f} % of set {worst['set']} would be taken for"
@@ -309,6 +355,21 @@ def learn_dermoscopy(
     write_table(run.dermoscopy_file, rows)
     save_dermoscopy(run.path, found)
     return rows
+
+
+class _InGreyscale(nn.Module):
+    """A network that is shown each picture without its colours."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("luma_C", torch.tensor(LUMA))
+
+    def forward(self, x_BCHW: Tensor, meta_BM: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        luma_BHW = torch.einsum("bchw,c->bhw", x_BCHW.float(), self.luma_C)
+        grey_BCHW = luma_BHW.round().to(x_BCHW.dtype)[:, None].expand_as(x_BCHW)
+        found: tuple[Tensor, dict[str, Tensor]] = self.network(grey_BCHW, meta_BM)
+        return found
 
 
 def is_own(name: str) -> bool:

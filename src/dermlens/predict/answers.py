@@ -35,11 +35,11 @@ State = Literal["answered", "uncertain", "withheld"]
 
 NOT_DERMOSCOPY = "it does not look like dermoscopy"
 POOR = "image quality"
-TOO_POOR = (SMALL, FLAT, UNCOLOURED)
+TOO_POOR = (SMALL, FLAT)
 """Faults of a picture that leave nothing to be answered."""
 REMEDIES = {
     NOT_DERMOSCOPY: "Take the picture through a dermatoscope, with the lesion in the middle.",
-    UNCOLOURED: "Use the picture as the camera took it, in its own colours.",
+    UNCOLOURED: "The model learned from colour pictures; one in its own colours may help.",
     POOR: "Take the picture again: sharp, evenly lit, the lesion filling the middle.",
     STRANGE: "Check that it shows one lesion through a dermatoscope; another picture of it may do better.",
     UNSURE: "Go by all that cannot be ruled out, not by the first name; more pictures may help.",
