@@ -49,7 +49,7 @@ def folder(request, tiny_data, tiny_recipe, tmp_path_factory):
     tiny_recipe(*RECIPES[request.param]).save(recipe)
     command = [sys.executable, "-W", "error", str(SCRIPT), str(recipe), str(tiny_data), str(folder)]
     done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=500
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=2000
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
