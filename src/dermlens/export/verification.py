@@ -93,7 +93,7 @@ def export_verified(
     """
     check_engine(engine)
     row = ENGINES[engine]
-    saved = load_model(source)
+    saved = load_model(source, exports=False)
     precision = _precision(folder) if row.reads_onnx else "fp32"
     with (
         scratch_folder(folder, "export") as made,
