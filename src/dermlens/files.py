@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import secrets
 import shutil
 import stat
 import time
