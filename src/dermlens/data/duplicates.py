@@ -186,6 +186,7 @@ def _marks(needs: Needs) -> dict[str, Handler]:
     del needs
 
     def look(header: dict[str, Any], blob: bytes) -> Iterator[Message]:
+        del blob
         path = Path(os.fsdecode(bytes.fromhex(header["path"])))
         try:
             one = mark(read_image(path, min_side=DECODE))

@@ -145,7 +145,7 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
 def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     """Decode every image, scaled down: the whole file is read all the same, and shows its damage.
 
-    A process does it, behind limits: a file that crashes a decoder, hangs or takes too much is named like others.
+    A process does it, behind limits: a file that crashes a decoder, hangs or takes too much is named too.
 
     Returns:
         Marks of the readable ones, by row of the table.

@@ -64,9 +64,7 @@ class Bodies:
                 try:
                     async with asyncio.timeout_at(min(end, moved + STALLED)) as limit:
                         async for part in _arriving(request):
-                            if (
-                                clock() - moved > STALLED / 10
-                            ):  # not for each: the loop keeps old alarms a while
+                            if clock() - moved > STALLED / 10:  # for each, old alarms would pile up
                                 moved = clock()
                                 limit.reschedule(min(end, moved + STALLED))
                             self._held[lane] += len(part)
