@@ -414,7 +414,8 @@ def _commit() -> str | None:
     package = Path(__file__).parent
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(package), *words]
+        # optional locks are of git status, which would write the index of somebody's checkout
+        command = ["git", "--no-optional-locks", "-C", str(package), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:

@@ -206,6 +206,16 @@ def named_bytes(source: Path | bytes) -> tuple[str, bytes]:
     return name, data
 
 
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """A picture as the bytes of a file.
+
+    Pillow takes a file that a full disk cut short for a whole one when it writes there itself.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
 def _open(name: str, data: bytes, most: int) -> ImageFile.ImageFile:
     """Read the header alone, and refuse what it announces before anything is unpacked."""
     try:
