@@ -83,10 +83,11 @@ class Journal:
             raise UserError(f"--out {output}: its ending says how to write; it is {', '.join(WRITERS)}")
         if output.suffix.lower() == ".parquet":
             require("pyarrow", "parquet")
-        if output.suffix.lower() == ".csv" and (run := next(filter(is_formula, images), None)) is not None:
+        names = [*images, *(lesion_of or {}).values(), *predictor.classes]
+        if output.suffix.lower() == ".csv" and (run := next(filter(is_formula, names), None)) is not None:
             raise UserError(
-                f"--out {output}: a spreadsheet would run the image id {run!r} as a formula: rename"
-                f" {images[run]}, or write a .json or .parquet file"
+                f"--out {output}: a spreadsheet would run the id {run!r} as a formula: rename"
+                f" {images.get(run, 'it')}, or write a .json or .parquet file"
             )
         self.output, self.path = output, output.with_name(f"{output.name}.partial")
         self.done: set[str] = set()
