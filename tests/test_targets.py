@@ -203,6 +203,31 @@ def test_no_result_is_written_over_what_it_is_made_of(tmp_path):
     check_apart(picture, [other])
 
 
+@pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="no such device here")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", str(EXAMPLE), "--table", "/dev/zero"],
+        ["train", "/dev/zero", "--data", "x", "--out", "y"],
+        ["data", "verify", "--data", "/dev/zero"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_has_no_end_is_not_read(words, capsys):
+    assert exit_code(*words) == 2
+    assert "/dev/zero" in capsys.readouterr().err
+
+
+def test_a_pipe_in_a_data_folder_is_waited_for_by_nobody(tmp_path):
+    os.mkfifo(tmp_path / "metadata.csv")
+    os.mkfifo(tmp_path / "b.jpg")
+    os.mkfifo(tmp_path / "c")
+    shutil.copy(EXAMPLE, tmp_path / "a.jpg")
+    assert exit_code("data", "verify", "--data", str(tmp_path)) == 2
+    assert exit_code("predict", str(tmp_path), "-o", str(tmp_path / "answers.json")) == 2
+    assert "a" in (tmp_path / "answers.json").read_text()
+
+
 def test_predict_and_split_keep_what_they_read(tmp_path):
     picture = shutil.copy(EXAMPLE, tmp_path / "a.jpg")
     (tmp_path / "link.csv").symlink_to(picture)

@@ -18,7 +18,7 @@ from typing import Any, Self
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout, lock_descriptor
 
 from dermlens.errors import UserError
-from dermlens.targets import file_target, folder_target
+from dermlens.targets import file_source, file_target, folder_target
 
 # Files and folders that are either whole or absent, whatever stops the process.
 #
@@ -230,8 +230,8 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A file that holds one JSON object. Raises: UserError when it holds anything else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(file_source(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} is not a JSON object; dermlens did not write it like this")

@@ -76,10 +76,11 @@ class DataConfig(Section):
     def _classes_are_told_apart(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if not all(code.strip() for code in classes):
             raise ValueError("a class without a name; each needs one")
-        if unfit := [code for code in classes if is_formula(code) or BETWEEN in code or not code.isprintable()]:
+        unfit = [code for code in classes if is_formula(code) or BETWEEN in code or not code.isprintable()]
+        if unfit:
             raise ValueError(
-                f"class {unfit[0]!r} begins as a formula does, or holds {BETWEEN} or a line break, in tables of"
-                " answers: name it otherwise, and its word in --label"
+                f"class {unfit[0]!r} is in tables of answers, where it begins as a formula does or holds"
+                f" {BETWEEN} or a line break: name it otherwise, and its word in --label"
             )
         if twice := [code for code in classes if classes.count(code) > 1]:
             raise ValueError(f"class {twice[0]} is listed twice; each is one logit")

@@ -208,7 +208,7 @@ class Journal:
     def _why_not(self, first: bytes) -> str:
         try:
             ours = "job" in json.loads(first)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             ours = False
         if not ours:
             return (
@@ -294,7 +294,10 @@ def _sealed(line: Mapping[str, Any]) -> bytes:
 
 def _unsealed(text: bytes) -> dict[str, Any]:
     """Read what `_sealed` wrote. Raises: ValueError when bits have changed, or it is something else."""
-    line = json.loads(text)
+    try:
+        line = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is no line of ours") from error
     if not isinstance(line, dict) or _sealed({k: v for k, v in line.items() if k != "crc32"}) != text:
         raise ValueError("the check sum is not the line's")
     del line["crc32"]

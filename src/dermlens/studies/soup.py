@@ -15,7 +15,6 @@ all else          as in any run, the recipe being the first member's
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from torch import Tensor
 from dermlens.data.predictions import write_predictions
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import carry_over
-from dermlens.files import atomic_folder, copy_file, write_json
+from dermlens.files import atomic_folder, copy_file, read_json, write_json
 from dermlens.models.saved import SavedModel, save_model
 from dermlens.runs import Run, check_vacant
 from dermlens.studies.crossfit import PREDICTIONS, RECORD
@@ -226,8 +225,7 @@ def _is_soup_of(run: Run, sums: Sequence[str]) -> bool:
 
 def _crossfit_record(folder: Path) -> dict[str, Any]:
     """The content of crossfit.json."""
-    content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    return content
+    return read_json(folder / RECORD)
 
 
 def _warnings(of_members: Iterable[Iterable[str]]) -> list[str]:
