@@ -30,7 +30,7 @@ def to_folder(path: Path | None) -> Path | None:
 
 def to_result(path: Path | None) -> Path | None:
     """Callback of `--out`: refuse, too, what a run, a study or a model keeps of itself. Raises: UserError."""
-    if to_file(path) is not None:
+    if path is not None:
         target = file_target(path)
         inside = next((sign for sign in SIGNS if (target.parent / sign).is_file()), None)
         if inside is not None and target.is_file() and target.name in {*KEPT, *FILES}:
