@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from dermlens.data import cache as module
-from dermlens.data.cache import open_cache
+from dermlens.data.cache import cache_root, open_cache
 from dermlens.errors import UserError
 from dermlens.predict.pictures.preprocessing import constant_colours, crop_resize, read_image, read_square
 
@@ -445,3 +445,15 @@ def test_another_way_to_read_dicom_makes_another_cache_of_dicom_alone(tmp_path, 
     monkeypatch.setattr(module, "DICOM_VERSION", module.DICOM_VERSION + 1)
     assert key(dicom) != before[0]
     assert key(other) == before[1]
+
+
+def test_without_a_home_a_folder_is_asked_for(monkeypatch):
+    """A container's user may have neither HOME nor an entry in /etc/passwd."""
+
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("DERMLENS_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(UserError, match="DERMLENS_CACHE"):
+        cache_root()

@@ -85,8 +85,8 @@ DAMAGE = ("remature end", "bad Huffman code", "bad arithmetic code", "instead of
 # Pillow warns of a bomb between its own limit and twice that, which is refused below anyway. Set once and not
 # around each call: `catch_warnings` is not safe in threads.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-# And of each entry of a directory that it skips: a file of some kilobytes has tens of thousands.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+# And of each entry of a directory that it skips, and of other oddities: a file may have tens of thousands.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.\w+ImagePlugin")
 
 
 class ImageError(UserError):
