@@ -195,6 +195,18 @@ def test_a_piece_takes_a_bounded_time_whatever_its_bytes_cost_and_dear_ones_rest
     assert dear or longest == MOST_PIECE
 
 
+def test_bodies_that_drip_hold_no_place_in_the_queue(shipped):
+    body, kind = hostile.form(LESION.read_bytes())
+    head = POST.replace(hostile.JSON.encode(), kind.encode())
+    with serving(shipped, ServeConfig(queue=1)) as connecting, contextlib.ExitStack() as open_ones:
+        for _ in range(5):
+            slow = open_ones.enter_context(connecting())
+            slow.sendall(POST + b"Content-Length: 100\r\n\r\n{")
+        with connecting() as asking:
+            asking.sendall(head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert b" 200 " in answer(asking)[0]
+
+
 def test_a_body_in_pieces_of_every_size_arrives_whole(connect):
     """Through the slices of `Paced`, chunked and not, into one answer."""
     body, kind = hostile.form(LESION.read_bytes())
