@@ -131,7 +131,21 @@ def flood(port: int, piece: bytes) -> tuple[str, float]:
     return "flood", time.perf_counter() - began
 
 
-def sent_one(port: int, body: Body | bytes) -> tuple[str, float]:
+def drip(port: int, sent: int) -> tuple[str, float]:
+    """A body of 31 MB of which so many bytes come at once and then one a second."""
+    began = time.perf_counter()
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {hostile.JSON}\r\n"
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as link:
+        link.sendall(head.encode() + f"Content-Length: {LARGE}\r\n\r\n".encode() + bytes(sent))
+        while time.perf_counter() - began < FLOOD_SECONDS:
+            time.sleep(1)
+            link.sendall(b"x")
+    return "drip", time.perf_counter() - began
+
+
+def sent_one(port: int, body: Body | bytes | int) -> tuple[str, float]:
+    if isinstance(body, int):
+        return drip(port, body)
     return flood(port, body) if isinstance(body, bytes) else ask(port, body)
 
 
@@ -202,6 +216,8 @@ def attacks() -> Iterator[tuple[str, Callable[[], list[Any]]]]:
         "16 floods of chunks of 1 byte with extensions",
         lambda: [b"1;" + b"a" * 60 + b"\r\nx\r\n"] * CLIENTS,
     )
+    yield "200 bodies that drip", lambda: [0] * 200
+    yield "4 bodies of 31 MB that drip at their end", lambda: [LARGE - 100] * 4
     yield "8 forms of 31 MB of noise", lambda: [form(os.urandom(LARGE))] * 8
     yield "8 JSONs of 31 MB of noise", lambda: [in_json(os.urandom(LARGE * 3 // 4))] * 8
     yield "one request of 16 PNGs of 40 megapixels", lambda: [form(*[flat("PNG")] * 16)]

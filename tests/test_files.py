@@ -133,6 +133,18 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not
     assert contents(tmp_path) == {"a.txt": "half"}  # the last to end
 
 
+def test_what_two_killed_processes_left_of_one_file_is_all_swept(tmp_path):
+    target = tmp_path / "a.txt"
+    with writing_in_another_process(target) as one, writing_in_another_process(target) as other:
+        left = {Path(process.stdout.readline().strip()) for process in (one, other)}
+        one.kill()
+        other.kill()
+    assert len(left) == 2
+    assert all(path.exists() for path in left)
+    write_text(target, "ours")
+    assert contents(tmp_path) == {"a.txt": "ours"}
+
+
 def test_another_file_of_the_name_is_nobodys_to_sweep(tmp_path):
     (tmp_path / ".a.txt.part").symlink_to(tmp_path / "precious")
     (tmp_path / "precious").write_text("kept")

@@ -24,6 +24,20 @@ def test_a_folder_in_use_is_not_overwritten(tmp_path):
         Run.create(tmp_path, Recipe())
 
 
+def test_what_a_command_leaves_that_was_killed_at_once_blocks_no_other(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".run.json.part").touch()
+    run = Run.create(tmp_path, Recipe(name="killed"))
+    run.recipe_file.unlink()  # which is written after the record
+    assert Run.create(tmp_path, Recipe(name="again")).recipe.name == "again"
+    with pytest.raises(UserError, match="not empty"):
+        Run.create(tmp_path, Recipe())
+    run.recipe_file.unlink()
+    run.end("completed")  # somebody's, of which the recipe is lost
+    with pytest.raises(UserError, match="not empty"):
+        Run.create(tmp_path, Recipe())
+
+
 def test_only_a_completed_run_opens(tmp_path):
     run = Run.create(tmp_path / "run", Recipe())
     run.end("failed")

@@ -162,7 +162,7 @@ def writing() -> list[tuple[str, str, str]]:
 def test_every_option_that_writes_asks():
     found = writing()
     assert len(found) > 30
-    assert [one for one in found if one[2] not in ("to_file", "to_folder")] == []
+    assert [one for one in found if one[2] not in ("to_file", "to_result", "to_folder")] == []
 
 
 @pytest.mark.parametrize(
@@ -203,6 +203,31 @@ def test_no_result_is_written_over_what_it_is_made_of(tmp_path):
     check_apart(picture, [other])
 
 
+@pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="no such device here")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", str(EXAMPLE), "--table", "/dev/zero"],
+        ["train", "/dev/zero", "--data", "x", "--out", "y"],
+        ["data", "verify", "--data", "/dev/zero"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_has_no_end_is_not_read(words, capsys):
+    assert exit_code(*words) == 2
+    assert "/dev/zero" in capsys.readouterr().err
+
+
+def test_a_pipe_in_a_data_folder_is_waited_for_by_nobody(tmp_path):
+    os.mkfifo(tmp_path / "metadata.csv")
+    os.mkfifo(tmp_path / "b.jpg")
+    os.mkfifo(tmp_path / "c")
+    shutil.copy(EXAMPLE, tmp_path / "a.jpg")
+    assert exit_code("data", "verify", "--data", str(tmp_path)) == 2
+    assert exit_code("predict", str(tmp_path), "-o", str(tmp_path / "answers.json")) == 2
+    assert "a" in (tmp_path / "answers.json").read_text()
+
+
 def test_predict_and_split_keep_what_they_read(tmp_path):
     picture = shutil.copy(EXAMPLE, tmp_path / "a.jpg")
     (tmp_path / "link.csv").symlink_to(picture)
@@ -217,3 +242,35 @@ def test_predict_and_split_keep_what_they_read(tmp_path):
     assert picture.read_bytes() == EXAMPLE.read_bytes()
     assert table.read_text() == "image_id,age\na,50\n"
     assert truth.read_text() == "image_id,dx\na,mel\n"
+
+
+@pytest.mark.parametrize(
+    ("sign", "words"),
+    [
+        ("model.json", ["predict", "PICTURE", "-o", "PLACE/measured.json"]),
+        ("model.json", ["analyze", "source-probe", "demo", "--data", "x", "-o", "PLACE/model.json"]),
+        ("crossfit.json", ["study", "soft-labels", "PLACE", "-o", "PLACE/predictions.csv"]),
+        ("run.json", ["analyze", "missing-metadata", "PLACE", "--role", "test", "-o", "PLACE/split.csv"]),
+        ("run.json", ["model", "weights", "mobilenet_v2", "-o", "PLACE/model.safetensors"]),
+        ("run.json", ["embed", "PICTURE", "-o", "PLACE/decision.npz"]),
+    ],
+    ids=lambda one: " ".join(one[:2]) if isinstance(one, list) else one,
+)
+def test_what_a_run_or_a_model_keeps_is_no_place_for_a_result(sign, words, tmp_path, capsys):
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / sign).write_text("{}")
+    target = place / Path(words[-1]).name
+    target.write_text("{}")
+    picture = shutil.copy(EXAMPLE, tmp_path / "a.jpg")
+    given = [word.replace("PLACE", str(place)).replace("PICTURE", str(picture)) for word in words]
+    assert exit_code(*given) == 2
+    assert f"{target} belongs to" in capsys.readouterr().err
+    assert target.read_text() == "{}"
+
+
+def test_features_and_starts_are_not_written_over_what_they_are_made_of(tmp_path):
+    picture = Path(shutil.copy(EXAMPLE, tmp_path / "a.npz"))
+    assert exit_code("embed", str(picture), "-o", str(picture)) == 2
+    assert exit_code("model", "weights", "mobilenet_v2", "--from", str(picture), "-o", str(picture)) == 2
+    assert picture.read_bytes() == EXAMPLE.read_bytes()

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from steps import lines_run
 
 from dermlens.documents import load_yaml
 from dermlens.errors import UserError
@@ -64,7 +63,8 @@ def test_nothing_is_nothing(text):
         ("a: [1", "here: not YAML"),
         ("a: !!python/object/apply:os.system [x]", "here: not YAML"),
         ("--- 1\n--- 2", "here: not YAML"),
-        ("[" * 5000, "here: not YAML"),
+        ("[" * 200_000, "here, line 1: more than 100 lists"),
+        ("a: " + "x" * 2**20, "here: 1,048,579 characters"),
     ],
 )
 def test_a_mistake_is_one_sentence(text, sentence):
@@ -83,6 +83,9 @@ def test_a_mistake_is_one_sentence(text, sentence):
         ("a: 1\nb: [2, 190:20:30.15]", "here, line 2: 190:20:30.15"),
         ("a: -1:30", "here, line 1: -1:30"),
         ("seed: 010", "here, line 1: 010"),
+        ("seed: 1_0", "here, line 1: 1_0"),
+        ("rate: 1_0.5", "here, line 1: 1_0.5"),
+        ("seed: 0b11", "here, line 1: 0b11"),
         ("<<: {a: 1}", "here, line 1: key <<"),
     ],
 )
@@ -92,7 +95,7 @@ def test_what_readers_of_yaml_do_not_agree_on_is_refused(text, sentence):
 
 
 @pytest.mark.parametrize(
-    "text", ["a: '1:30'", "a: '&x *y'", "a: 12:ab", "a: mel:nv", "a: 0", "a: 0.5", "a: 08"]
+    "text", ["a: '1:30'", "a: '&x *y'", "a: 12:ab", "a: mel:nv", "a: 0", "a: 0.5", "a: 08", "a: _", "a: a_1"]
 )
 def test_what_only_looks_like_it_is_read(text):
     assert load_yaml(text, "here")[0]
@@ -102,7 +105,6 @@ def test_a_bomb_of_aliases_is_refused_at_once():
     """Nine lines that stand for ten to the ninth entries."""
     lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
-    began = time.monotonic()
     with pytest.raises(UserError, match=r"line 1.*&a"):
         load_yaml("\n".join(lines), "here")
-    assert time.monotonic() - began < 1
+    assert lines_run(lambda: load_yaml("\n".join(lines), "here")) < 10_000

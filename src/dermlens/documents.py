@@ -43,8 +43,21 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.?[0-9]*)[eE][-+]?[0-9]+$"),
     list("-+.0123456789"),
 )
-_OTHERWISE = re.compile(r"[-+]?(?:[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|0[0-7_]+)$")
-"""Plain scalars that are numbers of base 60 or 8 to YAML 1.1 and not to 1.2: 1:30 is 90, 010 is 8."""
+_OTHERWISE = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|0[0-7_]+|0b[01_]+|[0-9][0-9.]*_[0-9_.]*|0x[0-9a-fA-F]*_\w*)$"
+)
+"""Plain scalars that are numbers to YAML 1.1 and not, or others, to 1.2: 1:30 is 90, 010 is 8, 1_0 is 10."""
+MOST_DEPTH, LONGEST = 100, 2**20
+"""Lists in lists, and characters, that a document may have; its reader takes much longer for each more."""
+
+
+OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 
 def load_yaml(text: str, where: str) -> tuple[Any, Places]:
@@ -72,8 +85,14 @@ def load_yaml(text: str, where: str) -> tuple[Any, Places]:
 
 def _check_tokens(text: str, where: str) -> None:
     """Refuse anchors and aliases, of which a few stand for more than any memory holds, and odd numbers."""
+    if len(text) > LONGEST:
+        raise UserError(f"{where}: {len(text):,} characters; {LONGEST:,} are the most")
+    depth = 0
     for token in yaml.scan(text, Loader=_Loader):
         line = token.start_mark.line + 1
+        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+        if depth > MOST_DEPTH:
+            raise UserError(f"{where}, line {line}: more than {MOST_DEPTH} lists or mappings in each other")
         if isinstance(token, (yaml.AnchorToken, yaml.AliasToken)):
             sign = "&" if isinstance(token, yaml.AnchorToken) else "*"
             raise UserError(
@@ -82,8 +101,8 @@ def _check_tokens(text: str, where: str) -> None:
             )
         if isinstance(token, yaml.ScalarToken) and token.plain and _OTHERWISE.match(token.value):
             raise UserError(
-                f"{where}, line {line}: {token.value[:40]} is a number of base 60 or 8 to some readers of"
-                " YAML; put it in quotes if it is text, and else write it in base 10"
+                f"{where}, line {line}: {token.value[:40]} is a number to some readers of YAML and none or"
+                " another to others; put it in quotes if it is text, and else write it in base 10, without _"
             )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout, lock_descriptor
 
 from dermlens.errors import UserError
-from dermlens.targets import file_target, folder_target
+from dermlens.targets import file_source, file_target, folder_target
 
 # Files and folders that are either whole or absent, whatever stops the process.
 #
@@ -70,7 +70,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     target = folder_target(path)
     with _Part(target, folder=True) as part:
-        old = part.path.with_suffix(".old.part")
+        old = target.with_name(f".{target.name}.old.part")
         _put_back(old, target)
         try:
             yield part.path
@@ -113,11 +113,15 @@ def check_target(path: Path) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
+AT_ONCE = 8
+"""Parts of one file or folder whose names are known, so that those of killed processes are found again."""
+
+
 class _Part:
     """A new, empty file or folder beside a target, locked; it goes at the end unless it was moved.
 
     Attributes:
-        path: `.<name>.part`; where a living process writes to that, a longer name.
+        path: `.<name>.part`; where a living process writes to that, `.<name>.2.part`, and so on.
 
     Args:
         target: its folder is made.
@@ -127,12 +131,12 @@ class _Part:
     def __init__(self, target: Path, *, folder: bool) -> None:
         self._folder, self._moved = folder, False
         target.parent.mkdir(parents=True, exist_ok=True)
-        self.path = target.with_name(f".{target.name}.part")
-        while (handle := self._made()) is None and self._cleared():
-            pass
-        while handle is None:
-            self.path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-            handle = self._made()
+        self.path = first = target.with_name(f".{target.name}.part")
+        further = [target.with_name(f".{target.name}.{number}.part") for number in range(2, AT_ONCE + 1)]
+        for left in (first, *further):
+            self._clear(left)
+        while (handle := self._made()) is None:
+            self.path = further.pop(0) if further else first.with_suffix(f".{secrets.token_hex(4)}.part")
         self._handle = handle
 
     def __enter__(self) -> Self:
@@ -140,7 +144,7 @@ class _Part:
 
     def __exit__(self, *error: object) -> None:
         if not self._moved:
-            self._remove()
+            self._remove(self.path)
         if self._handle >= 0:
             os.close(self._handle)
 
@@ -167,42 +171,41 @@ class _Part:
         ours = True
         with suppress(OSError):  # a file system without locks: it is ours by its making
             ours = lock_opened(handle)
-        if not ours or not self._names(handle):
+        if not ours or not _names(self.path, handle):
             os.close(handle)
             return None
         return handle
 
-    def _cleared(self) -> bool:
-        """Whether what had the name was of our kind and no living process's, and is gone now."""
+    def _clear(self, path: Path) -> None:
+        """Take away what has a name, if it is of our kind and no living process's."""
         try:
-            kind = stat.S_IFMT(self.path.lstat().st_mode)
+            kind = stat.S_IFMT(path.lstat().st_mode)
             if kind != (stat.S_IFDIR if self._folder else stat.S_IFREG) or os.name != "posix":
-                return False
-            handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
+                return
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except OSError:
-            return False
+            return
         try:
-            if not lock_opened(handle) or not self._names(handle):
-                return False
-            self._remove()
-            return not self.path.exists()
+            if lock_opened(handle) and _names(path, handle):
+                self._remove(path)
         except OSError:  # no locks, so nobody knows
-            return False
+            pass
         finally:
             os.close(handle)
 
-    def _names(self, handle: int) -> bool:
-        """Whether the path still names what was opened by it."""
-        try:
-            return os.path.samestat(os.fstat(handle), self.path.lstat())
-        except FileNotFoundError:
-            return False
-
-    def _remove(self) -> None:
+    def _remove(self, path: Path) -> None:
         if self._folder:
-            shutil.rmtree(self.path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            self.path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _names(path: Path, handle: int) -> bool:
+    """Whether a path still names what was opened by it."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _put_back(old: Path, target: Path) -> None:
@@ -227,8 +230,8 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A file that holds one JSON object. Raises: UserError when it holds anything else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(file_source(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} is not a JSON object; dermlens did not write it like this")

@@ -20,6 +20,7 @@ from dermlens.models.config import ModelConfig
 from dermlens.models.table import row_of
 from dermlens.plugins import trusted_code
 from dermlens.sections import EvaluationConfig, ImbalanceConfig, TrainConfig
+from dermlens.targets import file_source
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
@@ -207,7 +208,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _text_of(path: Path, where: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return file_source(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{where} is not UTF-8 text (byte {error.start}): a recipe is YAML") from error
     except OSError as error:

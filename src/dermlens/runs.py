@@ -82,20 +82,17 @@ class Run:
         """Make a new run directory and mark it running.
 
         Args:
-            folder: the directory; it must be absent or empty.
-            recipe: the resolved recipe, written beside the record.
+            folder: the directory; it must be absent or vacant.
+            recipe: the resolved recipe, written after the record: a record alone is of no run.
 
         Raises:
             UserError: the folder holds something already.
         """
-        if folder.exists() and any(folder.iterdir()):
-            raise UserError(
-                f"{folder} is not empty: name a new folder with --out, or continue it with --resume"
-            )
+        check_vacant(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder)
-        recipe.save(run.recipe_file)
         run.record(status="running", started=_now(), command=sys.argv[1:], **environment())
+        recipe.save(run.recipe_file)
         return run
 
     @classmethod
@@ -340,6 +337,25 @@ class Run:
         return load_model(self.path, decision=decision)
 
 
+def is_vacant(folder: Path) -> bool:
+    """Whether a run may begin in a folder: it holds nothing, or what a command left that was killed at once.
+
+    That is hidden files of locks and half-written ones, and a record without the recipe that follows it.
+    """
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return True
+    names -= {name for name in names if name.startswith(".") and name.endswith((".part", ".lock", ".marker"))}
+    return not names or (names == {"run.json"} and Run(folder).read_record().status == "running")
+
+
+def check_vacant(folder: Path) -> None:
+    """Refuse to begin a run among other things. Raises: UserError."""
+    if not is_vacant(folder):
+        raise UserError(f"{folder} is not empty: name a new folder with --out, or continue it with --resume")
+
+
 @contextmanager
 def taken_back(folder: Path, has_begun: Callable[[], bool]) -> Iterator[None]:
     """Take a new folder away again where the user's mistake ends the block before its work has begun.
@@ -350,7 +366,7 @@ def taken_back(folder: Path, has_begun: Callable[[], bool]) -> Iterator[None]:
         folder: what it held before the block stays, and then all of it does.
         has_begun: whether there is something in it to keep.
     """
-    fresh = not folder.exists() or not any(folder.iterdir())
+    fresh = is_vacant(folder)
     try:
         yield
     except UserError:
@@ -398,7 +414,8 @@ def _commit() -> str | None:
     package = Path(__file__).parent
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(package), *words]
+        # optional locks are of git status, which would write the index of somebody's checkout
+        command = ["git", "--no-optional-locks", "-C", str(package), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:

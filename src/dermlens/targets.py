@@ -50,6 +50,17 @@ def file_target(path: Path) -> Path:
     return target
 
 
+def file_source(path: Path) -> Path:
+    """A file, or a pipe, that is read to its end. Raises: UserError: it is a device, which may have none."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # whoever opens it says so
+        return path
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise UserError(f"{path} is a device: name a file to read")
+    return path
+
+
 def folder_target(path: Path) -> Path:
     """The folder that a path stands for, there already or not; nothing is made.
 

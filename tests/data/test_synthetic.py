@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -202,3 +204,23 @@ def test_learnable_but_not_trivial(table):
     said = cross_val_predict(forest, x_NF, table.dx, groups=table.lesion_id, cv=folds)
     recall = recall_score(table.dx, said, average="macro")
     assert 0.35 < recall < 0.98
+
+
+LITTLE_ROOM = """
+import resource, sys
+from pathlib import Path
+from dermlens.data.synthetic.folder import write_synthetic
+resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
+write_synthetic(Path(sys.argv[1]), lesions=7, size=(48, 64))
+"""
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing_in_the_way(tmp_path):
+    """Pillow, writing to a file itself, takes one that was cut short for a whole one."""
+    pytest.importorskip("resource")
+    words = [sys.executable, "-c", LITTLE_ROOM, str(tmp_path / "set")]
+    assert b"File too large" in subprocess.run(words, capture_output=True, check=False).stderr
+    assert list((tmp_path / "set").iterdir()) == []
+    (tmp_path / "set" / ".synthetic.part" / "images").mkdir(parents=True)  # as a kill leaves it
+    write_synthetic(tmp_path / "set", lesions=7, size=(48, 64))
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {METADATA, "images", "masks"}

@@ -202,3 +202,12 @@ def test_a_table_that_cannot_be_read_is_said_in_one_sentence(folder):
     table.write_text(table.read_text().replace("I1,L0,mel", "I1,L0,mle"))
     with pytest.raises(UserError, match=r"row 3.*'mle'"):
         verify(folder)
+
+
+def test_a_file_that_takes_too_much_to_decode_is_named_and_the_others_are_read(folder, monkeypatch):
+    monkeypatch.setattr("dermlens.data.duplicates.PICTURE_MEMORY", 48 * 2**20)
+    Image.new("RGB", (5000, 5000)).save(folder / "images" / "I2.jpg", "PNG", compress_level=1)
+    seen = verify(folder)
+    assert [str(image(folder, 2)) in problem for problem in seen.problems] == [True]
+    assert "more memory" in seen.problems[0]
+    assert sum(seen.sizes.values()) == 5

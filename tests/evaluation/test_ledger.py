@@ -55,7 +55,7 @@ def test_openings_at_once_are_all_entered(tmp_path):
     started = [
         subprocess.Popen([sys.executable, "-c", program, str(ledger), str(number)]) for number in range(12)
     ]
-    assert [process.wait(timeout=60) for process in started] == [0] * 12
+    assert [process.wait(timeout=600) for process in started] == [0] * 12
     rows = list(csv.DictReader(ledger.read_text(encoding="utf-8").splitlines()))
     assert sorted(int(row["run"]) for row in rows) == list(range(12))
 

@@ -11,7 +11,7 @@ from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
 from dermlens.models.saved import load_model, save_decision, save_model
 from dermlens.predict.decision import arrays_sha256
-from dermlens.predict.document import Ood, plain_decision
+from dermlens.predict.document import Ood, plain_decision, read_document, write_document
 from dermlens.predict.metadata import make_encoder
 
 from .conftest import EVERY_CUT, SMALLEST, config_of
@@ -176,3 +176,26 @@ def test_the_bare_temperature_of_older_documents(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps(document | {"temperature": -1, "manifest": None}))
     with pytest.raises(UserError, match=r"decision\.scaling\.temperature"):
         load_model(tmp_path)
+
+
+def test_every_file_of_the_manifest_counts_but_those_that_are_made_anew(tmp_path):
+    save(tmp_path)
+    save_decision(tmp_path, decision(), ARRAYS)
+    for name in ("LICENSE", "model.onnx"):
+        (tmp_path / name).write_text("as it was exported")
+    write_document(tmp_path, read_document(tmp_path / "model.json"))
+    load_model(tmp_path)
+    (tmp_path / "LICENSE").write_text("do what you like")
+    with pytest.raises(UserError, match="LICENSE is not the file"):
+        load_model(tmp_path)
+    load_model(tmp_path, exports=False)
+    (tmp_path / "LICENSE").write_text("as it was exported")
+    (tmp_path / "model.onnx").unlink()
+    with pytest.raises(UserError, match=r"model\.onnx is gone"):
+        load_model(tmp_path)
+    load_model(tmp_path, exports=False)
+    (tmp_path / "model.onnx").write_text("as it was exported")
+    (tmp_path / "decision.npz").unlink()  # as a killed calibration leaves it
+    with pytest.raises(UserError, match=r"decision\.npz"):
+        load_model(tmp_path)
+    load_model(tmp_path, decision=False)

@@ -237,6 +237,38 @@ def test_one_process_writes_a_journal(journal, tmp_path):
     assert not first.path.exists()
 
 
+@pytest.mark.parametrize("lesion", ["=HYPERLINK(1)", "@x", "a,=b"])
+def test_a_lesion_that_a_spreadsheet_would_run_is_in_no_csv(journal, tmp_path, lesion):
+    with pytest.raises(UserError, match="as a formula"):
+        journal(lesion_of={"a": lesion})
+    assert list(tmp_path.iterdir()) == []
+    journal("answers.json", lesion_of={"a": lesion}).abandon()
+
+
+def test_a_disk_that_fills_up_costs_no_answer_that_is_there(exported, lesions, tmp_path):
+    """The last line may be cut short; the same command goes on from the one before."""
+    resource = pytest.importorskip("resource")
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(6):
+        shutil.copy(lesions / "b.png", many / f"{number}.png")
+    program = "from dermlens.cli.app import main; main()"
+    command = [sys.executable, "-c", program, "predict", str(many), "--model", str(exported), "--out"]
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    full = subprocess.run(
+        [*command, str(tmp_path / "two.csv")], capture_output=True, text=True, preexec_fn=little_room
+    )
+    assert (full.returncode, "disk is full" in full.stderr) == (2, True)
+    assert not (tmp_path / "two.csv").exists()
+    again = subprocess.run([*command, str(tmp_path / "two.csv")], capture_output=True, text=True, check=True)
+    assert "going on where" in again.stderr
+    subprocess.run([*command, str(tmp_path / "one.csv")], capture_output=True, check=True)
+    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+
+
 def test_an_ending_that_says_nothing(journal, tmp_path):
     with pytest.raises(UserError, match=r"\.csv, \.json, \.parquet"):
         journal("new/answers.txt")

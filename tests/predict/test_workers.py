@@ -30,7 +30,8 @@ def handlers(needs):
         while True:
             pass
     def wait(header, blob):
-        time.sleep(header["for"])
+        while not os.path.exists(header["for"]):
+            time.sleep(0.01)
         yield {"n": header["n"]}, b""
     def fill(header, blob):
         yield {"begun": True}, b""
@@ -76,7 +77,7 @@ def echoes(worker: Worker) -> bool:
     ("task", "ended"),
     [
         ({"task": "work"}, "late"),
-        ({"task": "wait", "for": 30, "n": 1}, "late"),
+        ({"task": "wait", "for": "/never", "n": 1}, "late"),
         ({"task": "fill", "bytes": 2**30}, "memory"),
         ({"task": "crash"}, "died"),
     ],
@@ -84,10 +85,9 @@ def echoes(worker: Worker) -> bool:
 )
 def test_what_passes_a_limit_is_ended_and_replaced(worker, task, ended):
     assert echoes(worker)
-    before, began = worker.pid, time.monotonic()
+    before = worker.pid
     reply = worker.ask(task, seconds=0.5)
     assert (reply.ended, len(reply.messages)) == (ended, task["task"] != "wait")
-    assert time.monotonic() - began < 20
     assert echoes(worker)
     assert worker.pid != before
     assert not psutil.pid_exists(before)
@@ -105,7 +105,7 @@ def test_it_writes_no_file_and_what_is_printed_gets_into_no_answer(worker, tmp_p
 def test_it_ends_with_the_process_that_asked(worker):
     worker.wait()
     worker._to.close()
-    psutil.Process(worker.pid).wait(10)
+    psutil.Process(worker.pid).wait(120)
 
 
 def test_a_picture_is_the_one_of_this_process(tmp_path):
@@ -127,29 +127,35 @@ def test_a_picture_is_the_one_of_this_process(tmp_path):
         worker.close()
 
 
-def test_small_tasks_go_first_and_large_ones_leave_a_worker_to_them(program):
+def test_small_tasks_go_first_and_large_ones_leave_a_worker_to_them(program, tmp_path):
     workers = [Worker(NEEDS, 64 * 2**20, program) for _ in range(2)]
     pool = Pool([(workers[0], ("quick",)), (workers[1], ("large", "quick"))])
     order: list[int] = []
+
+    def waiting_for(lane, name, n):
+        return pool.submit(lane, {"task": "wait", "for": str(tmp_path / name), "n": n}, b"", 300)
+
     try:
         pool.start()
-        large = [pool.submit("large", {"task": "wait", "for": 1.5, "n": n}, b"", 30) for n in range(2)]
-        time.sleep(0.3)
-        began = time.monotonic()
-        first = pool.submit("quick", {"task": "wait", "for": 0.5, "n": 0}, b"", 30)
-        time.sleep(0.1)
+        large = [waiting_for("large", "later", n) for n in range(2)]
+        while len(pool._waiting["large"]) > 1:
+            time.sleep(0.01)
+        first = waiting_for("quick", "soon", 0)
+        while pool._waiting["quick"]:  # it is being done
+            time.sleep(0.01)
         for size in (3000, 1, 200):
             task = pool.submit("quick", {"task": "echo", "n": size}, bytes(size), 30)
             task.add_done_callback(lambda reply: order.append(reply.result().messages[0][0]["n"]))
         cancelled = pool.submit("large", {"task": "echo", "n": 1}, b"", 30)
         assert cancelled.cancel()
-        assert first.result(30).ended == "done"
+        (tmp_path / "soon").touch()
+        assert first.result(300).ended == "done"
         while len(order) < 3:
             time.sleep(0.01)
         assert order == [1, 200, 3000]
-        assert not large[1].done()
-        assert time.monotonic() - began < 10
-        assert [one.result(30).ended for one in large] == ["done", "done"]
+        assert not any(one.done() for one in large)
+        (tmp_path / "later").touch()
+        assert [one.result(300).ended for one in large] == ["done", "done"]
     finally:
         pool.stop()
     assert not any(psutil.pid_exists(one.pid) for one in workers)

@@ -37,7 +37,7 @@ def both(tiny_data, tiny_recipe, tmp_path_factory):
     # The processes find each other at a port: no settings of the machine shall interfere.
     env = {key: value for key, value in os.environ.items() if not key.startswith(("MASTER_", "SLURM_"))}
     env |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=1500)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return folder / "both", done.stdout

@@ -50,6 +50,24 @@ def test_a_run_that_is_being_trained_is_not_resumed(half, cache):
     assert resume_fit(half.path, cache=cache, device="cpu").read_record().status == "completed"
 
 
+def test_a_second_command_takes_nothing_from_the_first_that_has_made_its_folder(train, tiny_recipe, tmp_path):
+    """Both name an empty folder; the second comes before the first has begun an epoch."""
+    program = (
+        "import sys; from pathlib import Path; from dermlens.recipe import Recipe\n"
+        "from dermlens.runs import Run; from dermlens.training.machine import held\n"
+        "run = Run(Path(sys.argv[1]))\n"
+        "with held(run): Run.create(run.path, Recipe()); print('made', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "made\n"
+        before = {path.name for path in (tmp_path / "run").iterdir()}
+        with pytest.raises(UserError, match="is being trained by another process"):
+            train(tiny_recipe("train.epochs=1"))
+        assert {path.name for path in (tmp_path / "run").iterdir()} == before >= {"run.json", "recipe.yaml"}
+        other.kill()
+
+
 def test_training_holds_the_lock(train, tiny_recipe, tmp_path, monkeypatch):
     """What `fit` does while it trains: the system sees two openings of one file as two holders."""
     refused = []

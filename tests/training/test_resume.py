@@ -48,7 +48,7 @@ def folder(request, tiny_data, tiny_recipe, tmp_path_factory):
     words = (SCRIPT, recipe, tiny_data, folder, *MOMENTS[request.param])
     command = [sys.executable, "-W", "error", *map(str, words)]
     done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=500
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=2000
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -35,8 +35,8 @@ from dermlens.runs import Run
 
 FOLDS = 5
 PENALTY = 1.0
-"""λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one. Strong, so that the boundary
-rests on what clinics share: of 0.02, 0.2 and 1 it kept most of a clinic that it was fitted without."""
+"""λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one. Strong, so that the
+boundary rests on what clinics share: of 0.02, 0.2 and 1 it kept most of a clinic that it was fitted without."""
 REPLICATES = 1000
 DIGITS = 6
 """Of a weight in model.json."""

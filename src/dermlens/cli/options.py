@@ -10,6 +10,7 @@ import typer
 
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
+from dermlens.predict.model_files import DOCUMENT_FILE, FILES
 from dermlens.targets import file_target, folder_target
 
 
@@ -27,9 +28,33 @@ def to_folder(path: Path | None) -> Path | None:
     return path
 
 
+def to_result(path: Path | None) -> Path | None:
+    """Callback of `--out`: refuse, too, what a run, a study or a model keeps of itself. Raises: UserError."""
+    if path is not None:
+        target = file_target(path)
+        inside = next((sign for sign in SIGNS if (target.parent / sign).is_file()), None)
+        if inside is not None and target.is_file() and target.name in {*KEPT, *FILES}:
+            raise UserError(f"{path} belongs to what {target.parent / inside} is of: name another file")
+    return path
+
+
+SIGNS = ("run.json", "crossfit.json", "ablation.json", "ensemble.json", DOCUMENT_FILE)
+KEPT = {
+    *SIGNS,
+    "recipe.yaml",
+    "split.csv",
+    "history.csv",
+    "predictions.csv",
+    "predictions.csv.gz",
+    "metrics.json",
+    "test_ledger.csv",
+}
+"""What a folder with such a sign holds besides the files of a model."""
+
+
 def out_file(what: str, metavar: str = "FILE") -> Any:
     """`--out` where one file is written."""
-    return typer.Option("--out", "-o", metavar=metavar, help=what, callback=to_file)
+    return typer.Option("--out", "-o", metavar=metavar, help=what, callback=to_result)
 
 
 def out_folder(what: str) -> Any:

@@ -170,8 +170,11 @@ def embed(
     """
     from dermlens.predict import embedding
     from dermlens.predict.predictor import Predictor
+    from dermlens.predict.requests import find_images
+    from dermlens.targets import check_apart
 
     embedding.check_format(out)
+    check_apart(out, find_images(images).images.values())
     found = embedding.embed(Predictor.open(model, threads), images)
     for sentence in (*found.doubts, *found.unreadable.values()):
         _say(sentence)

@@ -195,9 +195,16 @@ def _files(table: pd.DataFrame, what: What) -> list[File | None]:
 
 
 def cache_root() -> Path:
-    """Where caches are unless a command says otherwise: `$DERMLENS_CACHE`, or `~/.cache/dermlens`."""
+    """Where caches are unless a command says otherwise: `$DERMLENS_CACHE`, or `~/.cache/dermlens`.
+
+    Raises:
+        UserError: there is neither.
+    """
     named = os.environ.get("DERMLENS_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "dermlens"
+    try:
+        return Path(named) if named else Path.home() / ".cache" / "dermlens"
+    except RuntimeError as error:  # no HOME, and a user without one
+        raise UserError("there is no home folder for pixel caches: name one in DERMLENS_CACHE") from error
 
 
 def _megabytes(shape: tuple[int, ...]) -> int:

@@ -9,8 +9,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, mode
 from dermlens.documents import Section
 from dermlens.labels import CLASSES
 from dermlens.plugins import PluggedAugmentation, PluggedReader
+from dermlens.predict.decision import BETWEEN
 from dermlens.predict.document import ClassFacts
 from dermlens.predict.pictures.preprocessing import ColourConstancy
+from dermlens.predict.sources.tables import is_formula
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[float, Field(gt=0, le=4)]
@@ -74,6 +76,12 @@ class DataConfig(Section):
     def _classes_are_told_apart(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if not all(code.strip() for code in classes):
             raise ValueError("a class without a name; each needs one")
+        unfit = [code for code in classes if is_formula(code) or BETWEEN in code or not code.isprintable()]
+        if unfit:
+            raise ValueError(
+                f"class {unfit[0]!r} is in tables of answers, where it begins as a formula does or holds"
+                f" {BETWEEN} or a line break: name it otherwise, and its word in --label"
+            )
         if twice := [code for code in classes if classes.count(code) > 1]:
             raise ValueError(f"class {twice[0]} is listed twice; each is one logit")
         return classes

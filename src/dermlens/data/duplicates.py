@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from dermlens.predict.pictures.preprocessing import read_image
+from dermlens.errors import UserError
+from dermlens.predict.decoding import (
+    PICTURE_MEMORY,
+    PICTURE_SECONDS,
+    Handler,
+    Message,
+    Worker,
+    prepare,
+    run,
+    why,
+)
+from dermlens.predict.picture import Needs
+from dermlens.predict.pictures.images import ImageError
+from dermlens.predict.pictures.preprocessing import image_size, read_image
 
 # A picture's fingerprint: close for copies that were saved, scaled, cropped a little or turned anew.
 #
@@ -128,6 +143,8 @@ def _signs(prints: Sequence[bytes]) -> np.ndarray:
 
 DECODE = SIDE
 """Short side, in pixels, of the scaled-down decode that everything here begins with."""
+DIGEST = 16
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +157,52 @@ class Mark:
 
 def mark(pixels_HW3: np.ndarray) -> Mark:
     """Mark a decode of DECODE pixels or more."""
-    digest = hashlib.blake2b(pixels_HW3.tobytes(), digest_size=16).digest()
+    digest = hashlib.blake2b(pixels_HW3.tobytes(), digest_size=DIGEST).digest()
     return Mark(digest, fingerprint(pixels_HW3))
+
+
+def marker() -> Worker:
+    """A process that marks files for this one, behind the limits that `predict` decodes with."""
+    return Worker(Needs((DECODE,), "squash", "none"), PICTURE_MEMORY, __name__)
+
+
+def marked(worker: Worker, path: Path) -> tuple[Mark, tuple[int, int]]:
+    """The mark of a file, and its width and height in pixels.
+
+    Raises:
+        UserError: it cannot be read, the extra that reads it is not installed, or it ends the process.
+    """
+    reply = worker.ask({"task": "mark", "path": os.fsencode(path).hex()})
+    if reply.ended != "done":
+        raise UserError(f"{path}: {why(reply.ended, PICTURE_SECONDS)}")
+    content, blob = reply.messages[0]
+    if "error" in content:
+        raise UserError(content["error"])
+    width, height = content["size"]
+    return Mark(blob[:DIGEST], blob[DIGEST:]), (width, height)
+
+
+def _marks(needs: Needs) -> dict[str, Handler]:
+    del needs
+
+    def look(header: dict[str, Any], blob: bytes) -> Iterator[Message]:
+        del blob
+        path = Path(os.fsdecode(bytes.fromhex(header["path"])))
+        try:
+            one = mark(read_image(path, min_side=DECODE))
+            yield {"size": image_size(path)}, one.digest + one.fingerprint
+        except ImageError as error:
+            yield {"error": str(error)}, b""
+        except UserError as error:
+            yield {"error": f"{path}: {error}"}, b""
+
+    return {"mark": look}
+
+
+def main() -> None:
+    """Mark files by their paths."""
+    prepare()
+    run(_marks)
 
 
 def exact_groups(marks: Sequence[Mark], paths: Sequence[str]) -> list[list[int]]:

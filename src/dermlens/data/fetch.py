@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import stat
 import zipfile
@@ -18,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from dermlens.data.download import PAUSE_S, Sums, download
 from dermlens.data.sources import SOURCES, RemoteFile, Source
 from dermlens.errors import UserError, nearest
-from dermlens.files import atomic_folder, write_json
+from dermlens.files import atomic_folder, read_json, write_json
 
 # An archive into a folder: flat, within limits, all of it or nothing.
 
@@ -192,7 +191,7 @@ def _read_record(destination: Path, source: Source) -> dict[str, Any]:
     }
     if not path.exists():
         return empty
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path)
     if record.get("source") != source.name:
         raise UserError(
             f"{destination} holds {record.get('source')}; fetch {source.name} into a folder of its own"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +13,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dermlens.data.duplicates import DECODE, Mark, exact_groups, mark, near_pairs
+from dermlens.data.duplicates import Mark, exact_groups, marked, marker, near_pairs
 from dermlens.data.table import read_set
-from dermlens.predict.pictures.images import ImageError
-from dermlens.predict.pictures.preprocessing import image_size, read_image
+from dermlens.errors import UserError
 from dermlens.predict.sources.values import ValueMap
 
 SHOWN = 5
@@ -145,6 +145,8 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
 def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     """Decode every image, scaled down: the whole file is read all the same, and shows its damage.
 
+    A process does it, behind limits: a file that crashes a decoder, hangs or takes too much is named too.
+
     Returns:
         Marks of the readable ones, by row of the table.
     """
@@ -152,17 +154,16 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     missing: list[str] = []
     damaged: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
-    for row, (image_id, path) in enumerate(zip(table["image_id"], table["path"], strict=True)):
-        try:
-            pixels_HW3 = read_image(Path(path), min_side=DECODE)
-        except ImageError as error:
-            if Path(path).exists():
-                damaged.append(str(error))
-            else:
+    with closing(marker()) as worker:
+        for row, (image_id, path) in enumerate(zip(table["image_id"], table["path"], strict=True)):
+            if not Path(path).exists():
                 missing.append(image_id)
-            continue
-        sizes[image_size(Path(path))] += 1
-        marks[row] = mark(pixels_HW3)
+                continue
+            try:
+                marks[row], size = marked(worker, Path(path))
+                sizes[size] += 1
+            except UserError as error:
+                damaged.append(str(error))
     if missing:
         seen.problems.append(f"missing images: {len(missing)} of {len(table)} ({_some(missing)})")
     seen.problems += damaged

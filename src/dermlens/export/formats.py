@@ -18,7 +18,7 @@ from dermlens.export.verification import (
     held_out_table,
     read_entries,
 )
-from dermlens.files import scratch_folder, write_json
+from dermlens.files import exclusive, scratch_folder, write_json
 from dermlens.models.saved import WEIGHTS_FILE
 from dermlens.predict.decision import DECISION_FILE
 from dermlens.predict.document import ModelDocument, read_document, write_document
@@ -88,7 +88,8 @@ def export_formats(
         entries = {
             name: export_verified(source, made, name, data=data, cache_root=cache_root) for name in engines
         }
-        _take_place(made, folder)
+        with exclusive(folder / DOCUMENT_FILE):
+            _take_place(made, folder)
     return Written(entries, refused)
 
 

@@ -73,7 +73,7 @@ def export_folder(
         UserError: no saved model, an image cannot be read, the extra `export` is not installed, or as
             `export_onnx` says.
     """
-    saved, before = load_model(source), read_document(source / DOCUMENT_FILE)
+    saved, before = load_model(source, exports=False), read_document(source / DOCUMENT_FILE)
     difference = export_onnx(saved, folder / ONNX_FILE, images=_training_images(source, data))
     onnx = OnnxFile(
         sha256=hashlib.sha256((folder / ONNX_FILE).read_bytes()).hexdigest(),

@@ -93,7 +93,7 @@ def export_verified(
     """
     check_engine(engine)
     row = ENGINES[engine]
-    saved = load_model(source)
+    saved = load_model(source, exports=False)
     precision = _precision(folder) if row.reads_onnx else "fp32"
     with (
         scratch_folder(folder, "export") as made,
@@ -247,7 +247,7 @@ def read_entries(folder: Path) -> dict[str, dict[str, Any]]:
     """What export.json says of each engine whose files are there; nothing where it cannot be read."""
     try:
         found = json.loads((folder / EXPORT_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return {
         name: entry

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from dermlens import __version__
 from dermlens.errors import UserError
-from dermlens.files import atomic_path
+from dermlens.files import atomic_path, exclusive
 from dermlens.labels import Vocabulary
 from dermlens.models.classifier import LesionClassifier, build_classifier
 from dermlens.models.config import ModelConfig
@@ -30,7 +30,7 @@ from dermlens.predict.document import (
     write_document,
 )
 from dermlens.predict.metadata import MetadataEncoder, encoder_from_json
-from dermlens.predict.model_files import DOCUMENT_FILE
+from dermlens.predict.model_files import DOCUMENT_FILE, check_folder
 from dermlens.predict.pictures.preprocessing import ColourConstancy, ViewsConfig
 
 WEIGHTS_FILE = "model.safetensors"
@@ -137,16 +137,18 @@ def save_decision(folder: Path, decision: DecisionDocument, arrays: Arrays) -> N
         UserError: there is no saved model.
         ValueError: the decision is of other classes.
     """
-    before = read_document(folder / DOCUMENT_FILE).model_dump(mode="json")
-    document = ModelDocument.model_validate(before | {"decision": decision.model_dump(mode="json")})
-    write_arrays(folder, arrays)
-    write_document(folder, document)
+    with exclusive(folder / DOCUMENT_FILE):
+        before = read_document(folder / DOCUMENT_FILE).model_dump(mode="json")
+        document = ModelDocument.model_validate(before | {"decision": decision.model_dump(mode="json")})
+        write_arrays(folder, arrays)
+        write_document(folder, document)
 
 
 def save_dermoscopy(folder: Path, found: Dermoscopy) -> None:
     """Give a saved model what tells a picture that is no dermoscopy. Raises: UserError without a model."""
-    document = read_document(folder / DOCUMENT_FILE).model_copy(update={"dermoscopy": found})
-    write_document(folder, document)
+    with exclusive(folder / DOCUMENT_FILE):
+        document = read_document(folder / DOCUMENT_FILE).model_copy(update={"dermoscopy": found})
+        write_document(folder, document)
 
 
 def _network_of(document: ModelDocument, path: Path) -> ModelConfig:
@@ -160,23 +162,27 @@ def _network_of(document: ModelDocument, path: Path) -> ModelConfig:
         raise UserError(f"{path} does not describe a dermlens model: {key}: {reason}") from error
 
 
-def load_model(folder: Path, *, decision: bool = True, trust_code: bool = False) -> SavedModel:
-    """Read a model that `save_model` wrote, every entry accounted for.
+def load_model(
+    folder: Path, *, decision: bool = True, exports: bool = True, trust_code: bool = False
+) -> SavedModel:
+    """Read a model that `save_model` wrote, every entry accounted for, and every file of its manifest.
 
     Args:
         folder: a run directory, or any folder with the two files.
         decision: whether its decision too, which whoever is about to replace it does without.
+        exports: whether what `dermlens export` writes beside it counts, which whoever exports anew does
+            without.
         trust_code: whether import paths in model.json may be resolved: they are code.
 
     Raises:
-        UserError: a file is absent, damaged, or does not belong to the other; or the network is code from
+        UserError: a file is absent, damaged, or does not belong to the others; or the network is code from
             outside that is not trusted.
     """
     with trusted_code(trust_code):
-        return _loaded(folder, decision=decision)
+        return _loaded(folder, decision=decision, exports=exports)
 
 
-def _loaded(folder: Path, *, decision: bool) -> SavedModel:
+def _loaded(folder: Path, *, decision: bool, exports: bool) -> SavedModel:
     weights_path, document_path = folder / WEIGHTS_FILE, folder / DOCUMENT_FILE
     document = read_document(document_path)
     tensors = read_tensors(weights_path)
@@ -205,6 +211,8 @@ def _loaded(folder: Path, *, decision: bool) -> SavedModel:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{weights_path} does not fit the network of {document_path}: {reason}") from error
+    if exports:
+        check_folder(folder, document.manifest, but={WEIGHTS_FILE, DECISION_FILE})  # which are read here
     return SavedModel(
         model.eval(),
         written,

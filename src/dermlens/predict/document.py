@@ -454,7 +454,7 @@ def read_document(path: Path) -> ModelDocument:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         document = ModelDocument.model_validate(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -83,10 +83,11 @@ class Journal:
             raise UserError(f"--out {output}: its ending says how to write; it is {', '.join(WRITERS)}")
         if output.suffix.lower() == ".parquet":
             require("pyarrow", "parquet")
-        if output.suffix.lower() == ".csv" and (run := next(filter(is_formula, images), None)) is not None:
+        names = [*images, *(lesion_of or {}).values(), *predictor.classes]
+        if output.suffix.lower() == ".csv" and (run := next(filter(is_formula, names), None)) is not None:
             raise UserError(
-                f"--out {output}: a spreadsheet would run the image id {run!r} as a formula: rename"
-                f" {images[run]}, or write a .json or .parquet file"
+                f"--out {output}: a spreadsheet would run the id {run!r} as a formula: rename"
+                f" {images.get(run, 'it')}, or write a .json or .parquet file"
             )
         self.output, self.path = output, output.with_name(f"{output.name}.partial")
         self.done: set[str] = set()
@@ -207,7 +208,7 @@ class Journal:
     def _why_not(self, first: bytes) -> str:
         try:
             ours = "job" in json.loads(first)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             ours = False
         if not ours:
             return (
@@ -293,7 +294,10 @@ def _sealed(line: Mapping[str, Any]) -> bytes:
 
 def _unsealed(text: bytes) -> dict[str, Any]:
     """Read what `_sealed` wrote. Raises: ValueError when bits have changed, or it is something else."""
-    line = json.loads(text)
+    try:
+        line = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is no line of ours") from error
     if not isinstance(line, dict) or _sealed({k: v for k, v in line.items() if k != "crc32"}) != text:
         raise ValueError("the check sum is not the line's")
     del line["crc32"]

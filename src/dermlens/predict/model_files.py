@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ FILES = (
 def sealed(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a model.json with its manifest, of the files that are in the folder now."""
     rest = {name: value for name, value in content.items() if name != KEY}
-    sums = {name: _sha256(folder / name) for name in FILES if (folder / name).is_file()}
+    # by their names as they are: on some file systems a run's model_card.md answers to MODEL_CARD.md too
+    present = {path.name for path in folder.iterdir() if path.is_file()}
+    sums = {name: _sha256(folder / name) for name in FILES if name in present}
     return rest | {KEY: {DOCUMENT_FILE: content_sha256(rest)} | sums}
 
 
@@ -75,16 +77,21 @@ def check_file(folder: Path, name: str, manifest: Mapping[str, str] | None) -> N
         raise UserError(f"{path} is not the file that {DOCUMENT_FILE} beside it was written for")
 
 
-def check_folder(folder: Path, manifest: Mapping[str, str] | None) -> None:
+def check_folder(folder: Path, manifest: Mapping[str, str] | None, but: Container[str] = ()) -> None:
     """Refuse a model folder that lacks a file of its manifest, or has another: card and licence count too.
 
     It costs what reading all files does, 10 ms for the shipped model's 18 MB on a free machine.
+
+    Args:
+        folder: of the model.
+        manifest: in its model.json; none in what 0.1.0 wrote, where nothing can be compared.
+        but: files that are about to be made anew.
 
     Raises:
         UserError: a file is another, or is gone.
     """
     for name in manifest or {}:
-        if name != DOCUMENT_FILE:
+        if name != DOCUMENT_FILE and name not in but:
             if not (folder / name).is_file():
                 raise UserError(
                     f"{folder / name} is gone, and {DOCUMENT_FILE} beside it lists it: export the model again"

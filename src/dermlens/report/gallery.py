@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 from dermlens.errors import UserError
 from dermlens.labels import Vocabulary
+from dermlens.predict.pictures.images import encoded
 from dermlens.predict.pictures.preprocessing import Crop, read_square
 from dermlens.report.plots import DPI, data_uri, save_figure
 from dermlens.runs import Run
@@ -159,9 +159,7 @@ def thumbnail(image_HWC: NDArray[np.uint8], side: int = 224) -> bytes:
     """A JPEG of at most `side` pixels a side."""
     picture = Image.fromarray(image_HWC)
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82)
-    return buffer.getvalue()
+    return encoded(picture, "JPEG", quality=82)
 
 
 def error_gallery(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], columns: int = 4) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -143,9 +143,10 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
 
     @app.post("/v1/predict", **openapi.PREDICT)
     async def predict(request: Request) -> JSONResponse:
-        kind = _kind(request)
-        with engine.room() as room:
+        kind = _kind(request, engine)
+        with ExitStack() as places:
             async with bodies.body(request) as body:
+                room = places.enter_context(engine.room())
                 asked = await engine.read(body, kind, config.most_images, room)
             del body  # its pictures are out of it
             patient = _patient(asked.words)
@@ -167,9 +168,10 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
 
     @app.post("/v1/explain", **openapi.EXPLAIN)
     async def explain(request: Request) -> JSONResponse:
-        kind = _kind(request)
-        with engine.room() as room:
+        kind = _kind(request, engine)
+        with ExitStack() as places:
             async with bodies.body(request) as body:
+                room = places.enter_context(engine.room())
                 asked = await engine.read(body, kind, 1, room)
             del body  # its pictures are out of it
             patient = _patient(asked.words)
@@ -212,11 +214,12 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
     return app
 
 
-def _kind(request: Request) -> str:
-    """The type of a body that can be taken apart. Raises: Problem 415."""
+def _kind(request: Request, engine: Engine) -> str:
+    """The type of a body that can be taken apart. Raises: Problem 415; 503 while the queue is full."""
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() not in ("multipart/form-data", "application/json"):
         raise Problem(415, "send images as multipart/form-data, or as application/json in base64")
+    engine.check_room()
     return given
 
 

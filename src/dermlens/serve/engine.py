@@ -108,6 +108,11 @@ class Engine:
         stuck = any(began < since for began in list(self._working.values()))
         return self._started and not stuck and self._pool is not None and not self._pool.failing
 
+    def check_room(self) -> None:
+        """Whether there is a place in the queue now, before a body is read. Raises: Problem 503."""
+        if self._inside >= self._config.queue:
+            raise busy()
+
     @contextmanager
     def room(self) -> Iterator[Room]:
         """Take a place in the queue. Raises: Problem 503 when there is none."""

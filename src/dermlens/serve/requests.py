@@ -28,7 +28,11 @@ from dermlens.serve.limits import Problem, ServeConfig, busy
 
 
 HELD = 4
-"""Largest bodies that all requests together may hold in memory."""
+"""Largest bodies that all requests together may hold in memory; small ones may hold as much beside."""
+SMALL = 4 * 2**20
+"""Bytes of a body that says how long it is, up to which large ones that arrive slowly are not in its way."""
+STALLED = 5.0
+"""Seconds without a byte after which a body is given up."""
 CHUNKED = 4
 """Bodies that may arrive at once without saying how long they are: each of their bytes may cost a hundred."""
 
@@ -38,33 +42,42 @@ class Bodies:
 
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
-        self._held = self._chunked = 0
+        self._held = {"small": 0, "large": 0}
+        self._chunked = 0
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytearray]:
         """The whole body of a request; it counts as held until the block ends.
 
         Raises:
-            Problem: 413 when it is too large, 408 when it takes too long, 503 when all bodies are together
-                too large, or too many of them do not say how long they are.
+            Problem: 413 when it is too large, 408 when it takes too long or stops coming, 503 when all bodies
+                are together too large, or too many of them do not say how long they are.
         """
         body, most = bytearray(), self._config.max_bytes
+        length = request.headers.get("content-length", "")
+        lane = "small" if length.isdigit() and int(length) <= SMALL else "large"
+        clock = asyncio.get_running_loop().time
+        moved = clock()
+        end = moved + self._config.seconds
         try:
             with self._place(request):
                 try:
-                    async with asyncio.timeout(self._config.seconds):
+                    async with asyncio.timeout_at(min(end, moved + STALLED)) as limit:
                         async for part in _arriving(request):
-                            self._held += len(part)
+                            if clock() - moved > STALLED / 10:  # for each, old alarms would pile up
+                                moved = clock()
+                                limit.reschedule(min(end, moved + STALLED))
+                            self._held[lane] += len(part)
                             body += part
                             if len(body) > most:
                                 raise too_large(most)
-                            if self._held > HELD * most:
+                            if self._held[lane] > HELD * most:
                                 raise busy()
                 except TimeoutError:
                     raise Problem(408, "the request took too long to arrive") from None
             yield body
         finally:
-            self._held -= len(body)
+            self._held[lane] -= len(body)
 
     @contextmanager
     def _place(self, request: Request) -> Iterator[None]:

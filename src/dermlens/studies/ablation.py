@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -311,7 +310,7 @@ def _histories(out: Path, arms: Sequence[str]) -> pd.DataFrame:
 
 
 def _arm_facts(folder: Path, plan: Plan) -> dict[str, Any]:
-    facts = json.loads((folder / "crossfit.json").read_text(encoding="utf-8"))
+    facts = read_json(folder / "crossfit.json")
     return {
         "epochs": plan.recipe.train.epochs,
         "images_seen": plan.images,

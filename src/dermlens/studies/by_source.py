@@ -5,7 +5,6 @@ Shapes: N images, D features, S sources.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from dermlens.errors import UserError
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
 from dermlens.evaluation.publish import publish_training, without_paths
 from dermlens.evaluation.transfer import Difference, mean_over_sources, score_source
-from dermlens.files import write_json
+from dermlens.files import read_json, write_json
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel, load_model
 from dermlens.predict.pictures.preprocessing import Numbers
@@ -122,7 +121,7 @@ def publish_by_source(out: Path, folder: Path) -> None:
         out: of the cross-fit.
         folder: to write to; files of the same names are replaced.
     """
-    facts = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    facts = read_json(out / RECORD)
     predictions = left_out_predictions(out)
     facts |= _scores(predictions, load_recipe(str(out / RECIPE)), complete=facts["status"] == "completed")
     for source, table in predictions.items():

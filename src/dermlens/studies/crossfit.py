@@ -8,7 +8,6 @@ crossfit.json     scores, folds, seconds, machine, seed, command, commit
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from dermlens.data.manifest import Split
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.publish import publish_recipe, without_paths
-from dermlens.files import write_json
+from dermlens.files import read_json, write_json
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment, taken_back
 from dermlens.studies.folds import (
@@ -155,7 +154,7 @@ def publish_crossfit(out: Path, folder: Path) -> None:
     Raises:
         UserError: folds are missing.
     """
-    facts = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    facts = read_json(out / RECORD)
     if "roles" not in facts:
         raise UserError(
             f"{out} lacks {', '.join(facts['missing'])}: `dermlens study crossfit` goes on with them"

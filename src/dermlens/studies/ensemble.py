@@ -6,7 +6,6 @@ Shapes: N images, C classes, M members.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from dermlens.data.predictions import (
     write_predictions,
 )
 from dermlens.errors import UserError
-from dermlens.files import write_json
+from dermlens.files import read_json, write_json
 from dermlens.metrics import Floats
 from dermlens.predict.decision import ANSWERED
 from dermlens.recipe import load_recipe
@@ -148,8 +147,7 @@ def _is_calibrated(path: Path) -> bool:
 def _record(member: Path) -> dict[str, Any]:
     """The content of ensemble.json; empty where a member is none."""
     path = member / RECORD
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return content
+    return read_json(path) if path.is_file() else {}
 
 
 def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:

@@ -31,6 +31,7 @@ from dermlens.evaluation.intervals import draw_lesions, estimate
 from dermlens.files import atomic_path, write_text
 from dermlens.metrics import Floats
 from dermlens.predict.decision import Kind, ood_scores
+from dermlens.predict.pictures.images import encoded
 from dermlens.predict.sources.folders import links_followed
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
@@ -114,7 +115,8 @@ def write_photographs(folder: Path, *, pieces: int = 8, seed: int = 0) -> pd.Dat
             image_id = f"{name}_{piece}"
             path = folder / f"{image_id}.png"
             with atomic_path(path) as part:
-                Image.fromarray(picture[top : top + side, left : left + side]).save(part, "PNG")
+                cut = Image.fromarray(picture[top : top + side, left : left + side])
+                part.write_bytes(encoded(cut, "PNG"))
             rows.append({"image_id": image_id, "lesion_id": name, "path": str(path.resolve())})
     return pd.DataFrame(rows).assign(
         dx="none",

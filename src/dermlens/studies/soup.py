@@ -15,7 +15,6 @@ all else          as in any run, the recipe being the first member's
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,9 +27,9 @@ from torch import Tensor
 from dermlens.data.predictions import write_predictions
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import carry_over
-from dermlens.files import copy_file, write_json
+from dermlens.files import atomic_folder, copy_file, read_json, write_json
 from dermlens.models.saved import SavedModel, save_model
-from dermlens.runs import Run
+from dermlens.runs import Run, check_vacant
 from dermlens.studies.crossfit import PREDICTIONS, RECORD
 from dermlens.studies.folds import held_out, merge, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
@@ -81,42 +80,44 @@ def soup(
     model = saved[0].model
     model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
 
-    made = Run.create(out, runs[0].recipe)
-    made.record(
-        **first.model_dump(include={*CARRIED}, exclude_unset=True),
-        soup=told,
-        warnings=_warnings(record.warnings for record in records),
-    )
-    split.save(made.split_file)
-    for number, run in enumerate(runs, start=1):
-        folder = made.member_folder / str(number)
-        folder.mkdir(parents=True)
-        for name in RECORDED:
-            if (run.path / name).is_file():
-                copy_file(run.path / name, folder / name)
-    save_model(
-        made.path,
-        model,
-        config=saved[0].config,
-        classes=saved[0].classes,
-        described=saved[0].described,
-        size=saved[0].size,
-        crop=saved[0].crop,
-        encoder_json=saved[0].encoder.to_json(),
-        views=saved[0].views,
-        colour_constancy=saved[0].colour_constancy,
-    )
-    roles = [role for role in first.predicted_roles if role != "test"]
-    frames = []
-    for role in roles:
-        rows = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
-        frame = predict_table(made.model(), rows, of=table, cache_root=cache, device=device)
-        frames.append(frame.assign(role=role))
-    if frames:
-        write_predictions(made.predictions_file, pd.concat(frames, ignore_index=True))
-    carry_over(runs, made)
-    made.end("completed", predicted_roles=roles)
-    return made
+    check_vacant(out)
+    with atomic_folder(out) as part:
+        made = Run.create(part, runs[0].recipe)
+        made.record(
+            **first.model_dump(include={*CARRIED}, exclude_unset=True),
+            soup=told,
+            warnings=_warnings(record.warnings for record in records),
+        )
+        split.save(made.split_file)
+        for number, run in enumerate(runs, start=1):
+            folder = made.member_folder / str(number)
+            folder.mkdir(parents=True)
+            for name in RECORDED:
+                if (run.path / name).is_file():
+                    copy_file(run.path / name, folder / name)
+        save_model(
+            made.path,
+            model,
+            config=saved[0].config,
+            classes=saved[0].classes,
+            described=saved[0].described,
+            size=saved[0].size,
+            crop=saved[0].crop,
+            encoder_json=saved[0].encoder.to_json(),
+            views=saved[0].views,
+            colour_constancy=saved[0].colour_constancy,
+        )
+        roles = [role for role in first.predicted_roles if role != "test"]
+        frames = []
+        for role in roles:
+            rows = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
+            frame = predict_table(made.model(), rows, of=table, cache_root=cache, device=device)
+            frames.append(frame.assign(role=role))
+        if frames:
+            write_predictions(made.predictions_file, pd.concat(frames, ignore_index=True))
+        carry_over(runs, made)
+        made.end("completed", predicted_roles=roles)
+    return Run(out)
 
 
 def soup_crossfits(
@@ -162,7 +163,7 @@ def soup_crossfits(
     _begin(out, facts)
     for fold, (name, inner) in enumerate(folds.items()):
         if not Run(out / name).is_completed:
-            shutil.rmtree(out / name, ignore_errors=True)
+            shutil.rmtree(out / name, ignore_errors=True)  # of an earlier version, which began in place
             soup(inner, out / name, data=data, device=device, cache=cache)
         made = Run.open(out / name)
         parts[fold] = held_out(made, made.split())
@@ -216,18 +217,15 @@ def _begin(out: Path, facts: dict[str, Any]) -> None:
 
 
 def _is_soup_of(run: Run, sums: Sequence[str]) -> bool:
-    """Whether a folder is a soup of these weights, done or begun, or absent."""
-    if run.record_file.is_file():
-        return [one["sha256"] for one in run.read_record().soup] == list(sums)
-    # A kill before the record is written leaves the recipe alone.
-    left = list(run.path.iterdir()) if run.path.is_dir() else []
-    return all(path == run.recipe_file or path.name.startswith(".") for path in left)
+    """Whether a folder is a soup of these weights, or absent."""
+    if not run.path.exists():
+        return True
+    return run.record_file.is_file() and [one["sha256"] for one in run.read_record().soup] == list(sums)
 
 
 def _crossfit_record(folder: Path) -> dict[str, Any]:
     """The content of crossfit.json."""
-    content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    return content
+    return read_json(folder / RECORD)
 
 
 def _warnings(of_members: Iterable[Iterable[str]]) -> list[str]:

@@ -64,11 +64,14 @@ def fit(
     if machine.is_first():
         _say_all(images, say)
     run = Run(out if machine.is_first() else machine.shared_folder(out))
-    with taken_back(run.path, lambda: not machine.is_first() or _has_begun(run)), _said_when_full(run):
+    with (
+        machine.held(run),  # before anything is made there or taken away: another command may name it too
+        taken_back(run.path, lambda: not machine.is_first() or _has_begun(run)),
+        _said_when_full(run),
+    ):
         if machine.is_first():
             Run.create(out, recipe).record(data=str(Path(data).resolve()))
-        with machine.held(run):
-            return _run(run, recipe, images, hardware, cache, logger)
+        return _run(run, recipe, images, hardware, cache, logger)
 
 
 def resume_fit(

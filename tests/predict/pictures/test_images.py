@@ -17,8 +17,9 @@ from PIL import Image, ImageCms, ImageOps
 
 from dermlens.errors import UserError
 from dermlens.predict.pictures import images
-from dermlens.predict.pictures.images import FORMATS, MAX_PIXELS, MOST_SCANS, ImageError
+from dermlens.predict.pictures.images import FORMATS, MAX_PIXELS, ImageError
 from dermlens.predict.pictures.preprocessing import read_image
+from dermlens.predict.pictures.structure import MOST_SCANS
 
 FAST = images.simplejpeg
 

@@ -16,8 +16,9 @@ from dermlens.data.synthetic.canvas import FRAME_MM
 from dermlens.data.synthetic.lesions import PAINTERS
 from dermlens.data.synthetic.photograph import Skin, photograph
 from dermlens.errors import UserError
-from dermlens.files import atomic_path, write_text
+from dermlens.files import atomic_path, scratch_folder, write_text
 from dermlens.labels import CLASSES
+from dermlens.predict.pictures.images import encoded
 
 # Who the synthetic patients are: how many lesions of each class, ages, sexes, sites, ways of confirmation.
 #
@@ -216,8 +217,18 @@ def write_synthetic(
             raise UserError(
                 f"{folder} already has {name}: name a new folder, synthetic pictures never mix with others"
             )
+    with scratch_folder(folder, "synthetic") as part:
+        table = _write_lesions(part, lesions, seed, size)
+        for name in ("images", "masks"):
+            (part / name).replace(folder / name)
+    write_text(folder / METADATA, table)
+    return folder
+
+
+def _write_lesions(folder: Path, lesions: int, seed: int, size: tuple[int, int]) -> str:
+    """Write images and masks. Returns: the table of them."""
     for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir()
     counts = lesion_counts(lesions)
     order = np.random.default_rng(seed).permutation([dx for dx in CLASSES for _ in range(counts[dx])])
     table = io.StringIO()
@@ -229,8 +240,10 @@ def write_synthetic(
         for image_HW3, mask_HW in render(dx, patient.pictures, [seed, number], size):
             image += 1
             image_id = f"SYN{seed}_{image:07d}"
-            Image.fromarray(image_HW3).save(folder / "images" / f"{image_id}.jpg", quality=90)
-            Image.fromarray(mask_HW).save(folder / "masks" / f"{image_id}_segmentation.png")
+            jpeg = encoded(Image.fromarray(image_HW3), "JPEG", quality=90)
+            (folder / "images" / f"{image_id}.jpg").write_bytes(jpeg)
+            mask = encoded(Image.fromarray(mask_HW), "PNG")
+            (folder / "masks" / f"{image_id}_segmentation.png").write_bytes(mask)
             row = (
                 f"SYL{seed}_{number + 1:07d}",
                 image_id,
@@ -241,8 +254,7 @@ def write_synthetic(
                 patient.site,
             )
             writer.writerow((*row, "synthetic"))
-    write_text(folder / METADATA, table.getvalue())
-    return folder
+    return table.getvalue()
 
 
 def render(
@@ -292,5 +304,5 @@ def contact_sheet(path: Path, *, columns: int = 8, seed: int = 0, size: tuple[in
             sheet.paste(Image.fromarray(image_HW3).reduce(3), (left + c * (width + gap), y))
     with atomic_path(path) as part:
         palette = sheet.quantize(256, kmeans=2)
-        sheet.quantize(palette=palette).save(part, "PNG", optimize=True)
+        part.write_bytes(encoded(sheet.quantize(palette=palette), "PNG", optimize=True))
     return path

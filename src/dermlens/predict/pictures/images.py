@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import stat
 import warnings
 from pathlib import Path
@@ -14,36 +13,6 @@ from PIL import Image, ImageFile
 
 from dermlens.errors import UserError
 from dermlens.predict.pictures.structure import LONGEST_SIDE, check_structure
-
-# How many scans a JPEG has: the passes over all its pixels, of which a few kilobytes can announce
-# thousands.
-#
-# Source: ITU T.81, B.1.1 (markers) and B.2 (order).
-
-
-MOST_SCANS = 100
-"""As libtiff has it; libjpeg's own progressive files have 10, and no order of passes makes sense of more."""
-MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-"""Not a byte of the pixels that is stuffed, nor a restart between them."""
-START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN, TEMPORARY = 0xD8, 0xD9, 0xDA, 0x01
-
-
-def has_too_many_scans(data: bytes) -> bool:
-    """Whether a JPEG, up to its end mark, has more than `MOST_SCANS`; what its segments hold is stepped over.
-
-    Args:
-        data: from its first byte.
-    """
-    scans = at = 0
-    while scans <= MOST_SCANS and (found := MARKER.search(data, at)) is not None:
-        at, code = found.end(), found[1][0]
-        if code == END_OF_IMAGE:
-            break
-        if code not in (START_OF_IMAGE, TEMPORARY):
-            at += int.from_bytes(data[at : at + 2])
-        scans += code == START_OF_SCAN
-    return scans > MOST_SCANS
-
 
 # Safe decoding: someone's file in, RGB pixels or one clear sentence out.
 #
@@ -85,8 +54,8 @@ DAMAGE = ("remature end", "bad Huffman code", "bad arithmetic code", "instead of
 # Pillow warns of a bomb between its own limit and twice that, which is refused below anyway. Set once and not
 # around each call: `catch_warnings` is not safe in threads.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-# And of each entry of a directory that it skips: a file of some kilobytes has tens of thousands.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+# And of each entry of a directory that it skips, and of other oddities: a file may have tens of thousands.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.\w+ImagePlugin")
 
 
 class ImageError(UserError):
@@ -115,8 +84,6 @@ def decode_image(
     except ValueError as error:
         raise ImageError(f"{name}: {error}") from error
     image = _open(name, data, min(MAX_PIXELS, max_pixels or MAX_PIXELS))
-    if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
-        raise ImageError(f"{name}: a JPEG of more than {MOST_SCANS} scans; save it as a plain one")
     factor = _factor(image, min_side)
     try:
         pixels_HWC = _plain_jpeg(name, data, image, factor)
@@ -204,6 +171,16 @@ def named_bytes(source: Path | bytes) -> tuple[str, bytes]:
     if not data:
         raise ImageError(f"{name}: the file is empty (0 bytes), not an image")
     return name, data
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """A picture as the bytes of a file.
+
+    Pillow takes a file that a full disk cut short for a whole one when it writes there itself.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def _open(name: str, data: bytes, most: int) -> ImageFile.ImageFile:

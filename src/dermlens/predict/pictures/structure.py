@@ -20,6 +20,9 @@ LONGEST_SIDE = 65_535
 """Pixels; a JPEG cannot have more. A decoder needs memory for each line, however thin the picture is."""
 MOST_SEGMENTS = 4096
 """Of a JPEG: application data, tables, scans."""
+MOST_SCANS = 100
+"""Of a JPEG, passes over all its pixels, of which a few kilobytes can announce thousands. As libtiff has it;
+libjpeg's own progressive files have 10, and no order of passes makes sense of more."""
 MOST_JUNK = 65_536
 """Bytes between the segments of a JPEG before its first scan; a reader skips them one by one."""
 MOST_CHUNKS = 65_536
@@ -116,6 +119,8 @@ def _jpeg(data: bytes) -> Announced:
                 raise ValueError("a JPEG that announces its size twice")
             height, width = struct.unpack_from(">HH", data, at + 3)
         scans += code == START_OF_SCAN
+        if scans > MOST_SCANS:
+            raise ValueError(f"a JPEG of more than {MOST_SCANS} scans; save it as a plain one")
         if code not in BARE:
             at += int.from_bytes(data[at : at + 2])
     return Announced(width, height, JPEG_COST + SCAN_COST * scans)

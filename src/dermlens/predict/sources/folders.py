@@ -214,14 +214,14 @@ def _list(place: Path, found: Survey, shown: Path, *, follow: bool) -> list[Path
     """Add one directory's files; return its folders."""
     try:
         with os.scandir(place) as entries:
-            listed = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries)
+            listed = sorted((entry.name, *_kind(entry), entry.is_symlink()) for entry in entries)
     except PermissionError as error:
         raise UserError(f"folder {shown} may not be read: {error.strerror}") from error
     folders = []
     of_masks = place.name in MASK_FOLDERS
     prefix = f"{place}{os.sep}"
     inside = os.path.realpath(found.folder)
-    for name, is_folder, is_link in listed:
+    for name, is_folder, is_else, is_link in listed:
         if name.startswith((".", "__MACOSX")) or name.casefold() in NOBODYS:
             continue
         if is_link and not Path(os.path.realpath(prefix + name)).is_relative_to(inside):
@@ -237,18 +237,19 @@ def _list(place: Path, found: Survey, shown: Path, *, follow: bool) -> list[Path
                 found.masks.setdefault(stem.removesuffix(MASK_ENDING), []).append(prefix + name)
             else:
                 found.images.setdefault(stem, []).append(prefix + name)
-        elif is_table_name(name):
+        elif is_table_name(name) and not is_else:
             found.tables.append(shown / name)
         elif not of_masks:
             found.others.append(prefix + name)
     return folders
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Whether it is a folder, and whether neither that nor a file: a pipe would be waited for in vain."""
     try:
-        return entry.is_dir()
+        return entry.is_dir(), not (entry.is_dir() or entry.is_file())
     except OSError:  # a link to itself
-        return False
+        return False, True
 
 
 # Which file a table means, and what its image is called.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dermlens.errors import UserError, nearest, require
+from dermlens.targets import file_source
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
 SEPARATORS = ",;\t|"
@@ -157,7 +158,7 @@ def _is_workbook(path: Path) -> bool:
 
 def _csv(path: Path, most: int = -1) -> tuple[Iterator[list[str]], str]:
     """The rows of a CSV file, and a sentence on its encoding where that was guessed."""
-    with path.open("rb") as file:
+    with file_source(path).open("rb") as file:
         data = file.read(most)
     decoded, encoding = _decoded(data, cut=0 < most <= len(data))
     text = unicodedata.normalize("NFC", decoded)

@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 from torch import nn
 
+from benchmarks.faithfulness import randomised, rank_correlation
 from dermlens.errors import require
-from dermlens.explain.faithfulness import randomised, rank_correlation
 from dermlens.explain.methods import Draw
 from dermlens.explain.network import Metadata, Pixels
 from dermlens.models.saved import SavedModel
