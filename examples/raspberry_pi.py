@@ -175,7 +175,7 @@ def decide(
     """
     boundary = document.get("dermoscopy")
     if boundary and len(boundary["weights"]) != len(features_D):
-        sys.exit("model.json and the network beside it are not of one model")
+        sys.exit("model.json and the network next to it are not of one model")
     score = boundary and float(features_D @ np.array(boundary["weights"])) + boundary["bias"]
     alien = boundary is not None and not score >= 0
     doubts = ["it does not look like dermoscopy"] if alien else []

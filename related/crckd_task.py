@@ -1,4 +1,4 @@
-"""The training step of CRCKD (Xing et al. 2021, arXiv 2107.03225): what the student learns beside its labels.
+"""The training step of CRCKD (Xing et al. 2021, arXiv 2107.03225): what the student learns apart from labels.
 
     loss = CE + w(t)·KL(p_T ‖ p_S) + λ·CCD + CRP,        KL and CRP from a share of the training on
 

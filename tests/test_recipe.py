@@ -155,11 +155,11 @@ def test_overrides_are_read_as_yaml_and_win():
         ("augment: {mix: {alpha: 1}}", ["augment.mix.kind is missing"]),
         (
             "data: {size: 64}\ntrain: {resize: [{until: 1, size: 32}]}",
-            ["recipe r: train.resize to 32 beside data.size 64 needs model.pool gap"],
+            ["recipe r: train.resize to 32 with data.size 64 needs model.pool gap"],
         ),
         (
             "evaluation: {views: {sizes: [64]}}",
-            ["recipe r: size 64 beside the model's own 224 needs model.pool"],
+            ["recipe r: size 64 with the model's own 224 needs model.pool"],
         ),
         ("a: &a {b: *a}", ["anchor"]),
         ("a: [1", ["not YAML"]),

@@ -22,13 +22,13 @@ from dermlens.targets import file_target, folder_target
 
 # Files and folders that are either whole or absent, whatever stops the process.
 #
-# Each is written under the name `.<name>.part` beside its place, locked while its process lives. What a
+# Each is written under the name `.<name>.part` next to its place, locked while its process lives. What a
 # killed process left is therefore known, and the next that writes to the same place clears it away.
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name when the block ends well.
+    """A temporary path next to `path` that takes its name when the block ends well.
 
     Args:
         path: where the file shall be; its folder is made. A link stays one, and a file keeps its permissions.
@@ -52,7 +52,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside `path` that takes its name, and the old one's place, when the block ends well.
+    """A new folder next to `path` that takes its name, and the old one's place, when the block ends well.
 
     All of the old folder goes, so what is to stay of it has to be copied. A process that is killed leaves the
     old folder as it was; between the two renamings at the end, which no system does as one everywhere, it is
@@ -114,7 +114,7 @@ def check_target(path: Path) -> None:
 
 
 class _Part:
-    """A new, empty file or folder beside a target, locked; it goes at the end unless it was moved.
+    """A new, empty file or folder next to a target, locked; it goes at the end unless it was moved.
 
     Attributes:
         path: `.<name>.part`; where a living process writes to that, a longer name.
@@ -286,7 +286,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
     Args:
         path: what is changed, which need not exist; a link has the lock of what it leads to. The lock file is
-            hidden beside it, in a folder that is made if need be.
+            hidden next to it, in a folder that is made if need be.
 
     Raises:
         UserError: its file system has no locks.

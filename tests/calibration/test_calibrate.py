@@ -85,7 +85,7 @@ def test_a_run_gets_a_decision(run: Run, cache: Path, pictures: Path, ood: Kind)
 def test_what_told_of_the_decision_before_is_taken_away(run: Run, cache: Path, tmp_path: Path):
     """All that a card or `publish` would show; what no decision changes stays."""
     of_decision = (
-        "metrics.json", "model_card.md", "report.html", "told.csv", "decision/test/sets.csv",
+        "metrics.json", "model_card.md", "report.html", "missing_metadata.csv", "decision/test/sets.csv",
         "decision/test/sets.png", "evaluations/clinic-12345678/metrics.json",
         "evaluations/clinic-12345678/report.html",
     )  # fmt: skip
@@ -204,7 +204,7 @@ def test_photographs_are_strangers(trained: Run, cache: Path, tmp_path: Path):
 def test_a_decision_that_is_damaged_can_be_fitted_anew(run: Run, cache: Path):
     calibrate_run(run, ood="knn", device="cpu", cache=cache)
     (run.path / "decision.npz").write_bytes(b"cut short")
-    with pytest.raises(UserError, match=r"is not the file that model\.json beside it was written for"):
+    with pytest.raises(UserError, match=r"is not the file that model\.json next to it was written for"):
         run.model()
     document = calibrate_run(run, ood="knn", device="cpu", cache=cache)
     assert run.model().decision == document

@@ -167,9 +167,9 @@ def test_killed_at_random_it_ends_as_if_it_had_not_been(study, done, published, 
     out = tmp_path / "out"
     words = [sys.executable, PROGRAM, study.systems["here"].recipe, data, out, tmp_path / "none", cache]
     places = [str(PROGRAM.parents[2]), os.environ.get("PYTHONPATH", "")]
-    beside = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     worked = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, check=False, env=beside
+        [str(word) for word in words], capture_output=True, text=True, check=False, env=environment
     )
     assert worked.returncode == 0, worked.stderr
     assert int(worked.stdout) > 1
@@ -188,7 +188,7 @@ def test_the_shipped_study_is_whole():
     names = [job.id for job in shipped.jobs]
     assert len(names) == len(set(names))
     assert {name for job in shipped.jobs for name in job.needs} <= set(names)
-    assert {"leak/clean", "questions/base", "questions/readings/told", "probes/vgg16-ad"} <= set(names)
+    assert {"leak/clean", "questions/base", "questions/readings/given", "probes/vgg16-ad"} <= set(names)
     with pytest.raises(UserError, match="questions/bsae': the study has no such run; nearest: quest"):
         shipped.chosen(("questions/bsae",))
     assert len(shipped.chosen(("probes",))) == len(shipped.systems)

@@ -1,4 +1,4 @@
-"""What is edited, swapped or put beside a model is refused; models of an earlier version are read."""
+"""What is edited, swapped or put next to a model is refused; models of an earlier version are read."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_file_that_was_changed_is_refused(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(UserError, match=f"{name} is not the file that model.json beside it was written for"):
+    with pytest.raises(UserError, match=f"{name} is not the file that model.json next to it was written for"):
         Predictor.open(folder)
 
 

@@ -52,7 +52,7 @@ def test_another_class_joins_the_table_and_what_is_there_is_not_trained_again(
     assert record.stat().st_mtime_ns == written
     other = recipe(*ROLES, "train.optimizer.lr=0.01")
     manifests = {path: path.stat().st_mtime_ns for path in without_mel.glob("*.csv")}
-    for code in ("mel", "bcc"):  # bcc is new, and would stand beside rows of another recipe
+    for code in ("mel", "bcc"):  # bcc is new, and would stand next to rows of another recipe
         with pytest.raises(UserError, match="without-mel is of another recipe"):
             unseen_class(other, data, without_mel, classes=[code], device="cpu", cache=cache)
     assert {path: path.stat().st_mtime_ns for path in without_mel.glob("*.csv")} == manifests

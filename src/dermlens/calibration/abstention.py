@@ -142,7 +142,7 @@ def fit_ood(
         kind: which score.
         train: the training role.
         calibration: the calibration role.
-        kept: share of lesions that are no strangers.
+        kept: share of lesions that are in-distribution.
         seed: as for `fit_arrays`.
 
     Returns:
@@ -157,7 +157,7 @@ def fit_ood(
     bound = -lower_bound(-worst_L, 1 - kept)
     ood = Ood(
         kind=kind,
-        # with fewer lesions than a share needs, the strangest of them is still none
+        # with fewer lesions than a share needs, the least typical of them is still in-distribution
         threshold=bound if np.isfinite(bound) else float(worst_L.max()),
         kept=kept,
         neighbours=neighbours,

@@ -245,7 +245,7 @@ def learn_dermoscopy(
     Args:
         run: a completed run.
         dermoscopic: LesionTables of dermoscopy from elsewhere, by the name of the set; may be empty.
-        other: likewise, of pictures that are none; at least one.
+        other: the same of pictures that are none; at least one.
         kept: share of dermoscopic pictures that shall be taken for such.
         data: where the run's own images are now; none takes the folder that it was trained on.
         device: auto, cpu, cuda or mps.

@@ -72,7 +72,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "dermlens analyze reliability runs/first --role calibration --out runs/first/decision/calibration",
     ),
     "analyze missing-metadata": (
-        "dermlens analyze missing-metadata runs/first --role calibration --out runs/first/told.csv",
+        "dermlens analyze missing-metadata runs/first --role calibration"
+        " --out runs/first/missing_metadata.csv",
     ),
     "analyze out-of-distribution": (
         "dermlens analyze out-of-distribution runs/first --other pad=data/pad-ufes-20 --out far.csv",

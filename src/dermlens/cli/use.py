@@ -83,8 +83,8 @@ def predict(
     patients: dict[str, Patient] = {}
     lesion_of: dict[str, str] = {}
     if table is not None:
-        told = read_patients(table, found.images, maps["columns"], maps["values"])
-        patients, doubts, lesion_of = told.of_image, [*doubts, *told.doubts], told.lesion_of
+        sheet = read_patients(table, found.images, maps["columns"], maps["values"])
+        patients, doubts, lesion_of = sheet.of_image, [*doubts, *sheet.doubts], sheet.lesion_of
     if out is not None:
         check_apart(out, [*found.images.values(), *([] if table is None else [table])])
     for doubt in doubts:
@@ -137,10 +137,10 @@ def predict(
             given = list(journal.answers()) if as_json else []
             journal.finish()
     if as_json:
-        said = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
-        text = json.dumps(said, indent=2, ensure_ascii=False)
+        document = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
+        text = json.dumps(document, indent=2, ensure_ascii=False)
         if not fits(text):
-            text = json.dumps(said, indent=2)
+            text = json.dumps(document, indent=2)
         print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
     elif journal is not None and journal.done:
         console.print(
@@ -207,7 +207,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A host name or address that requests may be made to, besides this machine's.",
+            help="A host name or address that requests may be made to, as well as this machine's.",
         ),
     ] = None,
     threads: Threads = None,

@@ -145,7 +145,7 @@ def mark(pixels_HW3: np.ndarray) -> Mark:
 
 
 def exact_groups(marks: Sequence[Mark], paths: Sequence[str]) -> list[list[int]]:
-    """Images with equal pixels, whatever their files say besides.
+    """Images with equal pixels, whatever else their files say.
 
     Args:
         marks: of all images.

@@ -17,7 +17,7 @@ from dermlens.data.cache import PixelCache
 #
 # Source: the procedure of the paper's reference [14], which the authors ran on their 15 % split. For a class
 # with n images it draws ceil((8000 − n) / 50) batches of 50 from an iterator over the class folder, whose
-# last batch of each pass holds what is left, and writes every drawn image, augmented, beside the originals.
+# last batch of each pass holds what is left, and writes every drawn image, augmented, next to the originals.
 # The counts it printed for four splits follow exactly.
 
 

@@ -282,7 +282,7 @@ def rates_at(
 def net_benefit(
     positive_N: Bools, score_N: Floats, thresholds: Sequence[float] = NET_BENEFIT_THRESHOLDS
 ) -> list[dict[str, float]]:
-    """Net benefit of acting on score ≥ p_t, beside acting on everyone and on no one.
+    """Net benefit of acting on score ≥ p_t, against acting on everyone and on no one.
 
     TP/N − FP/N · p_t/(1 − p_t): true positives less the false ones, weighed as someone does who would accept
     (1 − p_t)/p_t false alarms to catch one. Everyone: prevalence − (1 − prevalence)·p_t/(1 − p_t); no one: 0.
@@ -494,8 +494,8 @@ def answer_section(
             target_N, diagnosis_N, len(classes), resamples, level=level, inside_N=~abstain_N
         )
     section = nest(estimates)
-    said = [set(cell.split("; ")) for cell in predictions["reason"]]
-    section["reasons"] = {word: sum(word in words for words in said) for word in REASONS}
+    listed = [set(cell.split("; ")) for cell in predictions["reason"]]
+    section["reasons"] = {word: sum(word in words for words in listed) for word in REASONS}
     if vocabulary.sought_group:
         found = fate(target_N, diagnosis_N, set_NC, abstain_N, vocabulary)
         section["melanomas" if vocabulary.sought_group == "melanoma" else "malignant"] = found

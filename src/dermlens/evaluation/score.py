@@ -67,9 +67,8 @@ def score(
         config: how many resamples, which level, which seed.
         only: the roles to score; the others still serve to fix thresholds on. None for all.
         described: of own classes, `name` and `malignant`, as a recipe's `data.facts` has them.
-        decision: of the model that answered the predictions, in its own case mix; none leaves out what
-            is said
-            at equal class shares and at the marks of suspicion.
+        decision: of the model that answered the predictions, in its own case mix; none leaves out the
+            numbers at equal class shares and at the marks of suspicion.
         prior: another case mix to score them in.
 
     Returns:

@@ -138,7 +138,7 @@ def _ranks(map_SS: npt.NDArray[np.floating]) -> Floats:
     return rank
 
 
-# The network that has learnt nothing: the sanity check of explanations needs one beside the trained.
+# The network that has learnt nothing: the sanity check of explanations needs one next to the trained.
 #
 # B images, S side of the square, M metadata width.
 

@@ -254,12 +254,12 @@ def quantise(
         "bytes_before": len(before),
         "bytes_after": len(after),
     }
-    said: dict[str, Any] = {"quantisation": verdict}
+    changes: dict[str, Any] = {"quantisation": verdict}
     if verdict["accepted"]:
         with atomic_path(path) as part:
             part.write_bytes(after)
-        said |= {"precision": "int8", "sha256": hashlib.sha256(after).hexdigest()}
-    document = document.model_copy(update={"onnx": document.onnx.model_copy(update=said)})
+        changes |= {"precision": "int8", "sha256": hashlib.sha256(after).hexdigest()}
+    document = document.model_copy(update={"onnx": document.onnx.model_copy(update=changes)})
     return write_document(folder, document)
 
 

@@ -1,4 +1,4 @@
-"""A model on disk: model.safetensors beside model.json, and nothing pickled."""
+"""A model on disk: model.safetensors next to model.json, and nothing pickled."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ REMEDIES = {
     UNSURE: "Go by all that cannot be ruled out, not by the first name; more pictures may help.",
     WIDE: "Go by all that cannot be ruled out, not by the first name; more pictures may help.",
 }
-"""What can be done, by the words of a reason; the first that applies is said."""
+"""What can be done, by the words of a reason; the first that applies is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ class Answer:
         dermoscopy: how far the picture is on the side of dermoscopy, below 0 where it is not; none where the
             model cannot tell.
         reason: why it is uncertain or withheld, in words; empty where it is neither.
-        remedy: what can be done about that; likewise.
+        remedy: what can be done about that; empty where there is no reason.
         faults: of the picture, in words, as `dermlens.predict.pictures.preprocessing` has them.
         prior: name of the case mix that the probabilities hold for; empty where nobody has calibrated
             the model.
         model: which model says it.
-        said: all of it in sentences, the headline first.
+        sentences: all of it in sentences, the headline first.
         image_id: the file's name without its suffix; empty for an image that came without a name. What the
             model says does not depend on it, nor do comparisons.
         images: of an answer for a lesion, the ids of its images; else empty.
@@ -94,7 +94,7 @@ class Answer:
     faults: tuple[str, ...]
     prior: str
     model: str
-    said: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
     image_id: str = field(default="", compare=False)
     images: tuple[str, ...] = field(default=(), compare=False)
     called: str = field(default="", compare=False)
@@ -130,7 +130,7 @@ def state_of(reason: str, dermoscopy: float | None, faults: Sequence[str]) -> tu
     Args:
         reason: of the decision; empty where it has none.
         dermoscopy: as `Answer` has it.
-        faults: likewise.
+        faults: as `Answer` has it.
 
     Returns:
         The state, the reasons joined by `; ` and one remedy; both empty for what is answered.
@@ -174,10 +174,10 @@ def one_answer(
         score_C: log-probabilities of this one at equal class shares.
         prior: the case mix that was asked for; none for the model's own.
         dermoscopy: as `Answer` has it.
-        faults: likewise.
-        model: likewise.
-        image_id: likewise.
-        images: likewise.
+        faults: as `Answer` has it.
+        model: as `Answer` has it.
+        image_id: as `Answer` has it.
+        images: as `Answer` has it.
     """
     state, reason, remedy = state_of(found.reason_N[row], dermoscopy, faults)
     shown = prior or decision.prior
@@ -197,7 +197,7 @@ def one_answer(
     if state == "withheld":
         nothing: dict[str, Any] = dict.fromkeys(("p", "diagnosis", "set", "suspicion", "melanoma", "flagged"))
         why = (f"Withheld: {reason}. {remedy}", "No numbers are given for such a picture.")
-        return Answer(state, **nothing, **facts, said=why)
+        return Answer(state, **nothing, **facts, sentences=why)
     code = classes[found.diagnosis_N[row]]
     p = dict(zip(classes, found.p_NC[row].tolist(), strict=True))
     inside = zip(classes, found.set_NC[row], strict=True)
@@ -209,9 +209,14 @@ def one_answer(
         "melanoma": _number(found.melanoma_N[row]),
         "flagged": None if found.flagged_N is None else bool(found.flagged_N[row]),
     }
-    said = tuple(_sentences(state, reason, remedy, numbers, decision, vocabulary))
+    sentences = tuple(_sentences(state, reason, remedy, numbers, decision, vocabulary))
     return Answer(
-        state, **numbers, **facts, said=said, called=vocabulary.name(code), score=tuple(score_C.tolist())
+        state,
+        **numbers,
+        **facts,
+        sentences=sentences,
+        called=vocabulary.name(code),
+        score=tuple(score_C.tolist()),
     )
 
 
@@ -284,7 +289,7 @@ class Evidence:
 
     Attributes:
         evidence_CHW: what each position adds to each logit, averaged over the symmetries that the model sees.
-        attention_KHW: Soft-Attention, likewise, each head of sum 1; none where the model has none.
+        attention_KHW: Soft-Attention, averaged as well, each head of sum 1; none where the model has none.
     """
 
     evidence_CHW: Numbers
@@ -298,7 +303,7 @@ def answer_json(one: Answer) -> dict[str, Any]:
     """An answer, the headline first; every number but scores of the picture is null where it is withheld."""
     return {
         "state": one.state,
-        "said": list(one.said),
+        "sentences": list(one.sentences),
         "flagged": one.flagged,
         "diagnosis": one.diagnosis,
         "name": one.name,
@@ -325,7 +330,7 @@ def answer_of_json(content: Mapping[str, Any], score: Sequence[float] | None, im
         **{name: content[name] for name in (*same, *words)},
         set=None if content["set"] is None else tuple(content["set"]),
         faults=tuple(content["quality"]),
-        said=tuple(content["said"]),
+        sentences=tuple(content["sentences"]),
         called=content["name"] or "",
         image_id=image_id,
         score=None if score is None else tuple(score),
@@ -359,7 +364,7 @@ def _short(value: float | None) -> float | None:
 
 
 def heading_json(predictor: Predictor, prior: ClassPrior | None) -> dict[str, Any]:
-    """What must stand beside answers: the model, its limits, the case mix and the marks that they hold
+    """What must accompany answers: the model, its limits, the case mix and the marks that they hold
     for.
     """
     shown, suspicion = prior or predictor.decision.prior, predictor.decision.suspicion
@@ -378,7 +383,7 @@ def heading_json(predictor: Predictor, prior: ClassPrior | None) -> dict[str, An
     }
 
 
-# Answers as a person reads them on a terminal, their limits beside them.
+# Answers as a person reads them on a terminal, their limits next to them.
 
 
 Found = TypeVar("Found")
@@ -415,14 +420,14 @@ def render_answers(
     parts: list[RenderableType] = [_in_rows(answers)]
     if len(answers) == 1:
         ((name, one),) = answers.items()
-        parts = [Text(f"{name}\n", style="bold"), *(Text(sentence) for sentence in one.said)]
+        parts = [Text(f"{name}\n", style="bold"), *(Text(sentence) for sentence in one.sentences)]
         parts += [] if one.p is None else [_in_full(one, one.p, predictor.vocabulary)]
     numbers = any(one.p is not None for one in answers.values())
     return Group(*parts, *map(Text, notes(predictor, prior) if numbers else predictor.limits))
 
 
 def notes(predictor: Predictor, prior: ClassPrior | None) -> Iterator[str]:
-    """What belongs beside every answer."""
+    """What belongs with every answer."""
     shown = prior or predictor.decision.prior
     if shown is None:
         yield "Nobody has calibrated this model: its probabilities are the network's own."

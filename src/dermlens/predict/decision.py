@@ -72,7 +72,7 @@ def at_equal(p_NC: Floats, prior: ClassPrior | None) -> Floats:
     return log_softmax(log_p_NC if prior is None else log_p_NC - np.log(prior.shares))
 
 
-# How unlike the training images an image is: three scores, higher for stranger.
+# How unlike the training images an image is: three scores, higher for more unlike.
 #
 # Of `mahalanobis` and `knn` the arrays are: `center_D`, taken off the features; `project_DK`, onto K ≤ 64
 # directions; `points_MK`, the M class means or training images there.
@@ -138,7 +138,7 @@ def unit(features_ND: NDArray[np.floating]) -> Floats:
     return np.asarray(np.divide(x_ND, length_N, out=np.zeros_like(x_ND), where=length_N > 0))
 
 
-# decision.npz: the arrays of an out-of-distribution score; model.json beside it holds its check sum.
+# decision.npz: the arrays of an out-of-distribution score; model.json next to it holds its check sum.
 
 
 DECISION_FILE = "decision.npz"
@@ -184,10 +184,10 @@ def read_arrays(folder: Path, document: DecisionDocument | None) -> dict[str, ND
         return {}
     path = folder / DECISION_FILE
     if not path.is_file():
-        raise UserError(f"{path} does not exist; the decision in model.json beside it needs it")
+        raise UserError(f"{path} does not exist; the decision in model.json next to it needs it")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != document.ood.sha256:
-        raise UserError(f"{path} is not the file that model.json beside it was written for")
+        raise UserError(f"{path} is not the file that model.json next to it was written for")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as found:
             arrays = {name: np.asarray(found[name], dtype=np.float32) for name in NAMES}
@@ -354,7 +354,7 @@ def _doubts(ood_N: Floats, confidence_N: Floats, set_NC: Bools, document: Decisi
 
 
 ANSWERED = ("diagnosis", "confidence", "suspicion", "flagged", "set", "ood", "uncertain", "reason")
-"""Beside the probabilities: a class code; its probability; that of any malignant class at the
+"""Along with the probabilities: a class code; its probability; that of any malignant class at the
 reference prior;
 yes or no; codes joined by `|`; a score; yes or no; words, empty where it is certain. Suspicion, flag
 and score

@@ -32,7 +32,7 @@ from dermlens.predict.priors import ClassPrior, default_prior
 # What a model's decision is, as it stands in model.json: a few numbers a class, and where they came from.
 #
 # Every tuple has one entry for each class, in the order of the logits. The larger arrays of an
-# out-of-distribution score lie beside model.json in decision.npz.
+# out-of-distribution score lie next to model.json in decision.npz.
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -141,8 +141,8 @@ class Ood(Section):
     Attributes:
         kind: `energy` of the logits; `mahalanobis` distance of the features to the nearest class; `knn`
             distance to the k-th nearest training image.
-        threshold: an image with a higher score is a stranger.
-        kept: share of the calibration role's lesions that are no strangers.
+        threshold: an image with a higher score is out-of-distribution.
+        kept: share of the calibration role's lesions that are in-distribution.
         neighbours: k of `knn`; none for the others.
         sha256: of decision.npz, which `mahalanobis` and `knn` need; none for `energy`.
     """
@@ -163,7 +163,7 @@ class Ood(Section):
 
 
 class Abstention(Section):
-    """When an answer is uncertain, besides before strangers.
+    """When an answer is uncertain, apart from out-of-distribution images.
 
     Attributes:
         least_confidence: the named diagnosis has a lower probability; none for no such limit.
@@ -281,7 +281,7 @@ class Dermoscopy(Section):
         kept: share of dermoscopic pictures that stay above it, every set of them counting alike, each picture
             judged by a boundary that was fitted without its lesion.
         dermoscopic: pictures that it was fitted on, by set.
-        other: likewise, of pictures that are none.
+        other: the same of pictures that are none.
     """
 
     weights: Annotated[tuple[float, ...], Field(min_length=1)]
@@ -330,7 +330,7 @@ class ClassFacts(Section):
 
 
 class OnnxFile(Section):
-    """What model.onnx beside the document is, where there is one.
+    """What model.onnx next to the document is, where there is one.
 
     Attributes:
         sha256: of the file.
@@ -338,7 +338,7 @@ class OnnxFile(Section):
         largest_difference: of a logit from the network that it was exported from, over the images that the
             export looked at; int8 or not.
         quantisation: what the int8 file would lose, or loses: the numbers of `dermlens.export.int8`.
-        limits: sentences that stand beside every answer.
+        limits: sentences shown with every answer.
     """
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -399,7 +399,7 @@ class ModelDocument(Section):
         rest = {name: value for name, value in content.items() if name != "temperature"}
         classes = rest.get("classes")
         if not isinstance(classes, list | tuple):
-            return rest  # that they are no list is said below
+            return rest  # that they are no list is reported below
         if rest.get("format") == "dermlens model 1":
             rest["format"] = "dermlens model 2"
         old = rest.get("decision")
@@ -459,8 +459,8 @@ def read_document(path: Path) -> ModelDocument:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole"
-        said = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path} does not describe a dermlens model: {key}: {said}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path} does not describe a dermlens model: {key}: {message}") from error
     check_content(path, content)
     return document
 

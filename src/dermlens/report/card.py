@@ -51,7 +51,7 @@ def write_card(run: Run, *, found: RunData | None = None, exported: Exported | N
         The card's path.
 
     Raises:
-        UserError: the run has not been evaluated, or a table beside it is of another decision.
+        UserError: the run has not been evaluated, or a table next to it is of another decision.
     """
     path = run.card_file if exported is None else exported.folder / "MODEL_CARD.md"
     write_text(path, card_text(run, found=found, exported=exported))
@@ -98,9 +98,11 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
             )
             if table
         ],
-        "told": decision_tables.missing_metadata_table(run_data.read_missing_metadata(run)),
+        "missing_metadata": decision_tables.missing_metadata_table(run_data.read_missing_metadata(run)),
         "dermoscopy": decision_tables.dermoscopy_table(run_data.read_dermoscopy(run)),
-        "strangers": decision_tables.out_of_distribution_table(run_data.read_out_of_distribution(run), ood),
+        "out_of_distribution": decision_tables.out_of_distribution_table(
+            run_data.read_out_of_distribution(run), ood
+        ),
         "other_sets": decision_tables.other_sets_table(
             run_data.read_other_sets(run), vocabulary.sought_name if vocabulary.sought else "melanoma"
         ),
@@ -213,7 +215,7 @@ def _people(found: RunData, classes: Sequence[str]) -> list[tables.Table]:
 
 
 def _also_train(record: RunRecord) -> str | None:
-    """What was trained on beside the split's images."""
+    """What was trained on in addition to the split's images."""
     also = record.also_train or {}
     if not also.get("images"):
         return None

@@ -129,14 +129,14 @@ def suspicion_table(scores: Mapping[str, Any]) -> Table | None:
     prevalences = list(found["marks"][0]["ppv"])
     rows = []
     for mark in found["marks"]:
-        said = f"{percent(mark['catches'])} of malignant lesions"
+        notes = f"{percent(mark['catches'])} of malignant lesions"
         cells = (
             number(mark["threshold"], 3),
             estimate(mark["sensitivity"]),
             estimate(mark["benign_flagged"]),
         )
         between = number(mark["premalignant_flagged"])
-        rows.append((said, *cells, between, *(percent(mark["ppv"][one]) for one in prevalences)))
+        rows.append((notes, *cells, between, *(percent(mark["ppv"][one]) for one in prevalences)))
     columns = (
         "set to catch", "mark", "malignant flagged", "benign flagged", "pre-malignant flagged",
         *(f"PPV at {100 * float(one):g} %" for one in prevalences),
@@ -206,17 +206,17 @@ def scaling_kind(scaling: Scaling) -> str:
 def scaling_words(document: DecisionDocument) -> list[str]:
     """How probabilities were made, and for whom they hold."""
     kind = scaling_kind(document.scaling)
-    said = [f"Scaling to equal class shares: `{kind}` ({SCALINGS[kind]})."]
+    notes = [f"Scaling to equal class shares: `{kind}` ({SCALINGS[kind]})."]
     if found := document.scaling.log_loss:
         losses = ", ".join(f"{name} {number(loss, 3)}" for name, loss in found.items())
-        said.append(f"Log loss at equal shares, each image scaled without its lesion: {losses}.")
+        notes.append(f"Log loss at equal shares, each image scaled without its lesion: {losses}.")
     if document.prior is not None:
         shares = _by_class(document.classes, [f"{100 * share:.1f} %" for share in document.prior.shares])
-        said.append(
+        notes.append(
             f"Unless another case mix is asked for, the probabilities hold for `{document.prior.name}`,"
             f" {document.prior.words}: {shares}. The named diagnosis is the most probable one."
         )
-    return said
+    return notes
 
 
 def calibration_table(overall: Mapping[str, Any], measured: pd.DataFrame | None) -> Table:
@@ -301,16 +301,16 @@ def sets_words(document: DecisionDocument) -> list[str]:
     sets = document.sets
     if sets is None:
         return []
-    said = [
+    notes = [
         f"A set is made to hold the diagnosis of {percent(1 - sets.alpha)} of the new lesions of each class,"
         " among images like those of the calibration role; another clinic's are not."
     ]
     if sets.pooled:
-        said.append(
+        notes.append(
             f"Too few calibration lesions for a promise of its own: {', '.join(sets.pooled)}; the threshold"
             f" is that of {', '.join(sets.pool)} taken together, and the promise holds on their average."
         )
-    return said
+    return notes
 
 
 def sets_table(scores: Mapping[str, Any], document: DecisionDocument | None) -> Table:
@@ -336,7 +336,7 @@ def abstention_words(scores: Mapping[str, Any]) -> list[str]:
     """How often the model abstains and why, and what became of the melanomas."""
     answers = scores["answers"]
     reasons = ", ".join(f"“{reason}” {n}" for reason, n in answers["reasons"].items())
-    said = [
+    notes = [
         f"It abstains from {estimate(complement(answers['answered']))} of the images. Images that each reason"
         f" holds for, several for some: {reasons}. Where it answers, accuracy is"
         f" {estimate(answers['accuracy_answered'])}."
@@ -344,12 +344,12 @@ def abstention_words(scores: Mapping[str, Any]) -> list[str]:
     what = "melanomas" if "melanomas" in answers else "malignant"
     if melanomas := answers.get(what):
         words = "melanomas" if what == "melanomas" else "malignant images"
-        said.append(
+        notes.append(
             f"Of {melanomas['images']} {words}, {melanomas['named']} are named; {melanomas['in_set']} are"
             f" not named but in the set; of the others the model abstains from {melanomas['abstained']}, and"
             f" {melanomas['missed']} are missed: neither named nor in the set, and it does not abstain."
         )
-    return said
+    return notes
 
 
 def chance_words(scores: Mapping[str, Any]) -> list[str]:
@@ -384,10 +384,10 @@ METADATA_DIGITS = {"mean_recall": 2, "melanoma_recall": 2, "accuracy": 2, "mean_
 
 
 def out_of_distribution_table(found: Mapping[str, pd.DataFrame], kind: str | None) -> Table | None:
-    """How well strangers are told from new images of the known kind; none where it was not measured.
+    """How well out-of-distribution images differ from familiar ones; none where it was not measured.
 
     Args:
-        found: as `read_strangers` gives it.
+        found: as `read_out_of_distribution` gives it.
         kind: the score that the model uses, which alone is shown; none for all of them.
     """
     rows = []
@@ -399,14 +399,14 @@ def out_of_distribution_table(found: Mapping[str, pd.DataFrame], kind: str | Non
             flagged = (percent(row["flagged"]), percent(row["familiar_flagged"]))
             cells = (str(row["set"]), str(row["score"]), str(row["images"]), estimate(auroc, 3), *flagged)
             rows.append((*cells, f"`{name}`"))
-    columns = ("strangers", "score", "images", "AUROC", "flagged", "familiar images flagged", "file")
+    columns = ("set", "score", "images", "AUROC", "flagged", "familiar images flagged", "file")
     note = (
         "Familiar: new images of the known kind. In near_ood.csv each row is of a network that was trained"
         " without the class, by a recipe of its own, not of this model."
         if any(name.startswith("near") for name in found)
         else "Familiar: new images of the known kind."
     )
-    return Table("Strangers", columns, rows, note, words=(0, 1, 6)) if rows else None
+    return Table("Out-of-distribution images", columns, rows, note, words=(0, 1, 6)) if rows else None
 
 
 def dermoscopy_table(found: pd.DataFrame | None) -> Table | None:
@@ -440,10 +440,10 @@ def dermoscopy_table(found: pd.DataFrame | None) -> Table | None:
 
 
 def missing_metadata_table(found: pd.DataFrame | None) -> Table | None:
-    """Scores of a role's images, told less and less of the patients; none where it was not measured.
+    """Scores of a role's images, with less and less metadata; none where it was not measured.
 
     Args:
-        found: as `read_told` gives it.
+        found: as `read_missing_metadata` gives it.
     """
     if found is None:
         return None
@@ -453,11 +453,13 @@ def missing_metadata_table(found: pd.DataFrame | None) -> Table | None:
             estimate({"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, digits)
             for name, digits in METADATA_DIGITS.items()
         ]
-        rows.append((str(row["told"]), *scores))
-    columns = ("told", "mean recall", "melanoma recall", "accuracy", "mean AUC", "ECE")
+        rows.append((str(row["metadata"]), *scores))
+    columns = ("metadata", "mean recall", "melanoma recall", "accuracy", "mean AUC", "ECE")
     role, images = found["role"].iloc[0], found["images"].iloc[0]
-    note = f"Role {role}, the same {images} images; what is withheld is given as missing. File: `told.csv`."
-    return Table("What the model is told of the patient", columns, rows, note)
+    note = (
+        f"Role {role}, the same {images} images; what is withheld is missing. File: `missing_metadata.csv`."
+    )
+    return Table("Missing metadata", columns, rows, note)
 
 
 def other_sets_table(found: Mapping[str, Mapping[str, Any]], sought: str = "melanoma") -> Table | None:

@@ -51,7 +51,7 @@ def write_report(run: Run, *, data: Path | None = None) -> Path:
     Args:
         run: with metrics.json and predictions.csv; anything else of the run that is absent is left out and
             said to be.
-        data: a set that `dermlens evaluate RUN --data` has scored, whose report is then written beside its
+        data: a set that `dermlens evaluate RUN --data` has scored, whose report is then written next to its
             scores; or where the run's own images are now. None takes the folder the run was trained on.
 
     Returns:
@@ -113,8 +113,8 @@ def _context(
         "names": {code: vocabulary.name(code) for code in classes},
         "synthetic": source == "synthetic",
         "facts": _facts(record, recipe, role, scores, metrics.data),
-        "warnings": [said for said in warnings if not _of_another(said, role, roles)],
-        "other_warnings": [said for said in warnings if _of_another(said, role, roles)],
+        "warnings": [text for text in warnings if not _of_another(text, role, roles)],
+        "other_warnings": [text for text in warnings if _of_another(text, role, roles)],
         "sought": vocabulary.sought_group or "melanoma",
         "melanoma_words": words.sought_words(scores, vocabulary),
         "recall": (
@@ -175,8 +175,8 @@ def _context(
         "made_with": _made_with(record, recipe, found.seconds),
         "commands": _commands(run, roles, decided=metrics.decision == "calibrated"),
         "files": [
-            (name, said)
-            for name, said in FILES.items()
+            (name, text)
+            for name, text in FILES.items()
             if name == "report.html" or (scored.path / name).exists()
         ],
         "limits": words.data_limits(source, classes, found.acral),
@@ -216,7 +216,7 @@ def _moment(stamp: str | None) -> str | None:
 
 
 def _made_with(record: RunRecord, recipe: Any, seconds: float | None) -> tables.Facts:
-    """What the numbers depend on besides recipe and data."""
+    """What the numbers depend on apart from recipe and data."""
     facts = tables.Facts()
     facts.add("Python", record.python)
     facts.add("Packages", ", ".join(f"{name} {version}" for name, version in record.versions.items()))
@@ -231,7 +231,7 @@ def _made_with(record: RunRecord, recipe: Any, seconds: float | None) -> tables.
 
 
 def _training(found: RunData, album: pictures.Album, kept: int | None) -> Any:
-    """The kept epoch beside the last one, and the curves."""
+    """The kept epoch next to the last one, and the curves."""
     history = found.history
     if history is None or history.empty:
         return None

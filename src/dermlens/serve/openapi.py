@@ -41,7 +41,7 @@ def _body(about: str) -> dict[str, Any]:
 _P = {"akiec": 0.02, "bcc": 0.02, "bkl": 0.1, "df": 0.01, "mel": 0.2, "nv": 0.64, "vasc": 0.01}
 ANSWER = {
     "state": "answered",
-    "said": [
+    "sentences": [
         "Flagged at the mark that catches 95 of 100 malignant lesions (…).",
         "Most likely: melanocytic nevus (nv), 64.0 %.",
         "Cannot be ruled out either: melanoma (mel, malignant).",
@@ -84,7 +84,7 @@ _ANSWER = {
     "properties": {
         "state": {"enum": ["answered", "uncertain", "withheld"]}
         | {"description": "Uncertain: the model abstains, its numbers stay. Withheld: there are none."},
-        "said": {
+        "sentences": {
             "type": "array",
             "items": _TEXT,
             "description": "All of it in sentences, the headline first.",
@@ -102,7 +102,7 @@ _ANSWER = {
         "melanoma": _nullable(_NUMBER),
         "ood": _nullable(_NUMBER),
         "dermoscopy": _nullable(_NUMBER)
-        | {"description": "Below 0 where it does not look like dermoscopy; null where that is not told."},
+        | {"description": "Below 0 where it does not look like dermoscopy; null where that is not known."},
         "reason": _TEXT,
         "remedy": _TEXT,
         "quality": {"type": "array", "items": _TEXT},

@@ -226,7 +226,7 @@ def is_trained(arm: Path) -> bool:
 
 
 def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
-    """Every arm's recipe within the budget: a mistake in the last is said before the first trains."""
+    """Every arm's recipe within the budget: a mistake in the last is reported before the first trains."""
     plans: dict[str, Plan] = {}
     read: dict[str, RolePlan] = {}
     for name in matrix.names:

@@ -193,15 +193,15 @@ def _facts(recipe: Recipe, table: pd.DataFrame, splits: Sequence[Split]) -> dict
 
 def _warnings(recipe: Recipe) -> list[str]:
     """What a reader must know of the numbers."""
-    said = []
+    changes = []
     if recipe.train.keep != "last":
-        said.append(f"train.keep {recipe.train.keep} became last: a scored fold chooses no epoch")
+        changes.append(f"train.keep {recipe.train.keep} became last: a scored fold chooses no epoch")
     if recipe.train.distillation is not None:
-        said.append(
+        changes.append(
             "the teachers of the soft labels had the labels of other folds, mostly of the scored one too:"
             " the scores may flatter the student"
         )
-    return said
+    return changes
 
 
 def _state(runs: Sequence[Run]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def risk_coverage(role: Labelled, answers: Answers, vocabulary: Vocabulary) -> p
     """What answering fewer images would bring: errors and missed melanomas by the share answered.
 
     Images are answered in falling order of the confidence; equal ones in the order that they stand in.
-    Strangers and wide sets have no part in the order; what the model does is in `as_answered`.
+    Images far from training and wide sets have no part in the order; what the model does is in `as_answered`.
 
     Args:
         role: the truth.
@@ -232,7 +232,7 @@ def report_run(
         folder: to write to.
         data: where its images are now; none takes the folder that it was trained on.
         device: as for `predict_table`.
-        cache: likewise.
+        cache: as for `predict_table`.
 
     Returns:
         The tables by the name of their file.

@@ -45,7 +45,7 @@ def fit(
         device: `auto`, `cpu`, `cuda` or `mps`.
         devices: processes, each with a device of its own; they share each batch.
         cache: where pixel caches are; none takes the default place.
-        logger: `csv`, which is always written, or `tensorboard` or `mlflow` besides.
+        logger: `csv`, which is always written, or `tensorboard` or `mlflow` as well.
         say: takes sentences on which table was read, what was made of it, and what is wrong with the split.
 
     Returns:
@@ -59,7 +59,7 @@ def fit(
     """
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
-    # A run that cannot begin is none: what is wrong with table and split is said before there is a directory.
+    # A run that cannot begin is none: faults of table and split are reported before there is a directory.
     images = read_role_plan(recipe, Path(data))
     if machine.is_first():
         _say_all(images, say)

@@ -107,5 +107,5 @@ def test_other_sizes_need_global_pooling():
     views = ViewsConfig(sizes=(64, 96))
     views.check(own=64, pool="gap")
     ViewsConfig(sizes=(64,)).check(own=64, pool="flatten")
-    with pytest.raises(ValueError, match=r"size 96 beside the model's own 64 needs model\.pool gap"):
+    with pytest.raises(ValueError, match=r"size 96 with the model's own 64 needs model\.pool gap"):
         views.check(own=64, pool="flatten")
