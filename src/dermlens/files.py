@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -247,8 +246,8 @@ def write_json(path: Path, value: Any) -> None:
 # locked: the command ends, unless `DERMLENS_LOCKS=soft` says to use marker files instead.
 
 
-ATTEMPTS, PAUSE = 5, 0.01
-"""How often, and every how many seconds, a lock is tried for: `is_claimed` may hold one for an instant."""
+PAUSE = 0.01
+"""Seconds between two tries for a lock."""
 
 CHOICE = "DERMLENS_LOCKS"
 """Environment variable: `soft` takes marker files for locks, of file systems that have none."""
@@ -272,7 +271,7 @@ def claimed(file: Path) -> Iterator[bool]:
     """
     lock = _lock(file)
     try:
-        _acquire(lock, file, timeout=ATTEMPTS * PAUSE)
+        _acquire(lock, file, timeout=0)
     except Timeout:
         yield False
         return
@@ -311,28 +310,6 @@ def lock_opened(handle: int) -> bool:
         OSError: its file system has no locks.
     """
     return lock_descriptor(handle, blocking=False)
-
-
-def is_claimed(file: Path) -> bool:
-    """Whether a process holds a lock file now; asking makes no file and waits for nobody.
-
-    A process must not ask of what it holds itself: on some network file systems it would let go.
-
-    Returns:
-        False too where there is no such file, or there are no such locks, so that nobody can hold one.
-    """
-    if _soft():
-        return _marker(file).exists()
-    for left in reversed(range(ATTEMPTS)):
-        try:
-            with file.open("rb") as asked:
-                if lock_opened(asked.fileno()):
-                    return False
-        except OSError:
-            return False
-        if left:  # another may ask at the same instant
-            time.sleep(PAUSE)
-    return True
 
 
 def _soft() -> bool:

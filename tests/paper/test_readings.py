@@ -1,4 +1,4 @@
-"""What is read of a trained arm: given everything it says what it said; metadata alone learn what is there."""
+"""What is read of a trained arm: given everything it answers the same; metadata alone learn what is there."""
 
 from __future__ import annotations
 
