@@ -19,9 +19,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import faithfulness as faith
 import numpy as np
 import pandas as pd
 import torch
+from faithfulness import randomised
 from heading import heading
 from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
@@ -29,8 +31,6 @@ from torch.fx.proxy import TraceError
 from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_table
 from dermlens.evaluation.intervals import draw_lesions, estimate
-from dermlens.explain import faithfulness as faith
-from dermlens.explain.faithfulness import randomised
 from dermlens.explain.methods import METHODS, Draw, blurred, kernel_shap, skin
 from dermlens.explain.network import Metadata, Pixels, decide, look, probabilities
 from dermlens.files import write_text

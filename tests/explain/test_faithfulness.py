@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dermlens.explain import faithfulness as faith
+from benchmarks import faithfulness as faith
 
 SIDE = 16
 MAPS = hnp.arrays(np.float64, (6, 6), elements=st.integers(-5, 5).map(float))

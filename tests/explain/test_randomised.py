@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dermlens.explain.faithfulness import randomised
+from benchmarks.faithfulness import randomised
 from dermlens.explain.network import outputs
 
 from .conftest import SIDE, patient

@@ -21,7 +21,7 @@ from dermlens.predict.decision import (
     sets_of,
     unscaled,
 )
-from dermlens.predict.document import (
+from dermlens.predict.decision_document import (
     Abstention,
     DecisionDocument,
     Mark,

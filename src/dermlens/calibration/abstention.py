@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dermlens.calibration.labelled import Labelled, lesions_of
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import Arrays, Kind, arrays_sha256, ood_scores, unit
-from dermlens.predict.document import Ood, Sets
+from dermlens.predict.decision_document import Ood, Sets
 
 # Class-conditional split conformal sets, on the calibration role, lesion by lesion.
 #

@@ -24,7 +24,7 @@ from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel, save_decision
 from dermlens.predict.decision import Arrays, Kind, answer, answer_columns, decide
-from dermlens.predict.document import Abstention, DecisionDocument, Suspicion
+from dermlens.predict.decision_document import Abstention, DecisionDocument, Suspicion
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 from dermlens.predict.priors import ClassPrior, Prior, default_prior, read_prior
 from dermlens.runs import Run

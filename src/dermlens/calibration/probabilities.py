@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dermlens.calibration.labelled import Labelled, lesion_folds
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import log_softmax, scaled
-from dermlens.predict.document import Scaling
+from dermlens.predict.decision_document import Scaling
 
 # Fit what turns logits into calibrated probabilities where all classes are equally frequent: one temperature,
 # and a bias a class. The prior that an answer is shown for comes in later, and moves nothing else.

@@ -57,19 +57,12 @@ def predict(
 
     A job that was interrupted goes on when the same command is given again; with --out, that is.
     """
-    from dermlens.predict.answers import (
-        Answer,
-        answer_json,
-        by_lesion,
-        heading_json,
-        notes,
-        progress,
-        render_answers,
-    )
+    from dermlens.predict.answers import Answer, answer_json, by_lesion, heading_json
     from dermlens.predict.journal import Journal
     from dermlens.predict.predictor import Predictor, answer_stream
     from dermlens.predict.priors import parse_prior
     from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
+    from dermlens.predict.terminal import notes, progress, render_answers
     from dermlens.targets import check_apart
 
     if table is not None and (age or sex or site):

@@ -20,7 +20,7 @@ from dermlens.errors import UserError
 from dermlens.files import atomic_path
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import ANSWERED, BETWEEN, answer_columns, at_equal, decide
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.priors import ClassPrior
 
 BEFORE = ("image_id", "lesion_id", "role", "target")

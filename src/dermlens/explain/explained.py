@@ -18,7 +18,7 @@ from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel
 from dermlens.predict.answers import Answer, one_answer, percent
 from dermlens.predict.decision import scaled
-from dermlens.predict.document import plain_decision
+from dermlens.predict.decision_document import plain_decision
 from dermlens.predict.picture import Picture
 from dermlens.predict.pictures.preprocessing import average_views
 from dermlens.predict.requests import Patient

@@ -26,13 +26,8 @@ from dermlens.labels import Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, macro, one_vs_rest
 from dermlens.models.saved import SavedModel, load_model
 from dermlens.predict.decision import Answers, answer
-from dermlens.predict.document import (
-    ModelDocument,
-    is_dermoscopy,
-    plain_decision,
-    read_document,
-    write_document,
-)
+from dermlens.predict.decision_document import plain_decision
+from dermlens.predict.document import ModelDocument, is_dermoscopy, read_document, write_document
 from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import DOCUMENT_FILE
 from dermlens.predict.network import IMAGE, META, ONNX_FILE, Network, OnnxNetwork, onnx_runtime

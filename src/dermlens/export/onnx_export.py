@@ -21,7 +21,8 @@ from dermlens.models.classifier import LesionClassifier, MapHead, evidence
 from dermlens.models.saved import WEIGHTS_FILE, SavedModel, load_model
 from dermlens.models.soft_attention import SoftAttention
 from dermlens.predict.decision import DECISION_FILE
-from dermlens.predict.document import ModelDocument, OnnxFile, Scaling, read_document, write_document
+from dermlens.predict.decision_document import Scaling
+from dermlens.predict.document import ModelDocument, OnnxFile, read_document, write_document
 from dermlens.predict.model_files import DOCUMENT_FILE
 from dermlens.predict.network import (
     ATTENTION,

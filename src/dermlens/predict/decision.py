@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dermlens.errors import UserError
 from dermlens.files import atomic_path
 from dermlens.metrics import Bools, Floats, Ints, predicted_classes
-from dermlens.predict.document import DecisionDocument, Scaling
+from dermlens.predict.decision_document import DecisionDocument, Scaling
 from dermlens.predict.priors import ClassPrior
 
 # From logits to log-probabilities where all classes are equally frequent, and from there to any case mix.

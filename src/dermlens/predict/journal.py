@@ -17,14 +17,7 @@ from typing import IO, Any, Self
 from dermlens import __version__
 from dermlens.errors import UserError, require
 from dermlens.files import atomic_path, check_target, claimed
-from dermlens.predict.answers import (
-    Answer,
-    answer_json,
-    answer_of_json,
-    answer_row,
-    by_lesion,
-    heading_json,
-)
+from dermlens.predict.answers import Answer, answer_json, answer_of_json, answer_row, by_lesion, heading_json
 from dermlens.predict.predictor import Predictor
 from dermlens.predict.priors import ClassPrior
 from dermlens.predict.requests import Patient

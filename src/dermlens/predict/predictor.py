@@ -24,8 +24,9 @@ from dermlens.errors import UserError
 from dermlens.labels import Vocabulary
 from dermlens.predict.answers import Answer, Evidence, by_lesion, one_answer
 from dermlens.predict.decision import Arrays, answer, decide, log_softmax, read_arrays, scaled
+from dermlens.predict.decision_document import DecisionDocument, plain_decision
 from dermlens.predict.decoding import PICTURE_MEMORY, Worker
-from dermlens.predict.document import DecisionDocument, ModelDocument, OnnxFile, plain_decision, read_document
+from dermlens.predict.document import ModelDocument, OnnxFile, read_document
 from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import (
     DOCUMENT_FILE,

@@ -15,13 +15,12 @@ from dermlens.evaluation.ledger import run_openings
 from dermlens.evaluation.publish import without_paths
 from dermlens.files import write_text
 from dermlens.labels import Vocabulary
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.records import Metrics, RunRecord
 from dermlens.records import estimate_text as estimate
-from dermlens.report import decision_tables, provenance, run_data, tables
+from dermlens.report import decision_tables, detection_tables, provenance, run_data, tables
 from dermlens.report import interpretation as words
 from dermlens.report.checklists import checklist_section
-from dermlens.report.decision_tables import operating_table, probability_table
 from dermlens.report.provenance import Exported
 from dermlens.report.run_data import RunData, measure_leak, read_run_data, training_seconds
 from dermlens.report.tables import count, duration, environment, in_role_order
@@ -190,10 +189,10 @@ def _decision_facts(
             "table": decision_tables.sets_table(scores, decision),
         }
     points = (
-        decision_tables.suspicion_table(scores),
-        decision_tables.suspicion_by_source(scores),
-        probability_table(scores),
-        operating_table(scores),
+        detection_tables.suspicion_table(scores),
+        detection_tables.suspicion_by_source(scores),
+        detection_tables.probability_table(scores),
+        detection_tables.operating_table(scores),
     )
     return {
         "judging": judging,

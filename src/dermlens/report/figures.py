@@ -21,7 +21,7 @@ from dermlens.report.curves import (
     roc_curves,
     training_curves,
 )
-from dermlens.report.decision_tables import DETECTION
+from dermlens.report.detection_tables import DETECTION
 from dermlens.report.plots import (
     BLUE,
     class_distribution,

@@ -12,11 +12,10 @@ from dermlens.evaluation.ledger import run_openings
 from dermlens.files import write_text
 from dermlens.labels import Vocabulary
 from dermlens.records import Metrics, RunRecord, ScoredSet, number
-from dermlens.report import decision_tables as detection
+from dermlens.report import decision_tables, detection_tables, tables
 from dermlens.report import figures as pictures
 from dermlens.report import interpretation as words
 from dermlens.report import provenance as made
-from dermlens.report import tables
 from dermlens.report.card import write_card
 from dermlens.report.curves import kept_epoch
 from dermlens.report.gallery import build_gallery, worst_errors
@@ -145,19 +144,19 @@ def _context(
         "detection": [
             table
             for table in (
-                detection.suspicion_table(scores),
-                detection.suspicion_by_source(scores),
-                detection.detection_table(scores),
-                detection.operating_table(scores),
-                detection.probability_table(scores),
-                detection.net_benefit_table(scores),
+                detection_tables.suspicion_table(scores),
+                detection_tables.suspicion_by_source(scores),
+                detection_tables.detection_table(scores),
+                detection_tables.operating_table(scores),
+                detection_tables.probability_table(scores),
+                detection_tables.net_benefit_table(scores),
             )
             if table
         ],
         "curves": pictures.curve_pictures(album, scores, of_role, classes),
         "ranking": tables.ranking_table(scores),
         "reliability": (tables.reliability_table(scores), pictures.reliability_picture(album, scores)),
-        "equal": detection.equal_table(scores),
+        "equal": decision_tables.equal_table(scores),
         "decisions": pictures.decision_pictures(album, scores),
         "subgroups": tables.subgroup_tables(scores, classes),
         "counts": (

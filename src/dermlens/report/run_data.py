@@ -15,8 +15,8 @@ import pandas as pd
 from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
-from dermlens.evaluation.measures import sought_recall
-from dermlens.predict.document import DecisionDocument
+from dermlens.evaluation.detection import sought_recall
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.sources.vocabulary import group_of
 from dermlens.records import RoleScores, RunRecord, ScoredSet
 from dermlens.runs import Run

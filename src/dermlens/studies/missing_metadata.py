@@ -16,7 +16,7 @@ import pandas as pd
 
 from dermlens.data.predictions import write_table
 from dermlens.errors import UserError, nearest
-from dermlens.evaluation.measures import sought_recall
+from dermlens.evaluation.detection import sought_recall
 from dermlens.evaluation.score import score
 from dermlens.models.saved import SavedModel
 from dermlens.report.run_data import METADATA_MEASURES

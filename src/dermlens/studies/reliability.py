@@ -16,11 +16,12 @@ from dermlens.calibration.labelled import Labelled
 from dermlens.calibration.probabilities import class_weights
 from dermlens.data.predictions import write_table
 from dermlens.errors import UserError, nearest
+from dermlens.evaluation.answers import answer_numbers, fate
+from dermlens.evaluation.calibration import ece, reliability
 from dermlens.evaluation.intervals import draw_lesions, estimate
-from dermlens.evaluation.measures import answer_numbers, ece, fate, reliability
 from dermlens.labels import Vocabulary
 from dermlens.predict.decision import Answers, Arrays, answer, at_prior, log_softmax, scaled
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.report.curves import coverage_bars, reliability_diagram, risk_coverage_curve
 from dermlens.report.plots import save_figure
 from dermlens.runs import Run

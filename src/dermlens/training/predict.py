@@ -19,7 +19,7 @@ from dermlens.errors import UserError
 from dermlens.models.cuts import feature_shape
 from dermlens.models.saved import SavedModel
 from dermlens.predict.decision import ANSWERED, answer, answer_columns
-from dermlens.predict.document import plain_decision
+from dermlens.predict.decision_document import plain_decision
 from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views
 from dermlens.training.machine import keep_memory, resolve_device
 
