@@ -15,7 +15,7 @@ from dermlens.cli.examples import epilog
 Verb = Callable[..., Any]
 
 PANELS: dict[str, dict[str, Verb]] = {
-    "Use": {"predict": use.predict, "explain": explain.explain, "serve": use.serve},
+    "Use": {"predict": use.predict, "merge": use.merge, "explain": explain.explain, "serve": use.serve},
     "Train": {
         "start": train.start,
         "train": train.train,

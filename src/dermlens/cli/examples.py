@@ -9,6 +9,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "dermlens predict visit/ --table patients.csv --column image_id=Datei --value sex.male=h",
         "dermlens predict lesion.jpg --model model/ --json",
     ),
+    "merge": ("dermlens merge monday.csv tuesday.csv --out week.csv",),
     "explain": (
         "dermlens explain lesion.jpg --out why.png",
         "dermlens explain lesion.jpg --model runs/first --data data/ham10000 --class mel",

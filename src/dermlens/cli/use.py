@@ -1,4 +1,4 @@
-"""Verbs that use a model, without torch: predict, embed, serve."""
+"""Verbs that use a model, without torch: predict, merge, embed, serve."""
 
 from __future__ import annotations
 
@@ -146,6 +146,24 @@ def predict(
         console.print(render_answers(predictor, answers, shares))
     if unreadable:
         raise typer.Exit(2)
+
+
+def merge(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE FILE…",
+            help="Answers of parts of a job, all CSV or all JSON.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    out: Annotated[Path, out_file("FILE.csv or FILE.json, as the parts are.")],
+) -> None:
+    """Join the answers of several parts of a job into one file; parts that disagree are refused."""
+    from dermlens.predict.merge import merge as join
+
+    console.print(f"written: {out}, {join(files, out)} answers")
 
 
 # The verb that hands features over: from the base install, too.

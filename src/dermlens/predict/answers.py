@@ -326,7 +326,7 @@ def answer_of_json(content: Mapping[str, Any], score: Sequence[float] | None, im
         **{name: content[name] for name in (*same, *words)},
         set=None if content["set"] is None else tuple(content["set"]),
         faults=tuple(content["quality"]),
-        sentences=tuple(content["sentences"]),
+        sentences=tuple(content.get("sentences") or content["said"]),
         called=content["name"] or "",
         image_id=image_id,
         score=None if score is None else tuple(score),
