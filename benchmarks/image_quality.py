@@ -167,7 +167,7 @@ def main() -> None:
                 for path in files
                 for answer in predictor.predict(path if change is None else change(read_image(path)))
             ]
-            unlike = np.mean([answer.strange for answer in answers])
+            unlike = np.mean([answer.out_of_distribution for answer in answers])
             alien = np.mean([NOT_DERMOSCOPY in answer.reason for answer in answers])
             withheld = np.mean([answer.withheld for answer in answers])
             cells = [*(one[word] for word in [*WORDS, "any"]), unlike, alien, withheld]

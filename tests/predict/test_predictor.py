@@ -367,12 +367,12 @@ def test_dermoscopy_that_is_unlike_the_training_is_answered_where_the_model_can_
     able = telling(exported, tmp_path / "able", 0.0, 1.0)
     edit(able.folder, decision=strange)
     (told,) = Predictor.open(able.folder).predict(lesions / "b.png")
-    assert told.strange
+    assert told.out_of_distribution
     assert told.uncertain
     assert sum(told.p.values()) == pytest.approx(1)
     edit(able.folder, dermoscopy=None)
     (untold,) = Predictor.open(able.folder).predict(lesions / "b.png")
-    assert untold.strange
+    assert untold.out_of_distribution
     assert untold.uncertain
 
 

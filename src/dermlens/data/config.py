@@ -87,8 +87,8 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _what_is_described_is_a_class(self) -> Self:
-        if strange := [code for code in self.described if code not in self.classes]:
-            raise ValueError(f"described names {strange[0]}, which is no class")
+        if unknown := [code for code in self.described if code not in self.classes]:
+            raise ValueError(f"described names {unknown[0]}, which is no class")
         return self
 
     @property

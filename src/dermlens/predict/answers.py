@@ -17,7 +17,7 @@ import numpy as np
 
 from dermlens.labels import Vocabulary, full_name
 from dermlens.metrics import Floats
-from dermlens.predict.decision import BETWEEN, STRANGE, UNSURE, WIDE, Answers, yes_or_no
+from dermlens.predict.decision import BETWEEN, OUT_OF_DISTRIBUTION, UNSURE, WIDE, Answers, yes_or_no
 from dermlens.predict.decision_document import DecisionDocument, Mark
 from dermlens.predict.document import is_dermoscopy
 from dermlens.predict.pictures.preprocessing import FLAT, SMALL, UNCOLOURED, Numbers
@@ -37,7 +37,9 @@ REMEDIES = {
     NOT_DERMOSCOPY: "Take the picture through a dermatoscope, with the lesion in the middle.",
     UNCOLOURED: "Use the picture as the camera took it, in its own colours.",
     POOR: "Take the picture again: sharp, evenly lit, the lesion filling the middle.",
-    STRANGE: "Check that it shows one lesion through a dermatoscope; another picture of it may do better.",
+    OUT_OF_DISTRIBUTION: (
+        "Check that it shows one lesion through a dermatoscope; another picture of it may do better."
+    ),
     UNSURE: "Go by all that cannot be ruled out, not by the first name; more pictures may help.",
     WIDE: "Go by all that cannot be ruled out, not by the first name; more pictures may help.",
 }
@@ -102,9 +104,9 @@ class Answer:
         return None if self.diagnosis is None else (self.called or full_name(self.diagnosis))
 
     @property
-    def strange(self) -> bool:
+    def out_of_distribution(self) -> bool:
         """Whether the network found the picture unlike those that it was trained on."""
-        return STRANGE in self.reason
+        return OUT_OF_DISTRIBUTION in self.reason
 
     @property
     def withheld(self) -> bool:

@@ -215,10 +215,10 @@ def _fit(arrays: Arrays, neighbours: int) -> bool:
 # NumPy only. Shapes: N images or lesions, C classes, D features.
 
 
-STRANGE = "unlike the images that it was trained on"
+OUT_OF_DISTRIBUTION = "unlike the images that it was trained on"
 UNSURE = "no diagnosis stands out"
 WIDE = "too many diagnoses fit"
-REASONS = (STRANGE, UNSURE, WIDE)
+REASONS = (OUT_OF_DISTRIBUTION, UNSURE, WIDE)
 """Why an answer is uncertain; several are joined by `; `."""
 
 
@@ -344,10 +344,10 @@ def _doubts(ood_N: Floats, confidence_N: Floats, set_NC: Bools, document: Decisi
     """Which of `REASONS` hold. What is not a number is a doubt."""
     never_N = np.zeros(len(ood_N), dtype=bool)
     ood, limits = document.ood, document.abstention
-    strange_N = never_N if ood is None else ~(ood_N <= ood.threshold)
+    outside_N = never_N if ood is None else ~(ood_N <= ood.threshold)
     unsure_N = never_N if limits.least_confidence is None else ~(confidence_N >= limits.least_confidence)
     wide_N = never_N if limits.largest_set is None else set_NC.sum(axis=1) > limits.largest_set
-    return np.stack([strange_N, unsure_N, wide_N])
+    return np.stack([outside_N, unsure_N, wide_N])
 
 
 # Answers as columns of a table: all of them in predictions.csv, some in what `dermlens predict` writes.

@@ -126,7 +126,7 @@ class ModelDocument(Section):
         meta_width: length of the metadata vector.
         colour_constancy: how the light of a picture is taken out of it.
         decision: from logits to an answer; none for softmax and its highest class.
-        dermoscopy: what tells a picture that is none; without it, whatever the decision finds strange counts
+        dermoscopy: what tells a picture that is none; without it, what is out-of-distribution counts
             as none.
         views: what is averaged at prediction.
         sha256: of the weights in model.safetensors.

@@ -44,7 +44,7 @@ def sealed(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def content_sha256(content: Mapping[str, Any]) -> str:
-    """SHA-256 of what a model.json says besides its manifest, however it is laid out."""
+    """SHA-256 of what a model.json says apart from its manifest, however it is laid out."""
     rest = {name: value for name, value in content.items() if name != KEY}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -93,9 +93,9 @@ def ablate(
         UserError: an arm's recipe, the table or the split does not allow it; no arm has been trained then.
         KeyboardInterrupt: with a sentence that says how to go on.
     """
-    if strange := [name for name in only or () if name not in matrix.arms]:
+    if unknown := [name for name in only or () if name not in matrix.arms]:
         raise UserError(
-            f"arm {strange[0]} is none of the matrix {matrix.name}{nearest(strange[0], matrix.arms)}"
+            f"arm {unknown[0]} is none of the matrix {matrix.name}{nearest(unknown[0], matrix.arms)}"
         )
     with taken_back(out, lambda: any(out.glob("arms/*/fold-*/run.json"))):
         plans = begin(matrix, data, out)

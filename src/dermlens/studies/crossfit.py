@@ -87,8 +87,8 @@ def train_folds(
     cache: Path | None = None,
 ) -> dict[str, Any]:
     """As `crossfit`, without scores; `peeks` as for `fold_recipes`."""
-    if strange := sorted(set(only or ()) - set(range(folds))):
-        raise UserError(f"fold {strange[0]} is none of {folds}: folds count from 0 to {folds - 1}")
+    if unknown := sorted(set(only or ()) - set(range(folds))):
+        raise UserError(f"fold {unknown[0]} is none of {folds}: folds count from 0 to {folds - 1}")
     recipes = fold_recipes(recipe, folds, peeks=peeks)
     units = {f"fold-{fold}": own for fold, own in enumerate(recipes)}
     wanted = None if only is None else [f"fold-{fold}" for fold in sorted(set(only))]

@@ -64,7 +64,7 @@ def fit(
     if machine.is_first():
         _say_all(images, say)
     run = Run(out if machine.is_first() else machine.shared_folder(out))
-    with taken_back(run.path, lambda: not machine.is_first() or _has_begun(run)), _said_when_full(run):
+    with taken_back(run.path, lambda: not machine.is_first() or _has_begun(run)), _full_disk_reported(run):
         if machine.is_first():
             Run.create(out, recipe).record(data=str(Path(data).resolve()))
         with machine.held(run):
@@ -110,7 +110,7 @@ def resume_fit(
     recipe = run.recipe
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
-    with _said_when_full(run), machine.held(run):
+    with _full_disk_reported(run), machine.held(run):
         manifest = run.split_file if run.split_file.is_file() else None
         images = read_role_plan(recipe, data or Path(str(record.data)), manifest=manifest)
         if machine.is_first():
@@ -143,7 +143,7 @@ def _run(
     """Read the pixels and train, and whatever happens say in run.json how it ended."""
     machine.share_folder(run.path)
     try:
-        with _ended_like_ctrl_c(), _said_when_full(run):
+        with _ended_like_ctrl_c(), _full_disk_reported(run):
             inputs = read_inputs(recipe, images, cache_root=cache)
             facts = train(run, recipe, inputs, hardware, logger)
     except KeyboardInterrupt as error:
@@ -183,7 +183,7 @@ def _has_begun(run: Run) -> bool:
 
 
 @contextmanager
-def _said_when_full(run: Run) -> Iterator[None]:
+def _full_disk_reported(run: Run) -> Iterator[None]:
     """A full disk is a sentence; checkpoints say their own."""
     try:
         yield
