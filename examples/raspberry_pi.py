@@ -74,10 +74,10 @@ def main() -> None:
             withheld = True
             doubts.append("not in the colours of skin")
         state = "withheld" if withheld else "uncertain"
-        told = ", ".join(f"{code} {p:.4f}" for code, p in zip(document["classes"], p_C, strict=True))
-        said = [f"{state}: {', '.join(doubts)}"] if doubts else []
-        said += [] if withheld else ([flag] if flag else []) + [f"most likely {named}", told]
-        print(f"{path.name}: {'; '.join(said)}; {1000 * seconds:.0f} ms")
+        probabilities = ", ".join(f"{code} {p:.4f}" for code, p in zip(document["classes"], p_C, strict=True))
+        parts = [f"{state}: {', '.join(doubts)}"] if doubts else []
+        parts += [] if withheld else ([flag] if flag else []) + [f"most likely {named}", probabilities]
+        print(f"{path.name}: {'; '.join(parts)}; {1000 * seconds:.0f} ms")
     for limit in (document["onnx"] or {}).get("limits", ()):
         print(limit)
     print("Research software, not a medical device.")
