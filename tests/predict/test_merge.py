@@ -37,3 +37,8 @@ def test_parts_that_do_not_fit_are_refused(dermlens, tmp_path, other, named):
     assert code == 2
     assert named in " ".join(error.split())
     assert not (tmp_path / "c.csv").exists()
+
+
+def test_a_part_that_is_not_there_is_named(dermlens, tmp_path):
+    code, _, error = dermlens("merge", tmp_path / "no.csv", "--out", tmp_path / "c.csv")
+    assert (code, "no.csv" in error) == (2, True)

@@ -151,12 +151,7 @@ def predict(
 def merge(
     files: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="FILE FILE…",
-            help="Answers of parts of a job, all CSV or all JSON.",
-            exists=True,
-            dir_okay=False,
-        ),
+        typer.Argument(metavar="FILE FILE…", help="Answers of parts of a job, all CSV or all JSON."),
     ],
     out: Annotated[Path, out_file("FILE.csv or FILE.json, as the parts are.")],
 ) -> None:

@@ -35,6 +35,8 @@ def merge(paths: Sequence[Path], out: Path) -> int:
     if len(kinds) > 1 or not kinds <= {".csv", ".json"}:
         raise UserError("merge joins CSV files into a CSV file, or JSON files into a JSON file")
     check_apart(out, paths)
+    if absent := [path for path in paths if not path.is_file()]:
+        raise UserError(f"{absent[0]} does not exist, or is no file")
     found: dict[str, dict[str, Any]] = {}
     unreadable: dict[str, str] = {}
     parts = [(_read_csv if kinds == {".csv"} else _read_json)(path) for path in paths]
