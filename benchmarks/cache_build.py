@@ -5,7 +5,7 @@
 Files: HAM10000 where DERMLENS_DATA names a folder with it, and 600×450 ones of several lengths made from them
 (without them, from the two photographs that come with scikit-learn). Both ways read the same files and fill
 the same rows, in blocks that alternate; a number is the median over blocks of processor time per image, so
-that other work on the machine counts little. The C library's allocator is told to keep what is freed: left
+that other work on the machine counts little. The C library's allocator is set to keep what is freed: left
 alone, it may or may not hand a decoded image back to the system each time, and Pillow's time changes by a
 millisecond with what ran before. --write replaces docs/results/cache_build.md.
 """

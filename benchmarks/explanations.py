@@ -59,7 +59,7 @@ ABOUT = (
     "colour of the skin, hottest first, in 8 steps; **lower** is more faithful |\n"
     "| insertion | the same while pixels of the blurred image get their detail back, hottest "
     "first; **higher** is more faithful |\n"
-    "| mass inside | share of the positive heat inside the lesion's mask; beside it less the "
+    "| mass inside | share of the positive heat inside the lesion's mask; next to it less the "
     "mask's share of the square |\n"
     "| untrained network | rank correlation with the map of the same method on the same network "
     "with all weights drawn anew, for {checked} images of each class; far from 0 means that the "
@@ -77,7 +77,7 @@ ABOUT = (
     "trained or not.\n"
     "A run without a decision of its own is explained for its highest probability, by softmax. "
     "Seconds are of one image, with\n"
-    "other work beside it on the machine.\n"
+    "other work at the same time on the machine.\n"
 )
 COLUMNS = {
     "deletion": "deletion",

@@ -44,7 +44,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "image_qual
 TAIL = 0.001
 SPOILT_OF = 100
 """Pictures that are spoilt in each way."""
-WORDS = tuple(dict.fromkeys(one.said for one in LIMITS))
+WORDS = tuple(dict.fromkeys(one.fault for one in LIMITS))
 Change = Callable[[np.ndarray], np.ndarray]
 
 
@@ -81,11 +81,12 @@ def look(paths: Sequence[Path], change: Change | None = None) -> list[np.ndarray
 
 
 def shares(pictures: Sequence[np.ndarray]) -> dict[str, float]:
-    said = [faults(picture) for picture in pictures]
+    found_of = [faults(picture) for picture in pictures]
     found = {
-        word: float(np.mean([word in one for one in said])) for word in dict.fromkeys(x.said for x in LIMITS)
+        word: float(np.mean([word in one for one in found_of]))
+        for word in dict.fromkeys(x.fault for x in LIMITS)
     }
-    return found | {"any": float(np.mean([bool(one) for one in said]))}
+    return found | {"any": float(np.mean([bool(one) for one in found_of]))}
 
 
 def _named(boundary: Dermoscopy | None) -> str:
@@ -149,7 +150,7 @@ def main() -> None:
         predictor = Predictor.open()
         lines += [
             "",
-            "Share of pictures (%) that are said to be …, as they are measured by small copies; and that the"
+            "Share of pictures (%) that are reported as …, as they are measured by small copies; and that the"
             " model that ships finds unlike what it was trained on, takes for no dermoscopy, and answers"
             " without probabilities, for the latter reason or for their colours, as `dermlens predict` does."
             f" It was taught what dermoscopy is by {_named(predictor.document.dermoscopy)}; what it makes of"
@@ -166,7 +167,7 @@ def main() -> None:
                 for path in files
                 for answer in predictor.predict(path if change is None else change(read_image(path)))
             ]
-            unlike = np.mean([answer.strange for answer in answers])
+            unlike = np.mean([answer.out_of_distribution for answer in answers])
             alien = np.mean([NOT_DERMOSCOPY in answer.reason for answer in answers])
             withheld = np.mean([answer.withheld for answer in answers])
             cells = [*(one[word] for word in [*WORDS, "any"]), unlike, alien, withheld]

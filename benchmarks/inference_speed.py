@@ -10,7 +10,7 @@ ratios are of medians. CPU time depends less on what else the machine does than 
     python benchmarks/inference_speed.py --write [--python PYTHON]
 
 prints the tables and writes docs/results/inference_speed.csv and .md. `--python` names an interpreter with
-litert-torch and ai-edge-litert, where they are not installed beside this one; without either, LiteRT is left
+litert-torch and ai-edge-litert, where they are not installed next to this one; without either, LiteRT is left
 out. A run that was stopped goes on where it was: `--work` keeps the files and the cells.
 """
 
@@ -40,7 +40,7 @@ SLOW = 2.0
 
 
 class Worker:
-    """An engine in a process of its own, which works when it is told to and otherwise waits."""
+    """An engine in a process of its own, which works on request and otherwise waits."""
 
     def __init__(self, python: str, engine: str, name: str, folder: Path, threads: int) -> None:
         settings = {"OMP_NUM_THREADS": str(threads), "KERAS_BACKEND": "torch"}

@@ -251,10 +251,10 @@ def row(name: str) -> str:
         results.get(timeout=300)
         memory = Watch(lambda: megabytes(process), 0.02)
         health = Watch(lambda: ask(port, None)[1], 0.05)
-        beside = Watch(picture, 0.1)
+        small_picture = Watch(picture, 0.1)
         said = results.get(timeout=2 * MOST_SECONDS)
         time.sleep(0.5)
-        measured = memory.end(), health.end(), beside.end()
+        measured = memory.end(), health.end(), small_picture.end()
         attacking.join()
     counted = Counter(one for one, _ in said)
     answers = ", ".join(f"{count} × {status}" for status, count in sorted(counted.items()))
@@ -279,13 +279,13 @@ def main() -> None:
     lines = heading("The service against requests made to exhaust it", "service_limits.py", "")
     lines += [
         "Memory is of the service and all its processes, shared pages counted for each. `/health` and one"
-        " small picture are asked again and again beside."
+        " small picture are asked again and again at the same time."
         f" Bars: {MEGABYTES} MB, {1000 * HEALTH:.0f} ms, {PICTURE:g} s."
         " The attacking process uses the same cores. So may others: the load of the machine was"
         f" {load:.1f} before the first attack.",
         "",
         "| sent at once | answers | slowest, s | MB before | MB at most | /health at most, ms"
-        " | pictures beside | slowest of them, s | within the bars |",
+        " | pictures at the same time | slowest of them, s | within the bars |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in (name for name, _ in attacks() if options.only in name):

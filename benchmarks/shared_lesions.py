@@ -331,7 +331,7 @@ def page(
         "## Candidates",
         "",
         f"Pairs of different lesion ids that were matched. With {SURE} inliers or more, nearly all show the "
-        f"same skin; those turned down show two lesions beside the same ruler or rim. With {FEWEST} a few "
+        f"same skin; those turned down show two lesions next to the same ruler or rim. With {FEWEST} a few "
         "do. Of about a hundred with 4 that were looked at, none does.",
         "",
         *table(

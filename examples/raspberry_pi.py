@@ -73,10 +73,10 @@ def main() -> None:
         if not REDNESS[0] <= redness <= REDNESS[1]:
             doubts.append("not in the colours of skin")
         state = "withheld" if withheld else "uncertain"
-        told = ", ".join(f"{code} {p:.4f}" for code, p in zip(document["classes"], p_C, strict=True))
-        said = [f"{state}: {', '.join(doubts)}"] if doubts else []
-        said += [] if withheld else ([flag] if flag else []) + [f"most likely {named}", told]
-        print(f"{path.name}: {'; '.join(said)}; {1000 * seconds:.0f} ms")
+        probabilities = ", ".join(f"{code} {p:.4f}" for code, p in zip(document["classes"], p_C, strict=True))
+        parts = [f"{state}: {', '.join(doubts)}"] if doubts else []
+        parts += [] if withheld else ([flag] if flag else []) + [f"most likely {named}", probabilities]
+        print(f"{path.name}: {'; '.join(parts)}; {1000 * seconds:.0f} ms")
     for limit in (document["onnx"] or {}).get("limits", ()):
         print(limit)
     print("Research software, not a medical device.")
@@ -174,7 +174,7 @@ def decide(
     """
     boundary = document.get("dermoscopy")
     if boundary and len(boundary["weights"]) != len(features_D):
-        sys.exit("model.json and the network beside it are not of one model")
+        sys.exit("model.json and the network next to it are not of one model")
     score = boundary and float(features_D @ np.array(boundary["weights"])) + boundary["bias"]
     alien = boundary is not None and not score >= 0
     doubts = ["it does not look like dermoscopy"] if alien else []

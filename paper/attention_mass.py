@@ -2,7 +2,7 @@
 
 The map of an image is the sum over the heads, as the network applies it; each of its cells is spread evenly
 over the pixels of the input square that it stands for, and the whole is scaled to 1. Its mass inside the
-lesion mask is set beside two that know nothing of the image: the mask's own share of the square, which is
+lesion mask is set next to two that know nothing of the image: the mask's own share of the square, which is
 the mass of an even map, and that of a Gaussian in the middle, since lesions are photographed there. The
 Gaussian has a standard deviation of a quarter of the side, wide enough that the square holds 91 % of it.
 
@@ -47,7 +47,7 @@ def attention_mass(arm: Path, data: Path, *, device: str = "auto", cache: Path |
         arm: the folder of a cross-fit whose networks have Soft-Attention.
         data: the data folder, masks in it.
         device: as for `predict_table`.
-        cache: likewise.
+        cache: as for `predict_table`.
 
     Returns:
         `COLUMNS`, a row an image whose mask is not empty.

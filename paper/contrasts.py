@@ -63,7 +63,7 @@ def _mean_recall(table: pd.DataFrame) -> float:
 # finding among all contrasts that were planned to 5 %, those that have not been run counting as found to be
 # nothing: a verdict does not change when another arm is trained.
 #
-# What is not told from zero is *inconclusive*, not equal: beside it stands the smallest effect that would
+# What cannot be distinguished from zero is *inconclusive*, not equal. It has the smallest effect that would
 # have been seen four times in five by the strictest step of that test, (z_(1 − 0.025/planned) + z_0.8) · SE
 # (Cohen 1988, with Bonferroni's level).
 

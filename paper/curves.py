@@ -1,4 +1,4 @@
-"""Our training curves beside Keras's from the same start and beside the authors' logs; what they must show.
+"""Our training curves next to Keras's from the same start and next to the authors' logs; what they must show.
 
 Two comparisons that answer different questions. Keras from *our* start is the control: outside what it finds,
 our training has a fault. The authors' logs (their notebooks at commit 3c00e2d) are of a start that nobody has
@@ -24,7 +24,7 @@ from paper.study import read_published
 
 EPOCHS = 6
 LOGS = {"mobilenet_v3_small": "MD-V3S", "mobilenet_v3_large": "MD-V3L-34", "mobilenet_v2": "MD-M2"}
-"""Backbone → the notebook whose log is drawn beside it."""
+"""Backbone → the notebook whose log is drawn with it."""
 CONTROL = "control"
 WIDENED = 1.25
 """The range of Keras's seeds, widened by a quarter at both ends."""

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from dermlens.files import is_claimed
 from dermlens.runs import Run
 from dermlens.studies.ablation import RECORD, is_trained
 from dermlens.studies.crossfit import RECORD as CROSSFIT
 from paper.probe import read_probes
 from paper.study import Job, Study, read_record
 
-State = Literal["done", "to do", "failed", "needs a GPU"]
+State = Literal["done", "to do", "needs a GPU"]
 
-FAILED = "failed"
-"""A folder of OUT: a file a failed job, with what it said."""
-CLAIMS = "claims"
-"""A folder of OUT: a file a job, which the process that does it holds."""
-RUNNING = "running"
 READING = "reading.json"
 FORM = "form"
 """What a system's record says once its training has ended as the study wants it."""
@@ -37,8 +31,7 @@ class Planned:
         job: the job.
         state: of it.
         hours: what is left of it on a machine like the one that measured; none where nobody measured.
-        note: what else there is to say: that it is running, why it failed, what it waits for, how much of it
-            is there.
+        note: what else there is to say: what it waits for, how much of it is there.
     """
 
     job: Job
@@ -84,24 +77,12 @@ def plan(study: Study, jobs: Sequence[Job], folders: Folders, *, gpu: bool) -> l
     return [_planned(study, job, folders, gpu=gpu) for job in jobs]
 
 
-def with_running(rows: Sequence[Planned], folders: Folders) -> list[Planned]:
-    """The same rows, which now say of what another process has claimed that it is running.
-
-    For who only looks: a process that does a job must not ask, as `is_claimed` says.
-
-    Args:
-        rows: of `plan`.
-        folders: the same.
-    """
-    return [replace(row, note=_running(row.note)) if _is_claimed(row, folders) else row for row in rows]
-
-
 def hours_left(planned: Iterable[Planned]) -> tuple[float | None, int]:
     """Hours of what is to do, one run after the other; and how many runs of it nobody measured.
 
     Where nobody measured any of them, the hours are none.
     """
-    hours = [row.hours for row in planned if row.state in ("to do", "failed")]
+    hours = [row.hours for row in planned if row.state == "to do"]
     known = [one for one in hours if one is not None]
     return sum(known) if known or not hours else None, len(hours) - len(known)
 
@@ -142,32 +123,12 @@ def reading_folder(folder: Path, job: Job) -> Path:
     return folder / job.folder / "readings" / job.name
 
 
-def failure_file(out: Path, job: Job) -> Path:
-    """What a failed job leaves behind."""
-    return out / FAILED / f"{job.id.replace('/', '--')}.txt"
-
-
-def claim_file(out: Path, job: Job) -> Path:
-    """What the process that does a job holds."""
-    return out / CLAIMS / job.id.replace("/", "--")
-
-
-def _is_claimed(row: Planned, folders: Folders) -> bool:
-    return folders.out is not None and row.state != "done" and is_claimed(claim_file(folders.out, row.job))
-
-
-def _running(note: str) -> str:
-    return f"{RUNNING}; {note}" if note else RUNNING
-
-
 def _planned(study: Study, job: Job, folders: Folders, *, gpu: bool) -> Planned:
     if is_done(study, job, folders, gpu=gpu):
         return Planned(job, "done", 0.0, _what_is_done(job, folders))
     if job.kind == "system" and not gpu and not _runs_here(study, job):
         return Planned(job, "needs a GPU", _hours_of_system(study, job, folders, gpu=True), "")
     hours, note = _left(study, job, folders, gpu=gpu)
-    if folders.out is not None and (said := failure_file(folders.out, job)).is_file():
-        return Planned(job, "failed", hours, said.read_text(encoding="utf-8").strip())
     waits = [name for name in job.needs if not _is_done_by_id(study, name, folders, gpu=gpu)]
     return Planned(job, "to do", hours, f"after {waits[0]}" if waits else note)
 

@@ -1,4 +1,4 @@
-"""What of the study may be published, and runs made again beside it."""
+"""What of the study may be published, and runs made again next to it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _count(study: Study, data: Path, results: Path) -> None:
     write_csv(results / COUNTS, counts, digits=6)
 
 
-# A run made again, beside what is published of it.
+# A run made again, next to what is published of it.
 
 
 MEASURES = ("accuracy", "mean_recall")
@@ -133,7 +133,7 @@ class Rerun:
 
 
 def reruns(job: Job, out: Path, results: Path) -> list[Rerun]:
-    """What a run in the working folder says, beside the published one.
+    """What a run in the working folder says, next to the published one.
 
     Args:
         job: an arm or a system's training; others have no scores.
@@ -229,10 +229,10 @@ def render_plan(rows: Sequence[Planned]) -> RenderableType:
 
 
 def render_again(jobs: Sequence[Job], out: Path, results: Path) -> RenderableType:
-    """The scores of runs that were made again, beside those published."""
+    """The scores of runs that were made again, next to those published."""
     found = [row for job in jobs for row in reruns(job, out, results)]
     if not found:
-        return "nothing of this is published yet, to set it beside"
+        return "nothing of this is published yet, to compare it with"
     table = Table(box=None, pad_edge=False)
     for column in ("run", "measure", "again", "published", "inside its interval"):
         table.add_column(column)

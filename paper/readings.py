@@ -24,7 +24,7 @@ from paper.attention_mass import attention_mass
 # What age, sex and site say of a lesion that nobody has looked at.
 #
 # Gradient-boosted trees (Friedman 2001, in scikit-learn's histogram form) on three features, each class as
-# heavy as the others, as in the networks they are set beside; trained and scored on an arm's folds. Nothing
+# heavy as the others, as in those they are compared with; trained and scored on an arm's folds. Nothing
 # about them was chosen on the scored images.
 
 
@@ -89,7 +89,7 @@ def _features(rows: pd.DataFrame, words: Mapping[str, Sequence[str]]) -> npt.NDA
 
 # A trained arm's images, scored again with part of the metadata, none, or those of another patient.
 #
-# What changes is what the network is told when it predicts; it was trained with all that is known. A wrong
+# What changes is what the network is given when it predicts; it was trained with all that is known. A wrong
 # age, sex or site is that of another lesion of the same fold.
 
 
@@ -99,10 +99,10 @@ SEED = 0
 
 def _missing(*names: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
     def missing(table: pd.DataFrame) -> pd.DataFrame:
-        told = table.copy()
+        changed = table.copy()
         for name in names:
-            told[name] = UNKNOWN[name]
-        return told
+            changed[name] = UNKNOWN[name]
+        return changed
 
     return missing
 
@@ -112,17 +112,17 @@ def _wrong(*names: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 
 OTHER_METADATA: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "told_nothing": _missing(*FIELDS),
-    "told_age_only": _missing("sex", "site"),
-    "told_sex_only": _missing("age", "site"),
-    "told_site_only": _missing("age", "sex"),
-    "told_age_missing": _missing("age"),
-    "told_sex_missing": _missing("sex"),
-    "told_site_missing": _missing("site"),
-    "told_age_wrong": _wrong("age"),
-    "told_sex_wrong": _wrong("sex"),
-    "told_site_wrong": _wrong("site"),
-    "told_wrong": _wrong(*FIELDS),
+    "given_nothing": _missing(*FIELDS),
+    "given_age_only": _missing("sex", "site"),
+    "given_sex_only": _missing("age", "site"),
+    "given_site_only": _missing("age", "sex"),
+    "given_age_missing": _missing("age"),
+    "given_sex_missing": _missing("sex"),
+    "given_site_missing": _missing("site"),
+    "given_age_wrong": _wrong("age"),
+    "given_sex_wrong": _wrong("sex"),
+    "given_site_wrong": _wrong("site"),
+    "given_wrong": _wrong(*FIELDS),
 }
 """Name → what a fold's table becomes."""
 
@@ -141,7 +141,7 @@ def with_other_metadata(
         arm: the folder of a cross-fit whose networks read metadata.
         data: the data folder.
         device: as for `predict_table`.
-        cache: likewise.
+        cache: as for `predict_table`.
         ways: name → what becomes of a table.
 
     Returns:
@@ -197,7 +197,7 @@ def _metadata_alone(arm: Path, data: Path, *, device: str, cache: Path | None) -
     return {"metadata_alone": _slim(metadata_alone(arm, data))}
 
 
-def _told(arm: Path, data: Path, *, device: str, cache: Path | None) -> Mapping[str, pd.DataFrame]:
+def _given(arm: Path, data: Path, *, device: str, cache: Path | None) -> Mapping[str, pd.DataFrame]:
     tables = with_other_metadata(arm, data, device=device, cache=cache)
     return {name: _slim(table) for name, table in tables.items()}
 
@@ -213,6 +213,6 @@ def _slim(table: pd.DataFrame) -> pd.DataFrame:
 
 READINGS: dict[str, Reading] = {
     "metadata_alone": Reading("base", _metadata_alone),
-    "told": Reading("base", _told),
+    "given": Reading("base", _given),
     **{f"attention_{arm}": Reading(arm, _attention) for arm in LOOKING},
 }

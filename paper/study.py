@@ -272,7 +272,7 @@ def paper_study(weights: Path | None = None) -> Study:
 
 
 def start_of(backbone: str, weights: Path | None) -> tuple[str, ...]:
-    """What a recipe is told of its network's start.
+    """What a recipe names of its network's start.
 
     Args:
         backbone: of the recipe.

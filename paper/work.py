@@ -1,45 +1,27 @@
-"""Do what there is to do, in one process or in as many as share the folder.
+"""Do what there is to do, one run after the other or several at once.
 
-A process claims a run before it begins, and the system lets go of the claim however the process ends. So the
-same command, started several times, on one machine or as the tasks of a cluster's job that see one folder,
-divides the study without being told how. What was interrupted goes on from its last whole epoch.
+What was interrupted goes on from its last whole epoch when the same command is given again.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from dermlens.data.predictions import write_csv
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
-from dermlens.files import claimed, write_json, write_text
+from dermlens.files import write_json
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment
 from dermlens.studies.ablation import Plan, begin, train_arm
 from dermlens.studies.folds import DIGITS, train_fold
-from paper.plan import (
-    CLAIMS,
-    FORM,
-    PROBES,
-    READING,
-    Folders,
-    claim_file,
-    failure_file,
-    hours_left,
-    is_done,
-    is_short,
-    plan,
-    reading_folder,
-    say_hours,
-)
+from paper.batch import run_all
+from paper.plan import FORM, PROBES, READING, Folders, is_done, is_short, plan, reading_folder
 from paper.probe import probe, write_probe
 from paper.study import Job, Study, recipe_of, start_of
 
@@ -72,7 +54,7 @@ class Site:
 
 @dataclass
 class Worker:
-    """One process that takes one job after the other.
+    """Does the jobs of a study.
 
     Attributes:
         study: what is studied.
@@ -82,70 +64,33 @@ class Worker:
 
     study: Study
     site: Site
-    say: Callable[[str], None]
-    _failed: set[str] = field(default_factory=set)
+    say: Callable[[str], None] = print
 
-    def work(self, jobs: Sequence[Job]) -> list[Job]:
-        """Do all of the jobs that can be done here, until none is left that another process has not.
+    def work(self, jobs: Sequence[Job], processes: int = 1) -> list[Job]:
+        """Do all of the jobs that can be done here; those that need a GPU that is not there are passed over.
 
         Args:
-            jobs: to do, in this order; those that are done, or need a GPU that is not there, are passed over.
+            jobs: to do, in this order.
+            processes: how many at once.
 
         Returns:
-            The jobs that failed; what they said is in OUT, and on the plan.
+            The jobs that failed.
 
         Raises:
             UserError: the data folder is none; no run has been begun then.
             KeyboardInterrupt: with a sentence that says how to go on.
         """
         read_table(self.site.data)
-        (self.site.out / CLAIMS).mkdir(parents=True, exist_ok=True)
-        while self._round(jobs):
-            pass
-        return [job for job in jobs if job.id in self._failed]
-
-    def _round(self, jobs: Sequence[Job]) -> bool:
-        """Take every job that is ready once. Returns: whether any was done."""
-        return sum(self._take(job) for job in self._todo(jobs)) > 0
-
-    def _todo(self, jobs: Sequence[Job]) -> list[Job]:
         rows = plan(self.study, jobs, self.site.folders, gpu=self.site.gpu)
-        return [
-            row.job
-            for row in rows
-            if row.state in ("to do", "failed") and row.job.id not in self._failed and self._is_ready(row.job)
-        ]
+        left = [row.job for row in rows if row.state == "to do"]
+        return run_all(left, self._do, self._is_done, processes=processes, say=self.say)
 
-    def _is_ready(self, job: Job) -> bool:
-        by_id = {one.id: one for one in self.study.jobs}
-        return all(
-            is_done(self.study, by_id[name], self.site.folders, gpu=self.site.gpu) for name in job.needs
-        )
+    def _do(self, job: Job) -> None:
+        self._doing[job.kind](job)
 
-    def _take(self, job: Job) -> bool:
-        """Do a job, unless another process has it or has done it. Returns: whether anything was done."""
-        with claimed(claim_file(self.site.out, job)) as ours:
-            if not ours or is_done(self.study, job, self.site.folders, gpu=self.site.gpu):
-                return False
-            failure = failure_file(self.site.out, job)
-            failure.unlink(missing_ok=True)
-            self.say(f"{job.id}: begun; {self._rest()}")
-            began = time.monotonic()
-            try:
-                self._doing[job.kind](job)
-            except (UserError, RuntimeError, MemoryError, OSError) as error:
-                failure.parent.mkdir(parents=True, exist_ok=True)
-                write_text(failure, f"{str(error) or type(error).__name__}\n")
-                self._failed.add(job.id)
-                self.say(f"{job.id}: failed: {error}")
-                return True
-            self.say(f"{job.id}: done in {(time.monotonic() - began) / 60:.1f} min")
-            return True
-
-    def _rest(self) -> str:
-        """How long the study still takes."""
-        rows = plan(self.study, self.study.jobs, self.site.folders, gpu=self.site.gpu)
-        return f"left in all: {say_hours(*hours_left(rows))}"
+    def _is_done(self, name: str) -> bool:
+        job = next(job for job in self.study.jobs if job.id == name)
+        return is_done(self.study, job, self.site.folders, gpu=self.site.gpu)
 
     @property
     def _doing(self) -> Mapping[str, Callable[[Job], None]]:
@@ -210,35 +155,3 @@ def _make_room(run: Run, recipe: Recipe) -> None:
     if run.history_file.is_file():
         raise UserError(f"{run.path} is of another recipe: delete it to train it anew, or name a new --out")
     shutil.rmtree(run.path)
-
-
-def work_together(processes: int, arguments: Sequence[str]) -> int:
-    """Start the same command several times and wait for all.
-
-    Args:
-        processes: how many.
-        arguments: of the command line, without those that lead here.
-
-    Returns:
-        The largest exit code; 1 for a process that was killed.
-    """
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    command = [sys.executable, "-m", "paper", *arguments]
-    env = os.environ | {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
-    children = [subprocess.Popen(command, env=env | _own_gpu(number)) for number in range(processes)]
-    try:
-        codes = [child.wait() for child in children]
-        return max(code if code >= 0 else 1 for code in codes)  # one that a signal ended has failed
-    except KeyboardInterrupt:
-        for child in children:  # the terminal has told them as well
-            child.wait()
-        raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
-
-
-def _own_gpu(number: int) -> dict[str, str]:
-    """One GPU a process, in turn, where there are several."""
-    import torch
-
-    if "CUDA_VISIBLE_DEVICES" in os.environ or torch.cuda.device_count() < 2:
-        return {}
-    return {"CUDA_VISIBLE_DEVICES": str(number % torch.cuda.device_count())}

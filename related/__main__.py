@@ -3,79 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from dermlens.cli.app import Verbs, console, main
-from dermlens.cli.options import Cache, Device, names
-from dermlens.errors import UserError
+from dermlens.cli.app import console, main
+from dermlens.cli.options import Cache, Device
 from dermlens.training.machine import resolve_device
+from paper import batch
+from paper.batch import Ham10000, Only, Out, PlanData, PlanFile, Processes, Results, Weights, WorkIn
 from paper.plan import Folders
 from related.plan import plan as planned
-from related.plan import render, with_running
+from related.plan import render
 from related.publication import publish
 from related.report import write_report
 from related.study import Job, Study, load_study
 from related.work import Site, Worker
 
-related = typer.Typer(
-    name="python -m related",
-    cls=Verbs,
-    add_completion=False,
-    help="The systems that the paper compares itself with, on one ground.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-Results = Annotated[Path, typer.Option(help="What is published of the comparison.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder that is worked in.")]
-Only = Annotated[str | None, typer.Option(help="Runs, comma-separated, such as garg-forest; published too.")]
-Weights = Annotated[
-    Path | None,
-    typer.Option(help="A folder of ImageNet weights, <backbone>….safetensors; else the recipes' own."),
-]
+related = batch.program("related", "The systems that the paper compares itself with, on one ground.")
 PUBLISHED = Path("docs/results/related")
 
 
 @related.command()
-def plan(out: Out = None, results: Results = PUBLISHED, only: Only = None) -> None:
+def plan(
+    out: Out = None,
+    results: Results = PUBLISHED,
+    only: Only = None,
+    weights: Weights = None,
+    write: PlanFile = None,
+    data: PlanData = None,
+) -> None:
     """List every run with its state and hours; run nothing."""
-    _check_folder(out)
-    study, chosen = _chosen(only, None)
-    console.print(render(with_running(planned(study, chosen, Folders(out, results)), out), study))
+    batch.check_folder(out)
+    study, chosen = _chosen(only, weights)
+    rows = planned(study, chosen, Folders(out, results))
+    console.print(render(rows, study))
+    if write is not None:
+        left = [row.job for row in rows if row.state == "to do"]
+        batch.write_plan(write, "related", left, batch.command_words(data, out, weights))
 
 
 @related.command()
 def run(
-    data: Annotated[Path, typer.Option("--data", "-d", help="The folder of HAM10000.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The folder to work in; one that is there goes on.")
-    ],
+    data: Ham10000,
+    out: WorkIn,
     results: Results = PUBLISHED,
     only: Only = None,
+    jobs: Processes = 1,
     weights: Weights = None,
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
     """Train what there is to train, fold by fold. Run again to go on."""
-    _check_folder(out)
+    batch.check_folder(out)
     study, chosen = _chosen(only, weights)
     folders = Folders(out, results, again=only is not None)
     site = Site(data, folders, device=resolve_device(device), cache=cache, weights=weights)
-    failed = Worker(study, site, say=console.print).work(chosen)
+    failed = Worker(study, site).work(chosen, jobs)
     console.print(f"worked in: {out}; next: python -m related report --out {out}")
-    if failed:
-        raise UserError(
-            f"{len(failed)} of {len(chosen)} runs failed, {failed[0].id} first; see python -m related plan"
-        )
+    batch.check_failed(failed, len(chosen))
 
 
 @related.command()
 def report(out: Out = None, results: Results = PUBLISHED) -> None:
     """Publish what is done in --out, and write table, figure and page from what is published."""
-    _check_folder(out)
+    batch.check_folder(out)
     study = load_study()
     if out is not None:
         for name in publish(study, out, results):
@@ -85,15 +74,9 @@ def report(out: Out = None, results: Results = PUBLISHED) -> None:
 
 def _chosen(only: str | None, weights: Path | None) -> tuple[Study, tuple[Job, ...]]:
     """The comparison, and the runs of it that are asked for."""
-    if only is not None and not only.strip(","):
-        raise UserError("--only names no run; leave it out for all, or see python -m related plan")
+    wanted = batch.chosen_names(only, "related")
     study = load_study(weights)
-    return study, study.chosen(names(only))
-
-
-def _check_folder(out: Path | None) -> None:
-    if out is not None and out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file: name a folder to work in")
+    return study, study.chosen(wanted)
 
 
 if __name__ == "__main__":

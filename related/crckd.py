@@ -121,7 +121,7 @@ class Contrast(nn.Module):
             embedding_BD: of length 1.
             bank_MD: the other network's memory; it gets no gradient.
             same_BP: rows of it, as `draw_contrasts` gives them.
-            other_BK: likewise.
+            other_BK: rows of it, as `draw_contrasts` gives them.
         """
         rows_BN = torch.cat([same_BP, other_BK], dim=1)
         raised_BN = (torch.einsum("bd,bnd->bn", embedding_BD, bank_MD.detach()[rows_BN]) / TEMPERATURE).exp()
@@ -148,9 +148,9 @@ def relation_loss(student_BD: Tensor, teacher_BD: Tensor, student_CD: Tensor, te
 
     Args:
         student_BD: embeddings.
-        teacher_BD: likewise; they get no gradient from here.
+        teacher_BD: the teacher's; they get no gradient from here.
         student_CD: centroids.
-        teacher_CD: likewise.
+        teacher_CD: centroids.
 
     Returns:
         The mean over the batch, in nats.

@@ -1,4 +1,4 @@
-"""The training step of CRCKD (Xing et al. 2021, arXiv 2107.03225): what the student learns beside its labels.
+"""The training step of CRCKD (Xing et al. 2021, arXiv 2107.03225): what the student learns apart from labels.
 
     loss = CE + w(t)·KL(p_T ‖ p_S) + λ·CCD + CRP,        KL and CRP from a share of the training on
 
@@ -104,11 +104,11 @@ class CRCKDTask(LesionTask):
         labels = self._loss_of_images(logits_BC, batch).mean()
         self.train_tally.add(labels, logits_BC, batch["target"])
         with torch.no_grad():  # in training mode: its batch norms go by the batch
-            told_BC, shown = self.teacher(turned(batch["image"]), batch["meta"])
+            teacher_BC, shown = self.teacher(turned(batch["image"]), batch["meta"])
         ours_BD = F.normalize(self.embed_student(found["features_BD"]), dim=1)
         theirs_BD = F.normalize(self.embed_teacher(shown["features_BD"]), dim=1)
         row_B = self.place_N[batch["row"]]
-        loss = labels + self._taught(logits_BC, told_BC, ours_BD, theirs_BD, row_B)
+        loss = labels + self._taught(logits_BC, teacher_BC, ours_BD, theirs_BD, row_B)
         self.memory_student.remember(row_B, ours_BD)
         self.memory_teacher.remember(row_B, theirs_BD)
         return loss
@@ -119,7 +119,7 @@ class CRCKDTask(LesionTask):
         follow(self.teacher, self.model, self.global_step - 1)
 
     def _taught(
-        self, logits_BC: Tensor, told_BC: Tensor, ours_BD: Tensor, theirs_BD: Tensor, row_B: Tensor
+        self, logits_BC: Tensor, teacher_BC: Tensor, ours_BD: Tensor, theirs_BD: Tensor, row_B: Tensor
     ) -> Tensor:
         """What is added to the loss of the labels."""
         assert self.trainer.max_epochs is not None
@@ -136,7 +136,7 @@ class CRCKDTask(LesionTask):
         if begun and self.teaches:
             weight = consistency_weight(epoch, max(1, round(self.rise * epochs)))
             added = added + weight * F.kl_div(
-                logits_BC.log_softmax(1), told_BC.log_softmax(1), reduction="batchmean", log_target=True
+                logits_BC.log_softmax(1), teacher_BC.log_softmax(1), reduction="batchmean", log_target=True
             )
         if begun and self.relation:
             classes = logits_BC.shape[1]

@@ -53,7 +53,7 @@ class DeepIsolationForest:
         return self
 
     def scores(self, stages: Sequence[Floats]) -> Floats:
-        """score_N in 0 … 1, the higher the stranger: 2^(−E[h]/c(ψ)) of Liu et al. 2008, joined as above."""
+        """score_N in 0 … 1, the higher the rarer: 2^(−E[h]/c(ψ)) of Liu et al. 2008, joined as above."""
         by_stage = [
             np.min([-forest.score_samples(features_NF) for forest in forests], axis=0)
             for forests, features_NF in zip(self.forests, stages, strict=True)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal
 
 from rich.table import Table
 
-from dermlens.files import is_claimed
 from dermlens.runs import Run
 from paper.plan import Folders, say_hours
 from paper.study import read_record
 from related.study import Job, Study
 
-State = Literal["done", "to do", "failed"]
+State = Literal["done", "to do"]
 RECORD = "record.json"
 """What a classical fold leaves when it is done, as run.json is what a training leaves."""
 RUNS = "runs.json"
@@ -31,7 +30,7 @@ class Planned:
         job: the job.
         state: of it.
         hours: what is left of it, by what the others of its system took; none where none is done.
-        note: what it waits for, why it failed, or that another process has it.
+        note: what it waits for.
     """
 
     job: Job
@@ -43,16 +42,6 @@ class Planned:
 def plan(study: Study, jobs: Sequence[Job], folders: Folders) -> list[Planned]:
     """The state of every job, in their order."""
     return [_planned(study, job, folders) for job in jobs]
-
-
-def with_running(rows: Sequence[Planned], out: Path | None) -> list[Planned]:
-    """The same rows, which say of what a process has claimed that it is running. For who only looks."""
-    if out is None:
-        return list(rows)
-    return [
-        replace(row, note="running") if row.state != "done" and is_claimed(claim_file(out, row.job)) else row
-        for row in rows
-    ]
 
 
 def render(rows: Sequence[Planned], study: Study) -> Table:
@@ -78,16 +67,6 @@ def is_done(study: Study, job: Job, folders: Folders) -> bool:
     return folders.out is not None and _seconds(study, job, folders.out) is not None
 
 
-def failure_file(out: Path, job: Job) -> Path:
-    """What a failed job leaves behind."""
-    return out / "failed" / f"{job.id.replace('/', '--')}.txt"
-
-
-def claim_file(out: Path, job: Job) -> Path:
-    """What the process that does a job holds."""
-    return out / "claims" / job.id.replace("/", "--")
-
-
 def seconds_of_run(run: Run) -> float:
     """How long the epochs of a training took."""
     import pandas as pd
@@ -99,8 +78,6 @@ def _planned(study: Study, job: Job, folders: Folders) -> Planned:
     if is_done(study, job, folders):
         return Planned(job, "done", 0.0)
     hours = _hours(study, job, folders)
-    if folders.out is not None and (said := failure_file(folders.out, job)).is_file():
-        return Planned(job, "failed", hours, said.read_text(encoding="utf-8").strip())
     by_id = {one.id: one for one in study.jobs}
     waits = (name for name in job.needs if not is_done(study, by_id[name], folders))
     first = next(waits, None)

@@ -25,7 +25,7 @@ DIGITS = 6
 
 
 def write_report(study: Study, results: Path, config: EvaluationConfig | None = None) -> Path:
-    """Write the three files beside the predictions.
+    """Write the three files next to the predictions.
 
     Args:
         study: what is compared.
@@ -74,7 +74,7 @@ def _how(study: Study, config: EvaluationConfig) -> str:
         " named is the most probable one, the probabilities as they come. Mean cost: a malignant lesion"
         f" ({', '.join(MALIGNANT)}) named benign costs {MISSED:g}, every other confusion {WRONG:g}. No"
         " ranking: schedules are scaled to two cores; a system marked as a reading fills gaps of its article."
-        " Hours are wall time of machines that did other work besides."
+        " Hours are wall time of machines that did other work at the time."
     )
 
 

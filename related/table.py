@@ -1,6 +1,6 @@
 """The numbers of the comparison, recomputed from published predictions.
 
-A number of a system is its mean over the seeds. Three intervals stand beside it, and none of them holds for
+A number of a system is its mean over the seeds. Three intervals are given with it, and none of them holds for
 all that may vary: over lesions (drawn with replacement within each class, as everywhere in dermlens), over
 folds (Student's, of the means of the folds), and over seeds (from the least to the largest). A difference to
 the baseline is taken resample by resample on the same draw of lesions.

@@ -1,4 +1,4 @@
-"""Do what there is to do: one fold of one system after the other, in as many processes as share the folder.
+"""Do what there is to do: one fold of one system after the other, or several at once.
 
 OUT has a folder a system:
 
@@ -6,8 +6,7 @@ OUT has a folder a system:
     <system>/seed-<k>/fold-<j>/ predictions.csv of the held-out images, and run.json or record.json
 
 The rates and the folds of a training are cross-fits of dermlens. A fold that is done is never done again;
-one that was stopped goes on from its last whole epoch. A process claims what it begins, and the system lets
-go of the claim however the process ends.
+one that was stopped goes on from its last whole epoch.
 """
 
 from __future__ import annotations
@@ -28,18 +27,19 @@ from dermlens.data.predictions import AFTER, BEFORE, arrays, classes_of, write_p
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
-from dermlens.files import claimed, write_json, write_text
+from dermlens.files import write_json
 from dermlens.labels import CLASSES
 from dermlens.metrics import balanced_accuracy_isic
 from dermlens.recipe import Recipe
 from dermlens.runs import Run, environment
 from dermlens.studies.crossfit import train_units
 from dermlens.studies.folds import check_sealed, held_out, unit_recipe
+from paper.batch import run_all
 from paper.plan import Folders
 from paper.study import read_record, start_of
 from related.classical import ClassicalRecipe, Features, features, pipeline, probabilities
 from related.king_zeng import for_population
-from related.plan import RECORD, RUNS, claim_file, failure_file, is_done, plan
+from related.plan import RECORD, RUNS, is_done
 from related.study import Job, Study, System
 
 PREDICTIONS = "predictions.csv"
@@ -74,7 +74,7 @@ class Site:
 
 @dataclass
 class Worker:
-    """One process that takes one job after the other.
+    """Does the jobs of a comparison.
 
     Attributes:
         study: what is compared.
@@ -84,57 +84,28 @@ class Worker:
 
     study: Study
     site: Site
-    say: Callable[[str], None]
-    _failed: set[str] = field(default_factory=set)
+    say: Callable[[str], None] = print
     _table: pd.DataFrame | None = None
     _features: dict[str, Features] = field(default_factory=dict)
 
-    def work(self, jobs: Sequence[Job]) -> list[Job]:
-        """Do all of the jobs that no other process has.
-
-        Returns:
-            Those that failed; what they said is in OUT, and on the plan.
+    def work(self, jobs: Sequence[Job], processes: int = 1) -> list[Job]:
+        """Do the jobs, several at once. Returns: those that failed.
 
         Raises:
             UserError: the data folder is none.
             KeyboardInterrupt: the same command goes on.
         """
         self._table = read_configured(self.site.data, DataConfig())
-        while sum(self._take(job) for job in self._todo(jobs)) > 0:
-            pass
-        return [job for job in jobs if job.id in self._failed]
+        return run_all(jobs, self._do, self._is_done, processes=processes, say=self.say)
 
-    def _todo(self, jobs: Sequence[Job]) -> list[Job]:
-        by_id = {job.id: job for job in self.study.jobs}
-        return [
-            row.job
-            for row in plan(self.study, jobs, self.site.folders)
-            if row.state != "done"
-            and row.job.id not in self._failed
-            and all(is_done(self.study, by_id[name], self.site.folders) for name in row.job.needs)
-        ]
+    def _do(self, job: Job) -> None:
+        system = self.study.systems[job.system]
+        doing = {"classical": self._classical, "training": self._train, "adjusted": self._adjust}
+        doing[system.kind](system, job)
 
-    def _take(self, job: Job) -> bool:
-        """Do a job, unless another process has it or has done it. Returns: whether anything was done."""
-        with claimed(claim_file(self.site.out, job)) as ours:
-            if not ours or is_done(self.study, job, self.site.folders):
-                return False
-            failure = failure_file(self.site.out, job)
-            failure.unlink(missing_ok=True)
-            self.say(f"{job.id}: begun")
-            began = time.monotonic()
-            system = self.study.systems[job.system]
-            try:
-                doing = {"classical": self._classical, "training": self._train, "adjusted": self._adjust}
-                doing[system.kind](system, job)
-            except (UserError, RuntimeError, MemoryError, OSError) as error:
-                failure.parent.mkdir(parents=True, exist_ok=True)
-                write_text(failure, f"{str(error) or type(error).__name__}\n")
-                self._failed.add(job.id)
-                self.say(f"{job.id}: failed: {error}")
-                return True
-            self.say(f"{job.id}: done in {(time.monotonic() - began) / 60:.1f} min")
-            return True
+    def _is_done(self, name: str) -> bool:
+        job = next(job for job in self.study.jobs if job.id == name)
+        return is_done(self.study, job, self.site.folders)
 
     # Trainings: cross-fits whose folds are taken one by one.
 
@@ -156,7 +127,7 @@ class Worker:
     # Classical systems.
 
     def _classical(self, system: System, job: Job) -> None:
-        """Fit the pipeline on the images that train, and write what it says of the others."""
+        """Fit the pipeline on the images that train, and write its predictions of the others."""
         began = time.monotonic()
         recipe = self._with_start(self.study.classical_of(system))
         table, split = self._drawn(job.fold)
@@ -168,15 +139,15 @@ class Worker:
         fitted = pipeline(recipe, job.seed).fit(features_NF[trains_N], target_N[trains_N])
         p_NC = probabilities(fitted, features_NF[scored_N], len(classes))
         scored = table[scored_N].reset_index(drop=True)
-        said = scored.assign(role="selection", target=scored["dx"])
-        said = said.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
+        predicted = scored.assign(role="selection", target=scored["dx"])
+        predicted = predicted.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
         facts = {
             "recipe": recipe.model_dump(mode="json", exclude={"weights"}),
             "table_sha256": table_sha256(self._whole),
             "images_trained_on": int(trains_N.sum()),
             "features": int(features_NF.shape[1]),
         }
-        self._write(job, said[[*BEFORE, *(f"p_{code}" for code in classes), *AFTER]], began, facts)
+        self._write(job, predicted[[*BEFORE, *(f"p_{code}" for code in classes), *AFTER]], began, facts)
 
     def _adjust(self, system: System, job: Job) -> None:
         """Weigh the predictions of another system anew, for equal class shares."""
@@ -192,14 +163,14 @@ class Worker:
         dx = self._whole.set_index("image_id")["dx"].reindex(split.ids("train"))
         sample_C = np.array([(dx == code).mean() for code in classes], dtype=np.float64)
         p_NC = for_population(p_NC, sample_C, np.full(len(classes), 1 / len(classes)))
-        said = table.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
-        self._write(job, said, began, {"recipe": recipe.model_dump(mode="json")})
+        predicted = table.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
+        self._write(job, predicted, began, {"recipe": recipe.model_dump(mode="json")})
 
-    def _write(self, job: Job, said: pd.DataFrame, began: float, facts: dict[str, Any]) -> None:
+    def _write(self, job: Job, predicted: pd.DataFrame, began: float, facts: dict[str, Any]) -> None:
         """The predictions of a fold, and last the record that it is done."""
         folder = self.site.out / job.id
         folder.mkdir(parents=True, exist_ok=True)
-        write_predictions(folder / PREDICTIONS, said)
+        write_predictions(folder / PREDICTIONS, predicted)
         seconds = round(time.monotonic() - began, 1)
         write_json(folder / RECORD, {"seconds": seconds, **facts, **environment()})
 

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, precision_score, recall_score, roc_auc_score
 
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 
 SITES = {
     "head/neck": ("scalp", "face", "ear", "neck"),

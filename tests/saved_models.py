@@ -17,7 +17,15 @@ from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
 from dermlens.models.saved import SavedModel, load_model, save_decision, save_model
-from dermlens.predict.document import Abstention, DecisionDocument, Mark, Ood, Scaling, Sets, Suspicion
+from dermlens.predict.decision_document import (
+    Abstention,
+    DecisionDocument,
+    Mark,
+    Ood,
+    Scaling,
+    Sets,
+    Suspicion,
+)
 from dermlens.predict.metadata import make_encoder
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 from dermlens.predict.priors import ClassPrior, default_prior

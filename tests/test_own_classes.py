@@ -10,7 +10,7 @@ import pytest
 
 from dermlens.data.predictions import write_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.measures import sought_recall
+from dermlens.evaluation.detection import sought_recall
 from dermlens.evaluation.score import score
 from dermlens.files import write_json
 from dermlens.labels import Vocabulary

@@ -117,11 +117,11 @@ AFTERWARDS_COLUMNS = (
     "high",
 )
 SIBLINGS, MELANOMAS = "images with siblings", "melanomas with siblings"
-TOLD_NOTHING = Contrast("told", "told_nothing", "no_metadata", "mean_recall", 0.0)
+GIVEN_NOTHING = Contrast("given", "given_nothing", "no_metadata", "mean_recall", 0.0)
 
 
 def look_afterwards(results: Path, *, replicates: int, seed: int) -> pd.DataFrame:
-    """Accuracy beside every contrast of mean recall, the leak where images have siblings, and one more pair.
+    """Accuracy with every contrast of mean recall, the leak where images have siblings, and one more pair.
 
     Args:
         results: of the study.
@@ -142,7 +142,7 @@ def look_afterwards(results: Path, *, replicates: int, seed: int) -> pd.DataFram
         pairs = [(one.arm, one.reference) for one in question.contrasts if one.measure == "mean_recall"]
         compared += [Contrast(question.name, *pair, "accuracy", 0.0) for pair in pairs]
         together |= tables
-    rows.append(_measured(None, together, [*compared, TOLD_NOTHING], replicates, seed))
+    rows.append(_measured(None, together, [*compared, GIVEN_NOTHING], replicates, seed))
     known = [row for row in rows if len(row)]
     return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=list(AFTERWARDS_COLUMNS))
 

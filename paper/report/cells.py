@@ -24,7 +24,7 @@ from paper.publication import COUNTS, SCORED
 from paper.publication import UNCUT as UNCUT_FILE
 from paper.study import MATRICES, System, load_systems, read_published
 
-# What was measured here, ready to stand beside what was printed.
+# What was measured here, to show next to what was printed.
 
 
 UNCUT = "uncut"
@@ -42,7 +42,7 @@ AVERAGES = {
 }
 PROBED = {"trainable_parameters": "trainable_parameters"}
 TIMED = ("seconds_per_epoch", "latency_ms")
-"""Printed times, beside which nothing of ours stands: three steps beside other work were up to five times as
+"""Printed times, for which nothing of ours was timed: three steps during other work were up to five times as
 slow as the epochs were."""
 
 
@@ -265,7 +265,7 @@ class Cell:
 
 
 def read_cells(measured: Measured, images: int) -> list[Cell]:
-    """Every printed cell beside ours.
+    """Every printed cell next to ours.
 
     Args:
         measured: here.

@@ -192,7 +192,7 @@ def forest(rows: pd.DataFrame, labels: Sequence[str]) -> Figure:
         own = [place for place in places if shown.iloc[place] == sure]
         axis.plot(
             100 * rows["difference"].iloc[own], own, marker, color=color, linestyle="none",
-            label="told from zero" if sure else "inconclusive",
+            label="distinguishable from zero" if sure else "inconclusive",
         )  # fmt: skip
     axis.axvline(0, color=BLACK, linewidth=0.9)
     axis.set_yticks(places, list(labels))
@@ -261,7 +261,7 @@ def write_annex(path: Path, measured: Measured, data: Path, environment: Environ
         if (table["dx"] == code).any()
     ]
     best = _best(measured)
-    groups = [] if best is None else _told_apart(best[1], table)
+    groups = [] if best is None else _confusable(best[1], table)
     name = None if best is None else measured.systems[best[0]].about
     page = environment.get_template("annex.html.j2").render(examples=examples, groups=groups, network=name)
     write_text(path, page)
@@ -275,7 +275,7 @@ def _best(measured: Measured) -> tuple[str, Training] | None:
     )
 
 
-def _told_apart(training: Training, table: pd.DataFrame) -> list[dict[str, Any]]:
+def _confusable(training: Training, table: pd.DataFrame) -> list[dict[str, Any]]:
     """The surest right and wrong answers on nevi and melanomas."""
     rows = training.predictions[training.predictions["image_id"].isin(table.index)]
     classes = classes_of(rows)

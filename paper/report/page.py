@@ -53,7 +53,7 @@ TABLES = {
     "table_6": "Parameters, depth, accuracy and time",
     "table_7": "Area under the ROC curve",
     "table_8": "Accuracy by class weights",
-    "table_9": "Beside related work",
+    "table_9": "Compared with related work",
     "table_a3": "F1 by class",
     "table_a4": "Recall by class",
     "table_a5": "The mobile networks",
@@ -74,7 +74,7 @@ def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Pa
     Args:
         results: of the study; what is not there stays empty and says what it needs.
         folder: to write to; the report that is there stays as it is until this one is whole. What is there
-            besides, an annex too, is kept.
+            also, an annex too, is kept.
         data: the folder of HAM10000: its images go into annex.html, which is not for publication. None writes
             no annex.
 
@@ -202,7 +202,7 @@ def _our_figures(album: _Album, measured: Measured) -> list[dict[str, str]]:
 
 
 def _curves(album: _Album, measured: Measured, curves: Mapping[str, Curves]) -> list[dict[str, str]]:
-    """Training curves of each network beside the authors' and Keras's; the longest of ours that there is."""
+    """Training curves of each network next to the authors' and Keras's; the longest of ours that there is."""
     drawn = []
     for backbone, own in curves.items():
         whole = {one.seed: one.history for one in measured.trainings.get(f"{backbone}-md", ())}

@@ -23,7 +23,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
-# YAML as people write it: a mistake that a YAML reader would pass over in silence is said.
+# YAML as people write it: a mistake that a YAML reader would pass over in silence is an error.
 
 
 Places = dict[tuple[str, ...], str]
@@ -170,7 +170,7 @@ def sentence(
     line = next((places[path[:end]] for end in range(len(path), 0, -1) if path[:end] in places), None)
     place = f"{where}, {line}" if line else where
     key = ".".join(path)
-    said = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ")
     match first["type"]:
         case "extra_forbidden":
             known = dict.fromkeys(name for section in _sections(around) for name in section.model_fields)
@@ -186,8 +186,8 @@ def sentence(
             given = first["ctx"]["tag"]
             return f"{place}: {key}.{tag} {given!r} is not known{nearest(given, kinds)}"
         case "plugin":
-            return f"{place}: {said}"
-    return f"{place}: {key} {first['input']!r} is not valid: {said}" if key else f"{place}: {said}"
+            return f"{place}: {message}"
+    return f"{place}: {key} {first['input']!r} is not valid: {message}" if key else f"{place}: {message}"
 
 
 def _inside(annotation: Any, part: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What went wrong, said to the person who can mend it."""
+"""What went wrong, explained to the person who can mend it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,13 +21,13 @@ from dermlens.targets import file_source, file_target, folder_target
 
 # Files and folders that are either whole or absent, whatever stops the process.
 #
-# Each is written under the name `.<name>.part` beside its place, locked while its process lives. What a
+# Each is written under the name `.<name>.part` next to its place, locked while its process lives. What a
 # killed process left is therefore known, and the next that writes to the same place clears it away.
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name when the block ends well.
+    """A temporary path next to `path` that takes its name when the block ends well.
 
     Args:
         path: where the file shall be; its folder is made. A link stays one, and a file keeps its permissions.
@@ -52,7 +51,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside `path` that takes its name, and the old one's place, when the block ends well.
+    """A new folder next to `path` that takes its name, and the old one's place, when the block ends well.
 
     All of the old folder goes, so what is to stay of it has to be copied. A process that is killed leaves the
     old folder as it was; between the two renamings at the end, which no system does as one everywhere, it is
@@ -118,7 +117,7 @@ AT_ONCE = 8
 
 
 class _Part:
-    """A new, empty file or folder beside a target, locked; it goes at the end unless it was moved.
+    """A new, empty file or folder next to a target, locked; it goes at the end unless it was moved.
 
     Attributes:
         path: `.<name>.part`; where a living process writes to that, `.<name>.2.part`, and so on.
@@ -250,8 +249,8 @@ def write_json(path: Path, value: Any) -> None:
 # locked: the command ends, unless `DERMLENS_LOCKS=soft` says to use marker files instead.
 
 
-ATTEMPTS, PAUSE = 5, 0.01
-"""How often, and every how many seconds, a lock is tried for: `is_claimed` may hold one for an instant."""
+PAUSE = 0.01
+"""Seconds between two tries for a lock."""
 
 CHOICE = "DERMLENS_LOCKS"
 """Environment variable: `soft` takes marker files for locks, of file systems that have none."""
@@ -275,7 +274,7 @@ def claimed(file: Path) -> Iterator[bool]:
     """
     lock = _lock(file)
     try:
-        _acquire(lock, file, timeout=ATTEMPTS * PAUSE)
+        _acquire(lock, file, timeout=0)
     except Timeout:
         yield False
         return
@@ -289,7 +288,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
     Args:
         path: what is changed, which need not exist; a link has the lock of what it leads to. The lock file is
-            hidden beside it, in a folder that is made if need be.
+            hidden next to it, in a folder that is made if need be.
 
     Raises:
         UserError: its file system has no locks.
@@ -314,28 +313,6 @@ def lock_opened(handle: int) -> bool:
         OSError: its file system has no locks.
     """
     return lock_descriptor(handle, blocking=False)
-
-
-def is_claimed(file: Path) -> bool:
-    """Whether a process holds a lock file now; asking makes no file and waits for nobody.
-
-    A process must not ask of what it holds itself: on some network file systems it would let go.
-
-    Returns:
-        False too where there is no such file, or there are no such locks, so that nobody can hold one.
-    """
-    if _soft():
-        return _marker(file).exists()
-    for left in reversed(range(ATTEMPTS)):
-        try:
-            with file.open("rb") as asked:
-                if lock_opened(asked.fileno()):
-                    return False
-        except OSError:
-            return False
-        if left:  # another may ask at the same instant
-            time.sleep(PAUSE)
-    return True
 
 
 def _soft() -> bool:

@@ -177,8 +177,8 @@ def _imported(module: str, path: str, key: str) -> Any:
             " folder in PYTHONPATH"
         ) from error
     except Exception as error:  # whatever someone's module raises
-        said = " ".join(str(error).split())[:200]
-        raise UserError(f"{key}: importing {module} failed: {type(error).__name__}: {said}") from error
+        message = " ".join(str(error).split())[:200]
+        raise UserError(f"{key}: importing {module} failed: {type(error).__name__}: {message}") from error
 
 
 def _near(module: str) -> str:
@@ -240,17 +240,19 @@ def complete(kind: Kind, name: str, given: Mapping[str, Any], key: str) -> dict[
     """
     if not is_outside(kind, name):
         raise PydanticCustomError(
-            "plugin", "{said}", {"said": f"{name} is no import path; write package.module:name"}
+            "plugin", "{message}", {"message": f"{name} is no import path; write package.module:name"}
         )
     if not is_trusted(kind, name):
         return dict(given)
     try:
         return resolve(kind, name, key).read(given).model_dump(mode="json")
     except UserError as error:
-        raise PydanticCustomError("plugin", "{said}", {"said": str(error)}) from error
+        raise PydanticCustomError("plugin", "{message}", {"message": str(error)}) from error
     except ValidationError as error:
-        said = _wrong(error, resolve(kind, name, key).settings)
-        raise PydanticCustomError("plugin", "{said}", {"said": f"{key} of {name}: {said}"}) from error
+        message = _wrong(error, resolve(kind, name, key).settings)
+        raise PydanticCustomError(
+            "plugin", "{message}", {"message": f"{key} of {name}: {message}"}
+        ) from error
 
 
 def resolved(kind: Kind, name: str, given: Mapping[str, Any], key: str) -> tuple[Plugin, dict[str, Any]]:
@@ -274,8 +276,8 @@ def _wrong(error: ValidationError, settings: type[Section]) -> str:
     if first["type"] == "extra_forbidden":
         known = settings.model_fields
         return f"{name} is not one of its settings{nearest(name, known) if known else ', it has none'}"
-    said = first["msg"].removeprefix("Value error, ")
-    return f"{name} {first['input']!r} is not valid: {said}" if name else said
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{name} {first['input']!r} is not valid: {message}" if name else message
 
 
 def own_or_outside(kind: Kind) -> Callable[[Any], str]:

@@ -60,7 +60,7 @@ class Recipe(Section):
         other = [step.size for step in self.train.resize if step.size != own]
         if other and self.model.pool != "gap":
             raise ValueError(
-                f"train.resize to {other[0]} beside data.size {own} needs model.pool gap: a network that"
+                f"train.resize to {other[0]} with data.size {own} needs model.pool gap: a network that"
                 f" flattens its feature map (pool {self.model.pool}) takes images of one size"
             )
         return self

@@ -13,18 +13,17 @@ Status = Literal["running", "completed", "failed", "interrupted"]
 
 
 class Stored(BaseModel):
-    """A document of a run. What an older or a newer dermlens wrote besides is kept and not read."""
+    """A document of a run. What an older or a newer dermlens added is kept and not read."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class RunRecord(Stored):
-    """run.json: what became of a run, and what its numbers depend on besides recipe and data.
+    """run.json: what became of a run, and what its numbers depend on apart from recipe and data.
 
     Attributes:
         status: none where there is no record.
-        started: ISO 8601, UTC.
-        ended: likewise.
+        started, ended: ISO 8601, UTC.
         error: why it failed.
         command: the words of the command line.
         python: its version.
@@ -112,10 +111,10 @@ def estimate_text(value: Measured | Mapping[str, float | None] | None, digits: i
     if value is None or value.get("value") is None:
         return NONE
     low, high = value.get("low"), value.get("high")
-    said = number(value["value"], digits)
-    if said == NONE or low is None or high is None:
-        return said
-    return f"{said} [{number(low, digits)}–{number(high, digits)}]"
+    text = number(value["value"], digits)
+    if text == NONE or low is None or high is None:
+        return text
+    return f"{text} [{number(low, digits)}–{number(high, digits)}]"
 
 
 class RoleScores(TypedDict, total=False):

@@ -171,8 +171,9 @@ class Run:
 
     @property
     def missing_metadata_file(self) -> Path:
-        """What the model is worth where less is known of the patient, where that was measured."""
-        return self.path / "told.csv"
+        """Scores with less metadata, where that was measured; `told.csv` in runs of earlier versions."""
+        path, older = self.path / "missing_metadata.csv", self.path / "told.csv"
+        return older if older.is_file() and not path.is_file() else path
 
     @property
     def figures(self) -> Path:
@@ -189,7 +190,7 @@ class Run:
 
     @property
     def evaluations(self) -> Path:
-        """A folder a set that the run was scored on besides its own."""
+        """A folder a set that the run was scored on apart from its own."""
         return self.path / "evaluations"
 
     @property
@@ -376,7 +377,7 @@ def taken_back(folder: Path, has_begun: Callable[[], bool]) -> Iterator[None]:
 
 
 def environment() -> dict[str, Any]:
-    """What a number depends on besides recipe and data: versions, machine, commit."""
+    """What a number depends on apart from recipe and data: versions, machine, commit."""
     return {
         "python": platform.python_version(),
         "versions": {name: found for name in _VERSIONED if (found := _version(name))},

@@ -325,7 +325,7 @@ class DropBlockConfig(Section):
 
 
 class DistillationConfig(Section):
-    """Soft labels beside the given ones (Hinton et al. 2015, §2).
+    """Soft labels in addition to the given ones (Hinton et al. 2015, §2).
 
     Attributes:
         soft_labels: a CSV of `image_id, p_<class>…`, out of fold, or they repeat what they were trained on.
@@ -411,7 +411,7 @@ class TrainConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What is predicted, and how uncertain its numbers are said to be.
+    """What is predicted, and how uncertain its numbers are.
 
     Attributes:
         bootstrap: resamples of lesions for the intervals; 0 leaves intervals out.

@@ -41,12 +41,12 @@ def file_target(path: Path) -> Path:
         UserError: it is, or a link leads to, a folder, a device, a pipe, a socket, a file of the system or
             one that is write-protected; or a link leads into a folder that does not exist, or in a circle.
     """
-    target, said = _followed(path)
-    kind = _kind(target, said)
+    target, shown = _followed(path)
+    kind = _kind(target, shown)
     if kind is not None and kind != stat.S_IFREG:
-        raise UserError(f"{said} is {_KINDS.get(kind, 'no ordinary file')}: name a file to write")
+        raise UserError(f"{shown} is {_KINDS.get(kind, 'no ordinary file')}: name a file to write")
     if kind is not None and not os.access(target, os.W_OK):
-        raise UserError(f"{said} is write-protected: name another file, or allow writing to it")
+        raise UserError(f"{shown} is write-protected: name another file, or allow writing to it")
     return target
 
 
@@ -74,10 +74,10 @@ def folder_target(path: Path) -> Path:
         UserError: it is, or a link leads to, anything but a folder, a folder of the system, or nothing; or
             links lead in a circle.
     """
-    target, said = _followed(path)
-    kind = _kind(target, said)
+    target, shown = _followed(path)
+    kind = _kind(target, shown)
     if kind is not None and kind != stat.S_IFDIR:
-        raise UserError(f"{said} is {_KINDS.get(kind, 'a file')}: name a folder to write to")
+        raise UserError(f"{shown} is {_KINDS.get(kind, 'a file')}: name a folder to write to")
     return target
 
 
@@ -98,30 +98,30 @@ def check_apart(path: Path, inputs: Iterable[Path]) -> None:
 
 def _followed(path: Path) -> tuple[Path, str]:
     """Where a path leads, and how an error names it."""
-    place, said = Path.cwd() / path, str(path)
+    place, shown = Path.cwd() / path, str(path)
     for _ in range(MOST_LINKS):
         place = place.resolve() if place.name == ".." else place.parent.resolve() / place.name
-        _check_outside_system(place, said)
+        _check_outside_system(place, shown)
         if not place.is_symlink():
-            return place, said
+            return place, shown
         place = place.parent / place.readlink()
-        said = f"{path} leads to {place}, which"
+        shown = f"{path} leads to {place}, which"
         if not place.parent.is_dir():
             raise UserError(f"{path} is a link to {place}, whose folder does not exist: make the folder")
     raise UserError(f"{path} is a link that leads in a circle: name another place to write to")
 
 
-def _check_outside_system(place: Path, said: str) -> None:
+def _check_outside_system(place: Path, shown: str) -> None:
     parts = place.parts
     if os.name == "posix" and len(parts) > 1 and parts[1] in _SYSTEM and parts[1:3] != ("dev", "shm"):
-        raise UserError(f"{said} is a device, or a file of the system: name another place to write to")
+        raise UserError(f"{shown} is a device, or a file of the system: name another place to write to")
 
 
-def _kind(target: Path, said: str) -> int | None:
+def _kind(target: Path, shown: str) -> int | None:
     """The type bits of what is there; none where there is nothing."""
     try:
         return stat.S_IFMT(target.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"{said} cannot be looked at: {error.strerror}") from error
+        raise UserError(f"{shown} cannot be looked at: {error.strerror}") from error

@@ -203,8 +203,12 @@ def check_augmentation(augmentation: str | AugmentConfig, **settings: Any) -> No
     _hold(torch.equal(out, contiguous), name, "the result depends on the memory format of the images")
     others_BCHW = 255 - x_BCHW
     others_BCHW[4] = x_BCHW[4]
-    beside = augment(others_BCHW, seeded(3))
-    _hold(torch.equal(out[4], beside[4]), name, "what becomes of an image depends on the others of its batch")
+    among_others = augment(others_BCHW, seeded(3))
+    _hold(
+        torch.equal(out[4], among_others[4]),
+        name,
+        "what becomes of an image depends on the others of its batch",
+    )
     mask_B = torch.tensor([True, False, True, False, False, True])
     some = augment(x_BCHW, seeded(3), mask_B)
     _hold(torch.equal(some[~mask_B], x_BCHW[~mask_B].float()), name, "images that are not chosen change")

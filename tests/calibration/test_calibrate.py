@@ -85,7 +85,7 @@ def test_a_run_gets_a_decision(run: Run, cache: Path, pictures: Path, ood: Kind)
 def test_what_told_of_the_decision_before_is_taken_away(run: Run, cache: Path, tmp_path: Path):
     """All that a card or `publish` would show; what no decision changes stays."""
     of_decision = (
-        "metrics.json", "model_card.md", "report.html", "told.csv", "decision/test/sets.csv",
+        "metrics.json", "model_card.md", "report.html", "missing_metadata.csv", "decision/test/sets.csv",
         "decision/test/sets.png", "evaluations/clinic-12345678/metrics.json",
         "evaluations/clinic-12345678/report.html",
     )  # fmt: skip

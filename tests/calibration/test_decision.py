@@ -7,10 +7,10 @@ from decisions import CLASSES, PRIOR
 from dermlens.calibration.decision import fit_decision
 from dermlens.calibration.labelled import Labelled
 from dermlens.errors import UserError
-from dermlens.evaluation.measures import ece
+from dermlens.evaluation.calibration import ece
 from dermlens.labels import Vocabulary
 from dermlens.predict.decision import answer, arrays_sha256
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.priors import ClassPrior, named_prior
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermlens.calibration.suspicion import fit_marks
-from dermlens.evaluation.measures import ppv
+from dermlens.evaluation.detection import ppv
 from dermlens.labels import CLASSES
-from dermlens.predict.document import Suspicion
+from dermlens.predict.decision_document import Suspicion
 from dermlens.predict.priors import default_prior
 
 SUSPICION = Suspicion(malignant=("bcc", "mel"), premalignant=("akiec",), reference=default_prior(CLASSES))

@@ -12,8 +12,7 @@ import pytest
 import typer
 
 from dermlens.cli.app import app
-from dermlens.cli.commands import GROUPS, PANELS
-from dermlens.cli.examples import EXAMPLES
+from dermlens.cli.commands import EXAMPLES, GROUPS, PANELS
 from dermlens.cli.options import recipe_overrides, source_maps
 from dermlens.cli.renamed import OPTIONS, PAPER, VERBS, WORDS
 from dermlens.errors import UserError

@@ -26,7 +26,7 @@ def put(path: Path, *lines: str, encoding: str = "utf-8") -> Path:
 
 
 def read_rows(folder: Path, *lines: str, ids: str = "abc", encoding: str = "utf-8", **maps) -> Reading:
-    """A table of these lines, beside an image of each of the ids."""
+    """A table of these lines, next to an image of each of the ids."""
     put(folder / "t.csv", *lines, encoding=encoding)
     images(folder, list(ids))
     return read_set(folder, **maps)
@@ -242,7 +242,7 @@ def test_folders_of_two_kinds_in_another_language(tmp_path):
 
 
 def test_a_bare_carcinoma_is_bowens_in_ham10000_alone(tmp_path):
-    """ISIC 2019 files 197 of HAM10000's `akiec` under SCC, beside 431 invasive ones of BCN20000."""
+    """ISIC 2019 files 197 of HAM10000's `akiec` under SCC, next to 431 invasive ones of BCN20000."""
     ids = ["ISIC_0024306", "ISIC_0034320", "ISIC_0034321", "ISIC_0053456"]
     put(tmp_path / "t.csv", "image,AK,SCC", *(f"{one},0,1" for one in ids))
     images(tmp_path, ids)

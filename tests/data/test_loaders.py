@@ -154,15 +154,6 @@ def test_no_metadata_is_a_width_of_zero(cache):
     assert batch["meta"].shape == (4, 0)
 
 
-def test_masks_ride_along(table, folder, loader):
-    masks = open_cache(table, size=32, crop="center", root=folder / "cache", what="mask")
-    for batch in loader(masks=masks):
-        odd_B = batch["row"] % 2 == 1
-        assert batch["mask"].shape == (len(odd_B), 1, 32, 32)
-        assert torch.equal(batch["has_mask"], odd_B)
-        assert torch.equal(batch["mask"][:, 0, 0, 0] == 255, odd_B)
-
-
 def test_metadata_of_another_table_is_caught(cache):
     with pytest.raises(AssertionError, match="one row of each"):
         make_loader(cache, ROWS_R, META_NM[:5], TARGET_N, 4, seed=0, epoch=0, shuffle=True)

@@ -1,4 +1,4 @@
-"""Where images come from: a column, a file beside the table, or the folder's name; never an input."""
+"""Where images come from: a column, a file next to the table, or the folder's name; never an input."""
 
 from __future__ import annotations
 

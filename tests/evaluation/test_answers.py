@@ -7,11 +7,11 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from dermlens.data.predictions import arrays, read_predictions, write_predictions
 from dermlens.errors import UserError
+from dermlens.evaluation.answers import fate
 from dermlens.evaluation.comparison import render_metrics
-from dermlens.evaluation.measures import fate
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES, Vocabulary
-from dermlens.predict.decision import ANSWERED, REASONS, STRANGE, UNSURE
+from dermlens.predict.decision import ANSWERED, OUT_OF_DISTRIBUTION, REASONS, UNSURE
 from dermlens.records import Metrics
 from dermlens.sections import EvaluationConfig
 
@@ -30,7 +30,7 @@ def answered(drawn) -> pd.DataFrame:
     rng = np.random.default_rng(5)
     diagnosis = np.where(rng.random(400) < 0.7, table["target"], rng.choice(CLASSES, 400))
     others = rng.choice(CLASSES, 400)
-    reason = rng.choice(["", STRANGE, f"{STRANGE}; {UNSURE}"], 400, p=[0.8, 0.1, 0.1])
+    reason = rng.choice(["", OUT_OF_DISTRIBUTION, f"{OUT_OF_DISTRIBUTION}; {UNSURE}"], 400, p=[0.8, 0.1, 0.1])
     return table.assign(
         diagnosis=diagnosis,
         confidence=rng.random(400),

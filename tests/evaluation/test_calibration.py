@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dermlens.evaluation.measures import ece, reliability
+from dermlens.evaluation.calibration import ece, reliability
 
 
 def two(confidence):

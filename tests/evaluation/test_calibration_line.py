@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from dermlens.evaluation.measures import ece, ece_by_chance, line
+from dermlens.evaluation.calibration import ece, ece_by_chance, line
 
 
 def probabilities(images=1500, seed=0):

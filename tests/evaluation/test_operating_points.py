@@ -6,7 +6,7 @@ import sklearn.metrics as sk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.evaluation.measures import (
+from dermlens.evaluation.detection import (
     detection_groups,
     group_scores,
     net_benefit,

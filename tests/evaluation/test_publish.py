@@ -24,13 +24,13 @@ def test_tables_of_a_decision_before_do_not_stay(run, tmp_path):
     folder = tmp_path / "published"
     publish_run(run, folder)
     assert (folder / "decision" / "test" / "calibration.csv").is_file()
-    for name in ("told.csv", "near_ood.csv", "README.md"):
+    for name in ("missing_metadata.csv", "near_ood.csv", "README.md"):
         (folder / name).write_text("here already")
     shutil.rmtree(run.path / "decision" / "test")
     publish_run(run, folder)
     assert not list((folder / "decision" / "test").glob("*"))
     assert (folder / "decision" / "selection" / "calibration.csv").is_file()
-    assert not (folder / "told.csv").exists()
+    assert not (folder / "missing_metadata.csv").exists()
     assert (folder / "near_ood.csv").is_file()  # of no decision
     assert (folder / "README.md").is_file()
 

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity as theirs
 
-from benchmarks.sanity import cascade, compare_maps, sanity_table, structural_similarity
+from benchmarks.faithfulness import cascade, compare_maps, sanity_table, structural_similarity
 from dermlens.explain.methods import METHODS
 from dermlens.training.optimisers import backbone_blocks
 

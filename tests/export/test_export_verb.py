@@ -1,4 +1,4 @@
-"""`dermlens export` as a person uses it: several formats, each verified, beside what predicts."""
+"""`dermlens export` as a person uses it: several formats, each verified, next to what predicts."""
 
 from __future__ import annotations
 

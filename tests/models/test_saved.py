@@ -11,7 +11,8 @@ from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
 from dermlens.models.saved import load_model, save_decision, save_model
 from dermlens.predict.decision import arrays_sha256
-from dermlens.predict.document import Ood, plain_decision, read_document, write_document
+from dermlens.predict.decision_document import Ood, plain_decision
+from dermlens.predict.document import read_document, write_document
 from dermlens.predict.metadata import make_encoder
 
 from .conftest import EVERY_CUT, SMALLEST, config_of

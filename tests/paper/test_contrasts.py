@@ -1,4 +1,4 @@
-"""Planned contrasts: two levels of draws, Holm's correction, and nothing that is told from itself."""
+"""Planned contrasts: two levels of draws, Holm's correction, and nothing that is compared with itself."""
 
 from __future__ import annotations
 

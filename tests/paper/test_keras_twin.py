@@ -152,7 +152,7 @@ def test_twenty_steps_of_the_mobile_networks_are_keras_own(backbone, size):
 
 
 def test_keras_3_has_the_adam_of_keras_2():
-    """ε beside a √v that is not bias-corrected: by its own update, for a gradient of 1 at the first step."""
+    """ε next to a √v that is not bias-corrected: by its own update, for a gradient of 1 at the first step."""
     lr, eps = 1e-3, 0.1
     weight = keras.Variable(np.zeros(1, np.float32))
     keras.optimizers.Adam(lr, epsilon=eps).apply([keras.ops.ones((1,))], [weight])

@@ -42,14 +42,14 @@ def test_arms_readings_and_choices_are_read(predictions, tmp_path):
     for seed, arm in enumerate(["base", *rates]):
         write_arm(folder, arm, predictions(seed=seed))
     reading = predictions(seed=50)[["image_id", *(name for name in predictions() if name.startswith("p_"))]]
-    write_csv(folder / "readings" / "told" / "told_nothing.csv.gz", reading, digits=5)
+    write_csv(folder / "readings" / "given" / "given_nothing.csv.gz", reading, digits=5)
     weights = read_arms(tmp_path, QUESTIONS["weights"])
     assert set(weights) == {"base", *rates, "adam_new_best", "adam_none_best"}
-    found = read_arms(tmp_path, QUESTIONS["told"])
-    assert set(found) == {"base", "told_nothing"}
-    assert found["told_nothing"]["p_mel"].to_numpy() == pytest.approx(reading["p_mel"].to_numpy(), rel=1e-4)
-    pd.testing.assert_series_equal(found["told_nothing"]["target"], found["base"]["target"])
-    assert read_arms(tmp_path / "nowhere", QUESTIONS["told"]) == {}
-    write_csv(folder / "readings" / "told" / "told_nothing.csv.gz", reading[::-1], digits=5)
-    with pytest.raises(UserError, match="not of the images"):
-        read_arms(tmp_path, QUESTIONS["told"])
+    found = read_arms(tmp_path, QUESTIONS["given"])
+    assert set(found) == {"base", "given_nothing"}
+    assert found["given_nothing"]["p_mel"].to_numpy() == pytest.approx(reading["p_mel"].to_numpy(), rel=1e-4)
+    pd.testing.assert_series_equal(found["given_nothing"]["target"], found["base"]["target"])
+    assert read_arms(tmp_path / "nowhere", QUESTIONS["given"]) == {}
+    write_csv(folder / "readings" / "given" / "given_nothing.csv.gz", reading[::-1], digits=5)
+    with pytest.raises(UserError, match="is not of the images of"):
+        read_arms(tmp_path, QUESTIONS["given"])

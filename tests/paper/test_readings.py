@@ -1,4 +1,4 @@
-"""What is read of a trained arm: told everything it says what it said; metadata alone learn what is there."""
+"""What is read of a trained arm: given everything it answers the same; metadata alone learn what is there."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def arm(recipe, data, cache, tmp_path_factory):
     return out
 
 
-def test_told_everything_it_says_what_it_said(arm, data, cache):
-    ways = {"told_all": lambda table: table, "told_nothing": OTHER_METADATA["told_nothing"]}
+def test_given_everything_it_says_what_it_said(arm, data, cache):
+    ways = {"given_all": lambda table: table, "given_nothing": OTHER_METADATA["given_nothing"]}
     found = with_other_metadata(arm, data, device="cpu", cache=cache, ways=ways)
     own = read_out_of_fold(arm / "predictions.csv")
-    assert found["told_all"]["image_id"].tolist() == own["image_id"].tolist()
-    np.testing.assert_allclose(found["told_all"][P], own[P], atol=1e-6)
-    assert np.abs(found["told_nothing"][P].to_numpy() - own[P].to_numpy()).max() > 1e-3
+    assert found["given_all"]["image_id"].tolist() == own["image_id"].tolist()
+    np.testing.assert_allclose(found["given_all"][P], own[P], atol=1e-6)
+    assert np.abs(found["given_nothing"][P].to_numpy() - own[P].to_numpy()).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", OTHER_METADATA)
 def test_what_is_withheld_or_exchanged_is_what_the_name_says(name, data, recipe):
     table = read_configured(data, recipe().data)
     changed = OTHER_METADATA[name](table)
-    words = name.removeprefix("told_").split("_")
+    words = name.removeprefix("given_").split("_")
     fields = {"age", "sex", "site"}
     touched = fields - set(words) if words[-1] == "only" else set(words) & fields or fields
     for field in ("age", "sex", "site"):
@@ -97,7 +97,7 @@ def test_an_even_map_has_as_much_inside_as_the_mask_has_area(arm, data, cache):
 def test_an_arm_without_attention_or_without_folds_is_refused(whole, data, cache, tmp_path):
     with pytest.raises(UserError, match="not trained"):
         with_other_metadata(tmp_path, data)
-    assert READINGS["told"].arm == "base"
+    assert READINGS["given"].arm == "base"
 
 
 def test_a_network_of_shuffled_metadata_is_told_them_where_its_run_predicts(recipe, data, cache, tmp_path):
@@ -107,8 +107,8 @@ def test_a_network_of_shuffled_metadata_is_told_them_where_its_run_predicts(reci
     table = read_configured(data, shuffled.data)
     own = pd.read_csv(run.predictions_file)
     own = own[own["role"] == "selection"].set_index("image_id")
-    told_so = shuffled_metadata(table, shuffled.seed)
-    rows = told_so[told_so["image_id"].isin(own.index)]
+    given_so = shuffled_metadata(table, shuffled.seed)
+    rows = given_so[given_so["image_id"].isin(own.index)]
     again = predict_table(run.model(), rows, of=table, device="cpu", cache_root=cache).set_index("image_id")
     np.testing.assert_allclose(again.loc[own.index, P], own[P], atol=1e-6)
     plain = predict_table(

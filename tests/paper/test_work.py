@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dermlens.errors import UserError
-from dermlens.files import claimed
 from dermlens.runs import Run
-from paper.plan import Folders, claim_file, failure_file, hours_left, plan, with_running
+from paper.batch import run_all, write_plan
+from paper.plan import Folders, hours_left, plan
 from paper.publication import publish
 from paper.study import paper_study
 from paper.work import Worker
@@ -112,54 +114,46 @@ def test_what_another_machine_published_stays(study, done, published, data, tmp_
     assert [(results / name).read_bytes() for name in names] == before
 
 
-def test_a_run_that_fails_says_why_on_the_plan_and_the_others_go_on(study, done, data, cache, tmp_path):
+def test_a_run_that_fails_is_named_and_the_others_go_on(study, done, data, cache, tmp_path):
     recipe = tmp_path / "broken.yaml"
     broken = tiny_study(recipe)
     recipe.write_text(recipe.read_text().replace("pool: gap", "pool: gap, weights: nowhere.safetensors"))
     site = tiny_site(data, tmp_path / "out", tmp_path / "none", cache)
     jobs = broken.chosen(("systems/here", "systems/elsewhere"))
-    failed = Worker(broken, site, say=lambda _: None).work(jobs)
+    lines: list[str] = []
+    failed = Worker(broken, site, say=lines.append).work(jobs)
     assert [job.id for job in failed] == ["systems/here/seed-0"]
-    [row, _] = plan(broken, jobs, site.folders, gpu=False)
-    assert row.state == "failed"
-    assert "nowhere.safetensors" in row.note
+    assert "nowhere.safetensors" in lines[-1]
     tiny_study(recipe)  # mended
     assert Worker(broken, site, say=lambda _: None).work(jobs) == []
-    assert not failure_file(site.out, jobs[0]).exists()
 
 
-def test_a_run_that_another_process_has_is_left_to_it(study, data, cache, tmp_path):
-    site = tiny_site(data, tmp_path / "out", tmp_path / "none", cache)
-    (site.out / "claims").mkdir(parents=True)
-    with claimed(site.out / "claims" / "systems--here--seed-0") as ours:
-        assert ours
-        assert Worker(study, site, say=print).work(study.chosen(("systems/here",))) == []
-    assert not (site.out / "systems").exists()
+@dataclass
+class Note:
+    id: str
+    needs: tuple[str, ...] = ()
 
 
-def test_the_plan_notes_what_another_process_runs_and_leaves_it_its_claim(study, data, cache, tmp_path):
-    site = tiny_site(data, tmp_path / "out", tmp_path / "none", cache)
-    jobs = {job.id: job for job in study.chosen(("systems", "probes/here"))}
-    here = jobs["systems/here/seed-0"]
-    (site.out / "claims").mkdir(parents=True)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_jobs_follow_what_they_need_and_wait_for_what_failed(tmp_path, processes):
+    jobs = [Note("a"), Note("bad"), Note("b", ("a",)), Note("c", ("bad",)), Note("d", ("b",))]
 
-    def notes():
-        rows = with_running(plan(study, [*jobs.values()], site.folders, gpu=False), site.folders)
-        return {row.job.id: (row.state, row.note) for row in rows}
+    def do(job: Note) -> None:
+        if job.id == "bad":
+            raise OSError("disk full")
+        (tmp_path / job.id).write_text(str(len(list(tmp_path.iterdir()))))
 
-    before = notes()
-    assert before[here.id] == ("to do", "short: 1 epochs")
-    assert list((site.out / "claims").iterdir()) == []  # looking makes nothing
-    with claimed(claim_file(site.out, here)), claimed(claim_file(site.out, jobs["probes/here"])):
-        assert notes() == before | {
-            here.id: ("to do", "running; short: 1 epochs"),
-            "probes/here": ("to do", "running"),
-        }
-        with claimed(claim_file(site.out, here)) as ours:
-            assert not ours
-    assert notes() == before  # the files stay, the claims do not
-    elsewhere = plan(study, [here], Folders(None, site.out), gpu=False)
-    assert with_running(elsewhere, Folders(None, site.out)) == elsewhere
+    failed = run_all(jobs, do, lambda name: (tmp_path / name).is_file(), processes=processes)
+    assert [job.id for job in failed] == ["bad"]
+    assert [(tmp_path / name).read_text() for name in "abd"] == ["0", "1", "2"]
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_plan_file_has_a_command_a_job(tmp_path):
+    write_plan(tmp_path / "plan", "paper", [Note("x/a"), Note("x/b")], ["--data", "my data", "--out", "o"])
+    lines = (tmp_path / "plan").read_text().splitlines()
+    assert [shlex.split(line)[-2:] for line in lines] == [["--only", "x/a"], ["--only", "x/b"]]
+    assert "my data" in shlex.split(lines[0])
 
 
 def test_killed_at_random_it_ends_as_if_it_had_not_been(study, done, published, data, cache, tmp_path):
@@ -167,9 +161,9 @@ def test_killed_at_random_it_ends_as_if_it_had_not_been(study, done, published, 
     out = tmp_path / "out"
     words = [sys.executable, PROGRAM, study.systems["here"].recipe, data, out, tmp_path / "none", cache]
     places = [str(PROGRAM.parents[2]), os.environ.get("PYTHONPATH", "")]
-    beside = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     worked = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, check=False, env=beside
+        [str(word) for word in words], capture_output=True, text=True, check=False, env=environment
     )
     assert worked.returncode == 0, worked.stderr
     assert int(worked.stdout) > 1
@@ -188,7 +182,7 @@ def test_the_shipped_study_is_whole():
     names = [job.id for job in shipped.jobs]
     assert len(names) == len(set(names))
     assert {name for job in shipped.jobs for name in job.needs} <= set(names)
-    assert {"leak/clean", "questions/base", "questions/readings/told", "probes/vgg16-ad"} <= set(names)
-    with pytest.raises(UserError, match=r"questions/bsae'.*nearest: quest"):
+    assert {"leak/clean", "questions/base", "questions/readings/given", "probes/vgg16-ad"} <= set(names)
+    with pytest.raises(UserError, match="questions/bsae': the study has no such run; nearest: quest"):
         shipped.chosen(("questions/bsae",))
     assert len(shipped.chosen(("probes",))) == len(shipped.systems)

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from dermlens.errors import UserError
 from dermlens.predict.decision import (
     ANSWERED,
-    STRANGE,
+    OUT_OF_DISTRIBUTION,
     UNSURE,
     WIDE,
     answer,
@@ -21,7 +21,7 @@ from dermlens.predict.decision import (
     sets_of,
     unscaled,
 )
-from dermlens.predict.document import (
+from dermlens.predict.decision_document import (
     Abstention,
     DecisionDocument,
     Mark,
@@ -144,8 +144,8 @@ def test_strangers_and_what_is_no_number_are_uncertain():
     logits_NC = np.array([[9.0, 0, 0, 0], [-5.0, -5, -5, -5], [np.nan, 0, 0, 0]])
     said = answer(logits_NC, np.empty((3, 0)), document, {})
     assert said.uncertain_N.tolist() == [False, True, True]
-    assert said.reason_N[:2] == ("", STRANGE)
-    assert STRANGE in said.reason_N[2]
+    assert said.reason_N[:2] == ("", OUT_OF_DISTRIBUTION)
+    assert OUT_OF_DISTRIBUTION in said.reason_N[2]
     assert UNSURE in said.reason_N[2]
     assert said.flagged_N[2], "what is no number is not passed over"
 

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from dermlens.labels import CLASSES, Vocabulary
 from dermlens.predict.decision import answer
-from dermlens.predict.document import DecisionDocument, decision_of_0_1, plain_decision
+from dermlens.predict.decision_document import DecisionDocument, decision_of_0_1, plain_decision
 from dermlens.predict.priors import ClassPrior
 
 PLAIN = plain_decision(("a", "b", "c")).model_dump(mode="json")

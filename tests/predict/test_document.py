@@ -6,7 +6,8 @@ import pytest
 
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
-from dermlens.predict.document import plain_decision, read_document
+from dermlens.predict.decision_document import plain_decision
+from dermlens.predict.document import read_document
 from dermlens.predict.metadata import make_encoder
 
 ENCODER = make_encoder("paper").fit([30.0, 50.0], ["male", "female"], ["back", "face"])

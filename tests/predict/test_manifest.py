@@ -1,4 +1,4 @@
-"""What is edited, swapped or put beside a model is refused; models of an earlier version are read."""
+"""What is edited, swapped or put next to a model is refused; models of an earlier version are read."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def other_encoder(folder):
         (lambda d: edit(d, classes=["a", "b"]), "not of these classes"),
         (lambda d: edit(d, classes=["a", "b"], decision=None), "names 2 classes, and model.onnx .* knows 7"),
         (lambda d: edit(d, meta_width=3), "meta_width is 3, and the encoder makes 14"),
-        (other_encoder, "has metadata of 21 numbers, and model.onnx beside it takes 14"),
+        (other_encoder, "has metadata of 21 numbers, and model.onnx next to it takes 14"),
         (lambda d: edit_encoder(d, age_mean=None), "default encoder encodes once it is fitted"),
         (lambda d: edit_encoder(d, age_mean="old"), "age_mean 'old'; it is a number of years"),
         (lambda d: edit_encoder(d, age_std=float("nan")), "age_std nan; it is a number of years"),
@@ -303,8 +303,8 @@ def test_a_picture_at_fault_is_uncertain_or_withheld(predictor, lesions):
     assert dark.uncertain
     assert black.withheld
     assert sum(dark.p.values()) == pytest.approx(1)
-    assert dark.said[0].startswith("Uncertain: ")
-    assert dark.remedy in dark.said[0]
+    assert dark.sentences[0].startswith("Uncertain: ")
+    assert dark.remedy in dark.sentences[0]
     assert "image quality: too dark" in dark.reason
     assert uncoloured.uncertain, "there is dermoscopy in greyscale"
     assert uncoloured.diagnosis in uncoloured.set
@@ -340,7 +340,7 @@ def test_what_does_not_look_like_dermoscopy_is_withheld(exported, lesions, tmp_p
     assert (alien.dermoscopy, familiar.dermoscopy) == (-1.5, 2.5)
     assert alien.withheld
     assert not alien.uncertain
-    assert alien.said[0].startswith("Withheld: ")
+    assert alien.sentences[0].startswith("Withheld: ")
     assert alien.reason.startswith("it does not look like dermoscopy")
     (plain,) = Predictor.open(exported).predict(image)
     assert plain.dermoscopy is None
@@ -367,12 +367,12 @@ def test_dermoscopy_that_is_unlike_the_training_is_answered_where_the_model_can_
     able = telling(exported, tmp_path / "able", 0.0, 1.0)
     edit(able.folder, decision=strange)
     (told,) = Predictor.open(able.folder).predict(lesions / "b.png")
-    assert told.strange
+    assert told.out_of_distribution
     assert told.uncertain
     assert sum(told.p.values()) == pytest.approx(1)
     edit(able.folder, dermoscopy=None)
     (untold,) = Predictor.open(able.folder).predict(lesions / "b.png")
-    assert untold.strange
+    assert untold.out_of_distribution
     assert untold.uncertain
 
 

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax as scipy_log_softmax
 
 from dermlens.predict.decision import at_equal, at_prior, log_softmax, scaled
-from dermlens.predict.document import Scaling
+from dermlens.predict.decision_document import Scaling
 from dermlens.predict.priors import ClassPrior
 
 LOGITS = arrays(np.float64, (5, 4), elements=st.floats(-50, 50))

@@ -8,7 +8,7 @@ import pytest
 
 from dermlens.errors import UserError
 from dermlens.predict.decision import DECISION_FILE, arrays_sha256, pack_arrays, read_arrays, write_arrays
-from dermlens.predict.document import DecisionDocument, Ood
+from dermlens.predict.decision_document import DecisionDocument, Ood
 
 ARRAYS = {
     "center_D": np.arange(4, dtype=np.float32),

@@ -93,7 +93,7 @@ def test_grouped_v1_belongs_to_both_forms_of_the_table(
         published.drop(columns="dataset", errors="ignore"),
         published.assign(dataset="vidir_modern"),
     ):
-        file = tmp_path / "set" / "HAM10000_metadata.csv"  # beside its folder lies nothing
+        file = tmp_path / "set" / "HAM10000_metadata.csv"  # next to its folder lies nothing
         file.parent.mkdir(exist_ok=True)
         form.to_csv(file, index=False)
         read = read_table(file, check_files=False)

@@ -14,8 +14,8 @@ from dermlens.report.checklists import CITATIONS, SECTION, checklist_section, ch
 
 ROOT = Path(__file__).parents[2]
 EVERY = [(name, item) for name, items in checklists().items() for item in items]
-NOT_ALWAYS = {"Strangers", "Other sets", "Files"}
-"""Headings that only what lies beside a run brings into its card; tests of those sections name them too."""
+NOT_ALWAYS = {"Out-of-distribution images", "Other sets", "Files"}
+"""Headings that only what lies next to a run brings into its card; tests of those sections name them too."""
 
 
 def test_every_item_is_there():

@@ -415,7 +415,7 @@ def test_the_leak_of_the_papers_protocol_is_in_plain_words():
     assert "42 % of the scored images (of the melanomas 72 %)" in said
     assert "chose the epoch" in said
     assert "optimistic" in said
-    assert "cannot be told" in words_of("paper", "selection")
+    assert "cannot be known" in words_of("paper", "selection")
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -73,13 +73,13 @@ def test_a_training_is_one_command(tmp_path):
 
 def test_strangers_that_were_told_nothing_have_a_command_of_their_own(tmp_path):
     run = Run.create(tmp_path / "run", parse_recipe("name: a", "here"))
-    for name in ("far_ood.csv", "far_ood_untold.csv", "my_ood.csv"):
+    for name in ("far_ood.csv", "far_ood_without_metadata.csv", "my_ood.csv"):
         (run.path / name).write_text("set\n")
     said = commands(run, [], ood=None, decided=False, int8=False)
     far = "dermlens analyze out-of-distribution RUN --photographs FOLDER --other NAME=FOLDER"
     assert [line for line in said if "ood" in line] == [
         f"{far} --out RUN/far_ood.csv",
-        f"{far} --no-metadata --out RUN/far_ood_untold.csv",
+        f"{far} --no-metadata --out RUN/far_ood_without_metadata.csv",
     ]
 
 

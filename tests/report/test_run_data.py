@@ -1,4 +1,4 @@
-"""What lies beside a run comes into its card, and what is stale or something else is refused."""
+"""What lies next to a run comes into its card, and what is stale or something else is refused."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def run(made, tmp_path) -> Run:
     return Run(shutil.copytree(made.path, tmp_path / "run"))
 
 
-def told_everything(run: Run, role: str) -> dict[str, object]:
-    """The first row of told.csv, where nothing is withheld: the scores of the run itself."""
+def everything_given(run: Run, role: str) -> dict[str, object]:
+    """The first row of missing_metadata.csv, where nothing is withheld: the scores of the run itself."""
     scores = run.metrics.roles[role]
     found = {
         "mean_recall": scores["overall"]["balanced_accuracy_isic"],
@@ -55,13 +55,13 @@ def told_everything(run: Run, role: str) -> dict[str, object]:
         for name, value in found.items()
         for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))
     }
-    return {"told": "age, sex and site", "role": role, "images": scores["images"]} | values
+    return {"metadata": "age, sex and site", "role": role, "images": scores["images"]} | values
 
 
-def test_strangers_are_shown_by_the_score_that_the_model_uses(run):
-    assert "Strangers" not in sections(card_text(run))
+def test_out_of_distribution_sets_are_shown_by_the_score_that_the_model_uses(run):
+    assert "Out-of-distribution images" not in sections(card_text(run))
     FAR.to_csv(run.path / "far_ood.csv", index=False)
-    (table,) = tables(sections(card_text(run))["Strangers"])
+    (table,) = tables(sections(card_text(run))["Out-of-distribution images"])
     assert table.iloc[0].tolist() == [
         "photographs", "energy", "136", "0.810 [0.700–0.900]", "30 %", "5 %", "`far_ood.csv`",
     ]  # fmt: skip
@@ -74,7 +74,7 @@ def test_strangers_are_shown_by_the_score_that_the_model_uses(run):
 def test_what_less_knowledge_costs_is_shown(run):
     head = "What is known of the patient"
     assert head not in sections(card_text(run))
-    row = {"told": "nothing", "role": "test", "images": 30} | {
+    row = {"metadata": "nothing", "role": "test", "images": 30} | {
         f"{name}{end}": value
         for name, value in (
             ("mean_recall", 0.7),
@@ -85,29 +85,45 @@ def test_what_less_knowledge_costs_is_shown(run):
         for end, value in (("", value), ("_low", value - 0.1), ("_high", value + 0.05))
     }
     row |= {"ece": 0.02, "ece_low": None, "ece_high": None}
-    pd.DataFrame([told_everything(run, "test"), row]).to_csv(run.path / "told.csv", index=False)
+    pd.DataFrame([everything_given(run, "test"), row]).to_csv(run.path / "missing_metadata.csv", index=False)
     (table,) = tables(sections(card_text(run))[head])
     assert table.iloc[1].tolist() == [
         "nothing", "0.70 [0.60–0.75]", "0.60 [0.50–0.65]", "0.80 [0.70–0.85]", "0.950 [0.850–1.000]",
         "0.020",
     ]  # fmt: skip
-    assert "dermlens analyze missing-metadata RUN --role test --out RUN/told.csv" in card_text(run)
-    pd.DataFrame([told_everything(run, "calibration")]).to_csv(run.path / "told.csv", index=False)
-    assert "dermlens analyze missing-metadata RUN --role calibration --out RUN/told.csv" in card_text(run)
+    assert "dermlens analyze missing-metadata RUN --role test --out RUN/missing_metadata.csv" in card_text(
+        run
+    )
+    pd.DataFrame([everything_given(run, "calibration")]).to_csv(
+        run.path / "missing_metadata.csv", index=False
+    )
+    assert (
+        "dermlens analyze missing-metadata RUN --role calibration --out RUN/missing_metadata.csv"
+        in card_text(run)
+    )
+
+
+def test_a_table_of_an_earlier_version_is_read(run):
+    row = {("told" if name == "metadata" else name): v for name, v in everything_given(run, "test").items()}
+    pd.DataFrame([row]).to_csv(run.path / "told.csv", index=False)
+    assert "What is known of the patient" in sections(card_text(run))
 
 
 @pytest.mark.parametrize("name", ["mean_recall", "ece", "images"])
-def test_scores_told_less_of_other_predictions_are_refused(run, name):
-    row = told_everything(run, "test")
-    pd.DataFrame([row | {name: row[name] + 0.01}]).to_csv(run.path / "told.csv", index=False)
-    with pytest.raises(UserError, match=r"told\.csv.*metrics\.json.*--role test --out"):
+def test_scores_of_missing_metadata_of_other_predictions_are_refused(run, name):
+    row = everything_given(run, "test")
+    pd.DataFrame([row | {name: row[name] + 0.01}]).to_csv(run.path / "missing_metadata.csv", index=False)
+    with pytest.raises(
+        UserError,
+        match=r"missing_metadata\.csv is of other predictions than metrics\.json.*--role test --out",
+    ):
         card_text(run)
 
 
-def test_scores_told_less_of_a_role_without_scores_are_refused(run):
-    row = told_everything(run, "test") | {"role": "train"}
-    pd.DataFrame([row]).to_csv(run.path / "told.csv", index=False)
-    with pytest.raises(UserError, match=r"role train.*metrics\.json"):
+def test_scores_of_missing_metadata_of_a_role_without_scores_are_refused(run):
+    row = everything_given(run, "test") | {"role": "train"}
+    pd.DataFrame([row]).to_csv(run.path / "missing_metadata.csv", index=False)
+    with pytest.raises(UserError, match=r"of role train, which metrics\.json next to it has no scores of"):
         card_text(run)
 
 
@@ -160,10 +176,12 @@ def test_a_file_of_the_name_that_is_something_else_is_refused(run, content, sent
 
 
 @pytest.mark.parametrize("rows", [0, None], ids=["header", "empty"])
-def test_a_told_table_without_a_row_is_refused(run, rows):
-    text = "" if rows is None else pd.DataFrame([told_everything(run, "test")]).head(rows).to_csv(index=False)
-    (run.path / "told.csv").write_text(text)
-    with pytest.raises(UserError, match=r"told\.csv"):
+def test_a_table_of_missing_metadata_without_a_row_is_refused(run, rows):
+    text = (
+        "" if rows is None else pd.DataFrame([everything_given(run, "test")]).head(rows).to_csv(index=False)
+    )
+    (run.path / "missing_metadata.csv").write_text(text)
+    with pytest.raises(UserError, match=r"missing_metadata\.csv (is not a CSV table|has no row)"):
         card_text(run)
 
 

@@ -62,7 +62,7 @@ def test_a_picture_with_its_patient(page, shipped):
     ask(page, LESION)
     article = page.get_by_role("article")
     (expected,) = shipped.predict(LESION, 60, "male", "back")
-    for sentence in expected.said:
+    for sentence in expected.sentences:
         expect(article).to_contain_text(sentence)
     (untold,) = shipped.predict(LESION)
     rows = article.locator("tbody tr")
@@ -70,7 +70,7 @@ def test_a_picture_with_its_patient(page, shipped):
     expect(rows.first).to_contain_text("melanoma")
     expect(rows.first).to_contain_text(f"{100 * expected.p['mel']:.1f} %")
     expect(rows.first).to_contain_text(f"{100 * untold.p['mel']:.1f} %")
-    expect(page.locator("#said")).to_be_focused()
+    expect(page.locator("#answers-heading")).to_be_focused()
 
 
 def test_the_overlay_follows_its_slider_and_its_class(page):

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
-from dermlens.evaluation.measures import ece
+from dermlens.evaluation.calibration import ece
 from dermlens.metrics import balanced_accuracy_isic
 from dermlens.predict.decision import answer
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.priors import named_prior
 from dermlens.studies.scores import as_shipped, nested
 

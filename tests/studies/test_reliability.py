@@ -10,7 +10,7 @@ from dermlens.calibration.labelled import Labelled
 from dermlens.errors import UserError
 from dermlens.labels import Vocabulary
 from dermlens.predict.decision import answer
-from dermlens.predict.document import plain_decision
+from dermlens.predict.decision_document import plain_decision
 from dermlens.predict.priors import ClassPrior, named_prior
 from dermlens.studies.reliability import (
     as_answered,

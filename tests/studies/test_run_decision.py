@@ -81,15 +81,15 @@ def test_untold_of_patients_only_the_images_count(trained: Run, cache: Path, tmp
 
 def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, tmp_path: Path):
     found = missing_metadata(
-        trained, "selection", tmp_path / "told.csv", device="cpu", cache=cache
-    ).set_index("told")
+        trained, "selection", tmp_path / "missing_metadata.csv", device="cpu", cache=cache
+    ).set_index("metadata")
     scored = evaluate_run(Run(shutil.copytree(trained.path, tmp_path / "run"))).roles["selection"]
     whole = found.loc["age, sex and site"]
     assert whole["mean_auc"] == scored["averages"]["macro"]["auc"]["value"]
     assert whole["melanoma_recall"] == scored["per_class"]["mel"]["recall"]["value"]
     assert set(found["images"]) == {scored["images"]}
     assert found["ece"].nunique() == 4  # each kind of knowledge moves the probabilities
-    written = pd.read_csv(tmp_path / "told.csv").set_index("told")
+    written = pd.read_csv(tmp_path / "missing_metadata.csv").set_index("metadata")
     pd.testing.assert_frame_equal(written, found, check_dtype=False, rtol=1e-5)
     with pytest.raises(UserError, match="role test"):
         missing_metadata(trained, "test", tmp_path / "test.csv", device="cpu", cache=cache)

@@ -1,4 +1,4 @@
-"""What every loss has to be, and what focal loss is besides."""
+"""What every loss has to be, and what else focal loss is."""
 
 from __future__ import annotations
 

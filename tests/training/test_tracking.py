@@ -1,4 +1,4 @@
-"""Trackers besides history.csv."""
+"""Trackers in addition to history.csv."""
 
 from __future__ import annotations
 

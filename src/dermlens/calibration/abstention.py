@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dermlens.calibration.labelled import Labelled, lesions_of
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import Arrays, Kind, arrays_sha256, ood_scores, unit
-from dermlens.predict.document import Ood, Sets
+from dermlens.predict.decision_document import Ood, Sets
 
 # Class-conditional split conformal sets, on the calibration role, lesion by lesion.
 #
@@ -142,7 +142,7 @@ def fit_ood(
         kind: which score.
         train: the training role.
         calibration: the calibration role.
-        kept: share of lesions that are no strangers.
+        kept: share of lesions that are in-distribution.
         seed: as for `fit_arrays`.
 
     Returns:
@@ -157,7 +157,7 @@ def fit_ood(
     bound = -lower_bound(-worst_L, 1 - kept)
     ood = Ood(
         kind=kind,
-        # with fewer lesions than a share needs, the strangest of them is still none
+        # with fewer lesions than a share needs, the least typical of them is still in-distribution
         threshold=bound if np.isfinite(bound) else float(worst_L.max()),
         kept=kept,
         neighbours=neighbours,

@@ -24,7 +24,7 @@ from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel, save_decision
 from dermlens.predict.decision import Arrays, Kind, answer, answer_columns, decide
-from dermlens.predict.document import Abstention, DecisionDocument, Suspicion
+from dermlens.predict.decision_document import Abstention, DecisionDocument, Suspicion
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 from dermlens.predict.priors import ClassPrior, Prior, default_prior, read_prior
 from dermlens.runs import Run
@@ -135,13 +135,14 @@ STALE = (
     "metrics.json",
     "model_card.md",
     "report.html",
+    "missing_metadata.csv",
     "told.csv",
     "decision/*",
     "evaluations/*/metrics.json",
     "evaluations/*/report.html",
     "priors",
 )
-"""What tells of a run's decision beside its model and predictions; the verbs that wrote it make it again."""
+"""What tells of a run's decision next to its model and predictions; the verbs that wrote it make it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +250,7 @@ def run_outputs(
     roles: Sequence[str],
     *,
     data: Path | None = None,
-    told: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
+    reduce: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
     device: str = "auto",
     cache: Path | None = None,
     say: Callable[[str], None] | None = None,
@@ -261,9 +262,9 @@ def run_outputs(
         saved: its model.
         roles: of its split; images that `data.also_train` added have none.
         data: where its images are now; none takes the folder that it was trained on.
-        told: what the network is told of the patients of a table; by default what there is.
+        reduce: what the network gets of the metadata of a table; by default what there is.
         device: as for `predict_table`.
-        cache: likewise.
+        cache: as for `predict_table`.
         say: as for `calibrate_run`.
 
     Raises:
@@ -286,7 +287,7 @@ def run_outputs(
         # of training images features are what is asked for, and those are of the image as it is
         seen = replace(saved, views=ViewsConfig()) if role == "train" else saved
         # the cache of the whole table, which the training made
-        labelled = label_outputs(seen, told(of_role), of=table, device=device, cache=cache)
+        labelled = label_outputs(seen, reduce(of_role), of=table, device=device, cache=cache)
         found[role] = RoleOutputs(tuple(of_role["image_id"]), labelled)
     return found
 
@@ -299,14 +300,14 @@ def label_outputs(
     device: str = "auto",
     cache: Path | None = None,
 ) -> Labelled:
-    """Logits and features of a table beside its truth; a diagnosis that the model does not know is −1.
+    """Logits and features of a table next to its truth; a diagnosis that the model does not know is −1.
 
     Args:
         saved: the model.
         table: the rows to predict.
         of: a larger table that they are of, whose pixels are cached together; none for these alone.
         device: as for `logits_table`.
-        cache: likewise.
+        cache: as for `logits_table`.
     """
     outputs = logits_table(saved, table, of=of, cache_root=cache, device=device)
     position = {code: index for index, code in enumerate(saved.classes)}

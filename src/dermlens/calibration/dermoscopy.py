@@ -36,7 +36,7 @@ from dermlens.runs import Run
 FOLDS = 5
 PENALTY = 1.0
 """λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one. Strong, so that the
-boundary rests on what clinics share: of 0.02, 0.2 and 1 it kept most of a clinic that it was fitted without."""
+boundary rests on what clinics share: of 0.02, 0.2 and 1, 1 keeps most of a clinic that took no part."""
 REPLICATES = 1000
 DIGITS = 6
 """Of a weight in model.json."""
@@ -91,8 +91,13 @@ class Sets:
 
     def part(self, rows: Ints | Bools) -> Sets:
         """Some of the pictures."""
-        arrays = (self.x_ND, self.is_dermoscopy_N, self.set_N, self.source_N, self.lesion_N)
-        return Sets(*(array[rows] for array in arrays))
+        return Sets(
+            self.x_ND[rows],
+            self.is_dermoscopy_N[rows],
+            self.set_N[rows],
+            self.source_N[rows],
+            self.lesion_N[rows],
+        )
 
     def weights(self) -> Floats:
         """Of each picture, (N,), of mean 1."""
@@ -280,7 +285,7 @@ def learn_dermoscopy(
     Args:
         run: a completed run.
         dermoscopic: LesionTables of dermoscopy from elsewhere, by the name of the set; may be empty.
-        other: likewise, of pictures that are none; at least one.
+        other: the same of pictures that are none; at least one.
         kept: share of dermoscopic pictures that shall be taken for such.
         data: where the run's own images are now; none takes the folder that it was trained on.
         device: auto, cpu, cuda or mps.

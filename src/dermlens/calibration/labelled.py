@@ -1,4 +1,4 @@
-"""What a decision is fitted on: a network's outputs beside the truth, lesion by lesion.
+"""What a decision is fitted on: a network's outputs next to the truth, lesion by lesion.
 
 Shapes: N images, C classes, D features, L lesions.
 """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dermlens.calibration.labelled import Labelled, lesion_folds
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import log_softmax, scaled
-from dermlens.predict.document import Scaling
+from dermlens.predict.decision_document import Scaling
 
 # Fit what turns logits into calibrated probabilities where all classes are equally frequent: one temperature,
 # and a bias a class. The prior that an answer is shown for comes in later, and moves nothing else.
@@ -24,7 +24,7 @@ from dermlens.predict.document import Scaling
 Kind = Literal["temperature", "bias"]
 
 RIDGE = 0.1
-"""Of the parameters' distance from those of the temperature alone, beside a sum over images: it fixes the
+"""Of the parameters' distance from those of the temperature alone, next to a sum over images: it fixes the
 constant that may be added to all biases, and keeps a class that is never mistaken from an infinite one."""
 
 HOTTEST = 1e3
@@ -85,7 +85,7 @@ def fit_scaling(kind: Kind, logits_NC: Floats, target_N: Ints, weight_N: Floats)
 
 
 def fit_even_scaling(role: Labelled, *, seed: int = 0) -> tuple[Scaling, Floats]:
-    """The scaling that ships, and what is said of each image by one that has not seen its lesion.
+    """The scaling that ships, and the probabilities of each image by one that has not seen its lesion.
 
     Args:
         role: images that nothing was trained on.

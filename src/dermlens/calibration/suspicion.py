@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dermlens.calibration.abstention import lower_bound
 from dermlens.calibration.labelled import lesions_of
 from dermlens.metrics import Floats, Ints
-from dermlens.predict.document import Mark, MarkAt, Suspicion
+from dermlens.predict.decision_document import Mark, MarkAt, Suspicion
 
 CATCHES = (0.90, 0.95)
 """Shares of malignant lesions that marks are set to catch."""

@@ -65,7 +65,7 @@ def missing_metadata(
     from dermlens.studies.missing_metadata import missing_metadata as score
 
     table = score(Run.open(run), role, out, data=data, device=device, cache=cache)
-    console.print(table[["told", "images", *METADATA_MEASURES]].round(3).to_string(index=False))
+    console.print(table[["metadata", "images", *METADATA_MEASURES]].round(3).to_string(index=False))
     console.print(f"written: {out}")
 
 

@@ -1,4 +1,4 @@
-"""Every command in one table, in the order of `dermlens --help`."""
+"""Every command in one table, in the order of `dermlens --help`, and its examples, which a test parses."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import typer
 
 from dermlens.cli import analyze, data, explain, model, study, train, use
 from dermlens.cli.app import HELP_OPTIONS, Commands, app
-from dermlens.cli.examples import epilog
 
 Verb = Callable[..., Any]
 
 PANELS: dict[str, dict[str, Verb]] = {
-    "Use": {"predict": use.predict, "explain": explain.explain, "serve": use.serve},
+    "Use": {"predict": use.predict, "merge": use.merge, "explain": explain.explain, "serve": use.serve},
     "Train": {
         "start": train.start,
         "train": train.train,
@@ -65,6 +64,110 @@ GROUPS: dict[str, tuple[str, dict[str, Verb]]] = {
     ),
 }
 """What a group is about, and its commands."""
+
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "predict": (
+        "dermlens predict lesion.jpg --age 55 --sex female --site back",
+        "dermlens predict visit/ --table patients.csv --out answers.csv",
+        "dermlens predict visit/ --table patients.csv --column image_id=Datei --value sex.male=h",
+        "dermlens predict lesion.jpg --model model/ --json",
+    ),
+    "merge": ("dermlens merge monday.csv tuesday.csv --out week.csv",),
+    "explain": (
+        "dermlens explain lesion.jpg --out why.png",
+        "dermlens explain lesion.jpg --model runs/first --data data/ham10000 --class mel",
+    ),
+    "serve": (
+        "dermlens serve",
+        "dermlens serve --model model/ --host 0.0.0.0 --allow-host clinic.example",
+    ),
+    "start": (
+        "dermlens start --data data/clinic --out recipe.yaml",
+        "dermlens start --data clinic.csv --column image_id=Datei --label akiec=ACK --skip Scar",
+    ),
+    "train": (
+        "dermlens train demo --data data/synthetic --out runs/first",
+        "dermlens train grouped/mobilenet_v2 --data data/ham10000 --set train.epochs=10",
+        "dermlens train --resume runs/first",
+    ),
+    "calibrate": (
+        "dermlens calibrate runs/first",
+        "dermlens calibrate runs/first --not-dermoscopy data/pad-ufes-20",
+    ),
+    "evaluate": (
+        "dermlens evaluate runs/first",
+        "dermlens evaluate runs/first --data data/clinic --column image_id=Datei --label akiec=ACK",
+        "dermlens evaluate runs/first --open-test",
+    ),
+    "report": ("dermlens report runs/first",),
+    "compare": (
+        "dermlens compare runs/first runs/second",
+        "dermlens compare runs/first runs/second --figure compared.svg",
+    ),
+    "export": (
+        "dermlens export runs/first --out model/",
+        "dermlens export runs/first --out model/ --format onnx-int8 --format openvino",
+    ),
+    "embed": (
+        "dermlens embed visit/ --out features.npz",
+        "dermlens embed lesion.jpg --model model/ --out features.parquet",
+    ),
+    "data verify": (
+        "dermlens data verify --data data/ham10000",
+        "dermlens data verify --data clinic.csv --column image_id=Datei --label akiec=ACK --skip Scar",
+    ),
+    "data fetch": ("dermlens data fetch ham10000 --accept-licence",),
+    "data split": (
+        "dermlens data split --data data/ham10000 --out split.csv",
+        "dermlens data split --data data/ham10000 --protocol grouped --folds 5 --seed 1",
+    ),
+    "data synthesize": ("dermlens data synthesize --out data/synthetic --lesions 400",),
+    "model list": ("dermlens model list",),
+    "model recipes": (
+        "dermlens model recipes",
+        "dermlens model recipes grouped/mobilenet_v2",
+    ),
+    "model weights": (
+        "dermlens model weights",
+        "dermlens model weights mobilenet_v2 --out mobilenet_v2.safetensors",
+    ),
+    "model publish": ("dermlens model publish runs/first --out published/first",),
+    "analyze reliability": (
+        "dermlens analyze reliability runs/first --role calibration --out runs/first/decision/calibration",
+    ),
+    "analyze missing-metadata": (
+        "dermlens analyze missing-metadata runs/first --role calibration"
+        " --out runs/first/missing_metadata.csv",
+    ),
+    "analyze out-of-distribution": (
+        "dermlens analyze out-of-distribution runs/first --other pad=data/pad-ufes-20 --out far.csv",
+        "dermlens analyze out-of-distribution runs/first --photographs photographs/ --out far.csv",
+    ),
+    "analyze unseen-class": (
+        "dermlens analyze unseen-class grouped/mobilenet_v3_small --data data/ham10000 --out unseen/",
+    ),
+    "analyze source-probe": (
+        "dermlens analyze source-probe sources/efficientnet_lite0 --data data/ --model runs/first",
+    ),
+    "study crossfit": (
+        "dermlens study crossfit grouped/mobilenet_v3_small --data data/ham10000 --out folds/",
+        "dermlens study crossfit sources/efficientnet_lite0 --by source --data data/ --out sources/",
+    ),
+    "study ablate": (
+        "dermlens study ablate imbalance --data data/ham10000 --out imbalance/",
+        "dermlens study ablate --rescore imbalance/",
+    ),
+    "study ensemble": ("dermlens study ensemble folds-a/ folds-b/ --out both/",),
+    "study soup": ("dermlens study soup runs/first runs/second runs/third --out runs/soup",),
+    "study soft-labels": ("dermlens study soft-labels folds-a/ folds-b/ --out soft_labels.csv",),
+}
+"""Command lines by command, such as `data split`."""
+
+
+def epilog(command: str) -> str:
+    """The examples of a command as the end of its help, a line each."""
+    return "\n\n".join(["Examples:", *EXAMPLES[command]])
 
 
 def register(to: typer.Typer) -> None:

@@ -79,7 +79,7 @@ def weights(
 
 def publish(run: RunFolder, out: Annotated[Path, out_folder("Folder to write to.")]) -> None:
     """Copy what may be published of a run or a cross-fit: no weights, no images, compressed predictions."""
-    from dermlens.studies.publication import publish as copy
+    from dermlens.studies.folders import publish as copy
 
     console.print(f"published: {copy(run, out)}")
 

@@ -235,8 +235,8 @@ def recipe_overrides(overrides: list[str] | None, maps: SourceMaps, classes: str
     found = {key: value for key, value in maps.items() if value}
     if (codes := names(classes)) is not None:
         found["classes"] = codes
-    said = [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
-    return [*(overrides or ()), *said]
+    settings = [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
+    return [*(overrides or ()), *settings]
 
 
 def names(words: str | None) -> tuple[str, ...] | None:

@@ -28,7 +28,7 @@ VERBS = {
 """The command by its old name."""
 
 PAPER = "study paper"
-"""What left the package: the paper's study lies beside it."""
+"""What left the package: the paper's study lies next to it."""
 
 OPTIONS = {
     ("predict", "--output"): "--out",
@@ -83,8 +83,8 @@ def instead(error: Any) -> str:
 
 def command_path(ctx: Any) -> str:
     """The command that was read, such as `data split`, without the program."""
-    said: list[str] = []
+    parts: list[str] = []
     while ctx is not None and ctx.parent is not None:
-        said.insert(0, str(ctx.info_name))
+        parts.insert(0, str(ctx.info_name))
         ctx = ctx.parent
-    return " ".join(said)
+    return " ".join(parts)

@@ -276,7 +276,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Put runs side by side, with paired intervals for the differences; or cross-fits by source, by loss."""
-    from dermlens.studies.comparison import compare as compare_folders
+    from dermlens.studies.folders import compare as compare_folders
 
     compared = compare_folders(runs, figure)
     if as_json:

@@ -1,4 +1,4 @@
-"""Verbs that use a model, without torch: predict, embed, serve."""
+"""Verbs that use a model, without torch: predict, merge, embed, serve."""
 
 from __future__ import annotations
 
@@ -57,19 +57,12 @@ def predict(
 
     A job that was interrupted goes on when the same command is given again; with --out, that is.
     """
-    from dermlens.predict.answers import (
-        Answer,
-        answer_json,
-        by_lesion,
-        heading_json,
-        notes,
-        progress,
-        render_answers,
-    )
+    from dermlens.predict.answers import Answer, answer_json, by_lesion, heading_json
     from dermlens.predict.journal import Journal
     from dermlens.predict.predictor import Predictor, answer_stream
     from dermlens.predict.priors import parse_prior
     from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
+    from dermlens.predict.terminal import notes, progress, render_answers
     from dermlens.targets import check_apart
 
     if table is not None and (age or sex or site):
@@ -83,8 +76,8 @@ def predict(
     patients: dict[str, Patient] = {}
     lesion_of: dict[str, str] = {}
     if table is not None:
-        told = read_patients(table, found.images, maps["columns"], maps["values"])
-        patients, doubts, lesion_of = told.of_image, [*doubts, *told.doubts], told.lesion_of
+        sheet = read_patients(table, found.images, maps["columns"], maps["values"])
+        patients, doubts, lesion_of = sheet.of_image, [*doubts, *sheet.doubts], sheet.lesion_of
     if out is not None:
         check_apart(out, [*found.images.values(), *([] if table is None else [table])])
     for doubt in doubts:
@@ -137,10 +130,10 @@ def predict(
             given = list(journal.answers()) if as_json else []
             journal.finish()
     if as_json:
-        said = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
-        text = json.dumps(said, indent=2, ensure_ascii=False)
+        document = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
+        text = json.dumps(document, indent=2, ensure_ascii=False)
         if not fits(text):
-            text = json.dumps(said, indent=2)
+            text = json.dumps(document, indent=2)
         print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
     elif journal is not None and journal.done:
         console.print(
@@ -153,6 +146,19 @@ def predict(
         console.print(render_answers(predictor, answers, shares))
     if unreadable:
         raise typer.Exit(2)
+
+
+def merge(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE FILE…", help="Answers of parts of a job, all CSV or all JSON."),
+    ],
+    out: Annotated[Path, out_file("FILE.csv or FILE.json, as the parts are.")],
+) -> None:
+    """Join the answers of several parts of a job into one file; parts that disagree are refused."""
+    from dermlens.predict.merge import merge as join
+
+    console.print(f"written: {out}, {join(files, out)} answers")
 
 
 # The verb that hands features over: from the base install, too.
@@ -210,7 +216,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A host name or address that requests may be made to, besides this machine's.",
+            help="A host name or address that requests may be made to, as well as this machine's.",
         ),
     ] = None,
     threads: Threads = None,

@@ -4,7 +4,7 @@ Shapes: N images of the table, B images asked for, S side of the square, C chann
 
 One file holds one table at one size, crop and colour constancy. Its name is a hash of everything that decides
 the pixels, so a changed file or setting makes a new cache, and a file that is there under its name is whole:
-it was renamed from a temporary name after its last byte. A JSON file beside it holds the check sum of every
+it was renamed from a temporary name after its last byte. A JSON file next to it holds the check sum of every
 image, which is compared each time the image is read: a disk that returns other bits trains no other model.
 """
 

@@ -20,12 +20,12 @@ Role = Literal["train", "selection", "calibration", "test"]
 
 
 def parted_classes(data: dict[str, Any]) -> dict[str, Any]:
-    """The section `data` of a recipe, a mapping of classes taken apart: codes, and what is said of them."""
+    """The section `data` of a recipe, a mapping of classes taken apart: codes, and how they are described."""
     classes = data.get("classes")
     if not isinstance(classes, dict):
         return data
-    said = {str(code): facts for code, facts in classes.items() if facts is not None}
-    return data | {"classes": [str(code) for code in classes], "described": said}
+    of_code = {str(code): facts for code, facts in classes.items() if facts is not None}
+    return data | {"classes": [str(code) for code in classes], "described": of_code}
 
 
 class DataConfig(Section):
@@ -41,7 +41,7 @@ class DataConfig(Section):
             where the run's own images are predicted.
         classes: the labels, in the order of the logits: a list, or a mapping that says what they are,
             `{Melanom: {malignant: true, name: melanoma}, Naevus: {}}`.
-        described: what a mapping said of its classes; it travels with the model.
+        described: how a mapping described its classes; it travels with the model.
         columns: for someone's own CSV: our column name → theirs, such as `image_id: img_id`.
         labels: for someone's own labels: theirs → ours, such as `ACK: akiec`; an empty one leaves images out;
             it travels with the model.
@@ -52,7 +52,7 @@ class DataConfig(Section):
             ISIC 2017's squares are: `isic2017: [4, 3]`.
         reader: reads the data folder in the place of the readers here, by import path.
         also_train: folders of further labelled images to train on, of other patients; where a path is
-            relative, beside the data folder. They play no other role.
+            relative, next to the data folder. They play no other role.
     """
 
     size: Annotated[int, Field(ge=32, le=1024)] | None = None
@@ -73,7 +73,7 @@ class DataConfig(Section):
 
     @field_validator("classes")
     @classmethod
-    def _classes_are_told_apart(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+    def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if not all(code.strip() for code in classes):
             raise ValueError("a class without a name; each needs one")
         unfit = [code for code in classes if is_formula(code) or BETWEEN in code or not code.isprintable()]
@@ -95,14 +95,14 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _what_is_described_is_a_class(self) -> Self:
-        if strange := [code for code in self.described if code not in self.classes]:
-            raise ValueError(f"described names {strange[0]}, which is no class")
+        if unknown := [code for code in self.described if code not in self.classes]:
+            raise ValueError(f"described names {unknown[0]}, which is no class")
         return self
 
     @property
     def facts(self) -> dict[str, dict[str, Any]]:
         """`described` as it stands in documents."""
-        return {code: said.model_dump(mode="json") for code, said in self.described.items()}
+        return {code: one.model_dump(mode="json") for code, one in self.described.items()}
 
     @model_validator(mode="after")
     def _there_is_something_to_shuffle(self) -> Self:

@@ -86,13 +86,13 @@ def download(
 ) -> Sums:
     """Bring a file here.
 
-    What has arrived is kept in `<target>.part`, beside it the server's mark of the version, so that a later
+    What has arrived is kept in `<target>.part`, next to it the server's mark of the version, so that a later
     call goes on where this one stopped, whatever stopped it.
 
     Args:
         remote: address, size and check sums.
         target: where it shall be; its folder is made. A file that is there and fits is not fetched again.
-        tell: told of progress.
+        tell: called with the progress.
         pause_s: before the second try; doubled before each further one.
 
     Returns:

@@ -206,7 +206,7 @@ def main() -> None:
 
 
 def exact_groups(marks: Sequence[Mark], paths: Sequence[str]) -> list[list[int]]:
-    """Images with equal pixels, whatever their files say besides.
+    """Images with equal pixels, whatever else their files say.
 
     Args:
         marks: of all images.

@@ -17,7 +17,7 @@ from dermlens.data.cache import PixelCache
 #
 # Source: the procedure of the paper's reference [14], which the authors ran on their 15 % split. For a class
 # with n images it draws ceil((8000 − n) / 50) batches of 50 from an iterator over the class folder, whose
-# last batch of each pass holds what is left, and writes every drawn image, augmented, beside the originals.
+# last batch of each pass holds what is left, and writes every drawn image, augmented, next to the originals.
 # The counts it printed for four splits follow exactly.
 
 
@@ -98,14 +98,11 @@ class LesionBatches(Dataset[dict[str, Tensor]]):
         cache: the pixels.
         meta_NM: float32 metadata; M may be 0.
         target_N: class indices.
-        masks: the lesion masks of the same table, to ride along.
     """
 
-    def __init__(
-        self, cache: PixelCache, meta_NM: np.ndarray, target_N: np.ndarray, masks: PixelCache | None = None
-    ):
+    def __init__(self, cache: PixelCache, meta_NM: np.ndarray, target_N: np.ndarray):
         assert len(cache.index) == len(meta_NM) == len(target_N), "one row of each an image of the table"
-        self.cache, self.masks = cache, masks
+        self.cache = cache
         self.meta_NM, self.target_N = meta_NM, target_N
 
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
@@ -113,19 +110,15 @@ class LesionBatches(Dataset[dict[str, Tensor]]):
 
         Returns:
             `image` uint8 (B, C, S, S) in channels-last memory, `meta` float32 (B, M), `target` and `row`
-            int64 (B,), `augment` bool (B,); with masks also `mask` uint8 (B, 1, S, S), `has_mask` bool (B,).
+            int64 (B,), `augment` bool (B,).
         """
-        batch = {
+        return {
             "image": _channels_first(self.cache.take(draw.rows)),
             "meta": torch.from_numpy(self.meta_NM[draw.rows]),
             "target": torch.from_numpy(self.target_N[draw.rows]),
             "row": torch.from_numpy(draw.rows),
             "augment": torch.from_numpy(draw.augment),
         }
-        if self.masks is not None:
-            batch["mask"] = _channels_first(self.masks.take(draw.rows))
-            batch["has_mask"] = torch.from_numpy(self.masks.present[draw.rows])
-        return batch
 
 
 def make_loader(
@@ -141,7 +134,6 @@ def make_loader(
     plan: bool = False,
     rank: int = 0,
     world: int = 1,
-    masks: PixelCache | None = None,
 ) -> BatchLoader:
     """One epoch's batches of a role. Their order is a function of the arguments alone, whatever ran before.
 
@@ -160,7 +152,6 @@ def make_loader(
         plan: draw by the authors' offline plan; its originals are not to be augmented.
         rank: which process this is.
         world: how many processes there are.
-        masks: lesion masks of the table, to ride along.
 
     Returns:
         A loader of the batches that `LesionBatches` describes. It reads in the main process: copying a batch
@@ -182,7 +173,7 @@ def make_loader(
     if shuffle and len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]  # one image alone has no variance for a batch norm to divide by
     draws = [Draw(rows_E[first:end], augment_E[first:end]) for first, end in itertools.pairwise(edges)]
-    return DataLoader(LesionBatches(cache, meta_NM, target_N, masks), sampler=draws, batch_size=None)
+    return DataLoader(LesionBatches(cache, meta_NM, target_N), sampler=draws, batch_size=None)
 
 
 def _channels_first(pixels_BSSC: np.ndarray) -> Tensor:

@@ -193,7 +193,7 @@ def _parse(name: str, text: str) -> Split:
     if folds and [role for role in split.role_names if role != "test"] != folds:
         raise UserError(
             f"split manifest {name} mixes roles {', '.join(split.role_names)}: "
-            "folds count from fold-0 without a gap, with test beside them and no other role"
+            "folds count from fold-0 without a gap, with test in addition and no other role"
         )
     return split
 

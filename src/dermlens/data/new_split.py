@@ -64,9 +64,9 @@ def new_split(
             anything else is asked for, the roles that the source gives are taken.
         folders: data folders within `data` that make one table.
         classes: the valid classes, as `read_table` takes them.
-        columns: the source's column by ours, likewise.
-        labels: our class by the source's diagnosis, likewise.
-        values: the source's words of age, sex and site by ours, likewise.
+        columns: the source's column by ours.
+        labels: our class by the source's diagnosis.
+        values: the source's words of age, sex and site by ours.
 
     Raises:
         UserError: a setting is out of range, the table cannot be read, or the protocol cannot be drawn.

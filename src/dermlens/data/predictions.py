@@ -20,7 +20,7 @@ from dermlens.errors import UserError
 from dermlens.files import atomic_path
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import ANSWERED, BETWEEN, answer_columns, at_equal, decide
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.priors import ClassPrior
 
 BEFORE = ("image_id", "lesion_id", "role", "target")
@@ -44,7 +44,7 @@ def arrays(predictions: pd.DataFrame, classes: tuple[str, ...]) -> tuple[Ints, F
 
 
 def is_answered(predictions: pd.DataFrame) -> bool:
-    """Whether the table holds the answers of a decision beside the probabilities."""
+    """Whether the table holds the answers of a decision along with the probabilities."""
     return set(ANSWERED) <= set(predictions.columns)
 
 
@@ -159,14 +159,14 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], path: Path) -> None:
     outside = ~((p_NC >= 0) & (p_NC <= 1)).all(axis=1)
     _refuse(outside, path, "a probability lies outside 0 … 1")
     _refuse(np.abs(p_NC.sum(axis=1) - 1) > SUM_TOLERANCE, path, "the probabilities do not sum to 1")
-    stranger = ~table["target"].isin(classes).to_numpy()
-    _refuse(stranger, path, f"the target is not one of {', '.join(classes)}")
+    unknown = ~table["target"].isin(classes).to_numpy()
+    _refuse(unknown, path, f"the target is not one of {', '.join(classes)}")
     _refuse(
         table["image_id"].duplicated().to_numpy(), path, "the image has a row above; an image has one role"
     )
     if is_answered(table):
-        stranger = ~table["diagnosis"].isin(classes).to_numpy()
-        _refuse(stranger, path, f"the diagnosis is not one of {', '.join(classes)}")
+        unknown = ~table["diagnosis"].isin(classes).to_numpy()
+        _refuse(unknown, path, f"the diagnosis is not one of {', '.join(classes)}")
         _refuse(~table["uncertain"].isin(["yes", "no"]).to_numpy(), path, "uncertain must be yes or no")
         _refuse(
             ~table["flagged"].isin(["yes", "no", ""]).to_numpy(), path, "flagged must be yes, no or empty"

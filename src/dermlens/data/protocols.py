@@ -19,7 +19,7 @@ from dermlens.errors import UserError, nearest
 # Which images show one lesion: same lesion id, a known second id, or the very same file.
 #
 # HAM10000 gives some lesions two or three ids, and data sets share lesions. Lists of those found so far
-# (image features matched under a geometric check, then looked at: a lower bound) ship beside this file; they
+# (image features matched under a geometric check, then looked at: a lower bound) ship next to this file; they
 # also name images of the official ISIC 2018 test and validation sets which show a lesion of HAM10000.
 
 

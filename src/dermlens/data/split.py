@@ -29,7 +29,7 @@ from dermlens.data.protocols import (
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 
-# Classes without an image in a role: means over classes are over the others there, and that is said.
+# Classes without an image in a role: means over classes are over the others there, with a note.
 
 
 def absent_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -38,7 +38,7 @@ def absent_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     Args:
         counts: images by role and class, every class with its number, 0 too.
     """
-    said = []
+    notes = []
     for role, of_role in counts.items():
         absent = [code for code, count in of_role.items() if not count]
         if not absent or len(absent) == len(of_role):
@@ -48,8 +48,8 @@ def absent_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
             if role == "train"
             else f"means over classes are over {len(of_role) - len(absent)} of {len(of_role)}"
         )
-        said.append(f"{role}: {', '.join(absent)} {'has' if len(absent) == 1 else 'have'} no image; {what}")
-    return said
+        notes.append(f"{role}: {', '.join(absent)} {'has' if len(absent) == 1 else 'have'} no image; {what}")
+    return notes
 
 
 # What a split lets through: lesions and files on both sides, and how many held-out images that touches.
@@ -262,7 +262,7 @@ FIELDS = ("age", "sex", "site")
 def shuffled_metadata(table: pd.DataFrame, seed: int, fields: Sequence[str] = FIELDS) -> pd.DataFrame:
     """A table whose lesions have changed patients among each other.
 
-    What is said of patients stays as common as it was, and has nothing to do with their lesions any more. All
+    The metadata of patients stays as common as it was, and has nothing to do with their lesions any more. All
     images of a lesion get the same, and no lesion keeps its own.
 
     Args:

@@ -103,7 +103,7 @@ class Comparison:
                 table.add_row(words, *cells)
             tables.append(table)
         looks = (f"{name}: {found.sentence()}" for name, found in self.openings.items() if found.opened)
-        return Group(*tables, *looks, *(f"warning: {said}" for said in self.warnings))
+        return Group(*tables, *looks, *(f"warning: {note}" for note in self.warnings))
 
     def to_json(self) -> dict[str, Any]:
         """Every metric by its dotted place in metrics.json, with plain numbers and null."""
@@ -185,8 +185,8 @@ def _without_sealed(
         raise UserError(
             "the runs share their test role alone, which is sealed: compare their lines in the ledger instead"
         )
-    said = "the sealed test role was left out: opened tests are compared by their lines in the ledger"
-    return kept, (said,) if kept != shared else ()
+    note = "the sealed test role was left out: opened tests are compared by their lines in the ledger"
+    return kept, (note,) if kept != shared else ()
 
 
 def _compare_role(

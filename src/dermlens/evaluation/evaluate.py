@@ -16,7 +16,7 @@ from dermlens.errors import UserError
 from dermlens.evaluation.ledger import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.score import score
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.priors import ClassPrior, Prior, read_prior
 from dermlens.predict.sources.values import ValueMap
 from dermlens.recipe import Recipe
@@ -58,11 +58,11 @@ def evaluate_run(
             `open_test`, where the run's own images are now, if they have moved.
         open_test: score the sealed test role too, and enter it in the run's ledger.
         device: where to predict: auto, cpu, cuda or mps.
-        ledger: a CSV of opened tests to enter it in besides the run's own; none for that alone.
+        ledger: a CSV of opened tests to enter it in as well as in the run's own; none for that alone.
         cache: root of the pixel cache; none for the usual one.
         columns: the set's column by ours, as `read_table` takes them.
-        labels: our class by the set's diagnosis, likewise.
-        values: the set's words of age, sex and site by ours, likewise.
+        labels: our class by the set's diagnosis.
+        values: the set's words of age, sex and site by ours.
         prior: the case mix to score in, as `read_prior` takes it; none for the model's own.
         say: takes sentences on which table was read and what was made of it, before anything is predicted.
 
@@ -80,11 +80,13 @@ def evaluate_run(
             "--column, --label, --value and --skip go with --data of another set; the run's own images are"
             " read as its recipe maps them"
         )
-    said = say or _nothing
+    report = say or _nothing
     mix = _mix(run, prior)
     if data is not None and not open_test:
-        return _evaluate_other(run, data, maps, said, mix, device=device, cache=cache, ledger=ledger)
-    return _evaluate_own(run, data, said, mix, open_test=open_test, device=device, ledger=ledger, cache=cache)
+        return _evaluate_other(run, data, maps, report, mix, device=device, cache=cache, ledger=ledger)
+    return _evaluate_own(
+        run, data, report, mix, open_test=open_test, device=device, ledger=ledger, cache=cache
+    )
 
 
 def run_decision(run: Run) -> DecisionDocument | None:
@@ -196,7 +198,7 @@ def _joined(run: Run, own: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Rows of the run's predictions and new ones of its model, if both were decided alike."""
     if len(own) and is_answered(own) != is_answered(new):
         raise UserError(
-            f"{run.predictions_file} and the model beside it do not hold the same decision:"
+            f"{run.predictions_file} and the model next to it do not hold the same decision:"
             f" `dermlens calibrate {run.path}` writes both anew"
         )
     return pd.concat([own, new], ignore_index=True)
@@ -378,5 +380,5 @@ def epoch_roles(recipes: Sequence[Recipe]) -> dict[str, Recipe]:
 
 
 def distilled(recipes: Sequence[Recipe]) -> int:
-    """How many of the trainings had soft labels beside the given ones."""
+    """How many of the trainings had soft labels in addition to the given ones."""
     return sum(recipe.train.distillation is not None for recipe in recipes)

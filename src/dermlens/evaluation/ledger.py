@@ -14,7 +14,7 @@ from typing import Any
 
 from dermlens.data.manifest import Split
 from dermlens.errors import UserError
-from dermlens.evaluation.measures import sought_recall
+from dermlens.evaluation.detection import sought_recall
 from dermlens.files import exclusive
 from dermlens.runs import Run, environment
 

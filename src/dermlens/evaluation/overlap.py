@@ -42,7 +42,7 @@ def without_own(
         run: with its split.
         data: the other set, for messages.
         table: its LesionTable.
-        ledger: a project's own, to enter copies of test images in besides the run's.
+        ledger: a project's own, to enter copies of test images in as well as in the run's.
 
     Returns:
         The rest of the table, index 0 … N−1, and in words what was left out, what could not be checked and
@@ -138,13 +138,13 @@ def _shared_patients(kept: pd.DataFrame, own: pd.DataFrame) -> list[str]:
 def _further(run: Run) -> tuple[pd.DataFrame, list[str]]:
     """Ids and paths of the images of `data.also_train`, and which of its folders are not there any more."""
     data = Path(run.read_record().data or "")
-    beside = (data if data.is_dir() else data.parent).resolve().parent
+    home = (data if data.is_dir() else data.parent).resolve().parent
     tables = [NO_FILES]
     gone = []
     for recipe in run.recipes():
         for folder in recipe.data.also_train:
             try:
-                tables.append(read_table(beside / folder, classes=recipe.data.classes, check_files=False))
+                tables.append(read_table(home / folder, classes=recipe.data.classes, check_files=False))
             except UserError:
                 gone.append(folder)
     return pd.concat([table[["image_id", "path", "patient_id"]] for table in tables], ignore_index=True), gone

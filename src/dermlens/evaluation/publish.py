@@ -18,10 +18,10 @@ from dermlens.runs import Run
 
 RECIPE = "recipe.yaml"
 COPIED = ("split.csv", "metrics.json", "model_card.md")
-DECIDED = ("decision/*/*.csv", "told.csv")
-"""What a card reads beside them, where it is there, and what another decision makes stale."""
-BESIDE = (*DECIDED, "*_ood*.csv", "dermoscopy.csv")
-"""All that a card reads beside them."""
+DECIDED = ("decision/*/*.csv", "missing_metadata.csv", "told.csv")
+"""Tables of a card that may exist, stale after another decision; `told.csv` is of earlier versions."""
+TABLES = (*DECIDED, "*_ood*.csv", "dermoscopy.csv")
+"""All further tables of a card."""
 _PATH = re.compile(r"(?<![\w.:/~)])/(?:[^\s,;:'\"(){}\[\]/]+/)+([^\s,;:'\"(){}\[\]/]+)")
 """An absolute path of two parts or more within a text, and its last part."""
 
@@ -65,7 +65,7 @@ def publish_run(run: Run, folder: Path) -> Run:
     _publish_other_sets(run, published)
     for stale in [file for pattern in DECIDED for file in folder.glob(pattern)]:
         stale.unlink()
-    for file in [file for pattern in BESIDE for file in sorted(run.path.glob(pattern))]:
+    for file in [file for pattern in TABLES for file in sorted(run.path.glob(pattern))]:
         place = folder / file.relative_to(run.path)
         place.parent.mkdir(parents=True, exist_ok=True)
         copy_file(file, place)

@@ -18,7 +18,20 @@ import pandas as pd
 from dermlens import metrics
 from dermlens.data.predictions import arrays, diagnoses, is_answered, shown_at
 from dermlens.errors import UserError
-from dermlens.evaluation import measures, subgroups
+from dermlens.evaluation import subgroups
+from dermlens.evaluation.answers import answer_section
+from dermlens.evaluation.calibration import ece, ece_by_chance, equal_prior_section, line, reliability
+from dermlens.evaluation.detection import (
+    PROBABILITIES,
+    SENSITIVITIES,
+    detection_groups,
+    group_scores,
+    net_benefit,
+    rates_at,
+    suspicion_section,
+    threshold_at,
+    threshold_role,
+)
 from dermlens.evaluation.intervals import (
     Estimate,
     Place,
@@ -30,11 +43,10 @@ from dermlens.evaluation.intervals import (
     recall,
     share,
 )
-from dermlens.evaluation.measures import answer_section, ece, ece_by_chance, line, reliability
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats, Ints
 from dermlens.plugins import PluggedMetric
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.priors import ClassPrior, shares_by_class
 from dermlens.sections import EvaluationConfig
 
@@ -67,9 +79,8 @@ def score(
         config: how many resamples, which level, which seed.
         only: the roles to score; the others still serve to fix thresholds on. None for all.
         described: of own classes, `name` and `malignant`, as a recipe's `data.facts` has them.
-        decision: of the model that answered the predictions, in its own case mix; none leaves out what
-            is said
-            at equal class shares and at the marks of suspicion.
+        decision: of the model that answered the predictions, in its own case mix; none leaves out the
+            numbers at equal class shares and at the marks of suspicion.
         prior: another case mix to score them in.
 
     Returns:
@@ -124,7 +135,7 @@ def _scale_and_suspicion(
     if decision is None or decision.prior is None:
         return {}
     found: dict[str, Any] = {
-        "equal_prior": measures.equal_prior_section(
+        "equal_prior": equal_prior_section(
             predictions, decision, draws=config.bootstrap, seed=config.seed, level=config.level
         )
     }
@@ -132,9 +143,7 @@ def _scale_and_suspicion(
         target_N, _ = arrays(predictions, decision.classes)
         lesion_N = predictions["lesion_id"].to_numpy(dtype=str)
         resamples = draw_lesions(lesion_N, target_N, replicates=config.bootstrap, seed=config.seed)
-        found["suspicion"] = measures.suspicion_section(
-            predictions, decision.suspicion, resamples, level=config.level
-        )
+        found["suspicion"] = suspicion_section(predictions, decision.suspicion, resamples, level=config.level)
     return found
 
 
@@ -361,39 +370,39 @@ class _Detection:
 
     def __init__(self, role: str, by_role: dict[str, pd.DataFrame], vocabulary: Vocabulary) -> None:
         self.classes = classes = vocabulary.classes
-        self.groups = measures.detection_groups(vocabulary)
-        self.source = measures.threshold_role(role, list(by_role))
+        self.groups = detection_groups(vocabulary)
+        self.source = threshold_role(role, list(by_role))
         self.optimistic = self.source == role
         target_N, p_NC = arrays(by_role[self.source], classes)
         self.thresholds: dict[tuple[str, float], float | None] = {}
         self.positives: dict[str, int] = {}
         for name, codes in self.groups.items():
-            positive_N, score_N = measures.group_scores(target_N, p_NC, classes, codes)
+            positive_N, score_N = group_scores(target_N, p_NC, classes, codes)
             self.positives[name] = int(positive_N.sum())
-            for aim in measures.SENSITIVITIES:
-                self.thresholds[name, aim] = measures.threshold_at(positive_N, score_N, aim)
+            for aim in SENSITIVITIES:
+                self.thresholds[name, aim] = threshold_at(positive_N, score_N, aim)
 
     def numbers(self, target_N: Ints, p_NC: Floats, weights: Floats | None) -> dict[Place, Floats]:
         """AUC, and sensitivity and specificity at each threshold, of another role and of no role."""
         undefined = np.full(() if weights is None else weights.shape[:-1], np.nan)
         found: dict[Place, Floats] = {}
         for name, codes in self.groups.items():
-            positive_N, score_N = measures.group_scores(target_N, p_NC, self.classes, codes)
+            positive_N, score_N = group_scores(target_N, p_NC, self.classes, codes)
             found["detection", name, "auc"] = metrics.ranking(positive_N, score_N, weights).auc
             found["detection", name, "slope"], found["detection", name, "intercept"] = line(
                 positive_N, score_N, weights
             )
-            for aim in measures.SENSITIVITIES:
+            for aim in SENSITIVITIES:
                 threshold = self.thresholds[name, aim]
                 rates = (
                     (undefined, undefined)
                     if threshold is None
-                    else measures.rates_at(positive_N, score_N, threshold, weights)
+                    else rates_at(positive_N, score_N, threshold, weights)
                 )
                 found["detection", name, str(aim), "sensitivity"] = rates[0]
                 found["detection", name, str(aim), "specificity"] = rates[1]
-            for threshold in measures.PROBABILITIES:
-                rates = measures.rates_at(positive_N, score_N, threshold, weights)
+            for threshold in PROBABILITIES:
+                rates = rates_at(positive_N, score_N, threshold, weights)
                 found["detection", name, f"at {threshold}", "sensitivity"] = rates[0]
                 found["detection", name, f"at {threshold}", "specificity"] = rates[1]
         return found
@@ -415,7 +424,7 @@ class _Detection:
         """The part of metrics.json, from the estimates of `numbers`."""
         section = {}
         for name, codes in self.groups.items():
-            positive_N, score_N = measures.group_scores(target_N, p_NC, self.classes, codes)
+            positive_N, score_N = group_scores(target_N, p_NC, self.classes, codes)
             section[name] = {
                 "classes": list(codes),
                 "positives": int(positive_N.sum()),
@@ -432,12 +441,11 @@ class _Detection:
                         "optimistic": self.optimistic,
                         **tree[name][str(aim)],
                     }
-                    for aim in measures.SENSITIVITIES
+                    for aim in SENSITIVITIES
                 ],
                 "at_probability": [
-                    {"threshold": threshold, **tree[name][f"at {threshold}"]}
-                    for threshold in measures.PROBABILITIES
+                    {"threshold": threshold, **tree[name][f"at {threshold}"]} for threshold in PROBABILITIES
                 ],
-                "net_benefit": measures.net_benefit(positive_N, score_N),
+                "net_benefit": net_benefit(positive_N, score_N),
             }
         return section

@@ -127,7 +127,7 @@ def decide(candidate: Mapping[str, pd.DataFrame], baseline: Mapping[str, pd.Data
 
     Args:
         candidate: predictions by source, of a training that left that source out.
-        baseline: likewise.
+        baseline: predictions by source, of a training that left that source out.
 
     Raises:
         UserError: no source in common, or other lesions of one.

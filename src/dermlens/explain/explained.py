@@ -18,7 +18,7 @@ from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel
 from dermlens.predict.answers import Answer, one_answer, percent
 from dermlens.predict.decision import scaled
-from dermlens.predict.document import plain_decision
+from dermlens.predict.decision_document import plain_decision
 from dermlens.predict.picture import Picture
 from dermlens.predict.pictures.preprocessing import average_views
 from dermlens.predict.requests import Patient
@@ -85,7 +85,7 @@ def explain_image(
         class_code: the class to explain; none for the one that is named.
         data: the run's images.
         cache: where features of training images are kept.
-        say: told before what takes minutes.
+        say: called before what takes minutes.
 
     Raises:
         UserError: a class or method is not known, a method does not fit, a package is missing, the image or
@@ -97,8 +97,8 @@ def explain_image(
     picture = Picture(image)
     square = partial(picture.square, crop=saved.crop, colour_constancy=saved.colour_constancy)
     image_SSC = square(saved.size)
-    told = picture.told(patient)
-    meta_M = saved.encoder.encode([told.age], [told.sex], [told.site])[0]
+    known = picture.completed(patient)
+    meta_M = saved.encoder.encode([known.age], [known.sex], [known.site])[0]
     logits_1C, features_1D = average_views(
         saved.views,
         saved.size,
@@ -163,7 +163,7 @@ def explain_image(
 def sentences(explained: Explained) -> Iterator[str]:
     """What the figure says, for who cannot see it: the answer in its own words, then what it owes to what."""
     code = explained.classes[explained.target]
-    yield from explained.answer.said
+    yield from explained.answer.sentences
     yield f"explained: {code} ({explained.vocabulary.name(code)})"
     if not explained.answer.withheld:
         yield f"probability of {code}: {percent(float(explained.p_C[explained.target]))}"

@@ -74,8 +74,8 @@ def draw(explained: Explained) -> Figure:
     heights = [PANEL * rows + 0.3, *[1.0] * len(heads), 2.6]
     if explained.cases:
         heights.append(0.4 + (1.35 if explained.paths else 0.28) * _most(explained.cases))
-    said = explained.answer.said
-    lead = said[:2] if explained.answer.uncertain or explained.answer.flagged else said[:1]
+    sentences = explained.answer.sentences
+    lead = sentences[:2] if explained.answer.uncertain or explained.answer.flagged else sentences[:1]
     title = f"{explained.image_id}: {' '.join(lead)}"
     lines = [*textwrap.wrap(title, LETTERS), f"explained: {code}, {explained.vocabulary.name(code)}"]
     height = sum(heights) + 0.9 + LINE * max(0, len(lines) - 2)

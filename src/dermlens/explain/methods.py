@@ -264,8 +264,8 @@ def kernel_shap(
     value_F = value_F.flatten().double().numpy()
     area_F = np.bincount(patch_SS.ravel(), minlength=count)
     heat_SS = (value_F[:count] / area_F)[patch_SS]
-    told = {field: float(value_F[count + index]) for index, field in enumerate(known)}
-    patient = {field: told.get(field, 0.0) for field in FIELDS} if saved.encoder.width else {}
+    given = {field: float(value_F[count + index]) for index, field in enumerate(known)}
+    patient = {field: given.get(field, 0.0) for field in FIELDS} if saved.encoder.width else {}
     return Heat(heat_SS, patient, rest)
 
 

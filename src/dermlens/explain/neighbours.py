@@ -80,14 +80,14 @@ def training_cases(
     cache: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Embedded | None, dict[str, Path], str]:
-    """The features of a run's training images, computed once and kept beside the pixel caches.
+    """The features of a run's training images, computed once and kept next to the pixel caches.
 
     Args:
         run: its folder; a folder without a split has no training cases.
         saved: its model.
         data: where its images are; none takes the folder that it was trained on, if that is still there.
         cache: where features are kept; none for the usual place.
-        say: told before what takes minutes.
+        say: called before what takes minutes.
 
     Returns:
         The features, or none; the paths of images that are there, empty without `data`; and why something is

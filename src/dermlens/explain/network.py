@@ -15,7 +15,7 @@ from dermlens.metrics import Floats
 from dermlens.models.classifier import Intermediates, LesionClassifier
 from dermlens.models.saved import SavedModel
 from dermlens.predict.decision import Answers, answer, at_prior, scaled
-from dermlens.predict.document import plain_decision
+from dermlens.predict.decision_document import plain_decision
 
 # What every explanation gives: a heat map on the square that the network saw, and what the patient adds.
 #

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # OpenVINO's own format, from the ONNX file: Intel processors, their graphics and neural units.
 #
 # `Core.read_model` reads ONNX by the same front end as `openvino.convert_model`, which also reports its use
-# to the makers over the network unless told not to; dermlens makes no outbound request.
+# to the makers over the network unless configured not to; dermlens makes no outbound request.
 
 
 OPENVINO_FILE, WEIGHTS = "model.xml", "model.bin"
@@ -40,7 +40,7 @@ def write_openvino(saved: SavedModel, folder: Path) -> Path:
         folder: to write to.
 
     Returns:
-        model.xml; it finds model.bin beside it by its name.
+        model.xml; it finds model.bin next to it by its name.
 
     Raises:
         UserError: the extra `openvino` is not installed, or model.onnx cannot be read.

@@ -27,8 +27,8 @@ from dermlens.runs import Run
 from dermlens.targets import file_target
 
 ONNX, INT8 = "onnx", "onnx-int8"
-BESIDE = (WEIGHTS_FILE, DECISION_FILE, CARD, LICENCE, MEASURED_FILE, EXPORT_FILE)
-"""What an export may write beside model.json and the files of engines."""
+COMPANIONS = (WEIGHTS_FILE, DECISION_FILE, CARD, LICENCE, MEASURED_FILE, EXPORT_FILE)
+"""What an export may write next to model.json and the files of engines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def export_formats(
         formats: rows of `ENGINES`, and `onnx-int8`; ONNX is always written.
         data: where the run's images are now; none for where they were.
         cache_root: where pixel caches are; none takes the default place.
-        limits: sentences to stand beside every answer; none takes those of the source.
+        limits: sentences to show with every answer; none takes those of the source.
 
     Raises:
         UserError: no such format, an extra is not installed, no saved model, the images are not there, or a
@@ -96,25 +96,25 @@ def export_formats(
 def _compared(name: str, entry: dict[str, Any]) -> str:
     """How near a file is to the network."""
     numbers = entry["numbers"]
-    said = (
+    sentence = (
         f"{name}, {entry['precision']}: on {numbers['images']} images ({entry['images']}) probabilities"
         f" differ by {numbers['largest_difference']:.1e} at most,"
         f" {100 * numbers['agreement']:.1f} % get the same diagnosis"
     )
     for recall, loss in numbers.get("loss", {}).items():
         if isinstance(loss, dict):
-            said += (
+            sentence += (
                 f"; {recall.replace('_', ' ')} falls by {100 * loss['lost']:.1f} points"
                 f" [{100 * loss['lost_at_least']:.1f}, {100 * loss['lost_at_most']:.1f}]"
             )
-    return said
+    return sentence
 
 
 def _take_place(made: Path, folder: Path) -> None:
     """Put new files in the place of old ones, the document last, and take away what is of another model."""
     kept = read_entries(folder) if _model(folder) == _model(made) else {}
     write_json(made / EXPORT_FILE, kept | read_entries(made))
-    stale = {*BESIDE, *_files(ENGINES)} - {*_files(kept)} - {path.name for path in made.iterdir()}
+    stale = {*COMPANIONS, *_files(ENGINES)} - {*_files(kept)} - {path.name for path in made.iterdir()}
     names = sorted((path.name for path in made.iterdir()), key=lambda name: name == DOCUMENT_FILE)
     for name in stale:
         (folder / name).unlink(missing_ok=True)

@@ -26,13 +26,8 @@ from dermlens.labels import Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, macro, one_vs_rest
 from dermlens.models.saved import SavedModel, load_model
 from dermlens.predict.decision import Answers, answer
-from dermlens.predict.document import (
-    ModelDocument,
-    is_dermoscopy,
-    plain_decision,
-    read_document,
-    write_document,
-)
+from dermlens.predict.decision_document import plain_decision
+from dermlens.predict.document import ModelDocument, is_dermoscopy, read_document, write_document
 from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import DOCUMENT_FILE
 from dermlens.predict.network import IMAGE, META, ONNX_FILE, Network, OnnxNetwork, onnx_runtime
@@ -254,12 +249,12 @@ def quantise(
         "bytes_before": len(before),
         "bytes_after": len(after),
     }
-    said: dict[str, Any] = {"quantisation": verdict}
+    changes: dict[str, Any] = {"quantisation": verdict}
     if verdict["accepted"]:
         with atomic_path(path) as part:
             part.write_bytes(after)
-        said |= {"precision": "int8", "sha256": hashlib.sha256(after).hexdigest()}
-    document = document.model_copy(update={"onnx": document.onnx.model_copy(update=said)})
+        changes |= {"precision": "int8", "sha256": hashlib.sha256(after).hexdigest()}
+    document = document.model_copy(update={"onnx": document.onnx.model_copy(update=changes)})
     return write_document(folder, document)
 
 

@@ -1,4 +1,4 @@
-"""What stands beside an exported model: for people its card and its licence, for pages what was measured."""
+"""What accompanies an exported model: for people its card and its licence, for pages what was measured."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ from dermlens.models.classifier import LesionClassifier, MapHead, evidence
 from dermlens.models.saved import WEIGHTS_FILE, SavedModel, load_model
 from dermlens.models.soft_attention import SoftAttention
 from dermlens.predict.decision import DECISION_FILE
-from dermlens.predict.document import ModelDocument, OnnxFile, Scaling, read_document, write_document
+from dermlens.predict.decision_document import Scaling
+from dermlens.predict.document import ModelDocument, OnnxFile, read_document, write_document
 from dermlens.predict.model_files import DOCUMENT_FILE
 from dermlens.predict.network import (
     ATTENTION,
@@ -64,7 +65,7 @@ def export_folder(
         source: a run directory, or any folder with a saved model.
         folder: to write to; what it holds of the same names is replaced.
         data: where the run's images are now; none for where they were.
-        limits: sentences to stand beside every answer; none takes those of the source.
+        limits: sentences to show with every answer; none takes those of the source.
 
     Returns:
         The document that was written.
@@ -116,7 +117,7 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
     Args:
         saved: a loaded model.
         path: the file to write.
-        images: real images to compare on, beside random pixels.
+        images: real images to compare on, in addition to random pixels.
 
     Returns:
         The largest absolute difference of a logit, over all images and sizes.

@@ -183,20 +183,20 @@ def _precision(folder: Path) -> Precision:
 
 def _too_far(numbers: dict[str, Any]) -> str:
     """Why an fp32 file is refused; empty where it is not. A difference that is no number is refused."""
-    said = []
+    reasons = []
     if not numbers["largest_difference"] <= LARGEST:
-        said.append(f"a probability differs by {numbers['largest_difference']:.2g}, more than {LARGEST:g}")
+        reasons.append(f"a probability differs by {numbers['largest_difference']:.2g}, more than {LARGEST:g}")
     if not numbers["dermoscopy_agreement"] >= AGREE:
-        said.append(
+        reasons.append(
             f"{100 * (1 - numbers['dermoscopy_agreement']):.1f} % of {numbers['images']} images are taken for"
             f" dermoscopy by one of the two alone, more than {100 * (1 - AGREE):.1f} %"
         )
     if not numbers["agreement"] >= AGREE:
-        said.append(
+        reasons.append(
             f"{100 * (1 - numbers['agreement']):.1f} % of {numbers['images']} images get another diagnosis,"
             f" more than {100 * (1 - AGREE):.1f} %"
         )
-    return "; ".join(said)
+    return "; ".join(reasons)
 
 
 @contextmanager

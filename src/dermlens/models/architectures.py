@@ -162,12 +162,12 @@ class ReductionCell(nn.Module):
         super().__init__()
         self.out = 4 * width
         self.adjust = nn.Identity() if first else adjust(before, width, halve=halve_before)
-        beside = before if first else width  # the first cell takes the stem's output twice, as it is
+        width_before = before if first else width  # the first cell takes the stem's output twice, as it is
         self.squeeze = squeeze(now, width)
         self.left1 = Separable(width, width, 5, stride=2)
-        self.right1 = Separable(beside, width, 7, stride=2)
-        self.right2 = Separable(beside, width, 7, stride=2)
-        self.right3 = Separable(beside, width, 5, stride=2)
+        self.right1 = Separable(width_before, width, 7, stride=2)
+        self.right2 = Separable(width_before, width, 7, stride=2)
+        self.right3 = Separable(width_before, width, 5, stride=2)
         self.pad = PadSame(3)
         self.average = nn.AvgPool2d(3, 1, padding=1, count_include_pad=False)
         self.left4 = Separable(width, width, 3)

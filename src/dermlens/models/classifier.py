@@ -101,7 +101,7 @@ class MapHead(nn.Module):
     def forward(self, x_BCHW: Tensor, meta_BM: Tensor | None) -> tuple[Tensor, Intermediates]:
         """logits_BC, and `features_BD`, `last_BCHW` where there is no tail, and `alpha_BKHW` with attention.
 
-        The features are the image's, without those of the metadata branch: how strange a picture is does not
+        The features are the image's, without those of the metadata branch: how unusual a picture is does not
         depend on what is known of the patient. A branch that reshapes the map leaves theirs alone; only in
         training, where nobody reads them, are they of the reshaped one.
 

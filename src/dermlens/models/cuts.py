@@ -176,8 +176,8 @@ def _cut_from_outside(network: nn.Module, name: str, row: Backbone) -> fx.GraphM
     except ValueError as error:
         raise UserError(f"model.backbone {name}: {error}") from error
     except Exception as error:  # torch.fx raises what it likes
-        said = " ".join(str(error).split())[:160]
-        raise UserError(f"model.backbone {name} cannot be traced by torch.fx: {said}") from error
+        message = " ".join(str(error).split())[:160]
+        raise UserError(f"model.backbone {name} cannot be traced by torch.fx: {message}") from error
     shape = feature_shape(backbone, row.size)
     width = getattr(network, "num_features", None) if not row.cuts["full"] else None
     if shape is None or len(shape) != 3 or (row.source == "features" and width not in (None, shape[0])):

@@ -17,7 +17,7 @@ from dermlens.plugins import resolved
 
 
 class MetadataBranch(nn.Module):
-    """The base: a branch may reshape the feature map, and may add features beside the pooled image's.
+    """The base: a branch may reshape the feature map, and may add features to the pooled image's.
 
     Attributes:
         width: how many features it adds.

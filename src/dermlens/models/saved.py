@@ -1,4 +1,4 @@
-"""A model on disk: model.safetensors beside model.json, and nothing pickled."""
+"""A model on disk: model.safetensors next to model.json, and nothing pickled."""
 
 from __future__ import annotations
 
@@ -21,14 +21,8 @@ from dermlens.models.config import ModelConfig
 from dermlens.models.pretrained.sources import read_tensors
 from dermlens.plugins import trusted_code
 from dermlens.predict.decision import DECISION_FILE, Arrays, read_arrays, write_arrays
-from dermlens.predict.document import (
-    ClassFacts,
-    DecisionDocument,
-    Dermoscopy,
-    ModelDocument,
-    read_document,
-    write_document,
-)
+from dermlens.predict.decision_document import DecisionDocument
+from dermlens.predict.document import ClassFacts, Dermoscopy, ModelDocument, read_document, write_document
 from dermlens.predict.metadata import MetadataEncoder, encoder_from_json
 from dermlens.predict.model_files import DOCUMENT_FILE, check_folder
 from dermlens.predict.pictures.preprocessing import ColourConstancy, ViewsConfig

@@ -118,7 +118,7 @@ def rescale_file(backbone: str, path: Path, out: Path, *, note: str, divide_map:
         backbone: a row of the table of backbones.
         path: a safetensors file of the uncut network; entries that it lacks are lacking in the new one too.
         out: the file to write; float32.
-        note: what the start is, and is not: said wherever a network that began with it is reported.
+        note: what the start is, and is not: repeated wherever a network that began with it is reported.
         divide_map: what a recipe shall divide the map at its cut by, as `model.divide_map`.
 
     Raises:
@@ -172,8 +172,8 @@ def start_of_file(path: Path) -> tuple[str, float]:
     """
     read_tensors(path)
     with safe_open(path, framework="pt") as file:
-        said = (file.metadata() or {}).get(START)
-    facts = json.loads(said) if said else {}
+        stored = (file.metadata() or {}).get(START)
+    facts = json.loads(stored) if stored else {}
     return str(facts.get("note", "")), float(facts.get("divide_map", 1.0))
 
 

@@ -301,7 +301,7 @@ BACKBONES: dict[str, Backbone] = {
 
 METADATA_BRANCHES: dict[str, str] = {
     "none": "no metadata",
-    "paper": "one linear layer of 4096, ReLU, beside the image features (the paper)",
+    "paper": "one linear layer of 4096, ReLU, with the image features (the paper)",
     "gessert": "two layers of 256 with batch norm, ReLU, dropout, inputs dropped (Gessert et al. 2020)",
     "film": "scales and shifts each channel of the feature map (Perez et al. 2018)",
     "metablock": "gates the feature map (Pacheco and Krohling 2021)",

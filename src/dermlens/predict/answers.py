@@ -1,4 +1,4 @@
-"""What a model says of one image or lesion: an object, JSON, a row, or text; the same words everywhere.
+"""What a model says of one image or lesion: an object, JSON or a row; the same words everywhere.
 
 Two words are kept apart. A *withheld* answer has no numbers: the picture is too poor, or seems to be no
 dermoscopy. An *uncertain* one has them all, and says why the model abstains. Either comes first, with
@@ -9,21 +9,17 @@ Shapes: C classes, K heads, H × W positions.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from dermlens.labels import Vocabulary, full_name
 from dermlens.metrics import Floats
-from dermlens.predict.decision import BETWEEN, STRANGE, UNSURE, WIDE, Answers, yes_or_no
-from dermlens.predict.document import DecisionDocument, Mark, is_dermoscopy
+from dermlens.predict.decision import BETWEEN, OUT_OF_DISTRIBUTION, UNSURE, WIDE, Answers, yes_or_no
+from dermlens.predict.decision_document import DecisionDocument, Mark
+from dermlens.predict.document import is_dermoscopy
 from dermlens.predict.pictures.preprocessing import FLAT, SMALL, UNCOLOURED, Numbers
 from dermlens.predict.priors import ClassPrior, shares_by_class
 
@@ -41,11 +37,13 @@ REMEDIES = {
     NOT_DERMOSCOPY: "Take the picture through a dermatoscope, with the lesion in the middle.",
     UNCOLOURED: "The model learned from colour pictures; one in its own colours may help.",
     POOR: "Take the picture again: sharp, evenly lit, the lesion filling the middle.",
-    STRANGE: "Check that it shows one lesion through a dermatoscope; another picture of it may do better.",
+    OUT_OF_DISTRIBUTION: (
+        "Check that it shows one lesion through a dermatoscope; another picture of it may do better."
+    ),
     UNSURE: "Go by all that cannot be ruled out, not by the first name; more pictures may help.",
     WIDE: "Go by all that cannot be ruled out, not by the first name; more pictures may help.",
 }
-"""What can be done, by the words of a reason; the first that applies is said."""
+"""What can be done, by the words of a reason; the first that applies is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +64,12 @@ class Answer:
         dermoscopy: how far the picture is on the side of dermoscopy, below 0 where it is not; none where the
             model cannot tell.
         reason: why it is uncertain or withheld, in words; empty where it is neither.
-        remedy: what can be done about that; likewise.
+        remedy: what can be done about that; empty where there is no reason.
         faults: of the picture, in words, as `dermlens.predict.pictures.preprocessing` has them.
         prior: name of the case mix that the probabilities hold for; empty where nobody has calibrated
             the model.
         model: which model says it.
-        said: all of it in sentences, the headline first.
+        sentences: all of it in sentences, the headline first.
         image_id: the file's name without its suffix; empty for an image that came without a name. What the
             model says does not depend on it, nor do comparisons.
         images: of an answer for a lesion, the ids of its images; else empty.
@@ -94,7 +92,7 @@ class Answer:
     faults: tuple[str, ...]
     prior: str
     model: str
-    said: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
     image_id: str = field(default="", compare=False)
     images: tuple[str, ...] = field(default=(), compare=False)
     called: str = field(default="", compare=False)
@@ -106,9 +104,9 @@ class Answer:
         return None if self.diagnosis is None else (self.called or full_name(self.diagnosis))
 
     @property
-    def strange(self) -> bool:
+    def out_of_distribution(self) -> bool:
         """Whether the network found the picture unlike those that it was trained on."""
-        return STRANGE in self.reason
+        return OUT_OF_DISTRIBUTION in self.reason
 
     @property
     def withheld(self) -> bool:
@@ -130,7 +128,7 @@ def state_of(reason: str, dermoscopy: float | None, faults: Sequence[str]) -> tu
     Args:
         reason: of the decision; empty where it has none.
         dermoscopy: as `Answer` has it.
-        faults: likewise.
+        faults: as `Answer` has it.
 
     Returns:
         The state, the reasons joined by `; ` and one remedy; both empty for what is answered.
@@ -174,10 +172,10 @@ def one_answer(
         score_C: log-probabilities of this one at equal class shares.
         prior: the case mix that was asked for; none for the model's own.
         dermoscopy: as `Answer` has it.
-        faults: likewise.
-        model: likewise.
-        image_id: likewise.
-        images: likewise.
+        faults: as `Answer` has it.
+        model: as `Answer` has it.
+        image_id: as `Answer` has it.
+        images: as `Answer` has it.
     """
     state, reason, remedy = state_of(found.reason_N[row], dermoscopy, faults)
     shown = prior or decision.prior
@@ -197,7 +195,7 @@ def one_answer(
     if state == "withheld":
         nothing: dict[str, Any] = dict.fromkeys(("p", "diagnosis", "set", "suspicion", "melanoma", "flagged"))
         why = (f"Withheld: {reason}. {remedy}", "No numbers are given for such a picture.")
-        return Answer(state, **nothing, **facts, said=why)
+        return Answer(state, **nothing, **facts, sentences=why)
     code = classes[found.diagnosis_N[row]]
     p = dict(zip(classes, found.p_NC[row].tolist(), strict=True))
     inside = zip(classes, found.set_NC[row], strict=True)
@@ -209,9 +207,14 @@ def one_answer(
         "melanoma": _number(found.melanoma_N[row]),
         "flagged": None if found.flagged_N is None else bool(found.flagged_N[row]),
     }
-    said = tuple(_sentences(state, reason, remedy, numbers, decision, vocabulary))
+    sentences = tuple(_sentences(state, reason, remedy, numbers, decision, vocabulary))
     return Answer(
-        state, **numbers, **facts, said=said, called=vocabulary.name(code), score=tuple(score_C.tolist())
+        state,
+        **numbers,
+        **facts,
+        sentences=sentences,
+        called=vocabulary.name(code),
+        score=tuple(score_C.tolist()),
     )
 
 
@@ -284,7 +287,7 @@ class Evidence:
 
     Attributes:
         evidence_CHW: what each position adds to each logit, averaged over the symmetries that the model sees.
-        attention_KHW: Soft-Attention, likewise, each head of sum 1; none where the model has none.
+        attention_KHW: Soft-Attention, averaged as well, each head of sum 1; none where the model has none.
     """
 
     evidence_CHW: Numbers
@@ -298,7 +301,7 @@ def answer_json(one: Answer) -> dict[str, Any]:
     """An answer, the headline first; every number but scores of the picture is null where it is withheld."""
     return {
         "state": one.state,
-        "said": list(one.said),
+        "sentences": list(one.sentences),
         "flagged": one.flagged,
         "diagnosis": one.diagnosis,
         "name": one.name,
@@ -325,7 +328,7 @@ def answer_of_json(content: Mapping[str, Any], score: Sequence[float] | None, im
         **{name: content[name] for name in (*same, *words)},
         set=None if content["set"] is None else tuple(content["set"]),
         faults=tuple(content["quality"]),
-        said=tuple(content["said"]),
+        sentences=tuple(content.get("sentences") or content["said"]),
         called=content["name"] or "",
         image_id=image_id,
         score=None if score is None else tuple(score),
@@ -359,7 +362,7 @@ def _short(value: float | None) -> float | None:
 
 
 def heading_json(predictor: Predictor, prior: ClassPrior | None) -> dict[str, Any]:
-    """What must stand beside answers: the model, its limits, the case mix and the marks that they hold
+    """What must accompany answers: the model, its limits, the case mix and the marks that they hold
     for.
     """
     shown, suspicion = prior or predictor.decision.prior, predictor.decision.suspicion
@@ -378,23 +381,6 @@ def heading_json(predictor: Predictor, prior: ClassPrior | None) -> dict[str, An
     }
 
 
-# Answers as a person reads them on a terminal, their limits beside them.
-
-
-Found = TypeVar("Found")
-NONE = "–"
-
-
-def progress(found: Iterable[Found], count: int) -> Iterator[Found]:
-    """Pass on what is found, with a bar on standard error where that is a terminal and there are several."""
-    if count < 2 or not sys.stderr.isatty():
-        yield from found
-        return
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(found, total=count)
-
-
 def by_lesion(
     predictor: Predictor,
     answers: Iterable[tuple[str, Answer]],
@@ -406,56 +392,3 @@ def by_lesion(
     for image_id, one in answers:
         found.setdefault(lesion_of.get(image_id, image_id), []).append(one)
     return {name: predictor.lesion(images, name, prior) for name, images in found.items()}
-
-
-def render_answers(
-    predictor: Predictor, answers: Mapping[str, Answer], prior: ClassPrior | None
-) -> RenderableType:
-    """One image in full, several in a row each, and what must be known to read them."""
-    parts: list[RenderableType] = [_in_rows(answers)]
-    if len(answers) == 1:
-        ((name, one),) = answers.items()
-        parts = [Text(f"{name}\n", style="bold"), *(Text(sentence) for sentence in one.said)]
-        parts += [] if one.p is None else [_in_full(one, one.p, predictor.vocabulary)]
-    numbers = any(one.p is not None for one in answers.values())
-    return Group(*parts, *map(Text, notes(predictor, prior) if numbers else predictor.limits))
-
-
-def notes(predictor: Predictor, prior: ClassPrior | None) -> Iterator[str]:
-    """What belongs beside every answer."""
-    shown = prior or predictor.decision.prior
-    if shown is None:
-        yield "Nobody has calibrated this model: its probabilities are the network's own."
-    else:
-        shares = shares_by_class(shown, predictor.classes) or {}
-        parts = ", ".join(f"{code} {100 * share:.2g} %" for code, share in shares.items())
-        yield f"The probabilities hold for the case mix “{shown.name}”, {shown.words}: {parts}."
-    yield from predictor.limits
-
-
-def _in_full(one: Answer, p: Mapping[str, float], names: Vocabulary) -> Table:
-    table = Table()
-    table.add_column("diagnosis")
-    table.add_column("probability", justify="right")
-    table.add_column("cannot be ruled out")
-    for code, share in sorted(p.items(), key=lambda entry: -entry[1]):
-        inside = "yes" if code in (one.set or ()) else ""
-        table.add_row(Text(described(code, names)), percent(share), inside)
-    return table
-
-
-def _in_rows(answers: Mapping[str, Answer]) -> Table:
-    table = Table()
-    for name in ("", "flagged", "most likely", "probability", "cannot be ruled out", "state"):
-        table.add_column(name, justify="right" if name == "probability" else "left")
-    for image_id, one in answers.items():
-        state = one.state if not one.reason else f"{one.state}: {one.reason}"
-        table.add_row(
-            Text(image_id),
-            NONE if one.flagged is None else "FLAGGED" if one.flagged else "no",
-            Text(one.name or NONE),
-            NONE if one.p is None or one.diagnosis is None else percent(one.p[one.diagnosis]),
-            Text(NONE if one.set is None else " ".join(one.set)),
-            Text(state),
-        )
-    return table

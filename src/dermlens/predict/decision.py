@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dermlens.errors import UserError
 from dermlens.files import atomic_path
 from dermlens.metrics import Bools, Floats, Ints, predicted_classes
-from dermlens.predict.document import DecisionDocument, Scaling
+from dermlens.predict.decision_document import DecisionDocument, Scaling
 from dermlens.predict.priors import ClassPrior
 
 # From logits to log-probabilities where all classes are equally frequent, and from there to any case mix.
@@ -72,7 +72,7 @@ def at_equal(p_NC: Floats, prior: ClassPrior | None) -> Floats:
     return log_softmax(log_p_NC if prior is None else log_p_NC - np.log(prior.shares))
 
 
-# How unlike the training images an image is: three scores, higher for stranger.
+# How unlike the training images an image is: three scores, higher for more unlike.
 #
 # Of `mahalanobis` and `knn` the arrays are: `center_D`, taken off the features; `project_DK`, onto K ≤ 64
 # directions; `points_MK`, the M class means or training images there.
@@ -138,7 +138,7 @@ def unit(features_ND: NDArray[np.floating]) -> Floats:
     return np.asarray(np.divide(x_ND, length_N, out=np.zeros_like(x_ND), where=length_N > 0))
 
 
-# decision.npz: the arrays of an out-of-distribution score; model.json beside it holds its check sum.
+# decision.npz: the arrays of an out-of-distribution score; model.json next to it holds its check sum.
 
 
 DECISION_FILE = "decision.npz"
@@ -184,10 +184,10 @@ def read_arrays(folder: Path, document: DecisionDocument | None) -> dict[str, ND
         return {}
     path = folder / DECISION_FILE
     if not path.is_file():
-        raise UserError(f"{path} does not exist; the decision in model.json beside it needs it")
+        raise UserError(f"{path} does not exist; the decision in model.json next to it needs it")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != document.ood.sha256:
-        raise UserError(f"{path} is not the file that model.json beside it was written for")
+        raise UserError(f"{path} is not the file that model.json next to it was written for")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as found:
             arrays = {name: np.asarray(found[name], dtype=np.float32) for name in NAMES}
@@ -215,10 +215,10 @@ def _fit(arrays: Arrays, neighbours: int) -> bool:
 # NumPy only. Shapes: N images or lesions, C classes, D features.
 
 
-STRANGE = "unlike the images that it was trained on"
+OUT_OF_DISTRIBUTION = "unlike the images that it was trained on"
 UNSURE = "no diagnosis stands out"
 WIDE = "too many diagnoses fit"
-REASONS = (STRANGE, UNSURE, WIDE)
+REASONS = (OUT_OF_DISTRIBUTION, UNSURE, WIDE)
 """Why an answer is uncertain; several are joined by `; `."""
 
 
@@ -344,17 +344,17 @@ def _doubts(ood_N: Floats, confidence_N: Floats, set_NC: Bools, document: Decisi
     """Which of `REASONS` hold. What is not a number is a doubt."""
     never_N = np.zeros(len(ood_N), dtype=bool)
     ood, limits = document.ood, document.abstention
-    strange_N = never_N if ood is None else ~(ood_N <= ood.threshold)
+    outside_N = never_N if ood is None else ~(ood_N <= ood.threshold)
     unsure_N = never_N if limits.least_confidence is None else ~(confidence_N >= limits.least_confidence)
     wide_N = never_N if limits.largest_set is None else set_NC.sum(axis=1) > limits.largest_set
-    return np.stack([strange_N, unsure_N, wide_N])
+    return np.stack([outside_N, unsure_N, wide_N])
 
 
 # Answers as columns of a table: all of them in predictions.csv, some in what `dermlens predict` writes.
 
 
 ANSWERED = ("diagnosis", "confidence", "suspicion", "flagged", "set", "ood", "uncertain", "reason")
-"""Beside the probabilities: a class code; its probability; that of any malignant class at the
+"""Along with the probabilities: a class code; its probability; that of any malignant class at the
 reference prior;
 yes or no; codes joined by `|`; a score; yes or no; words, empty where it is certain. Suspicion, flag
 and score

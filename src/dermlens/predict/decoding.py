@@ -252,7 +252,7 @@ class Worker:
 
         Args:
             header: `task` and what its handler takes.
-            blob: likewise.
+            blob: bytes for the handler.
             seconds: of a core that it may take, and `PATIENCE` times as many by the clock; then the process
                 is ended, and another one begins.
 

@@ -17,14 +17,7 @@ from typing import IO, Any, Self
 from dermlens import __version__
 from dermlens.errors import UserError, require
 from dermlens.files import atomic_path, check_target, claimed
-from dermlens.predict.answers import (
-    Answer,
-    answer_json,
-    answer_of_json,
-    answer_row,
-    by_lesion,
-    heading_json,
-)
+from dermlens.predict.answers import Answer, answer_json, answer_of_json, answer_row, by_lesion, heading_json
 from dermlens.predict.predictor import Predictor
 from dermlens.predict.priors import ClassPrior
 from dermlens.predict.requests import Patient
@@ -97,7 +90,7 @@ class Journal:
         self._folders = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100  # links stay
         self._void: set[int] = set()
         self._heading = heading_json(predictor, prior)
-        told = json.dumps(
+        patients_text = json.dumps(
             [asdict(everyone), {name: asdict(one) for name, one in patients.items()}, dict(self._lesion_of)]
         )
         job = {
@@ -105,7 +98,7 @@ class Journal:
             "dermlens": __version__,
             "document": _sha256(predictor.document.model_dump_json()),
             "prior": self._heading["prior"],
-            "patients": _sha256(told),
+            "patients": _sha256(patients_text),
         }
         self._held = ExitStack()
         try:
@@ -350,8 +343,8 @@ def _write_parquet(path: Path, heading: dict[str, Any], lines: Lines) -> None:
         if writer is None:
             numbers = {name for name in chunk[0] if name.startswith("p_")} | {"suspicion", "melanoma", "ood"}
             kinds = {name: arrow.float64() if name in numbers else arrow.string() for name in chunk[0]}
-            said = {"dermlens": json.dumps(heading, ensure_ascii=False)}
-            writer = parquet.ParquetWriter(path, arrow.schema(list(kinds.items()), said))
+            properties = {"dermlens": json.dumps(heading, ensure_ascii=False)}
+            writer = parquet.ParquetWriter(path, arrow.schema(list(kinds.items()), properties))
         writer.write_table(arrow.Table.from_pylist(chunk, writer.schema))
     if writer is not None:
         writer.close()

@@ -54,7 +54,7 @@ class MetadataEncoder(ABC):
 
     @property
     def fields(self) -> dict[str, list[int]]:
-        """The columns of age, sex and site, told by the first word of a feature's name."""
+        """The columns of age, sex and site, recognised by the first word of a feature's name."""
         firsts = [name.partition("_")[0] for name in self.names]
         return {field: [m for m, first in enumerate(firsts) if first == field] for field in FIELDS}
 
@@ -256,5 +256,5 @@ def _years(age: float | None) -> float:
 
 def _lookup(word: str | None, vocabulary: tuple[str, ...]) -> list[bool]:
     """One-hot with an out-of-vocabulary slot first; a missing word is `unknown`, as HAM10000 writes it."""
-    said = plain(word) or "unknown"
-    return [said not in vocabulary, *(said == known for known in vocabulary)]
+    term = plain(word) or "unknown"
+    return [term not in vocabulary, *(term == known for known in vocabulary)]

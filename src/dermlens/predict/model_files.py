@@ -14,7 +14,7 @@ from dermlens.files import read_json, write_json
 # The manifest of a model folder: SHA-256 of every file of it, kept in model.json itself. Free of torch.
 #
 # One file holds both, so that no moment of writing leaves a model whose parts disagree. The sum of model.json
-# is of all it says besides the manifest: classes that were swapped, or an encoder that was edited, are
+# is of all it says apart from the manifest: classes that were swapped, or an encoder that was edited, are
 # refused when it is read, and the model's id is made of that sum.
 
 
@@ -46,7 +46,7 @@ def sealed(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def content_sha256(content: Mapping[str, Any]) -> str:
-    """SHA-256 of what a model.json says besides its manifest, however it is laid out."""
+    """SHA-256 of what a model.json says apart from its manifest, however it is laid out."""
     rest = {name: value for name, value in content.items() if name != KEY}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -74,7 +74,7 @@ def check_file(folder: Path, name: str, manifest: Mapping[str, str] | None) -> N
     path = folder / name
     wanted = (manifest or {}).get(name)
     if wanted is not None and path.is_file() and _sha256(path) != wanted:
-        raise UserError(f"{path} is not the file that {DOCUMENT_FILE} beside it was written for")
+        raise UserError(f"{path} is not the file that {DOCUMENT_FILE} next to it was written for")
 
 
 def check_folder(folder: Path, manifest: Mapping[str, str] | None, but: Container[str] = ()) -> None:
@@ -94,7 +94,7 @@ def check_folder(folder: Path, manifest: Mapping[str, str] | None, but: Containe
         if name != DOCUMENT_FILE and name not in but:
             if not (folder / name).is_file():
                 raise UserError(
-                    f"{folder / name} is gone, and {DOCUMENT_FILE} beside it lists it: export the model again"
+                    f"{folder / name} is gone, and {DOCUMENT_FILE} lists it: export the model again"
                 )
             check_file(folder, name, manifest)
 
@@ -104,7 +104,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# measured.json beside a model: what was measured of it, for programs and pages to show. Free of pandas.
+# measured.json next to a model: what was measured of it, for programs and pages to show. Free of pandas.
 #
 # It holds what the card says in words and tables, of the same metrics.json: recall of each class with
 # interval and number of images, three scores, how many images each group of patients has, and what the data

@@ -115,7 +115,7 @@ class Picture:
             self._faults = faults(self.pixels(SIDE), self._measured)
         return self._faults
 
-    def told(self, patient: Patient) -> Patient:
+    def completed(self, patient: Patient) -> Patient:
         """The patient, completed by what a DICOM header says. Raises: ImageError when it cannot be read."""
         if self._header is None:
             self._header = self._read_header()
@@ -148,7 +148,7 @@ class Picture:
         for size in needs.sizes:
             self.square(size, needs.crop, needs.colour_constancy)
         faults = self.faults()
-        self.told(Patient())
+        self.completed(Patient())
         self._source = self._measured = None
         self._decoded.clear()
         squares = b"".join(self._squares[size].tobytes() for size in needs.sizes)

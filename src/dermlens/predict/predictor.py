@@ -24,8 +24,9 @@ from dermlens.errors import UserError
 from dermlens.labels import Vocabulary
 from dermlens.predict.answers import Answer, Evidence, by_lesion, one_answer
 from dermlens.predict.decision import Arrays, answer, decide, log_softmax, read_arrays, scaled
+from dermlens.predict.decision_document import DecisionDocument, plain_decision
 from dermlens.predict.decoding import PICTURE_MEMORY, Worker
-from dermlens.predict.document import DecisionDocument, ModelDocument, OnnxFile, plain_decision, read_document
+from dermlens.predict.document import ModelDocument, OnnxFile, read_document
 from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import (
     DOCUMENT_FILE,
@@ -147,12 +148,12 @@ class Predictor:
         network = OnnxNetwork(onnx, str(folder / ONNX_FILE), threads)
         if network.classes != len(document.classes):
             raise UserError(
-                f"{path} names {len(document.classes)} classes, and {ONNX_FILE} beside it knows"
+                f"{path} names {len(document.classes)} classes, and {ONNX_FILE} next to it knows"
                 f" {network.classes}"
             )
         if network.takes_metadata and network.meta_width != document.meta_width:
             raise UserError(
-                f"{path} has metadata of {document.meta_width} numbers, and {ONNX_FILE} beside it takes"
+                f"{path} has metadata of {document.meta_width} numbers, and {ONNX_FILE} next to it takes"
                 f" {network.meta_width}"
             )
         if document.dermoscopy is not None:
@@ -174,7 +175,7 @@ class Predictor:
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """Sentences that belong beside every answer."""
+        """Sentences that belong with every answer."""
         known = len(self.classes)
         general = (
             "Research software, not a medical device: it says what a model makes of an image and diagnoses"
@@ -208,8 +209,8 @@ class Predictor:
                 Pillow, or uint8 RGB arrays (H, W, 3); or a folder, for all images in it and below.
             age: of each image's patient in years, 0 to 120, as number or word; None, NaN or NA where missing.
                 One for all, or a sequence with one an image. What a DICOM header says fills what is missing.
-            sex: female or male, or an initial; likewise.
-            site: in HAM10000's or ISIC's words; likewise.
+            sex: female or male, or an initial, in the same forms.
+            site: in HAM10000's or ISIC's words, in the same forms.
             table: CSV with image_id and any of lesion_id, age, sex, site, for the images of a folder.
             prior: the case mix that the probabilities shall hold for: specialist, equal, ham10000, shares by
                 class or in the order of the classes, in any unit; none for the model's own. Suspicion
@@ -245,8 +246,8 @@ class Predictor:
         if table is not None:
             raise UserError("a table is for the images of a folder: give age, sex and site of other images")
         sources = sources_in(images)
-        told = zip(*(_for_each(given, len(sources)) for given in (age, sex, site)), strict=True)
-        patients = [one_patient(*one, option="") for one in told]
+        columns = zip(*(_for_each(given, len(sources)) for given in (age, sex, site)), strict=True)
+        patients = [one_patient(*one, option="") for one in columns]
         return [
             found
             for source, patient in zip(sources, patients, strict=True)
@@ -285,8 +286,8 @@ class Predictor:
         found = find_images([folder])
         doubts, patients, lesion_of = found.doubts, dict[str, Patient](), dict[str, str]()
         if table is not None:
-            told = read_patients(Path(table), found.images)
-            patients, doubts, lesion_of = told.of_image, [*doubts, *told.doubts], told.lesion_of
+            sheet = read_patients(Path(table), found.images)
+            patients, doubts, lesion_of = sheet.of_image, [*doubts, *sheet.doubts], sheet.lesion_of
         for doubt in doubts:
             warnings.warn(doubt, stacklevel=3)
         stream = answer_stream(self, found.images, lambda name: patients.get(name, everyone), prior)
@@ -300,7 +301,9 @@ class Predictor:
         prior: ClassPrior | None = None,
     ) -> list[Answer]:
         """Answer for pictures in one batch; as `predict`."""
-        meta_NM = self.encode([one.told(patient) for one, patient in zip(pictures, patients, strict=True)])
+        meta_NM = self.encode(
+            [one.completed(patient) for one, patient in zip(pictures, patients, strict=True)]
+        )
         logits_NC, features_ND = self.outputs(pictures, meta_NM)
         found = answer(logits_NC, features_ND, self.decision, self._arrays, prior)
         score_NC = scaled(np.asarray(logits_NC, dtype=np.float64), self.decision.scaling)
@@ -356,7 +359,7 @@ class Predictor:
         if not names:
             return None
         x_1SSC = self._squares([picture], self.document.size)
-        meta_1M = self.encode([picture.told(patient)])
+        meta_1M = self.encode([picture.completed(patient)])
         total: dict[str, Numbers] = {}
         for index in range(self.document.views.symmetries):
             found = self._network.run(symmetry(x_1SSC, index), meta_1M, names)
@@ -437,7 +440,7 @@ def _onnx_bytes(folder: Path, onnx: OnnxFile | None) -> bytes:
         )
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != onnx.sha256:
-        raise UserError(f"{path} is not the file that model.json beside it was written for")
+        raise UserError(f"{path} is not the file that model.json next to it was written for")
     return content
 
 

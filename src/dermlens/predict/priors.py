@@ -148,7 +148,7 @@ def read_prior(
 
 
 def _shares(numbers: Sequence[float]) -> tuple[float, ...]:
-    """Of sum 1, though their sum may overflow; a share that is nothing beside the others stays above 0."""
+    """Of sum 1, though their sum may overflow; a share that is nothing to the others stays above 0."""
     parts = [max(number / max(numbers), sys.float_info.min) for number in numbers]
     return tuple(part / sum(parts) for part in parts)
 

@@ -74,7 +74,7 @@ class Found:
 def find_images(named: Sequence[Path]) -> Found:
     """The images that files and folders name, folders with all below them but lesion masks.
 
-    Images are told by their suffixes, DICOM objects without one by how they begin.
+    Images are recognised by their suffixes, DICOM objects without one by how they begin.
 
     Args:
         named: files and folders. A file that is not there is found out when it is read.
@@ -94,7 +94,7 @@ def find_images(named: Sequence[Path]) -> Found:
             )
         elif image_id in found.images:
             raise UserError(
-                f"{found.images[image_id]} and {file} are both image {image_id}; answers are told apart"
+                f"{found.images[image_id]} and {file} are both image {image_id}; answers are distinguished"
                 " by that name, so each needs its own"
             )
         else:
@@ -126,16 +126,16 @@ def _below(folder: Path, doubts: list[str]) -> list[Path]:
     listed.take_dicom()
     images = [Path(file) for files in listed.images.values() for file in files]
     masks = [mask for masks in listed.masks.values() for mask in masks]
-    said = f"lesion masks ({MASK_ENDING} ends the name, or the folder is {' or '.join(MASK_FOLDERS)})"
+    masks_are = f"lesion masks ({MASK_ENDING} ends the name, or the folder is {' or '.join(MASK_FOLDERS)})"
     if listed.left_out:
         doubts.append(listed.left_out)
     if not images:
-        but = f", only {said}" if masks else ""
+        but = f", only {masks_are}" if masks else ""
         raise UserError(
             f"folder {folder} holds no images (JPEG, PNG, TIFF, BMP or DICOM){but}{listed.not_followed}"
         )
     if masks:
-        doubts.append(f"left out: {len(masks)} {said}, {masks[0]} first")
+        doubts.append(f"left out: {len(masks)} {masks_are}, {masks[0]} first")
     if others := [path for path in listed.others if path.lower().endswith(PICTURE_SUFFIXES)]:
         doubts.append(
             f"left out: {len(others)} pictures of formats that are not read, {others[0]} first; save "
@@ -158,7 +158,7 @@ def one_patient(age: Any = None, sex: Any = None, site: Any = None, *, option: s
     Raises:
         UserError: an age is out of range, or a word is not understood.
     """
-    age, sex, site = ("" if said is None else str(said).strip() for said in (age, sex, site))
+    age, sex, site = ("" if value is None else str(value).strip() for value in (age, sex, site))
     place = site_of(site)
     if place is None:
         raise UserError(f"{option}site '{site}' is not known{nearest(plain(site), known_sites())}")
@@ -235,9 +235,9 @@ def read_patients(
             f"{path}: columns that are not read: {', '.join(name or '(no name)' for name in unread)}"
         )
     rows = _rows_of_images(sheet, columns["image_id"], images, problems)
-    told = _told(sheet, columns, words, problems, doubts)
+    patient_of = _patients(sheet, columns, words, problems, doubts)
     problems.refuse()
-    patients = {image_id: told[row] for image_id, row in rows.items()}
+    patients = {image_id: patient_of[row] for image_id, row in rows.items()}
     lesion_of: dict[str, str] = {}
     if "lesion_id" in columns:
         named = sheet.column(columns["lesion_id"])
@@ -289,7 +289,7 @@ def _means(name: str, suffix: str, image_id: str, path: Path) -> bool:
     return image_id == name or whole.endswith(f"/{name}") or name.endswith(f"/{image_id}")
 
 
-def _told(
+def _patients(
     sheet: Sheet,
     columns: Mapping[str, str],
     words: Mapping[str, Mapping[str, str]],
@@ -339,17 +339,17 @@ def _told(
     return patients
 
 
-def _no_age(said: str, years: float | None) -> str | None:
+def _no_age(text: str, years: float | None) -> str | None:
     """Why a word is no age; None where it is one, or is missing."""
     if years is None:
-        return f"age is '{said}'; ages are numbers of years, empty where unknown"
+        return f"age is '{text}'; ages are numbers of years, empty where unknown"
     if not math.isnan(years) and not 0 <= years <= OLDEST:
-        return f"age is {said}; ages are 0 to {OLDEST} years, empty where unknown"
+        return f"age is {text}; ages are 0 to {OLDEST} years, empty where unknown"
     return None
 
 
-def _no_sex(said: str) -> str:
-    return f"sex is '{said}'; it is female or male, empty where unknown"
+def _no_sex(text: str) -> str:
+    return f"sex is '{text}'; it is female or male, empty where unknown"
 
 
 def _without_row(images: Mapping[str, Path], patients: Mapping[str, Patient], table: Path) -> list[str]:

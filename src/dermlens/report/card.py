@@ -15,13 +15,12 @@ from dermlens.evaluation.ledger import run_openings
 from dermlens.evaluation.publish import without_paths
 from dermlens.files import write_text
 from dermlens.labels import Vocabulary
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.records import Metrics, RunRecord
 from dermlens.records import estimate_text as estimate
-from dermlens.report import decision_tables, provenance, run_data, tables
+from dermlens.report import decision_tables, detection_tables, provenance, run_data, tables
 from dermlens.report import interpretation as words
 from dermlens.report.checklists import checklist_section
-from dermlens.report.decision_tables import operating_table, probability_table
 from dermlens.report.provenance import Exported
 from dermlens.report.run_data import RunData, measure_leak, read_run_data, training_seconds
 from dermlens.report.tables import count, duration, environment, in_role_order
@@ -51,7 +50,7 @@ def write_card(run: Run, *, found: RunData | None = None, exported: Exported | N
         The card's path.
 
     Raises:
-        UserError: the run has not been evaluated, or a table beside it is of another decision.
+        UserError: the run has not been evaluated, or a table next to it is of another decision.
     """
     path = run.card_file if exported is None else exported.folder / "MODEL_CARD.md"
     write_text(path, card_text(run, found=found, exported=exported))
@@ -98,9 +97,11 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
             )
             if table
         ],
-        "told": decision_tables.missing_metadata_table(run_data.read_missing_metadata(run)),
+        "missing_metadata": decision_tables.missing_metadata_table(run_data.read_missing_metadata(run)),
         "dermoscopy": decision_tables.dermoscopy_table(run_data.read_dermoscopy(run)),
-        "strangers": decision_tables.out_of_distribution_table(run_data.read_out_of_distribution(run), ood),
+        "out_of_distribution": decision_tables.out_of_distribution_table(
+            run_data.read_out_of_distribution(run), ood
+        ),
         "other_sets": decision_tables.other_sets_table(
             run_data.read_other_sets(run), vocabulary.sought_name if vocabulary.sought else "melanoma"
         ),
@@ -188,10 +189,10 @@ def _decision_facts(
             "table": decision_tables.sets_table(scores, decision),
         }
     points = (
-        decision_tables.suspicion_table(scores),
-        decision_tables.suspicion_by_source(scores),
-        probability_table(scores),
-        operating_table(scores),
+        detection_tables.suspicion_table(scores),
+        detection_tables.suspicion_by_source(scores),
+        detection_tables.probability_table(scores),
+        detection_tables.operating_table(scores),
     )
     return {
         "judging": judging,
@@ -213,7 +214,7 @@ def _people(found: RunData, classes: Sequence[str]) -> list[tables.Table]:
 
 
 def _also_train(record: RunRecord) -> str | None:
-    """What was trained on beside the split's images."""
+    """What was trained on in addition to the split's images."""
     also = record.also_train or {}
     if not also.get("images"):
         return None

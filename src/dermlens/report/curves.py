@@ -41,7 +41,7 @@ def roc_curves(target_N: ArrayLike, p_NC: NDArray[np.floating], classes: Sequenc
 
     Returns:
         A figure with one line a class (its `gid` is the code); a class without images, or with nothing else
-        beside it, has none and the legend says so.
+        next to it, has none and the legend says so.
     """
     figure, [axis] = panels(height=5.2)
     for index, code, positive_N, score_N in _one_against_rest(target_N, p_NC, classes):
@@ -307,7 +307,7 @@ def risk_coverage_curve(curve: pd.DataFrame, answered: Mapping[str, float] | pd.
         answered: the same columns where the model abstains as it does.
 
     Returns:
-        A figure of two axes; of one where no class is melanoma or said to be malignant.
+        A figure of two axes; of one where no class is melanoma or malignant.
     """
     what = next((name for name in SOUGHT if f"{name}_missed" in curve), None)
     figure, axes = panels(2 if what else 1, height=5.4 if what else 3.9)

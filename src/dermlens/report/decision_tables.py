@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dermlens.evaluation.measures import sought_recall
+from dermlens.evaluation.detection import sought_recall
 from dermlens.labels import Vocabulary
-from dermlens.predict.document import DecisionDocument, Scaling
+from dermlens.predict.decision_document import DecisionDocument, Scaling
 from dermlens.records import NONE, Metrics, number
 from dermlens.records import estimate_text as estimate
 from dermlens.report.tables import Table, percent
@@ -17,161 +17,6 @@ if TYPE_CHECKING:
 
 
 # The tables of melanoma and malignancy: ranking, operating points, net benefit.
-
-
-DETECTION = {
-    "melanoma": "melanoma",
-    "malignant": "malignant",
-    "malignant_with_akiec": "malignant, with akiec",
-    "malignant_without_akiec": "malignant, without akiec",
-}
-NET_BENEFIT_AT = (0.02, 0.06, 0.10, 0.20)
-
-
-def operating_table(scores: Mapping[str, Any]) -> Table | None:
-    """Sensitivity asked for, and what came of it; none where nothing is detected."""
-    rows = []
-    for name, found in scores.get("detection", {}).items():
-        for point in found.get("operating_points", ()):
-            rows.append(
-                (
-                    DETECTION.get(name, name),
-                    number(point["sensitivity_aim"]),
-                    number(point["threshold"], 3),
-                    _fixed_on(point),
-                    estimate(point["sensitivity"]),
-                    estimate(point["specificity"]),
-                )
-            )
-    columns = ("detected", "aim", "threshold", "fixed on", "sensitivity reached", "specificity")
-    note = (
-        "The threshold on the summed probability was chosen on the role under “fixed on” to reach the aimed "
-        "sensitivity there; the last two columns are what it does on the images scored here."
-    )
-    return Table("Operating points", columns, rows, note) if rows else None
-
-
-def probability_table(scores: Mapping[str, Any]) -> Table | None:
-    """What acting at a few probabilities would catch and spare; none where nothing is detected."""
-    rows = [
-        (
-            DETECTION.get(name, name),
-            number(point["threshold"]),
-            estimate(point["sensitivity"]),
-            estimate(point["specificity"]),
-        )
-        for name, found in scores.get("detection", {}).items()
-        for point in found.get("at_probability", ())
-    ]
-    columns = ("detected", "probability at least", "sensitivity", "specificity")
-    note = "The probability is the sum over the group's classes; these thresholds were chosen on no images."
-    return Table("At fixed probabilities", columns, rows, note) if rows else None
-
-
-def _fixed_on(point: Mapping[str, Any]) -> str:
-    """The role a threshold comes from, how many sought images that was, and whether it flatters."""
-    role = point.get("threshold_role") or NONE
-    positives = point.get("threshold_positives")
-    words = f"{role} ({positives} sought)" if positives is not None else role
-    return f"{words}: the same images, optimistic" if point.get("optimistic") else words
-
-
-def detection_table(scores: Mapping[str, Any]) -> Table | None:
-    """How well melanoma and malignancy are ranked."""
-    rows = [
-        (DETECTION.get(name, name), str(found.get("positives", NONE)), estimate(found.get("auc"), 3))
-        for name, found in scores.get("detection", {}).items()
-    ]
-    nevi = scores.get("melanoma_vs_histology_nevi")
-    if nevi:
-        words = f"melanoma against the {nevi['nevi']} histology-confirmed nevi alone"
-        rows.append((words, str(nevi["melanomas"]), estimate(nevi.get("auc"), 3)))
-    columns = ("detected", "images of it", "AUC [interval]")
-    note = (
-        "akiec holds precursors and a carcinoma in situ, so malignancy is given with and without it; "
-        "without, akiec counts among the others."
-    )
-    if nevi:
-        note += (
-            " Where nevi were mostly confirmed by follow-up and melanomas by histology, as in HAM10000, the "
-            "ordinary comparison mixes how a lesion looks with how it was examined. Against nevi that also "
-            "went to histology, both sides looked suspicious to someone: this is the harder and the fairer "
-            "question."
-        )
-    return Table("Melanoma and malignancy", columns, rows, note) if rows else None
-
-
-def net_benefit_table(scores: Mapping[str, Any]) -> Table | None:
-    """Net benefit at a few thresholds; the curves show them all."""
-    rows = []
-    for name, found in scores.get("detection", {}).items():
-        for point in found.get("net_benefit", ()):
-            if any(abs(point["threshold"] - wanted) < 1e-9 for wanted in NET_BENEFIT_AT):
-                cells = [number(point.get(who), 3) for who in ("model", "all", "none")]
-                rows.append((DETECTION.get(name, name), f"{100 * point['threshold']:.0f} %", *cells))
-    columns = ("detected", "threshold", "model", "act on all", "act on none")
-    note = (
-        "Net benefit is the share of images rightly acted on, less the share wrongly acted on weighed by the "
-        "odds of the threshold (Vickers and Elkin 2006). A model helps at a threshold where its value is "
-        "above both others."
-    )
-    return Table("Net benefit", columns, rows, note) if rows else None
-
-
-# What a card says of suspicion: what the marks catch, and what a flag means where malignancy is rare.
-
-
-def suspicion_table(scores: Mapping[str, Any]) -> Table | None:
-    """What is caught and what is flagged in vain at each mark; none for a model without marks."""
-    found = scores.get("suspicion")
-    if not found or not found["marks"]:
-        return None
-    prevalences = list(found["marks"][0]["ppv"])
-    rows = []
-    for mark in found["marks"]:
-        said = f"{percent(mark['catches'])} of malignant lesions"
-        cells = (
-            number(mark["threshold"], 3),
-            estimate(mark["sensitivity"]),
-            estimate(mark["benign_flagged"]),
-        )
-        between = number(mark["premalignant_flagged"])
-        rows.append((said, *cells, between, *(percent(mark["ppv"][one]) for one in prevalences)))
-    columns = (
-        "set to catch", "mark", "malignant flagged", "benign flagged", "pre-malignant flagged",
-        *(f"PPV at {100 * float(one):g} %" for one in prevalences),
-    )  # fmt: skip
-    note = (
-        f"Of {found['malignant']} malignant, {found['benign']} benign and {found['premalignant']}"
-        f" pre-malignant"
-        f" images; AUC of malignant against benign {number(found['auc'], 3)}. PPV: of the lesions that"
-        f" are flagged,"
-        " the share that is malignant where so many are, by Bayes' rule. No `--prior` moves the suspicion."
-    )
-    return Table("Suspicion of malignancy", columns, rows, note)
-
-
-def suspicion_by_source(scores: Mapping[str, Any]) -> Table | None:
-    """The mark that catches most, source by source, worst first; none for one source."""
-    found = scores.get("suspicion")
-    marks = found["marks"] if found else []
-    if not marks or not marks[-1]["by_source"]:
-        return None
-    rows = [
-        (
-            name,
-            str(one["malignant"]),
-            str(one["benign"]),
-            number(one["sensitivity"]),
-            number(one["benign_flagged"]),
-        )
-        for name, one in marks[-1]["by_source"].items()
-    ]
-    rows.sort(key=lambda row: row[3])
-    columns = ("source", "malignant", "benign", "malignant flagged", "benign flagged")
-    return Table(f"At the mark for {percent(marks[-1]['catches'])}, by source", columns, rows)
-
-
 # What a card says of a decision: scaling, sets, abstention.
 
 
@@ -206,17 +51,17 @@ def scaling_kind(scaling: Scaling) -> str:
 def scaling_words(document: DecisionDocument) -> list[str]:
     """How probabilities were made, and for whom they hold."""
     kind = scaling_kind(document.scaling)
-    said = [f"Scaling to equal class shares: `{kind}` ({SCALINGS[kind]})."]
+    notes = [f"Scaling to equal class shares: `{kind}` ({SCALINGS[kind]})."]
     if found := document.scaling.log_loss:
         losses = ", ".join(f"{name} {number(loss, 3)}" for name, loss in found.items())
-        said.append(f"Log loss at equal shares, each image scaled without its lesion: {losses}.")
+        notes.append(f"Log loss at equal shares, each image scaled without its lesion: {losses}.")
     if document.prior is not None:
         shares = _by_class(document.classes, [f"{100 * share:.1f} %" for share in document.prior.shares])
-        said.append(
+        notes.append(
             f"Unless another case mix is asked for, the probabilities hold for `{document.prior.name}`,"
             f" {document.prior.words}: {shares}. The named diagnosis is the most probable one."
         )
-    return said
+    return notes
 
 
 def calibration_table(overall: Mapping[str, Any], measured: pd.DataFrame | None) -> Table:
@@ -301,16 +146,16 @@ def sets_words(document: DecisionDocument) -> list[str]:
     sets = document.sets
     if sets is None:
         return []
-    said = [
+    notes = [
         f"A set is made to hold the diagnosis of {percent(1 - sets.alpha)} of the new lesions of each class,"
         " among images like those of the calibration role; another clinic's are not."
     ]
     if sets.pooled:
-        said.append(
+        notes.append(
             f"Too few calibration lesions for a promise of its own: {', '.join(sets.pooled)}; the threshold"
             f" is that of {', '.join(sets.pool)} taken together, and the promise holds on their average."
         )
-    return said
+    return notes
 
 
 def sets_table(scores: Mapping[str, Any], document: DecisionDocument | None) -> Table:
@@ -336,7 +181,7 @@ def abstention_words(scores: Mapping[str, Any]) -> list[str]:
     """How often the model abstains and why, and what became of the melanomas."""
     answers = scores["answers"]
     reasons = ", ".join(f"“{reason}” {n}" for reason, n in answers["reasons"].items())
-    said = [
+    notes = [
         f"It abstains from {estimate(complement(answers['answered']))} of the images. Images that each reason"
         f" holds for, several for some: {reasons}. Where it answers, accuracy is"
         f" {estimate(answers['accuracy_answered'])}."
@@ -344,12 +189,12 @@ def abstention_words(scores: Mapping[str, Any]) -> list[str]:
     what = "melanomas" if "melanomas" in answers else "malignant"
     if melanomas := answers.get(what):
         words = "melanomas" if what == "melanomas" else "malignant images"
-        said.append(
+        notes.append(
             f"Of {melanomas['images']} {words}, {melanomas['named']} are named; {melanomas['in_set']} are"
             f" not named but in the set; of the others the model abstains from {melanomas['abstained']}, and"
             f" {melanomas['missed']} are missed: neither named nor in the set, and it does not abstain."
         )
-    return said
+    return notes
 
 
 def chance_words(scores: Mapping[str, Any]) -> list[str]:
@@ -384,10 +229,10 @@ METADATA_DIGITS = {"mean_recall": 2, "melanoma_recall": 2, "accuracy": 2, "mean_
 
 
 def out_of_distribution_table(found: Mapping[str, pd.DataFrame], kind: str | None) -> Table | None:
-    """How well strangers are told from new images of the known kind; none where it was not measured.
+    """How well out-of-distribution images differ from familiar ones; none where it was not measured.
 
     Args:
-        found: as `read_strangers` gives it.
+        found: as `read_out_of_distribution` gives it.
         kind: the score that the model uses, which alone is shown; none for all of them.
     """
     rows = []
@@ -399,14 +244,14 @@ def out_of_distribution_table(found: Mapping[str, pd.DataFrame], kind: str | Non
             flagged = (percent(row["flagged"]), percent(row["familiar_flagged"]))
             cells = (str(row["set"]), str(row["score"]), str(row["images"]), estimate(auroc, 3), *flagged)
             rows.append((*cells, f"`{name}`"))
-    columns = ("strangers", "score", "images", "AUROC", "flagged", "familiar images flagged", "file")
+    columns = ("set", "score", "images", "AUROC", "flagged", "familiar images flagged", "file")
     note = (
         "Familiar: new images of the known kind. In near_ood.csv each row is of a network that was trained"
         " without the class, by a recipe of its own, not of this model."
         if any(name.startswith("near") for name in found)
         else "Familiar: new images of the known kind."
     )
-    return Table("Strangers", columns, rows, note, words=(0, 1, 6)) if rows else None
+    return Table("Out-of-distribution images", columns, rows, note, words=(0, 1, 6)) if rows else None
 
 
 def dermoscopy_table(found: pd.DataFrame | None) -> Table | None:
@@ -440,10 +285,10 @@ def dermoscopy_table(found: pd.DataFrame | None) -> Table | None:
 
 
 def missing_metadata_table(found: pd.DataFrame | None) -> Table | None:
-    """Scores of a role's images, told less and less of the patients; none where it was not measured.
+    """Scores of a role's images, with less and less metadata; none where it was not measured.
 
     Args:
-        found: as `read_told` gives it.
+        found: as `read_missing_metadata` gives it.
     """
     if found is None:
         return None
@@ -453,11 +298,13 @@ def missing_metadata_table(found: pd.DataFrame | None) -> Table | None:
             estimate({"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, digits)
             for name, digits in METADATA_DIGITS.items()
         ]
-        rows.append((str(row["told"]), *scores))
-    columns = ("told", "mean recall", "melanoma recall", "accuracy", "mean AUC", "ECE")
+        rows.append((str(row["metadata"]), *scores))
+    columns = ("metadata", "mean recall", "melanoma recall", "accuracy", "mean AUC", "ECE")
     role, images = found["role"].iloc[0], found["images"].iloc[0]
-    note = f"Role {role}, the same {images} images; what is withheld is given as missing. File: `told.csv`."
-    return Table("What the model is told of the patient", columns, rows, note)
+    note = (
+        f"Role {role}, the same {images} images; what is withheld is missing. File: `missing_metadata.csv`."
+    )
+    return Table("Missing metadata", columns, rows, note)
 
 
 def other_sets_table(found: Mapping[str, Mapping[str, Any]], sought: str = "melanoma") -> Table | None:

@@ -21,7 +21,7 @@ from dermlens.report.curves import (
     roc_curves,
     training_curves,
 )
-from dermlens.report.decision_tables import DETECTION
+from dermlens.report.detection_tables import DETECTION
 from dermlens.report.plots import (
     BLUE,
     class_distribution,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Bars per class: one run with its intervals, or several beside each other (the paper's Figures 12–15).
+# Bars per class: one run with its intervals, or several side by side (the paper's Figures 12–15).
 
 
 MEASURES = {"recall": "Recall (sensitivity)", "f1": "F1", "precision": "Precision", "auc": "AUC"}
@@ -209,9 +209,9 @@ class Album:
 
 def recall_picture(album: Album, scores: Mapping[str, Any], sought: Sequence[str]) -> Picture:
     """Recall per class."""
-    said = ", ".join(f"{code} {estimate(row['recall'])}" for code, row in scores["per_class"].items())
+    caption = ", ".join(f"{code} {estimate(row['recall'])}" for code, row in scores["per_class"].items())
     bars = recall_bars(scores["per_class"], sought)
-    return album.add("recall", bars, f"Bars of the recall of each class: {said}.")
+    return album.add("recall", bars, f"Bars of the recall of each class: {caption}.")
 
 
 def confusion_picture(album: Album, scores: Mapping[str, Any], classes: Sequence[str]) -> Picture:
@@ -228,7 +228,7 @@ def curve_pictures(
     """ROC and precision–recall of the predictions of one role."""
     p_NC = predictions[[f"p_{code}" for code in classes]].to_numpy(float)
     target_N = predictions["target"].to_numpy(str)
-    said = {
+    caption = {
         measure: ", ".join(
             f"{code} {estimate(row.get(measure), 3)}" for code, row in scores["per_class"].items()
         )
@@ -236,12 +236,12 @@ def curve_pictures(
     }
     return {
         "roc": album.add(
-            "roc", roc_curves(target_N, p_NC, classes), f"ROC curves; areas under them: {said['auc']}."
+            "roc", roc_curves(target_N, p_NC, classes), f"ROC curves; areas under them: {caption['auc']}."
         ),
         "precision_recall": album.add(
             "precision_recall",
             precision_recall_curves(target_N, p_NC, classes),
-            f"Precision–recall curves; average precision: {said['average_precision']}.",
+            f"Precision–recall curves; average precision: {caption['average_precision']}.",
         ),
     }
 
@@ -285,6 +285,6 @@ def metadata_picture(album: Album, people: pd.DataFrame) -> Picture:
         for role, rows in people.groupby("role", sort=False)
         if rows["age"].notna().any()
     ]
-    said = f" Median age: {', '.join(ages)}." if ages else ""
-    alt = f"Age, sex and site of the images of each role, as shares.{said}"
+    caption = f" Median age: {', '.join(ages)}." if ages else ""
+    alt = f"Age, sex and site of the images of each role, as shares.{caption}"
     return album.add("metadata", metadata_distribution(people), alt)

@@ -35,7 +35,7 @@ def attention_map(alpha_Khw: NDArray[np.floating], height: int, width: int) -> N
     Args:
         alpha_Khw: the maps; each head sums to 1 over its positions.
         height: of the picture in pixels.
-        width: likewise.
+        width: of the picture in pixels.
 
     Returns:
         (height, width); all zero where the attention is the same everywhere.
@@ -72,7 +72,7 @@ def overlay(image_HWC: NDArray[np.uint8], alpha_Khw: NDArray[np.floating]) -> ND
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One image and what the model said of it.
+    """One image and the model's answer.
 
     Attributes:
         image_id, lesion_id: of the image.

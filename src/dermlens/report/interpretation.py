@@ -54,35 +54,37 @@ def protocol_words(
         Sentences, a paragraph each.
     """
     protocol = split_protocol(record, recipes[0] if recipes else None)
-    said = []
+    sentences = []
     if protocol and any(role in ROLE_ORDER for role in roles):  # another set was not split
-        said.append(_protocol(protocol))
+        sentences.append(_protocol(protocol))
         if leak is not None and leak["overall"]:
-            said.append(_leak(leak))
+            sentences.append(_leak(leak))
         if leak is not None and leak["by_list"]:
-            said.append(
+            sentences.append(
                 f"Beyond lesion ids, {leak['by_list']} of the scored images show a trained lesion under "
                 "another id, by the list of lesions with several ids."
             )
         elif leak is None and protocol == "paper":
-            said.append("How many of the scored images have such a sibling cannot be told without split.csv.")
+            sentences.append(
+                "How many of the scored images have such a sibling cannot be known without split.csv."
+            )
     decided = metrics.decision == "calibrated"
-    said += [_role(role, recipes, protocol, decided=decided) for role in roles]
+    sentences += [_role(role, recipes, protocol, decided=decided) for role in roles]
     if distilled(recipes) and any(role in ("selection", "calibration") for role in roles):
-        said.append(_taught(recipes))
+        sentences.append(_taught(recipes))
     held = sum((record.counts.get("test", {})).values())
     opened = looks is not None and looks.opened
     if looks is not None and looks.opened:
-        said.append(looks.sentence())
+        sentences.append(looks.sentence())
     if "test" not in roles and held:
-        said.append(
+        sentences.append(
             f"No number here is of the {held} images of the test role."
             if opened
             else f"The test role ({held} images) has not been opened: nothing here was measured on it."
         )
     boot = metrics.bootstrap
     if boot.get("replicates"):
-        said.append(
+        sentences.append(
             f"Brackets are {percent(boot.get('level'))} intervals from {boot['replicates']} resamples of "
             f"{boot.get('unit', 'image')}s. They say how far a number could move with other "
             f"{boot.get('unit', 'image')}s from the same source; not with another training seed, and not "
@@ -90,18 +92,20 @@ def protocol_words(
             "number of images; those of the mean over classes are corrected for bias and skewness (BCa)."
         )
     else:
-        said.append("No intervals were asked for, so small differences cannot be told from chance.")
+        sentences.append(
+            "No intervals were asked for, so small differences cannot be distinguished from chance."
+        )
     if metrics.decision == "argmax":
-        said.append("The class the model names is the one with the highest probability.")
+        sentences.append("The class the model names is the one with the highest probability.")
     if metrics.decision == "calibrated":
-        said.append(
+        sentences.append(
             f"The class the model names is the most probable one in the case mix {_mix(metrics)}; every"
             f" number is "
-            "of those probabilities, but for what is said to be at equal class shares and for"
+            "of those probabilities, but for what is marked as being at equal class shares and for"
             " suspicion, which "
             "no case mix moves."
         )
-    return said
+    return sentences
 
 
 def _mix(metrics: Metrics) -> str:
@@ -123,19 +127,19 @@ def role_marks(roles: Sequence[str], recipes: Sequence[Recipe], *, decided: bool
 def sought_words(scores: Mapping[str, Any], vocabulary: Vocabulary) -> str | None:
     """What became of the melanomas, or of each malignant own class, counted; none where there are none."""
     classes = vocabulary.classes
-    said = []
+    sentences = []
     for code in vocabulary.sought:
         name = vocabulary.name(code)
         counts = dict(zip(classes, scores["confusion"][classes.index(code)], strict=True))
         total = sum(counts.values())
         if not total:
-            said.append(f"No {name} is among the scored images.")
+            sentences.append(f"No {name} is among the scored images.")
             continue
         wrong = sorted(((n, other) for other, n in counts.items() if other != code and n), reverse=True)
         others = ", ".join(f"{n} {vocabulary.name(other)}" for n, other in wrong)
         rest = f"; the others were named {others}" if others else ""
-        said.append(f"Of {total} images of {name}, the model named {counts[code]} {name}{rest}.")
-    return " ".join(said) or None
+        sentences.append(f"Of {total} images of {name}, the model named {counts[code]} {name}{rest}.")
+    return " ".join(sentences) or None
 
 
 def provenance(predictions: pd.DataFrame) -> str:

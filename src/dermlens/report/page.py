@@ -12,11 +12,10 @@ from dermlens.evaluation.ledger import run_openings
 from dermlens.files import write_text
 from dermlens.labels import Vocabulary
 from dermlens.records import Metrics, RunRecord, ScoredSet, number
-from dermlens.report import decision_tables as detection
+from dermlens.report import decision_tables, detection_tables, tables
 from dermlens.report import figures as pictures
 from dermlens.report import interpretation as words
 from dermlens.report import provenance as made
-from dermlens.report import tables
 from dermlens.report.card import write_card
 from dermlens.report.curves import kept_epoch
 from dermlens.report.gallery import build_gallery, worst_errors
@@ -51,7 +50,7 @@ def write_report(run: Run, *, data: Path | None = None) -> Path:
     Args:
         run: with metrics.json and predictions.csv; anything else of the run that is absent is left out and
             said to be.
-        data: a set that `dermlens evaluate RUN --data` has scored, whose report is then written beside its
+        data: a set that `dermlens evaluate RUN --data` has scored, whose report is then written next to its
             scores; or where the run's own images are now. None takes the folder the run was trained on.
 
     Returns:
@@ -113,8 +112,8 @@ def _context(
         "names": {code: vocabulary.name(code) for code in classes},
         "synthetic": source == "synthetic",
         "facts": _facts(record, recipe, role, scores, metrics.data),
-        "warnings": [said for said in warnings if not _of_another(said, role, roles)],
-        "other_warnings": [said for said in warnings if _of_another(said, role, roles)],
+        "warnings": [text for text in warnings if not _of_another(text, role, roles)],
+        "other_warnings": [text for text in warnings if _of_another(text, role, roles)],
         "sought": vocabulary.sought_group or "melanoma",
         "melanoma_words": words.sought_words(scores, vocabulary),
         "recall": (
@@ -145,19 +144,19 @@ def _context(
         "detection": [
             table
             for table in (
-                detection.suspicion_table(scores),
-                detection.suspicion_by_source(scores),
-                detection.detection_table(scores),
-                detection.operating_table(scores),
-                detection.probability_table(scores),
-                detection.net_benefit_table(scores),
+                detection_tables.suspicion_table(scores),
+                detection_tables.suspicion_by_source(scores),
+                detection_tables.detection_table(scores),
+                detection_tables.operating_table(scores),
+                detection_tables.probability_table(scores),
+                detection_tables.net_benefit_table(scores),
             )
             if table
         ],
         "curves": pictures.curve_pictures(album, scores, of_role, classes),
         "ranking": tables.ranking_table(scores),
         "reliability": (tables.reliability_table(scores), pictures.reliability_picture(album, scores)),
-        "equal": detection.equal_table(scores),
+        "equal": decision_tables.equal_table(scores),
         "decisions": pictures.decision_pictures(album, scores),
         "subgroups": tables.subgroup_tables(scores, classes),
         "counts": (
@@ -175,8 +174,8 @@ def _context(
         "made_with": _made_with(record, recipe, found.seconds),
         "commands": _commands(run, roles, decided=metrics.decision == "calibrated"),
         "files": [
-            (name, said)
-            for name, said in FILES.items()
+            (name, text)
+            for name, text in FILES.items()
             if name == "report.html" or (scored.path / name).exists()
         ],
         "limits": words.data_limits(source, classes, found.acral),
@@ -216,7 +215,7 @@ def _moment(stamp: str | None) -> str | None:
 
 
 def _made_with(record: RunRecord, recipe: Any, seconds: float | None) -> tables.Facts:
-    """What the numbers depend on besides recipe and data."""
+    """What the numbers depend on apart from recipe and data."""
     facts = tables.Facts()
     facts.add("Python", record.python)
     facts.add("Packages", ", ".join(f"{name} {version}" for name, version in record.versions.items()))
@@ -231,7 +230,7 @@ def _made_with(record: RunRecord, recipe: Any, seconds: float | None) -> tables.
 
 
 def _training(found: RunData, album: pictures.Album, kept: int | None) -> Any:
-    """The kept epoch beside the last one, and the curves."""
+    """The kept epoch next to the last one, and the curves."""
     history = found.history
     if history is None or history.empty:
         return None

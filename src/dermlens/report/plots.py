@@ -93,7 +93,7 @@ def panels(
     Args:
         rows: how many axes.
         height: of the whole, in inches.
-        width: likewise.
+        width: of the whole, in inches.
         ratios: heights of the axes relative to each other.
 
     Returns:

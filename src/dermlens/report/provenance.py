@@ -29,7 +29,7 @@ from dermlens.runs import Run
 FAR = "dermlens analyze out-of-distribution RUN --photographs FOLDER --other NAME=FOLDER"
 OUT_OF_DISTRIBUTION_COMMANDS = {
     "far_ood.csv": f"{FAR} --out RUN/far_ood.csv",
-    "far_ood_untold.csv": f"{FAR} --no-metadata --out RUN/far_ood_untold.csv",
+    "far_ood_without_metadata.csv": f"{FAR} --no-metadata --out RUN/far_ood_without_metadata.csv",
     "near_ood.csv": (
         "dermlens analyze unseen-class QUICK.yaml --data DIR --out OUT && cp OUT/near_ood.csv RUN"
     ),
@@ -61,26 +61,28 @@ def commands(
         int8: whether the export was quantised, or tried to be; none for a run that is not exported.
 
     Raises:
-        UserError: told.csv is not of the run's scores.
+        UserError: missing_metadata.csv is not of the run's scores.
     """
-    said = [*_teaching(run), *_training(run)]
+    lines = [*_teaching(run), *_training(run)]
     if decided:
-        said.append("dermlens calibrate RUN" + (f" --ood {ood}" if ood else ""))
-    said += _dermoscopy(run)
-    said.append("dermlens evaluate RUN" + (" --open-test" if "test" in roles else ""))
-    said += [
+        lines.append("dermlens calibrate RUN" + (f" --ood {ood}" if ood else ""))
+    lines += _dermoscopy(run)
+    lines.append("dermlens evaluate RUN" + (" --open-test" if "test" in roles else ""))
+    lines += [
         f"dermlens analyze reliability RUN --role {role} --out RUN/{run.decision_reports.name}/{role}"
         for role in roles
         if (run.decision_reports / role).is_dir()
     ]
-    if (told := read_missing_metadata(run)) is not None:
-        role, output = told["role"].iloc[0], f"RUN/{run.missing_metadata_file.name}"
-        said.append(f"dermlens analyze missing-metadata RUN --role {role} --out {output}")
-    said += [command for name, command in OUT_OF_DISTRIBUTION_COMMANDS.items() if (run.path / name).is_file()]
-    said.append("dermlens report RUN")
+    if (withheld := read_missing_metadata(run)) is not None:
+        role, output = withheld["role"].iloc[0], f"RUN/{run.missing_metadata_file.name}"
+        lines.append(f"dermlens analyze missing-metadata RUN --role {role} --out {output}")
+    lines += [
+        command for name, command in OUT_OF_DISTRIBUTION_COMMANDS.items() if (run.path / name).is_file()
+    ]
+    lines.append("dermlens report RUN")
     if int8 is None:
-        return said
-    return [*said, "dermlens export RUN --out FOLDER" + (" --format onnx-int8" if int8 else "")]
+        return lines
+    return [*lines, "dermlens export RUN --out FOLDER" + (" --format onnx-int8" if int8 else "")]
 
 
 def differences(first: Recipe, other: Recipe) -> list[str]:
@@ -110,13 +112,13 @@ def _members(run: Run) -> list[Run]:
 def _teaching(run: Run) -> list[str]:
     """The commands that wrote the soft labels; whose cross-fit they are of, the recipe does not know."""
     taught = [one.recipe.train.distillation for one in _members(run) or [run]]
-    said = []
+    lines = []
     for name in sorted({Path(config.soft_labels).name for config in taught if config is not None}):
-        said += [
+        lines += [
             "dermlens study crossfit TEACHER.yaml --data DIR --out TEACHER",
             shlex.join(["dermlens", "study", "soft-labels", "TEACHER", "--out", name]),
         ]
-    return said
+    return lines
 
 
 def _training(run: Run) -> list[str]:
@@ -124,14 +126,14 @@ def _training(run: Run) -> list[str]:
     if not members:
         return ["dermlens train recipe.yaml --data DIR --out RUN"]
     names = [f"MEMBER-{member.path.name}" for member in members]
-    said = []
+    lines = []
     for name, member in zip(names, members, strict=True):
         changed = differences(run.recipe, member.recipe)
         settings = [word for setting in changed for word in ("--set", setting)]
-        said.append(
+        lines.append(
             shlex.join(["dermlens", "train", "recipe.yaml", "--data", "DIR", *settings, "--out", name])
         )
-    return [*said, shlex.join(["dermlens", "study", "soup", *names, "--out", "RUN"])]
+    return [*lines, shlex.join(["dermlens", "study", "soup", *names, "--out", "RUN"])]
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
@@ -199,13 +201,13 @@ class Exported:
         onnx = self.document.onnx
         if onnx is None:
             return []
-        said = [
+        lines = [
             "The scores of this card are of the fp32 network in PyTorch; exported, its logits differ by at"
             f" most {onnx.largest_difference:.1e}."
         ]
         if (found := onnx.quantisation) is not None:
-            said.append(_int8(found))
-        return said
+            lines.append(_int8(found))
+        return lines
 
 
 def _int8(found: dict[str, Any]) -> str:
@@ -229,7 +231,7 @@ def _watched(found: dict[str, Any]) -> dict[str, str]:
     return {name: known.get(name, f"recall of {name.removesuffix('_recall')}") for name in names}
 
 
-# The licence file that stands beside weights that were trained on HAM10000.
+# The licence file that accompanies weights that were trained on HAM10000.
 
 
 LEGAL_CODE = "legalcode"

@@ -15,8 +15,8 @@ import pandas as pd
 from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
-from dermlens.evaluation.measures import sought_recall
-from dermlens.predict.document import DecisionDocument
+from dermlens.evaluation.detection import sought_recall
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.sources.vocabulary import group_of
 from dermlens.records import RoleScores, RunRecord, ScoredSet
 from dermlens.runs import Run
@@ -82,7 +82,7 @@ def read_dermoscopy(run: Run) -> pd.DataFrame | None:
 
 
 def read_missing_metadata(run: Run) -> pd.DataFrame | None:
-    """What the model is worth told less of patients; none where it was not measured.
+    """Scores with less metadata of the patients; none where it was not measured.
 
     Raises:
         UserError: the file is no such table, or its first row, where nothing is withheld, is of other scores
@@ -92,11 +92,11 @@ def read_missing_metadata(run: Run) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     measures = [f"{name}{end}" for name in METADATA_MEASURES for end in ("", "_low", "_high")]
-    table = _read(path, words=("told", "role"), numbers=("images", *measures))
+    table = _read(path, words=("metadata", "role"), numbers=("images", *measures))
     first = table.iloc[0]
     scores = run.metrics.roles.get(first["role"])
     if scores is None:
-        raise UserError(f"{path} is of role {first['role']}, which metrics.json beside it has no scores of")
+        raise UserError(f"{path} is of role {first['role']}, which metrics.json next to it has no scores of")
     measured = {name: _value(scores, place) for name, place in METADATA_MEASURES.items()} | {
         "images": scores["images"]
     }
@@ -128,6 +128,10 @@ def read_other_sets(run: Run) -> dict[str, RoleScores]:
     return found
 
 
+OLDER_COLUMNS = {"told": "metadata"}
+"""Columns of tables of earlier versions, by today's names."""
+
+
 def _value(scores: Mapping[str, Any], place: Sequence[str]) -> float:
     """One value of a role's scores; NaN where undefined."""
     found: Any = scores if place else {"value": sought_recall(scores).get("value")}
@@ -138,15 +142,15 @@ def _value(scores: Mapping[str, Any], place: Sequence[str]) -> float:
 
 def _read(path: Path, *, words: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
     """A table with a row or more, its columns `words` text and `numbers` float, NaN where empty."""
-    said = "a file of this name is a table that dermlens wrote"
+    hint = "a file of this name is a table that dermlens wrote"
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path).rename(columns=OLDER_COLUMNS)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a CSV table: {' '.join(str(error).split())}; {said}") from error
+        raise UserError(f"{path} is not a CSV table: {' '.join(str(error).split())}; {hint}") from error
     if lacking := [name for name in (*words, *numbers) if name not in table.columns]:
-        raise UserError(f"{path} lacks column {lacking[0]}; {said}")
+        raise UserError(f"{path} lacks column {lacking[0]}; {hint}")
     if table.empty:
-        raise UserError(f"{path} has no row below its header; {said}")
+        raise UserError(f"{path} has no row below its header; {hint}")
     for name in numbers:
         column = pd.to_numeric(table[name], errors="coerce")
         if (bad := column.isna() & table[name].notna()).any():
@@ -158,7 +162,7 @@ def _read(path: Path, *, words: Sequence[str], numbers: Sequence[str]) -> pd.Dat
     return table.astype(dict.fromkeys(words, str))
 
 
-# What a report needs beside the scores: history, counts, people and images, as far as they are there.
+# What a report needs next to the scores: history, counts, people and images, as far as they are there.
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,7 @@ def ranking_table(scores: Mapping[str, Any]) -> Table:
 
 
 def roles_table(metrics: Metrics, roles: Sequence[str], marks: Mapping[str, str]) -> Table:
-    """The scored roles beside each other.
+    """The scored roles side by side.
 
     Args:
         metrics: metrics.json.
@@ -238,7 +238,7 @@ def roles_table(metrics: Metrics, roles: Sequence[str], marks: Mapping[str, str]
         rows.append((words, *(estimate(scores["overall"].get(name), digits) for scores in scored)))
     means = [estimate(scores["averages"]["macro"].get("auc"), 3) for scores in scored]
     rows.append(("AUC of the probabilities, mean over classes", *means))
-    return Table("The scored roles beside each other", ("score", *roles), rows)
+    return Table("The scored roles side by side", ("score", *roles), rows)
 
 
 def reliability_table(scores: Mapping[str, Any]) -> Table:

@@ -72,7 +72,7 @@ def explained(predictor: Predictor, picture: Picture, patient: Patient) -> dict[
         names (none where the network has none, or the answer is withheld); `without`, the answer with age,
         sex, site or all of them (`metadata`) left out, for what is known; empty where the answer is withheld.
     """
-    patient = picture.told(patient)
+    patient = picture.completed(patient)
     known = [field for field in FIELDS if getattr(patient, field) != getattr(UNKNOWN, field)]
     answer = _of(predictor, picture, patient)
     fewer = {field: replace(patient, **{field: getattr(UNKNOWN, field)}) for field in known}
@@ -105,7 +105,7 @@ def _of(predictor: Predictor, picture: Picture, patient: Patient) -> Answer:
 
 # The service: one process, one model, a few addresses.
 #
-# Every response is the model's view of pictures, with its limits beside it; a picture that is too poor, or
+# Every response is the model's view of pictures, with its limits next to it; a picture that is too poor, or
 # seems to be no dermoscopy, gets no numbers. Uploads stay in memory, and nothing of them is logged or
 # sent back.
 

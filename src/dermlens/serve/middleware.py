@@ -164,7 +164,7 @@ class Sparing(logging.Filter):
 
 
 class OneLine(logging.Formatter):
-    """A line of bounded length: of an error its kind, and nothing that a client may have said."""
+    """A line of bounded length: of an error its kind, and nothing that a client may have sent."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""

@@ -41,7 +41,7 @@ def _body(about: str) -> dict[str, Any]:
 _P = {"akiec": 0.02, "bcc": 0.02, "bkl": 0.1, "df": 0.01, "mel": 0.2, "nv": 0.64, "vasc": 0.01}
 ANSWER = {
     "state": "answered",
-    "said": [
+    "sentences": [
         "Flagged at the mark that catches 95 of 100 malignant lesions (…).",
         "Most likely: melanocytic nevus (nv), 64.0 %.",
         "Cannot be ruled out either: melanoma (mel, malignant).",
@@ -84,7 +84,7 @@ _ANSWER = {
     "properties": {
         "state": {"enum": ["answered", "uncertain", "withheld"]}
         | {"description": "Uncertain: the model abstains, its numbers stay. Withheld: there are none."},
-        "said": {
+        "sentences": {
             "type": "array",
             "items": _TEXT,
             "description": "All of it in sentences, the headline first.",
@@ -102,7 +102,7 @@ _ANSWER = {
         "melanoma": _nullable(_NUMBER),
         "ood": _nullable(_NUMBER),
         "dermoscopy": _nullable(_NUMBER)
-        | {"description": "Below 0 where it does not look like dermoscopy; null where that is not told."},
+        | {"description": "Below 0 where it does not look like dermoscopy; null where that is not known."},
         "reason": _TEXT,
         "remedy": _TEXT,
         "quality": {"type": "array", "items": _TEXT},
@@ -123,7 +123,7 @@ _MAP = {"type": "array", "items": {"type": "array", "items": _NUMBER}}
 _PROBLEM = {"type": "object", "required": ["detail"], "properties": {"detail": _TEXT}}
 
 
-def _said(about: str, schema: dict[str, Any], example: Any = None) -> dict[str, Any]:
+def _response(about: str, schema: dict[str, Any], example: Any = None) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": schema}
     if example is not None:
         content["example"] = example
@@ -131,7 +131,7 @@ def _said(about: str, schema: dict[str, Any], example: Any = None) -> dict[str, 
 
 
 _PROBLEMS = {
-    status: _said(about, _PROBLEM, {"detail": "the file is empty (0 bytes), not an image"})
+    status: _response(about, _PROBLEM, {"detail": "the file is empty (0 bytes), not an image"})
     for status, about in {
         400: "The request is damaged, or to a host that the service does not answer to.",
         401: "The service wants a key.",
@@ -154,7 +154,7 @@ def _asked(
     summary: str, images: str, about: str, properties: dict[str, Any], example: dict[str, Any]
 ) -> dict[str, Any]:
     """An operation that takes images and answers with the model's heading and more."""
-    answer = _said(about, _object(_HEADED | properties), _HEADING | example)
+    answer = _response(about, _object(_HEADED | properties), _HEADING | example)
     return {
         "summary": summary,
         "openapi_extra": {"requestBody": _body(images)},
@@ -190,16 +190,16 @@ EXPLAIN = _asked(
 )
 MODEL: dict[str, Any] = {
     "summary": "The model's card",
-    "responses": {200: _said("The card.", _object(_HEADED)), 401: _PROBLEMS[401]},
+    "responses": {200: _response("The card.", _object(_HEADED)), 401: _PROBLEMS[401]},
 }
 HEALTH: dict[str, Any] = {
     "summary": "Whether the process lives",
-    "responses": {200: _said("It does.", _object({"status": _TEXT}), {"status": "ok"})},
+    "responses": {200: _response("It does.", _object({"status": _TEXT}), {"status": "ok"})},
 }
 READY: dict[str, Any] = {
     "summary": "Whether the model answers",
     "responses": {
-        200: _said("It does.", _object({"status": _TEXT, "model": _TEXT})),
+        200: _response("It does.", _object({"status": _TEXT, "model": _TEXT})),
         503: _PROBLEMS[503],
     },
 }

@@ -351,7 +351,7 @@ def work(data: bytes) -> float:
 
 def _bodies(needs: Needs) -> dict[str, Handler]:
     def body(header: dict[str, Any], blob: bytes) -> Iterator[Message]:
-        """First how many images there are and what is said of the patient, then each, or that it is large.
+        """First how many images there are and what is known of the patient, then each, or that it is large.
 
         `only` has the places of those that are wanted; none for all. With `quick`, large ones are not
         decoded.

@@ -130,7 +130,7 @@ def make_server(service: Any, seconds: float) -> uvicorn.Server:
 
     Args:
         service: the application.
-        seconds: that requests inside may take when it is told to end.
+        seconds: that requests inside may take when it is asked to end.
     """
     configure()
     return uvicorn.Server(
@@ -162,8 +162,8 @@ def listening_on(host: str, port: int) -> socket.socket:
         both = host == "::" and socket.has_dualstack_ipv6()
         listening = socket.create_server(address[:2], family=family, backlog=CONNECTIONS, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot listen on {host}, port {port}: {said}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot listen on {host}, port {port}: {reason}") from error
     # an answer's body is written after its head: it would wait 40 ms for the client to have seen that
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening

@@ -92,9 +92,9 @@ def ablate(
         UserError: an arm's recipe, the table or the split does not allow it; no arm has been trained then.
         KeyboardInterrupt: with a sentence that says how to go on.
     """
-    if strange := [name for name in only or () if name not in matrix.arms]:
+    if unknown := [name for name in only or () if name not in matrix.arms]:
         raise UserError(
-            f"arm {strange[0]} is none of the matrix {matrix.name}{nearest(strange[0], matrix.arms)}"
+            f"arm {unknown[0]} is none of the matrix {matrix.name}{nearest(unknown[0], matrix.arms)}"
         )
     with taken_back(out, lambda: any(out.glob("arms/*/fold-*/run.json"))):
         plans = begin(matrix, data, out)
@@ -225,7 +225,7 @@ def is_trained(arm: Path) -> bool:
 
 
 def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
-    """Every arm's recipe within the budget: a mistake in the last is said before the first trains."""
+    """Every arm's recipe within the budget: a mistake in the last is reported before the first trains."""
     plans: dict[str, Plan] = {}
     read: dict[str, RolePlan] = {}
     for name in matrix.names:

@@ -86,7 +86,7 @@ def _how(record: Mapping[str, Any]) -> str:
         f" {matrix['images']:,} images (`{matrix['recipe']}`). {intervals}\n\n"
         f"Made by dermlens {record['versions']['dermlens']} on {record['machine']['processor']},"
         f" {hours:.1f} hours of training. This page is generated from"
-        " `ablation.json` and the predictions beside it."
+        " `ablation.json` and the predictions next to it."
     )
 
 

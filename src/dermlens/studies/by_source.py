@@ -82,8 +82,8 @@ def crossfit_by_source(
             is of something else.
         KeyboardInterrupt: with a sentence that says how to go on.
     """
-    if strange := sorted(set(only or ()) - set(sources)):
-        raise UserError(f"source {strange[0]} is none of those left out: {', '.join(sources)}")
+    if unknown := sorted(set(only or ()) - set(sources)):
+        raise UserError(f"source {unknown[0]} is none of those left out: {', '.join(sources)}")
     units = {_unit(source): unit_recipe(recipe, f"split.left_out={source}") for source in sources}
     wanted = None if only is None else [_unit(source) for source in only]
     facts, splits = train_units(

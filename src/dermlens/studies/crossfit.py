@@ -86,8 +86,8 @@ def train_folds(
     cache: Path | None = None,
 ) -> dict[str, Any]:
     """As `crossfit`, without scores; `peeks` as for `fold_recipes`."""
-    if strange := sorted(set(only or ()) - set(range(folds))):
-        raise UserError(f"fold {strange[0]} is none of {folds}: folds count from 0 to {folds - 1}")
+    if unknown := sorted(set(only or ()) - set(range(folds))):
+        raise UserError(f"fold {unknown[0]} is none of {folds}: folds count from 0 to {folds - 1}")
     recipes = fold_recipes(recipe, folds, peeks=peeks)
     units = {f"fold-{fold}": own for fold, own in enumerate(recipes)}
     wanted = None if only is None else [f"fold-{fold}" for fold in sorted(set(only))]
@@ -192,15 +192,15 @@ def _facts(recipe: Recipe, table: pd.DataFrame, splits: Sequence[Split]) -> dict
 
 def _warnings(recipe: Recipe) -> list[str]:
     """What a reader must know of the numbers."""
-    said = []
+    changes = []
     if recipe.train.keep != "last":
-        said.append(f"train.keep {recipe.train.keep} became last: a scored fold chooses no epoch")
+        changes.append(f"train.keep {recipe.train.keep} became last: a scored fold chooses no epoch")
     if recipe.train.distillation is not None:
-        said.append(
+        changes.append(
             "the teachers of the soft labels had the labels of other folds, mostly of the scored one too:"
             " the scores may flatter the student"
         )
-    return said
+    return changes
 
 
 def _state(runs: Sequence[Run]) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def _ways(member: Path) -> list[ImbalanceConfig]:
 
 
 def _is_calibrated(path: Path) -> bool:
-    """Whether probabilities are those of decisions; the mean of such has no answers beside it."""
+    """Whether probabilities are those of decisions; the mean of such has no answers next to it."""
     return holds_answers(path) or bool(_record(path.parent).get("calibrated"))
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from dermlens.data.predictions import write_table
 from dermlens.errors import UserError, nearest
-from dermlens.evaluation.measures import sought_recall
+from dermlens.evaluation.detection import sought_recall
 from dermlens.evaluation.score import score
 from dermlens.models.saved import SavedModel
 from dermlens.report.run_data import METADATA_MEASURES
@@ -64,19 +64,19 @@ def missing_metadata(
         path: of the CSV to write.
         data: where the run's images are now; none takes the folder that it was trained on.
         device: as for `predict_table`.
-        cache: likewise.
+        cache: as for `predict_table`.
 
     Returns:
-        A row each of `TOLD`: `told`, `role`, `images`, and each of `MEASURES` with `…_low` and `…_high`; NaN
+        A row each of `KNOWN`: `metadata`, `role`, `images`, each of `MEASURES` with `…_low` and `…_high`; NaN
         where undefined. The first row is of the run's own predictions.
 
     Raises:
-        UserError: the model is not told of patients, the run has no predictions of the role, or its images
+        UserError: the model takes no metadata, the run has no predictions of the role, or its images
             are not there.
     """
     saved = run.model()
     if saved.config.metadata == "none":
-        raise UserError(f"the model of run {run.path} is told nothing of patients: it has no metadata branch")
+        raise UserError(f"the model of run {run.path} takes no metadata: it has no metadata branch")
     predictions = run.predictions()
     if role not in (known := predictions["role"].unique()):
         raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, known)}")
@@ -85,14 +85,14 @@ def missing_metadata(
     split = run.split(table)
     of_role = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
     rows = []
-    for name, told in KNOWN.items():
-        if told(of_role).equals(of_role):
+    for name, reduced in KNOWN.items():
+        if reduced(of_role).equals(of_role):
             found = own
         else:
-            found = _answered(saved, told(of_role), table, role, device=device, cache=cache)
+            found = _answered(saved, reduced(of_role), table, role, device=device, cache=cache)
         metrics = score(found, saved.classes, run.recipe.evaluation, described=saved.described)
         scores = metrics["roles"][role]
-        rows.append({"told": name, "role": role, "images": scores["images"]} | _measured(scores))
+        rows.append({"metadata": name, "role": role, "images": scores["images"]} | _measured(scores))
     result = pd.DataFrame(rows)
     write_table(path, result)
     return result

@@ -1,6 +1,6 @@
 """How images of another kind, and of a class left out of training, stand out to a network.
 
-Shapes: N images, S strangers.
+Shapes: N images, S out-of-distribution images.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ PHOTOGRAPHS = (
 
 
 def out_of_distribution_table(
-    train: Labelled, calibration: Labelled, familiar: Labelled, strangers: Mapping[str, Labelled]
+    train: Labelled, calibration: Labelled, familiar: Labelled, sets: Mapping[str, Labelled]
 ) -> pd.DataFrame:
-    """AUROC of each score for each set of strangers, and what its threshold does to them.
+    """AUROC of each score for each out-of-distribution set, and what its threshold does to them.
 
     Args:
         train: the training role, which the scores are fitted on.
         calibration: the calibration role, which fixes the thresholds.
         familiar: images of the known kind that are new to both, such as the selection role.
-        strangers: outputs by the name of the set; their truth is not looked at.
+        sets: outputs by the name of the set; their truth is not looked at.
 
     Returns:
         A row a set and score: `set`, `score`, `images`, `auroc` with `low` and `high` (95 % intervals over
-        lesions), `flagged`, the share of the strangers above the threshold, and `familiar_flagged`, that of
+        lesions), `flagged`, the share of its images above the threshold, and `familiar_flagged`, that of
         the familiar images.
     """
     rows = []
@@ -77,13 +77,13 @@ def out_of_distribution_table(
             return ood_scores(ood.kind, of.logits_NC, of.features_ND, arrays, ood.neighbours)  # noqa: B023
 
         familiar_N = scores(familiar)
-        for name, found in strangers.items():
-            stranger_S = scores(found)
+        for name, found in sets.items():
+            ood_S = scores(found)
             rows.append(
-                {"set": name, "score": kind, "images": len(stranger_S)}
-                | _auroc(familiar_N, familiar.lesion_N, stranger_S, found.lesion_N)
+                {"set": name, "score": kind, "images": len(ood_S)}
+                | _auroc(familiar_N, familiar.lesion_N, ood_S, found.lesion_N)
                 | {
-                    "flagged": float((stranger_S > ood.threshold).mean()),
+                    "flagged": float((ood_S > ood.threshold).mean()),
                     "familiar_flagged": float((familiar_N > ood.threshold).mean()),
                 }
             )
@@ -184,16 +184,16 @@ def _photographs() -> dict[str, np.ndarray]:
         return pictures
 
 
-def _auroc(familiar_N: Floats, lesion_N: Any, stranger_S: Floats, lesion_S: Any) -> dict[str, Any]:
+def _auroc(familiar_N: Floats, lesion_N: Any, ood_S: Floats, lesion_S: Any) -> dict[str, Any]:
     """AUROC with its interval over lesions."""
-    strange = np.concatenate([np.zeros(len(familiar_N), dtype=bool), np.ones(len(stranger_S), dtype=bool)])
-    score = np.concatenate([familiar_N, stranger_S])
+    outside = np.concatenate([np.zeros(len(familiar_N), dtype=bool), np.ones(len(ood_S), dtype=bool)])
+    score = np.concatenate([familiar_N, ood_S])
     lesions = np.array(
-        [*(f"familiar {name}" for name in lesion_N), *(f"strange {name}" for name in lesion_S)]
+        [*(f"familiar {name}" for name in lesion_N), *(f"outside {name}" for name in lesion_S)]
     )
-    resamples = draw_lesions(lesions, strange.astype(np.int64), replicates=REPLICATES, seed=0)
+    resamples = draw_lesions(lesions, outside.astype(np.int64), replicates=REPLICATES, seed=0)
     found = estimate(
-        lambda weights: {("auroc",): metrics.ranking(strange, score, weights).auc}, resamples, level=0.95
+        lambda weights: {("auroc",): metrics.ranking(outside, score, weights).auc}, resamples, level=0.95
     )["auroc",]
     return {"auroc": found["value"], "low": found["low"], "high": found["high"]}
 
@@ -203,7 +203,7 @@ def _auroc(familiar_N: Floats, lesion_N: Any, stranger_S: Floats, lesion_S: Any)
 
 def far_ood(
     run: Run,
-    strangers: Mapping[str, pd.DataFrame],
+    sets: Mapping[str, pd.DataFrame],
     path: Path,
     *,
     metadata: bool = True,
@@ -212,15 +212,15 @@ def far_ood(
     cache: Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
-    """Score sets of strangers against the images of the run's selection role.
+    """Score out-of-distribution sets against the images of the run's selection role.
 
     Args:
         run: a completed run with train, selection and calibration roles.
-        strangers: LesionTables by the name of the set; `write_photographs` makes one, and `read_table` one of
+        sets: LesionTables by the name of the set; `write_photographs` makes one, and `read_table` one of
             photographs of lesions that no dermatoscope took. Their diagnoses are not looked at.
         path: of the CSV to write.
-        metadata: whether the network is told age, sex and site. Strangers that have none can stand out by
-            that alone; without it the run's own images go untold too, those that fit the scores included.
+        metadata: whether the network gets age, sex and site. Sets that have none can stand out by
+            that alone; without it the run's own images lose theirs too, those that fit the scores included.
         data: where the run's own images are now; none takes the folder that it was trained on.
         device: auto, cpu, cuda or mps.
         cache: root of the pixel cache; none for the usual one.
@@ -232,22 +232,21 @@ def far_ood(
     Raises:
         UserError: there is no set, the split lacks a role, or images are not there.
     """
-    if not strangers:
+    if not sets:
         raise UserError("no images of another kind: name a folder with --other DIR, or --photographs DIR")
     saved = run.model()
     known = (lambda table: table) if metadata else without_metadata
-    own = run_outputs(run, saved, FITTED, data=data, told=known, device=device, cache=cache, say=say)
+    own = run_outputs(run, saved, FITTED, data=data, reduce=known, device=device, cache=cache, say=say)
     train, familiar, calibration = (own[role].labelled for role in FITTED)
     shown = {
-        name: label_outputs(saved, known(table), device=device, cache=cache)
-        for name, table in strangers.items()
+        name: label_outputs(saved, known(table), device=device, cache=cache) for name, table in sets.items()
     }
     result = out_of_distribution_table(train, calibration, familiar, shown)
     write_table(path, result)
     return result
 
 
-# Near strangers: a class is left out of the training, and its images must stand out to the network.
+# Near out-of-distribution: a class is left out of the training, and its images must stand out to the network.
 #
 # without-<class>/      a run directory each
 # data-without-<class>/, split-without-<class>.csv      what it was trained on
@@ -288,7 +287,7 @@ def unseen_class(
     device: str = "auto",
     cache: Path | None = None,
 ) -> pd.DataFrame:
-    """Train the recipe without each class in turn and score the images of that class as strangers.
+    """Train the recipe without each class in turn and score the images of that class as out-of-distribution.
 
     Familiar are the images of the selection role. Images of the test role are looked at by nothing.
 
@@ -298,7 +297,7 @@ def unseen_class(
         out: a folder for the runs; completed ones of the same recipe and data are not trained again.
         classes: to leave out now; none for all of the recipe's.
         device: as for `fit`.
-        cache: likewise.
+        cache: as for `fit`.
 
     Returns:
         The rows of `out_of_distribution_table` for every class that has been left out so far.
@@ -335,8 +334,8 @@ def unseen_class(
         unsealed = table["image_id"].isin([image for role in FITTED for image in split.ids(role)])
         left_out = table[(table["dx"] == one.code) & unsealed].reset_index(drop=True)
         train, familiar, calibration = (found[role].labelled for role in FITTED)
-        strangers = {one.code: label_outputs(saved, left_out, of=table, device=device, cache=cache)}
-        rows.append(out_of_distribution_table(train, calibration, familiar, strangers))
+        sets = {one.code: label_outputs(saved, left_out, of=table, device=device, cache=cache)}
+        rows.append(out_of_distribution_table(train, calibration, familiar, sets))
         write_table(out / TABLE, pd.concat(rows, ignore_index=True))
     return pd.concat(rows, ignore_index=True)
 

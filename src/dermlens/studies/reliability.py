@@ -16,11 +16,12 @@ from dermlens.calibration.labelled import Labelled
 from dermlens.calibration.probabilities import class_weights
 from dermlens.data.predictions import write_table
 from dermlens.errors import UserError, nearest
+from dermlens.evaluation.answers import answer_numbers, fate
+from dermlens.evaluation.calibration import ece, reliability
 from dermlens.evaluation.intervals import draw_lesions, estimate
-from dermlens.evaluation.measures import answer_numbers, ece, fate, reliability
 from dermlens.labels import Vocabulary
 from dermlens.predict.decision import Answers, Arrays, answer, at_prior, log_softmax, scaled
-from dermlens.predict.document import DecisionDocument
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.report.curves import coverage_bars, reliability_diagram, risk_coverage_curve
 from dermlens.report.plots import save_figure
 from dermlens.runs import Run
@@ -123,7 +124,7 @@ def risk_coverage(role: Labelled, answers: Answers, vocabulary: Vocabulary) -> p
     """What answering fewer images would bring: errors and missed melanomas by the share answered.
 
     Images are answered in falling order of the confidence; equal ones in the order that they stand in.
-    Strangers and wide sets have no part in the order; what the model does is in `as_answered`.
+    Images far from training and wide sets have no part in the order; what the model does is in `as_answered`.
 
     Args:
         role: the truth.
@@ -232,7 +233,7 @@ def report_run(
         folder: to write to.
         data: where its images are now; none takes the folder that it was trained on.
         device: as for `predict_table`.
-        cache: likewise.
+        cache: as for `predict_table`.
 
     Returns:
         The tables by the name of their file.

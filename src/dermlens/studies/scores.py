@@ -17,6 +17,7 @@ from dermlens import metrics
 from dermlens.calibration.labelled import Labelled
 from dermlens.calibration.probabilities import class_weights, fit_even_scaling
 from dermlens.data.predictions import arrays, classes_of
+from dermlens.evaluation.calibration import ece
 from dermlens.evaluation.intervals import (
     Estimate,
     Place,
@@ -28,10 +29,9 @@ from dermlens.evaluation.intervals import (
     over_folds,
     recall,
 )
-from dermlens.evaluation.measures import ece
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import scaled
-from dermlens.predict.document import Scaling
+from dermlens.predict.decision_document import Scaling
 from dermlens.sections import EvaluationConfig
 from dermlens.studies.folds import FOLD
 

@@ -75,7 +75,7 @@ def soup(
     runs, saved = _open(members)
     table = runs[0].table(data)
     records = [run.read_record() for run in runs]
-    first, told = records[0], [_told(run) for run in runs]
+    first, soup = records[0], [_member(run) for run in runs]
     split = runs[0].split(table)
     model = saved[0].model
     model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
@@ -85,7 +85,7 @@ def soup(
         made = Run.create(part, runs[0].recipe)
         made.record(
             **first.model_dump(include={*CARRIED}, exclude_unset=True),
-            soup=told,
+            soup=soup,
             warnings=_warnings(record.warnings for record in records),
         )
         split.save(made.split_file)
@@ -195,7 +195,7 @@ def _open(members: Sequence[Path]) -> tuple[list[Run], list[SavedModel]]:
         raise UserError("a soup needs two members: dermlens study soup RUN RUN… --out DIR")
     runs = [Run.open(member) for member in members]
     if nested := [run.path for run in runs if run.member_folder.is_dir()]:
-        raise UserError(f"{nested[0]} is a soup itself: name its members beside the others")
+        raise UserError(f"{nested[0]} is a soup itself: name its members along with the others")
     saved = [run.model() for run in runs]
     for run, other in zip(runs[1:], saved[1:], strict=True):
         _check_fits(runs[0], saved[0], run, other)
@@ -230,14 +230,14 @@ def _crossfit_record(folder: Path) -> dict[str, Any]:
 
 def _warnings(of_members: Iterable[Iterable[str]]) -> list[str]:
     """Those of all members, each once, in order."""
-    return list(dict.fromkeys(said for warnings in of_members for said in warnings))
+    return list(dict.fromkeys(warning for warnings in of_members for warning in warnings))
 
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _member(run: Run) -> dict[str, Any]:
     """What run.json says of a member."""
     record, recipe = run.read_record(), run.recipe
     train = recipe.train

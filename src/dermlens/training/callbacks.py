@@ -28,7 +28,7 @@ from dermlens.training.task import LesionTask
 
 
 KERAS_MIN_DELTA = 1e-4
-"""What Keras's ReduceLROnPlateau takes for an improvement unless told; the authors did not tell it."""
+"""What Keras's ReduceLROnPlateau takes for an improvement by default; the authors kept it."""
 
 
 def cosine_share(step: int, *, steps: int, warmup: int) -> float:
@@ -317,7 +317,7 @@ def make_loggers(tracker: str, folder: Path, recipe: Recipe) -> list[Any]:
     """The Lightning loggers of a run.
 
     Args:
-        tracker: `csv` is none besides history.csv; `tensorboard` writes into the run directory; `mlflow`
+        tracker: `csv` is none but history.csv; `tensorboard` writes into the run directory; `mlflow`
             sends to the server that MLFLOW_TRACKING_URI names.
         folder: the run directory.
         recipe: logged as the run's parameters.

@@ -33,7 +33,7 @@ CHECKPOINT_FILE = "last.ckpt"
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes beside the file and renames; reads nothing that could run code."""
+    """Writes next to the file and renames; reads nothing that could run code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint.
@@ -145,8 +145,8 @@ def check_unchanged(run: Run, now: Mapping[str, Any]) -> None:
     named = f"{run.recipe_file} ({', '.join(keys[:SHOWN])}{' and others' if len(keys) > SHOWN else ''})"
     changed = [named] if keys else []
     changed += [
-        said
-        for part, said in (
+        label
+        for part, label in (
             ("split", str(run.split_file)),
             ("labels", "the diagnoses or metadata of the images"),
             ("pixels", "the images themselves"),

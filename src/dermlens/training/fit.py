@@ -45,7 +45,7 @@ def fit(
         device: `auto`, `cpu`, `cuda` or `mps`.
         devices: processes, each with a device of its own; they share each batch.
         cache: where pixel caches are; none takes the default place.
-        logger: `csv`, which is always written, or `tensorboard` or `mlflow` besides.
+        logger: `csv`, which is always written, or `tensorboard` or `mlflow` as well.
         say: takes sentences on which table was read, what was made of it, and what is wrong with the split.
 
     Returns:
@@ -59,7 +59,7 @@ def fit(
     """
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
-    # A run that cannot begin is none: what is wrong with table and split is said before there is a directory.
+    # A run that cannot begin is none: faults of table and split are reported before there is a directory.
     images = read_role_plan(recipe, Path(data))
     if machine.is_first():
         _say_all(images, say)
@@ -67,7 +67,7 @@ def fit(
     with (
         machine.held(run),  # before anything is made there or taken away: another command may name it too
         taken_back(run.path, lambda: not machine.is_first() or _has_begun(run)),
-        _said_when_full(run),
+        _full_disk_reported(run),
     ):
         if machine.is_first():
             Run.create(out, recipe).record(data=str(Path(data).resolve()))
@@ -113,7 +113,7 @@ def resume_fit(
     recipe = run.recipe
     hardware = _hardware(recipe, device, devices)
     check_tracker(logger)
-    with _said_when_full(run), machine.held(run):
+    with _full_disk_reported(run), machine.held(run):
         manifest = run.split_file if run.split_file.is_file() else None
         images = read_role_plan(recipe, data or Path(str(record.data)), manifest=manifest)
         if machine.is_first():
@@ -146,7 +146,7 @@ def _run(
     """Read the pixels and train, and whatever happens say in run.json how it ended."""
     machine.share_folder(run.path)
     try:
-        with _ended_like_ctrl_c(), _said_when_full(run):
+        with _ended_like_ctrl_c(), _full_disk_reported(run):
             inputs = read_inputs(recipe, images, cache_root=cache)
             facts = train(run, recipe, inputs, hardware, logger)
     except KeyboardInterrupt as error:
@@ -186,7 +186,7 @@ def _has_begun(run: Run) -> bool:
 
 
 @contextmanager
-def _said_when_full(run: Run) -> Iterator[None]:
+def _full_disk_reported(run: Run) -> Iterator[None]:
     """A full disk is a sentence; checkpoints say their own."""
     try:
         yield

@@ -133,7 +133,7 @@ def read_role_plan(recipe: Recipe, data: Path, *, manifest: Path | None = None) 
     further = [_further(data, folder, recipe) for folder in recipe.data.also_train]
     if further:
         table = pd.concat([table, *(one.table for one in further)], ignore_index=True)
-        accounts += [said for one in further for said in one.account.sentences()]
+        accounts += [line for one in further for line in one.account.sentences()]
         if twice := table.loc[table["image_id"].duplicated(), "image_id"].tolist():
             raise UserError(
                 f"data.also_train: image {twice[0]} is in two of the folders; it can have one row"
@@ -159,11 +159,11 @@ def rows_of(role: str, table: pd.DataFrame, own: int, split: Split) -> npt.NDArr
 
 def _further(data: Path, folder: str, recipe: Recipe) -> Reading:
     """One folder of `data.also_train`."""
-    beside = data if data.is_dir() else data.parent
-    path = beside.resolve().parent / folder
+    home = data if data.is_dir() else data.parent
+    path = home.resolve().parent / folder
     if not path.exists():
         raise UserError(
-            f"data.also_train: {path} does not exist; name a folder beside {beside}, or an absolute path"
+            f"data.also_train: {path} does not exist; name a folder next to {home}, or an absolute path"
         )
     return read_set(path, classes=recipe.data.classes)
 
@@ -187,7 +187,7 @@ def read_inputs(recipe: Recipe, images: RolePlan, *, cache_root: Path | None = N
     else:
         kind = recipe.data.metadata
     encoder = make_encoder(kind).fit(train["age"], train["sex"].tolist(), train["site"].tolist())
-    told = as_the_network_sees(recipe, table)
+    seen = as_the_network_sees(recipe, table)
     size = recipe.data.size or row_of(recipe.model.backbone).size
     position = {code: index for index, code in enumerate(recipe.data.classes)}
     taught = recipe.train.distillation
@@ -205,7 +205,7 @@ def read_inputs(recipe: Recipe, images: RolePlan, *, cache_root: Path | None = N
             root=cache_root,
         ),
         encoder=encoder,
-        meta_NM=encoder.encode(told["age"], told["sex"].tolist(), told["site"].tolist()),
+        meta_NM=encoder.encode(seen["age"], seen["sex"].tolist(), seen["site"].tolist()),
         target_N=np.array([position[code] for code in table["dx"]], dtype=np.int64),
         source_N=np.unique(table["source"].to_numpy(dtype=str), return_inverse=True)[1].astype(np.int64),
         weight_N=_confirmation_weights(recipe, table),
@@ -216,7 +216,7 @@ def read_inputs(recipe: Recipe, images: RolePlan, *, cache_root: Path | None = N
 
 
 def as_the_network_sees(recipe: Recipe, table: pd.DataFrame) -> pd.DataFrame:
-    """A run's whole table as its network is told of it: shuffled, where the recipe says so."""
+    """A run's whole table as its network sees it: shuffled, where the recipe says so."""
     return shuffled_metadata(table, recipe.seed) if recipe.data.metadata_shuffled else table
 
 

@@ -158,7 +158,7 @@ def make_loss(
 
 @loss(CrossEntropyConfig)
 def cross_entropy(logits_BC: Tensor, target_B: Tensor, weight_C: Tensor, *, smoothing: float) -> Tensor:
-    """w_y · Σ_c q_c · (−log p_c), where q is (1 − ε) at y and ε/C everywhere besides.
+    """w_y · Σ_c q_c · (−log p_c), where q is (1 − ε) at y and ε/C elsewhere.
 
     PyTorch's own smoothing weighs each term by its class; here an image weighs as its label does.
 
@@ -232,7 +232,7 @@ def ldam(
 def logit_adjusted(
     logits_BC: Tensor, target_B: Tensor, weight_C: Tensor, *, prior_BC: Tensor, tau: float, smoothing: float
 ) -> Tensor:
-    """w_y · Σ_c q_c · (−log softmax(z + τ·log π)_c), where q is (1 − ε) at y and ε·π everywhere besides.
+    """w_y · Σ_c q_c · (−log softmax(z + τ·log π)_c), where q is (1 − ε) at y and ε·π elsewhere.
 
     The prior is added in training and left out at prediction, so that the logits answer for a population
     where (at τ = 1) all classes are as frequent. Labels are smoothed by the prior, not by equal shares: a

@@ -90,7 +90,7 @@ def multi_weighted(
     Args:
         logits_BC: unnormalised scores; at prediction their softmax is taken, as the authors do.
         target_B: class indices in 0 … C−1.
-        weight_C: class weights besides W; ones for none.
+        weight_C: class weights in addition to W; ones for none.
         prior_C: class shares, which give the same W as counts do.
         alpha: 0 weighs all classes alike.
         gamma: of the focal factor.

@@ -19,7 +19,7 @@ from dermlens.errors import UserError
 from dermlens.models.cuts import feature_shape
 from dermlens.models.saved import SavedModel
 from dermlens.predict.decision import ANSWERED, answer, answer_columns
-from dermlens.predict.document import plain_decision
+from dermlens.predict.decision_document import plain_decision
 from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views
 from dermlens.training.machine import keep_memory, resolve_device
 
@@ -87,7 +87,7 @@ def predict_cached(
     device: str,
     batch_size: int = BATCH,
 ) -> pd.DataFrame:
-    """As `predict_table`, with a cache at hand of the images of `of`; other sizes have caches beside it."""
+    """As `predict_table`, with a cache at hand of the images of `of`; other sizes have caches next to it."""
     decision = model.decision or plain_decision(model.classes)
     # batch by batch: the features of a whole table may not fit into memory
     answers = [
@@ -120,11 +120,11 @@ def logits_table(
 
     Args:
         model: as for `predict_table`.
-        table: likewise; at least one row.
-        of: likewise.
-        cache_root: likewise.
-        device: likewise.
-        batch_size: likewise.
+        of: as for `predict_table`.
+        cache_root: as for `predict_table`.
+        device: as for `predict_table`.
+        batch_size: as for `predict_table`.
+        table: the same, of at least one row.
 
     Raises:
         UserError: as for `predict_table`.

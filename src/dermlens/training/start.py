@@ -146,7 +146,7 @@ def _reading(
     lines = []
     if tuple(named) != CLASSES:
         lines += [
-            "# The classes, in the order of the probabilities. What they are can be said as well:",
+            "# The classes, in the order of the probabilities. What they are can be stated as well:",
             "# classes: {Melanom: {malignant: true, name: melanoma}, …}",
             f"classes: {_flow(named)}",
         ]

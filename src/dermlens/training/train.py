@@ -75,7 +75,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
         recipe: of the run.
         inputs: its data.
         hardware: what trains.
-        logger: the tracker beside history.csv.
+        logger: the tracker next to history.csv.
 
     Returns:
         Facts for run.json.
@@ -303,7 +303,7 @@ def _loop(trainer: pl.Trainer, task: LesionTask, batches: EpochBatches, run: Run
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out what is said to Lightning's own authors and not to our users."""
+    """Leave out messages meant for Lightning's own authors and not for our users."""
     with warnings.catch_warnings():
         # Lightning 2.6 looks at PyTorch's tree specifications in a way that PyTorch 2.15 is about to drop.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
@@ -326,9 +326,9 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
     hidden = {"train", "test"} - {recipe.train.monitor_role}
     roles = [role for role in inputs.split.role_names if role not in hidden]
     predicted = []
-    told = as_the_network_sees(recipe, inputs.table)
+    seen = as_the_network_sees(recipe, inputs.table)
     for role in roles:
-        rows = told.iloc[inputs.rows(role)]
+        rows = seen.iloc[inputs.rows(role)]
         frame = predict_cached(saved, rows, inputs.cache, of=inputs.table, device=device)
         frame.insert(2, "role", role)
         predicted.append(frame)

@@ -58,7 +58,7 @@ def results(images, tmp_path_factory) -> Path:
         write_arm(folder / "questions", arm, table(ids, seed=seed, skill=skill))
     write_images(folder / "questions", table(ids, seed=0, skill=1))
     readings = folder / "questions" / "readings"
-    write_csv(readings / "told" / "told_nothing.csv.gz", table(ids, seed=9, skill=0.5), digits=5)
+    write_csv(readings / "given" / "given_nothing.csv.gz", table(ids, seed=9, skill=0.5), digits=5)
     shares = {"mask_share": 0.3, "attention_mass": 0.4, "gaussian_mass": 0.5}
     seen = table(ids, seed=0, skill=1)[["image_id", "lesion_id", "fold", "target"]]
     masses = seen.rename(columns={"target": "dx"}).assign(**shares)
@@ -139,7 +139,7 @@ def test_a_trained_system_is_in_its_tables_with_its_seeds(page):
 def test_contrasts_are_corrected_together_and_those_not_run_are_named(page):
     contrasts = pd.read_csv(page.parent / "tables" / "contrasts.csv")
     assert set(zip(contrasts["arm"], contrasts["reference"], strict=True)) == {
-        ("base", "no_attention"), ("base", "no_metadata"), ("told_nothing", "base"),
+        ("base", "no_attention"), ("base", "no_metadata"), ("given_nothing", "base"),
     }  # fmt: skip
     assert (contrasts["p_holm"] >= contrasts["p"]).all()
     words = page.read_text(encoding="utf-8")

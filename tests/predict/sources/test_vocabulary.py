@@ -33,7 +33,7 @@ ISIC_SITES = (
     ],
 )
 def test_one_image_has_one_group_in_either_vocabulary(ham10000: str, isic: str) -> None:
-    """ISIC 2019 re-released HAM10000's images with sites in its own words, as the image beside shows."""
+    """ISIC 2019 re-released HAM10000's images with sites in its own words, as the image next to shows."""
     assert group_of(ham10000) == group_of(isic) == isic
 
 

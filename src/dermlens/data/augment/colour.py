@@ -174,7 +174,7 @@ def blur(x_B3HW: Tensor, strength_B: Tensor) -> Tensor:
     """Convolve with a Gaussian of σ = s·width, s ≤ WIDEST_BLUR, the image mirrored at its edges."""
     width = x_B3HW.shape[3]
     sigma_B1 = (strength_B * width)[:, None].clamp(min=1e-3)
-    # to 3σ of the widest for all of them: an image shall not depend on those beside it
+    # to 3σ of the widest for all of them: an image shall not depend on the others of its batch
     radius = min(math.ceil(3 * WIDEST_BLUR * width), *(side - 1 for side in x_B3HW.shape[2:]))
     offset_K = torch.arange(-radius, radius + 1, device=x_B3HW.device)
     weight_BK = torch.softmax(-((offset_K / sigma_B1) ** 2) / 2, dim=1)
@@ -230,7 +230,7 @@ def photographed(x_BCHW: Tensor, share_B: Tensor, quality_B: Tensor) -> Tensor:
         x_BCHW: uint8, or float in 0 … 255, which is rounded; any memory format. A lesion mask in a fourth
             channel stays as it is.
         share_B: as `draw_shots` gives it.
-        quality_B: likewise.
+        quality_B: as `draw_shots` gives it.
 
     Returns:
         uint8, of the same shape, in channels-last memory.

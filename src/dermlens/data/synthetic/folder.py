@@ -58,63 +58,23 @@ def _sites(*per_thousand: int) -> dict[str, float]:
 
 
 GROUPS = {
-    "akiec": Group(
-        share=0.031,
-        several=0.5,
-        age=(66, 11),
-        male=0.67,
-        sites=_sites(15, 1, 90, 35, 10, 345, 2, 1, 40, 200, 30, 45, 5, 10, 190),
-        dx_type={"histo": 1},
-    ),
-    "bcc": Group(
-        share=0.044,
-        several=0.5,
-        age=(67, 13),
-        male=0.62,
-        sites=_sites(35, 1, 330, 90, 10, 220, 8, 1, 5, 110, 30, 40, 20, 10, 95),
-        dx_type={"histo": 1},
-    ),
-    "bkl": Group(
-        share=0.097,
-        several=0.5,
-        age=(64, 14),
-        male=0.57,
-        sites=_sites(40, 1, 185, 65, 5, 290, 2, 2, 15, 155, 30, 30, 65, 20, 95),
-        dx_type={"histo": 0.70, "consensus": 0.24, "confocal": 0.06},
-    ),
-    "df": Group(
-        share=0.010,
-        several=0.5,
-        age=(53, 13),
-        male=0.55,
-        sites=_sites(35, 1, 20, 2, 1, 2, 15, 8, 3, 705, 2, 1, 5, 5, 205),
-        dx_type={"histo": 0.5, "consensus": 0.5},
-    ),
-    "mel": Group(
-        share=0.082,
-        several=0.5,
-        age=(61, 15),
-        male=0.62,
-        sites=_sites(60, 2, 290, 60, 15, 95, 25, 1, 3, 175, 25, 13, 40, 10, 190),
-        dx_type={"histo": 1},
-    ),
-    "nv": Group(
-        share=0.723,
-        several=0.28,
-        age=(46, 15),
-        male=0.51,
-        sites=_sites(130, 2, 212, 30, 4, 15, 42, 7, 8, 220, 12, 7, 185, 29, 98),
-        dx_type={"follow_up": 0.55, "histo": 0.37, "consensus": 0.08},
-    ),
-    "vasc": Group(
-        share=0.013,
-        several=0.5,
-        age=(51, 21),
-        male=0.49,
-        sites=_sites(190, 2, 155, 42, 2, 56, 3, 3, 35, 190, 20, 14, 215, 10, 77),
-        dx_type={"histo": 0.5, "consensus": 0.5},
-    ),
-}
+    "akiec": Group(0.031, 0.5, (66, 11), 0.67,
+        _sites(15, 1, 90, 35, 10, 345, 2, 1, 40, 200, 30, 45, 5, 10, 190), {"histo": 1}),
+    "bcc": Group(0.044, 0.5, (67, 13), 0.62,
+        _sites(35, 1, 330, 90, 10, 220, 8, 1, 5, 110, 30, 40, 20, 10, 95), {"histo": 1}),
+    "bkl": Group(0.097, 0.5, (64, 14), 0.57,
+        _sites(40, 1, 185, 65, 5, 290, 2, 2, 15, 155, 30, 30, 65, 20, 95),
+        {"histo": 0.7, "consensus": 0.24, "confocal": 0.06}),
+    "df": Group(0.010, 0.5, (53, 13), 0.55,
+        _sites(35, 1, 20, 2, 1, 2, 15, 8, 3, 705, 2, 1, 5, 5, 205), {"histo": 0.5, "consensus": 0.5}),
+    "mel": Group(0.082, 0.5, (61, 15), 0.62,
+        _sites(60, 2, 290, 60, 15, 95, 25, 1, 3, 175, 25, 13, 40, 10, 190), {"histo": 1}),
+    "nv": Group(0.723, 0.28, (46, 15), 0.51,
+        _sites(130, 2, 212, 30, 4, 15, 42, 7, 8, 220, 12, 7, 185, 29, 98),
+        {"follow_up": 0.55, "histo": 0.37, "consensus": 0.08}),
+    "vasc": Group(0.013, 0.5, (51, 21), 0.49,
+        _sites(190, 2, 155, 42, 2, 56, 3, 3, 35, 190, 20, 14, 215, 10, 77), {"histo": 0.5, "consensus": 0.5}),
+}  # fmt: skip
 """By class; the row of sites is in the order of SITES, per thousand."""
 
 

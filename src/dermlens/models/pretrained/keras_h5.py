@@ -2,7 +2,7 @@
 
 A published `.h5` file lists its layers in the attribute `layer_names`, each a group that lists its tensors in
 `weight_names`. Keras fills a network with them in that order, whatever the layers are called; so does this,
-by `keras_layers/<backbone>.csv`, which holds Keras's order beside our module names.
+by `keras_layers/<backbone>.csv`, which holds Keras's order next to our module names.
 """
 
 from __future__ import annotations

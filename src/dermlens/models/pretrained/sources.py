@@ -109,8 +109,8 @@ def features_of_timm(model: str, *, pretrained: bool = False) -> nn.Module:
     except (TypeError, RuntimeError, AssertionError) as error:
         if pretrained:
             raise
-        said = " ".join(str(error).split())[:160]
-        raise UserError(f"model.backbone timm:{model} has no form without its head: {said}") from error
+        message = " ".join(str(error).split())[:160]
+        raise UserError(f"model.backbone timm:{model} has no form without its head: {message}") from error
     return network
 
 

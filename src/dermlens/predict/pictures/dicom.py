@@ -62,7 +62,7 @@ def dicom_pixels(
 ) -> np.ndarray:
     """Pixels of the first frame, in sRGB by the profile of the frame or else of the header (PS3.3 C.11.15).
 
-    Whether a JPEG frame holds RGB is told by its own marks, else by the header, as pydicom does.
+    Whether a JPEG frame holds RGB is decided by its own marks, else by the header, as pydicom does.
 
     Args:
         name: of the file, for errors.
@@ -81,7 +81,7 @@ def dicom_pixels(
     kind = str(header.get("SOPClassUID", ""))
     if kind not in CLASSES:
         raise ImageError(
-            f"{name}: a DICOM object of another kind ({kind or 'none said'}) than"
+            f"{name}: a DICOM object of another kind ({kind or 'none named'}) than"
             f" {' and '.join(CLASSES.values())}"
         )
     try:
@@ -154,8 +154,8 @@ def colour_doubt(path: Path) -> str | None:
     frame = jpeg_colours(_first_frame(header.PixelData, int(header.get("NumberOfFrames", 1) or 1)))
     if frame is None or (frame == "RGB") == _is_rgb(header):
         return None
-    said = str(header.get("PhotometricInterpretation", "") or "nothing")
-    return f"the JPEG frame is marked as {frame}, the DICOM header says {said}; the frame's mark counts"
+    declared = str(header.get("PhotometricInterpretation", "") or "nothing")
+    return f"the JPEG frame is marked as {frame}, the DICOM header says {declared}; the frame's mark counts"
 
 
 def _is_rgb(header: Any) -> bool:
@@ -170,8 +170,8 @@ def dicom_patient(name: str, data: bytes) -> tuple[float | None, str | None]:
         UserError: the extra `dicom` is not installed.
     """
     header = _read(name, data, pixels=False)
-    said = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge", "") or "").strip())
-    age = int(said[1]) * YEARS[said[2]] if said else None
+    declared = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge", "") or "").strip())
+    age = int(declared[1]) * YEARS[declared[2]] if declared else None
     sex = SEXES.get(str(header.get("PatientSex", "") or "").strip())
     return age if age is None or age <= OLDEST else None, sex
 

@@ -127,7 +127,7 @@ def decoded_size(name: str, data: bytes) -> tuple[int, int]:
 
 
 def in_srgb(name: str, pixels_HW3: np.ndarray, profile: bytes) -> np.ndarray:
-    """Pixels in sRGB by the colour profile that stands beside them, in a DICOM header.
+    """Pixels in sRGB by the colour profile that comes with them, in a DICOM header.
 
     Args:
         name: of the file, for errors.

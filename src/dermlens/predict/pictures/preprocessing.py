@@ -191,7 +191,7 @@ class ViewsConfig(Section):
         other = [size for size in self.sizes if size != own]
         if other and pool != "gap":
             raise ValueError(
-                f"size {other[0]} beside the model's own {own} needs model.pool gap: a network that flattens"
+                f"size {other[0]} with the model's own {own} needs model.pool gap: a network that flattens"
                 f" its feature map (pool {pool}) takes images of one size"
             )
 
@@ -291,13 +291,13 @@ class Limit:
         measure: a key of `measures`.
         least: whether it is the least that passes, or the most.
         value: the bound.
-        said: what a picture beyond it is.
+        fault: what a picture beyond it is.
     """
 
     measure: str
     least: bool
     value: float
-    said: str
+    fault: str
 
     def is_passed_by(self, value: float) -> bool:
         """Whether a measure lies beyond the bound."""
@@ -350,10 +350,10 @@ def faults(image_HWC: np.ndarray, square_SSC: np.ndarray | None = None) -> tuple
         square_SSC: as `measured_square` gives it, where that is at hand.
     """
     found = measures(measured_square(image_HWC) if square_SSC is None else square_SSC)
-    said = [one.said for one in LIMITS if one.is_passed_by(found[one.measure])]
+    fault = [one.fault for one in LIMITS if one.is_passed_by(found[one.measure])]
     if min(image_HWC.shape[:2]) < SMALLEST:
-        said.insert(0, SMALL)
-    return tuple(dict.fromkeys(said))
+        fault.insert(0, SMALL)
+    return tuple(dict.fromkeys(fault))
 
 
 def read_image(

@@ -62,8 +62,7 @@ class Announced:
     """What a file says of itself.
 
     Attributes:
-        width: in pixels; 0 where the file does not say.
-        height: likewise.
+        width, height: in pixels; 0 where the file does not say.
         passes: what a pixel costs, in plain ones.
     """
 
@@ -139,7 +138,9 @@ def _png(data: bytes) -> Announced:
                 raise ValueError("a PNG that announces its size twice")
             width, height = struct.unpack_from(">II", data, at + 8)
         elif kind not in (b"IDAT", b"fdAT") and length > MOST_CHUNK_BYTES:
-            raise ValueError(f"a PNG with {length / 2**20:.0f} MB beside its pixels; save it without them")
+            raise ValueError(
+                f"a PNG with {length / 2**20:.0f} MB apart from its pixels; save it without them"
+            )
         elif kind == b"IEND":
             break
         at += 12 + length

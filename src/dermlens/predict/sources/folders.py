@@ -111,8 +111,8 @@ class Survey:
         if len(masks) < 2 and len(self.images.get(stem, [])) < 2:
             return masks[0] if masks else None
         folder = os.path.dirname(path)  # noqa: PTH120
-        beside = [mask for mask in masks if folder in (os.path.dirname(mask), str(Path(mask).parents[1]))]  # noqa: PTH120
-        return beside[0] if len(beside) == 1 else None
+        matching = [mask for mask in masks if folder in (os.path.dirname(mask), str(Path(mask).parents[1]))]  # noqa: PTH120
+        return matching[0] if len(matching) == 1 else None
 
     def take_dicom(self) -> None:
         """Count files as images that have no image's suffix and begin as DICOM: archives give them no
@@ -295,7 +295,7 @@ def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: 
         files = index.files(one.stem)
         fit = _fit(one, files)
         if not fit and len(files) == 1 and alone[one.stem] == 1 and not index.has_folder(one.folders[-1]):
-            fit = files  # the folder of another machine: the name decides, and that is said
+            fit = files  # the folder of another machine: the name decides, with a note
             by_name["/".join(one.folders), files[0].folder or "."] += 1
         if len(fit) > 1 and not _all_equal(fit):
             listed = ", ".join(one.path for one in fit)
@@ -314,7 +314,7 @@ def file_ids(paths: Sequence[str], root: str) -> list[str]:
 
     Args:
         paths: absolute, each once.
-        root: the folder that paths are told from.
+        root: the folder that paths are relative to.
     """
     stems = [split_name(normal(os.path.basename(path)))[0] for path in paths]  # noqa: PTH119
     several = Counter(stems)

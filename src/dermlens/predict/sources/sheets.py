@@ -1,6 +1,6 @@
 """A table file as text, with the row numbers that a spreadsheet shows: CSV in its dialects, or a workbook.
 
-A CSV's separator is told by `csv.Sniffer`, or by the line `sep=;` that Excel writes; its encoding by its
+A CSV's separator is found by `csv.Sniffer`, or by the line `sep=;` that Excel writes; its encoding by its
 first bytes, and where it is no Unicode, by whether an encoding of Windows gives words of a language that uses
 it. Workbooks need the extra `excel`.
 """
@@ -23,7 +23,7 @@ from dermlens.targets import file_source
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
 SEPARATORS = ",;\t|"
 SAMPLE = 2**14
-"""Characters that the separator is told by."""
+"""Characters that the separator is found by."""
 HEAD = 2**20
 """Bytes that a header is looked for in."""
 LINE_END = re.compile(r"\r\n|\r|\n")
@@ -163,11 +163,11 @@ def _csv(path: Path, most: int = -1) -> tuple[Iterator[list[str]], str]:
     decoded, encoding = _decoded(data, cut=0 < most <= len(data))
     text = unicodedata.normalize("NFC", decoded)
     first, *rest = LINE_END.split(text, maxsplit=1)
-    if told := re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE):
+    if declared := re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE):
         text = "".join(rest)
     # Not splitlines(), which parts at U+2028 and others that may stand in a cell.
     lines = io.StringIO(text, newline="")
-    return csv.reader(lines, delimiter=told[1] if told else _separator(text)), encoding
+    return csv.reader(lines, delimiter=declared[1] if declared else _separator(text)), encoding
 
 
 def _decoded(data: bytes, *, cut: bool) -> tuple[str, str]:

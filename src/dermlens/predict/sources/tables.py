@@ -143,8 +143,8 @@ def check_map(columns: Mapping[str, str] | None) -> None:
 
 def is_telling(name: str) -> bool:
     """Whether a column tells the answer, by its name."""
-    said = plain(name).replace(" ", "_")
-    return TELLING.fullmatch(said) is not None and HISTORY.fullmatch(said) is None
+    term = plain(name).replace(" ", "_")
+    return TELLING.fullmatch(term) is not None and HISTORY.fullmatch(term) is None
 
 
 def is_guessed(name: str) -> bool:
@@ -172,12 +172,12 @@ def parts(header: Sequence[str], name: str) -> list[str]:
     return [name] if name in header else [part.strip() for part in name.split(JOINT)]
 
 
-# Everything that is wrong with a table, gathered, so that it is said in one list with the options that
+# Everything that is wrong with a table, gathered, so that it is reported in one list with the options that
 # mend it.
 
 
 MOST = 20
-"""Problems in one list; how many more there are is said."""
+"""Problems in one list; how many more there are is counted."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ Sites are read as a word of HAM10000, of the ISIC archive or of PAD-UFES-20, and
     scalp, face, ear, neck, nose, lip    head/neck        ISIC's group of that name
     chest, abdomen                       anterior torso   the front of the torso
     back                                 posterior torso  the back of the torso
-    trunk, lateral torso                 torso            the side is not said, or is neither front nor back
+    trunk, lateral torso                 torso            the side is not given, or is neither front nor back
     arm, forearm, hand                   upper extremity  where ISIC 2019 files HAM10000's hands
     thigh, foot                          lower extremity  where ISIC 2019 files HAM10000's feet
     acral                                palms/soles      in dermoscopy, the hairless skin of palms and soles
@@ -159,7 +159,7 @@ SIDES = frozenset({
     "esquerdo", "esquerda", "direito", "direita", "linkerzijde", "rechterzijde", "the", "of", "der",
     "die", "das", "li", "re", "lt", "rt", "sag", "sol", "bilateral", "beidseits",
 })  # fmt: skip
-"""What may stand beside a site and says only which side of the body it is on."""
+"""What may stand next to a site and says only which side of the body it is on."""
 
 
 # The words for a patient's age, sex and body site: one vocabulary for training and for prediction.
@@ -280,13 +280,13 @@ def site_of(word: object) -> str | None:
     Returns:
         `unknown` where the word says that nothing is known; None where it is not understood.
     """
-    said = plain(word)
-    if said in MISSING:
+    term = plain(word)
+    if term in MISSING:
         return "unknown"
-    if said in SITE_OF_WORD:
-        return SITE_OF_WORD[said]
+    if term in SITE_OF_WORD:
+        return SITE_OF_WORD[term]
     # "left forearm" is a forearm
-    bare = " ".join(part for part in re.split(r"[ ,.()]+", said) if part and part not in SIDES)
+    bare = " ".join(part for part in re.split(r"[ ,.()]+", term) if part and part not in SIDES)
     found: str | None = SITE_OF_WORD.get(bare)
     return found
 
@@ -304,7 +304,7 @@ def known_sites() -> tuple[str, ...]:
 def sexes_of(words: Iterable[str]) -> dict[str, str | None]:
     """The sexes that the words of one column mean.
 
-    A column is read as a whole: in Spanish and Portuguese, M beside H is a woman, and M beside F is a man.
+    A column is read as a whole: in Spanish and Portuguese, M with H is a woman, and M with F is a man.
 
     Args:
         words: the column's different cells.
@@ -317,19 +317,19 @@ def sexes_of(words: Iterable[str]) -> dict[str, str | None]:
     return {word: _sex_of(plain(word), letters) for word in words}
 
 
-def _sex_of(said: str, letters: Set[str]) -> str | None:
-    said = said.rstrip(".")
-    if said in MISSING or said in NEITHER:
+def _sex_of(term: str, letters: Set[str]) -> str | None:
+    term = term.rstrip(".")
+    if term in MISSING or term in NEITHER:
         return "unknown"
-    if said in ("e", "k") and letters <= {"e", "k", *MISSING, *NEITHER} and len(letters & {"e", "k"}) == 2:
-        return "female" if said == "k" else "male"  # Turkish: erkek and kadın
-    if said in FEMALE:
+    if term in ("e", "k") and letters <= {"e", "k", *MISSING, *NEITHER} and len(letters & {"e", "k"}) == 2:
+        return "female" if term == "k" else "male"  # Turkish: erkek and kadın
+    if term in FEMALE:
         return "female"
-    if said == "h" and letters & {"f", "femme"}:
+    if term == "h" and letters & {"f", "femme"}:
         return "male"
-    if said == "m" and letters & {"h", "v"}:  # mujer, mulher; or beside a Dutch vrouw a man
+    if term == "m" and letters & {"h", "v"}:  # mujer, mulher; or with a Dutch vrouw a man
         return None
-    return "male" if said in MALE else None
+    return "male" if term in MALE else None
 
 
 def is_no_sex_of_ours(word: object) -> bool:
@@ -355,26 +355,26 @@ def age_of(word: object) -> float | None:
         return math.nan
     if NUMBER.fullmatch(text):
         return float(text.replace(",", "."))
-    said = unicodedata.normalize("NFKD", text.casefold())
-    said = " ".join("".join(letter for letter in said if not unicodedata.combining(letter)).split())
-    if not said.isascii() and not re.search("[\u2013\u2014\u2265]", said):
+    term = unicodedata.normalize("NFKD", text.casefold())
+    term = " ".join("".join(letter for letter in term if not unicodedata.combining(letter)).split())
+    if not term.isascii() and not re.search("[\u2013\u2014\u2265]", term):
         return None
-    if found := DICOM_AGE.fullmatch(said) or DURATION.fullmatch(said):
+    if found := DICOM_AGE.fullmatch(term) or DURATION.fullmatch(term):
         return int(found[1]) / PER_YEAR[found[2]]
-    said = ABOUT.sub("", said)
-    if found := YEAR_WORDS.fullmatch(said) or re.fullmatch(r"(\d+(?:[.,]\d+)?)", said, re.ASCII):
+    term = ABOUT.sub("", term)
+    if found := YEAR_WORDS.fullmatch(term) or re.fullmatch(r"(\d+(?:[.,]\d+)?)", term, re.ASCII):
         return _number(found[1])
-    if found := YEARS_AND_MONTHS.fullmatch(said):
+    if found := YEARS_AND_MONTHS.fullmatch(term):
         return int(found[1]) + int(found[2]) / 12
     for per_year, pattern in SHORTER:
-        if found := pattern.fullmatch(said):
+        if found := pattern.fullmatch(term):
             return _number(found[1]) / per_year
-    if found := RANGE.fullmatch(said):
+    if found := RANGE.fullmatch(term):
         low, high = _number(found[1] or found[3]), _number(found[2] or found[4])
         return (low + high) / 2 if low < high else None
-    if found := DECADE.fullmatch(said):
+    if found := DECADE.fullmatch(term):
         return _number(found[1]) + 5
-    if found := OPEN.fullmatch(said):
+    if found := OPEN.fullmatch(term):
         return _number(found[1] or found[2])
     return None
 
@@ -385,7 +385,7 @@ def is_date(word: object) -> bool:
 
 
 def is_number(word: str) -> bool:
-    """Whether an age is said as a bare number, so that nothing was made of it."""
+    """Whether an age is given as a bare number, so that nothing was made of it."""
     return NUMBER.fullmatch(word.strip()) is not None
 
 

@@ -45,9 +45,9 @@ async function ask(address, options = {}) {
     throw new Error("The service cannot be reached. Is it still running?");
   }
   if (response.status === 401) at("keyed").hidden = false;
-  const said = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(said.detail || `The service answered ${response.status}.`);
-  return said;
+  const reply = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(reply.detail || `The service answered ${response.status}.`);
+  return reply;
 }
 
 async function explain(file) {
@@ -88,7 +88,7 @@ async function submit(event) {
   at("status").textContent = `${answered} of ${chosen.length} answered.`;
   at("error").textContent = failed.join(" · ");
   at("answers").hidden = answered === 0;
-  if (answered) at("said").focus();
+  if (answered) at("answers-heading").focus();
 }
 
 function nameOf(code) {
@@ -109,18 +109,18 @@ function looked(openings) {
   return `The test pictures had been looked at ${often} (recipe ${openings.recipes.join(", ")}) when this model was exported.`;
 }
 
-function show(file, said, index) {
+function show(file, reply, index) {
   const part = at("answer").content.cloneNode(true);
   const find = (selector) => part.querySelector(selector);
-  const { answer, without } = said;
+  const { answer, without } = reply;
   find("h3").textContent = file.name;
-  const untold = without.metadata;
-  answer.said.forEach((sentence, place) => find(".said").append(element("p", sentence, place ? {} : { class: "headline" })));
+  const without_metadata = without.metadata;
+  answer.sentences.forEach((sentence, place) => find(".sentences").append(element("p", sentence, place ? {} : { class: "headline" })));
   if (answer.state === "withheld") {
     for (const none of [".numbers", ".without", ".overlay"]) find(none).hidden = true;
   } else {
-    const shown = untold && untold.p;
-    find(".untold").hidden = !shown;
+    const shown = without_metadata && without_metadata.p;
+    find(".without-metadata").hidden = !shown;
     const rows = Object.entries(answer.p).sort((a, b) => b[1] - a[1]);
     for (const [code, p] of rows) {
       const row = element("tr", undefined, code === answer.diagnosis ? { class: "named" } : {});
@@ -130,17 +130,17 @@ function show(file, said, index) {
       const cell = element("td");
       cell.append(element("meter", undefined, { value: p, min: 0, max: 1, "aria-label": `${nameOf(code)}: ${percent(p)}` }), percent(p));
       row.append(head, cell, element("td", answer.set.includes(code) ? "yes" : ""));
-      if (shown) row.append(element("td", percent(untold.p[code])));
+      if (shown) row.append(element("td", percent(without_metadata.p[code])));
       find("tbody").append(row);
     }
-    find(".without").textContent = !untold ? "Nothing was said of the patient."
-      : untold.p === null ? "Without what is known of the patient, the answer is withheld."
-      : `Without what is known of the patient, most likely: ${untold.name}.`;
+    find(".without").textContent = !without_metadata ? "Nothing is known of the patient."
+      : without_metadata.p === null ? "Without what is known of the patient, the answer is withheld."
+      : `Without what is known of the patient, most likely: ${without_metadata.name}.`;
     const what = find(".what");
-    if (said.attention) what.append(element("option", "the network's attention", { value: "attention" }));
+    if (reply.attention) what.append(element("option", "the network's attention", { value: "attention" }));
     for (const [code] of rows) what.append(element("option", nameOf(code), { value: code }));
-    if (said.evidence) what.value = answer.diagnosis;
-    if (!said.evidence && !said.attention) find(".overlay").hidden = true;
+    if (reply.evidence) what.value = answer.diagnosis;
+    if (!reply.evidence && !reply.attention) find(".overlay").hidden = true;
   }
   const photo = find(".photo"), heat = find(".heat"), what = find(".what"), strength = find(".strength");
   const caption = find("figcaption");
@@ -151,8 +151,8 @@ function show(file, said, index) {
   photo.setAttribute("aria-label", `The picture ${file.name}`);
   at("list").append(part);
   const paint = () => {
-    const map = what.value === "attention" ? said.attention : said.evidence && said.evidence[what.value];
-    overlay(heat, photo, map, said.crop, strength.value / 100);
+    const map = what.value === "attention" ? reply.attention : reply.evidence && reply.evidence[what.value];
+    overlay(heat, photo, map, reply.crop, strength.value / 100);
     if (map) caption.textContent = what.value === "attention" ? "Bluer: more attention." : `Bluer: adds more to the score of ${nameOf(what.value)}. A map of ${map.length} × ${map[0].length} places, drawn smooth.`;
   };
   what.addEventListener("change", paint);
@@ -204,7 +204,7 @@ function describe() {
   const { measured } = model;
   if (measured) {
     const interval = (one) => `${percent(one.value, 0)} (${percent(one.low, 0)} to ${percent(one.high, 0)})`;
-    parts.push(element("p", `On ${measured.images} pictures of ${measured.lesions} lesions (role ${measured.role}: ${USED[measured.role] || "not said what for"}; 95 % intervals): `
+    parts.push(element("p", `On ${measured.images} pictures of ${measured.lesions} lesions (role ${measured.role}: ${USED[measured.role] || "purpose not recorded"}; 95 % intervals): `
       + Object.entries(measured.scores).map(([name, one]) => `${name} ${interval(one)}`).join(", ") + "."));
     const openings = looked(measured.test_openings);
     if (openings) parts.push(element("p", openings));

@@ -1,0 +1,232 @@
+"""Melanoma or malignancy among all diagnoses: thresholds, net benefit, marks of suspicion.
+
+Shapes: N images, C classes, R draws, `...` the leading axes of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermlens import metrics
+from dermlens.evaluation.calibration import _finite
+from dermlens.evaluation.intervals import Resamples, share
+from dermlens.labels import BY_CODE, Vocabulary
+from dermlens.metrics import Bools, Floats, Ints, weighted_mean
+from dermlens.predict.decision_document import Suspicion
+
+# One group of diagnoses sought among all: thresholds, what they cost, and whether they help.
+#
+# A threshold is chosen on one role and applied to another: chosen where it is scored, it fits the noise and
+# its sensitivity is met by construction. The score is the sum of the probabilities of the group's classes.
+
+
+SENSITIVITIES = (0.90, 0.95)
+PROBABILITIES = (0.05, 0.10, 0.20, 0.30, 0.50)
+"""Thresholds that are fixed on nothing: what acting on such a probability would catch, and spare."""
+NET_BENEFIT_THRESHOLDS = tuple(percent / 100 for percent in range(2, 21, 2))
+THRESHOLD_ROLES = {
+    "selection": ("calibration",),
+    "calibration": ("selection",),
+}
+"""Where a role's thresholds come from; every other role (test, external) takes those of `calibration`, or
+else of `selection`. With no such role, as under the paper's protocol, a role has only itself, and the point
+says it is optimistic."""
+
+
+def detection_groups(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
+    """The groups that can be sought with these classes: name → codes of its classes.
+
+    Melanoma wherever `mel` is a class. Malignant against benign where all of a group's codes are there and it
+    is known of every class what it is: of the seven with and without akiec, which holds precursors and a
+    carcinoma in situ; with own classes, where a recipe calls any of them malignant, as `malignant`.
+    """
+    classes = vocabulary.classes
+    groups: dict[str, tuple[str, ...]] = {"melanoma": ("mel",)}
+    if any(code in vocabulary.described for code in vocabulary.malignant):
+        groups["malignant"] = vocabulary.malignant
+    elif all(code in BY_CODE for code in classes):
+        malignant = tuple(code for code, diagnosis in BY_CODE.items() if diagnosis.malignant)
+        between = tuple(code for code, diagnosis in BY_CODE.items() if diagnosis.in_situ)
+        groups["malignant_with_akiec"] = (*between, *malignant)
+        groups["malignant_without_akiec"] = malignant
+    return {
+        name: codes
+        for name, codes in groups.items()
+        if set(codes) <= set(classes) and len(codes) < len(classes)
+    }
+
+
+def sought_recall(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a role's scores, the recall of melanoma, else of the malignant own classes; empty without."""
+    if "mel" in scores["per_class"]:
+        return dict(scores["per_class"]["mel"].get("recall") or {})
+    return dict((scores["detection"].get("malignant") or {}).get("recall") or {})
+
+
+def threshold_role(role: str, available: Sequence[str]) -> str:
+    """The role whose thresholds `role` is scored with: another one where there is one, else itself."""
+    preferred = THRESHOLD_ROLES.get(role, ("calibration", "selection"))
+    return next((other for other in preferred if other in available), role)
+
+
+def group_scores(
+    target_N: Ints, p_NC: Floats, classes: Sequence[str], codes: Sequence[str]
+) -> tuple[Bools, Floats]:
+    """Which images belong to the group, and the probability given to it.
+
+    Returns:
+        positive_N and score_N, the sum of the group's probabilities.
+    """
+    columns = [classes.index(code) for code in codes]
+    return np.isin(target_N, columns), p_NC[:, columns].sum(axis=1)
+
+
+def threshold_at(positive_N: Bools, score_N: Floats, sensitivity: float) -> float | None:
+    """The highest threshold at which score ≥ threshold catches the share of the positives; none without
+    positives.
+
+    Args:
+        positive_N: which images are sought.
+        score_N: higher means more likely.
+        sensitivity: the share aimed at, 0 … 1.
+    """
+    falling = np.sort(score_N[positive_N])[::-1]
+    if not len(falling):
+        return None
+    needed = int(np.ceil(sensitivity * len(falling) - 1e-9))  # 0.55 × 100 is 55, whatever the last bit says
+    return float(falling[max(needed, 1) - 1])
+
+
+def rates_at(
+    positive_N: Bools, score_N: Floats, threshold: float, weights: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Sensitivity and specificity of score ≥ threshold, each (...); NaN where there is nothing to count."""
+    w = np.ones(len(score_N)) if weights is None else weights
+    caught_N = score_N >= threshold
+    return weighted_mean(caught_N, w * positive_N), weighted_mean(~caught_N, w * ~positive_N)
+
+
+def net_benefit(
+    positive_N: Bools, score_N: Floats, thresholds: Sequence[float] = NET_BENEFIT_THRESHOLDS
+) -> list[dict[str, float]]:
+    """Net benefit of acting on score ≥ p_t, against acting on everyone and on no one.
+
+    TP/N − FP/N · p_t/(1 − p_t): true positives less the false ones, weighed as someone does who would accept
+    (1 − p_t)/p_t false alarms to catch one. Everyone: prevalence − (1 − prevalence)·p_t/(1 − p_t); no one: 0.
+    It supposes that the score is a calibrated probability and that the prevalence is the clinic's; of
+    HAM10000's images about 11 % are melanomas, far more than in screening. Source: Vickers and Elkin 2006.
+
+    Args:
+        positive_N: which images are sought.
+        score_N: probability of the group.
+        thresholds: p_t, 0 … 1.
+
+    Returns:
+        One {threshold, model, all, none} for each p_t.
+    """
+    prevalence = float(positive_N.mean())
+    curve = []
+    for threshold in thresholds:
+        odds = threshold / (1 - threshold)
+        caught_N = score_N >= threshold
+        model = float((caught_N & positive_N).mean() - odds * (caught_N & ~positive_N).mean())
+        everyone = prevalence - (1 - prevalence) * odds
+        curve.append({"threshold": threshold, "model": model, "all": everyone, "none": 0.0})
+    return curve
+
+
+# What the marks of suspicion catch, and what acting on a flag would mean where malignancy is rare.
+
+
+PREVALENCES = (0.01, 0.04, 0.10)
+
+
+def suspicion_section(
+    predictions: pd.DataFrame, suspicion: Suspicion, resamples: Resamples, *, level: float
+) -> dict[str, Any]:
+    """The part of metrics.json on suspicion: at each mark sensitivity, benign images flagged, PPV; by source.
+
+    Args:
+        predictions: of one role, answered.
+        suspicion: of the model.
+        resamples: draws of the role's lesions.
+        level: of the intervals.
+
+    Returns:
+        `malignant`, `premalignant` and `benign`, numbers of images; `auc` of malignant against benign; and
+        `marks`, each with `catches`, `threshold`, `sensitivity` and `benign_flagged` as estimates,
+        `premalignant_flagged`, `ppv` by prevalence, and `by_source`. Pre-malignant images count on
+        neither side.
+    """
+    code_N = predictions["target"].to_numpy(dtype=str)
+    score_N = predictions["suspicion"].to_numpy(dtype=np.float64)
+    malignant_N = np.isin(code_N, suspicion.malignant)
+    between_N = np.isin(code_N, suspicion.premalignant)
+    benign_N = ~malignant_N & ~between_N
+    source_N = (
+        predictions["source"].to_numpy(dtype=str) if "source" in predictions else np.full(len(code_N), "")
+    )
+    found = [str(name) for name in np.unique(source_N)]
+    names = found if len(found) > 1 else []
+    judged_N = ~between_N
+    auc = metrics.ranking(malignant_N[judged_N], score_N[judged_N], None).auc
+    marks = []
+    for mark in suspicion.marks:
+        flagged_N = score_N >= mark.threshold
+        of_all = {
+            "sensitivity": _flagged(flagged_N, malignant_N, resamples, level),
+            "benign_flagged": _flagged(flagged_N, benign_N, resamples, level),
+        }
+        marks.append(
+            {
+                "catches": mark.catches,
+                "threshold": mark.threshold,
+                **of_all,
+                "premalignant_flagged": _share(flagged_N, between_N),
+                "ppv": {
+                    f"{prevalence:g}": ppv(
+                        of_all["sensitivity"]["value"], of_all["benign_flagged"]["value"], prevalence
+                    )
+                    for prevalence in PREVALENCES
+                },
+                "by_source": {
+                    str(name): {
+                        "malignant": int((malignant_N & (source_N == name)).sum()),
+                        "benign": int((benign_N & (source_N == name)).sum()),
+                        "sensitivity": _share(flagged_N, malignant_N & (source_N == name)),
+                        "benign_flagged": _share(flagged_N, benign_N & (source_N == name)),
+                    }
+                    for name in names
+                },
+            }
+        )
+    return {
+        "malignant": int(malignant_N.sum()),
+        "premalignant": int(between_N.sum()),
+        "benign": int(benign_N.sum()),
+        "auc": _finite(auc),
+        "marks": marks,
+    }
+
+
+def _share(flagged_N: Bools, inside_N: Bools) -> float | None:
+    return float(flagged_N[inside_N].mean()) if inside_N.any() else None
+
+
+def _flagged(
+    flagged_N: Bools, inside_N: Bools, resamples: Resamples, level: float
+) -> dict[str, float | None]:
+    one = share(flagged_N[inside_N], resamples.lesion[inside_N], level=level)
+    return dict(one) if len(resamples.counts) else dict(one) | {"low": None, "high": None}
+
+
+def ppv(sensitivity: float | None, benign_flagged: float | None, prevalence: float) -> float | None:
+    """Of the lesions that are flagged, the share that is malignant where so many are; Bayes' rule."""
+    if sensitivity is None or benign_flagged is None:
+        return None
+    caught, false = prevalence * sensitivity, (1 - prevalence) * benign_flagged
+    return caught / (caught + false) if caught + false > 0 else None
