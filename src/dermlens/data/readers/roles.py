@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from dermlens.data.readers.account import Account
 from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.vocabulary import plain
 
@@ -71,3 +73,40 @@ def _columns(sheet: Sheet) -> list[str]:
 def unused_folders(folders: Iterable[str]) -> list[str]:
     """The folders whose names are those of folds or parts."""
     return sorted({name for name in folders if FOLD.fullmatch(name)})
+
+
+def source_roles(
+    given: Sequence[str] | None,
+    folders: Sequence[Sequence[str]],
+    ids: Sequence[str],
+    account: Account,
+) -> dict[str, str]:
+    """The roles that a source gives, by image id, and in the account what to do with them.
+
+    Args:
+        given: by a column of the table or the names of tables, for each image; none where neither gives any.
+        folders: that each image lies in.
+        ids: of the images.
+        account: takes the sentences.
+    """
+    by = "the table gives"
+    if given is None:
+        given, by = [role_of_folders(names) for names in folders], "the folders give"
+        if unused := unused_folders(name for names in folders for name in names):
+            account.notes.append(
+                f"roles: the folders {', '.join(unused[:5])} may be folds; they are not used, and images of"
+                " all of them are split anew"
+            )
+    counts = Counter(role for role in given if role)
+    if len(counts) < 2:
+        return {}
+    named = ", ".join(
+        f"{role} {counts[role]:,}" for role in ("train", "selection", "calibration", "test") if counts[role]
+    )
+    without = len(given) - counts.total()
+    account.notes.append(
+        f"roles: {by} {named}; `dermlens data split --protocol given` makes a manifest of them, and without"
+        " one roles are drawn anew"
+        + (f"; {without:,} images have none, and take part in nothing then" if without else "")
+    )
+    return {image_id: role for image_id, role in zip(ids, given, strict=True) if role}
