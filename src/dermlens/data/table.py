@@ -14,7 +14,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from dermlens.data.config import DataConfig
-from dermlens.data.readers.account import Account, Values, telltales
+from dermlens.data.readers.account import Account
 from dermlens.data.readers.diagnoses import BINARY, class_of
 from dermlens.data.readers.identity import (
     check_formulas,
@@ -30,10 +30,11 @@ from dermlens.data.readers.plugged import read_by_plugin
 from dermlens.data.readers.roles import source_roles
 from dermlens.data.readers.source import Source, read_source
 from dermlens.data.readers.tables import DX_FURTHER
+from dermlens.data.readers.telltales import telltales
 from dermlens.errors import UserError
 from dermlens.plugins import PluggedReader
 from dermlens.predict.sources.folders import locate
-from dermlens.predict.sources.values import ValueMap
+from dermlens.predict.sources.values import ValueMap, Values
 from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
 IDENTITY = ("image_id", "lesion_id", "dx", "age", "sex", "site")

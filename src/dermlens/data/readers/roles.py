@@ -20,8 +20,8 @@ _WORDS = {
 }
 ROLE_OF_WORD = {word: role for role, words in _WORDS.items() for word in words.split()}
 COLUMN = re.compile(
-    r"(.*_)?(split|role|subset|partition|set|fold|phase|group|usage|aufteilung|datensatz|rolle|teil|jeu|conjunto|particion"
-    r"|is_(?:train|test|val|valid))"
+    r"(.*_)?(split|role|subset|partition|set|fold|phase|usage|aufteilung|datensatz|rolle|teil|jeu|conjunto|particion"
+    r"|is_(?:train|test|val|valid))|group"
 )
 FOLD = re.compile(r"(?:fold|cv|kfold|part(?:ition)?|split)[ _-]*\d+", re.IGNORECASE)
 
@@ -43,10 +43,14 @@ def role_of_folders(folders: Sequence[str]) -> str:
 
 
 def role_column(sheet: Sheet) -> str | None:
-    """The column whose cells are all words for roles, or empty."""
-    for name in _columns(sheet):
-        words = {plain(cell) for cell in sheet.column(name)} - {""}
-        if words <= set(ROLE_OF_WORD):
+    """The column whose cells are all words for roles, or empty; of any name where it gives several roles."""
+    for name in (*_columns(sheet), *filter(None, sheet.header)):
+        cells = {*sheet.column(name)}
+        if len(cells) > len(ROLE_OF_WORD):
+            continue
+        words = {*map(plain, cells)} - {""}
+        roles = {ROLE_OF_WORD.get(word) for word in words}
+        if roles and None not in roles and (len(roles) > 1 or name in _columns(sheet)):
             return name
     return None
 
@@ -89,9 +93,16 @@ def source_roles(
         ids: of the images.
         account: takes the sentences.
     """
-    by = "the table gives"
-    if given is None:
-        given, by = [role_of_folders(names) for names in folders], "the folders give"
+    by, of_folders = "the table gives", [role_of_folders(names) for names in folders]
+    if given is not None:
+        pairs = zip(given, of_folders, strict=True)
+        contrary = sum(one != two for one, two in pairs if one and two)
+        if contrary:
+            account.notes.append(
+                f"roles: {contrary:,} images lie in folders of another role than the table's, which counts"
+            )
+    else:
+        given, by = of_folders, "the folders give"
         if unused := unused_folders(name for names in folders for name in names):
             account.notes.append(
                 f"roles: the folders {', '.join(unused[:5])} may be folds; they are not used, and images of"

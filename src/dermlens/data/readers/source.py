@@ -14,6 +14,7 @@ import pandas as pd
 
 from dermlens.data.readers.account import Account
 from dermlens.data.readers.class_folders import class_names, read_class_folders
+from dermlens.data.readers.companions import is_companion, join_companions
 from dermlens.data.readers.diagnoses import BINARY, binary_of, class_of, is_diagnosis
 from dermlens.data.readers.names import (
     guess_columns,
@@ -23,20 +24,14 @@ from dermlens.data.readers.names import (
     refuse_columns,
 )
 from dermlens.data.readers.onehot import is_onehot
-from dermlens.data.readers.origin import companion_sources, refuse_audited_inputs, with_sources
+from dermlens.data.readers.origin import refuse_audited_inputs
+from dermlens.data.readers.role_lists import listed_roles
 from dermlens.data.readers.roles import role_column, role_of_name, role_of_word, unused_column
-from dermlens.data.readers.tables import (
-    DX_FURTHER,
-    is_companion,
-    is_table,
-    join_companions,
-    read_columns,
-    read_onehot,
-)
+from dermlens.data.readers.tables import DX_FURTHER, is_table, read_columns, read_onehot
 from dermlens.errors import UserError
 from dermlens.predict.sources.folders import Survey, image_id_of, is_table_name, survey
 from dermlens.predict.sources.sheets import Sheet, read_header, read_sheet
-from dermlens.predict.sources.tables import NAMES, NEEDED, Problems, is_answers, option
+from dermlens.predict.sources.tables import NAMES, NEEDED, Problems, is_answers, option, theirs
 from dermlens.predict.sources.values import FIELDS
 from dermlens.predict.sources.vocabulary import is_missing, plain
 
@@ -213,6 +208,7 @@ class _Reader:
             sheet = read_sheet(table)
             joined = [read_sheet(other) for other in others if is_companion(read_header(other), self.known)]
             rows = read_onehot(sheet, joined, self.known, account, problems, self.columns)
+            rows = join_companions(rows, joined, account)
         else:
             sheet = read_sheet(table)
             if self.columns is None and _is_bare(header, found):
@@ -220,9 +216,14 @@ class _Reader:
             if not self.fits(sheet.header, found):
                 refuse_columns(sheet, found, self.columns, self.classes, self.labels)
             rows = read_columns(sheet, self.columns, account)
-            joined = []
-            if not rows["source"].any():
-                rows = with_sources(rows, companion_sources(table, others), account)
+            own = {*(self.columns or {}), *NEEDED}
+            lacking = [ours for ours in NAMES if ours not in own and not any(rows[ours])]
+            joined = [
+                read_sheet(other)
+                for other in others
+                if is_companion(read_header(other), self.known) and theirs(read_header(other), "dx") is None
+            ]
+            rows = join_companions(rows, joined, account, lacking)
             self.note_unread(sheet, found, account)
         if (better := image_column(sheet, rows["image_id"], found)) is not None:
             problems.add(
@@ -234,12 +235,22 @@ class _Reader:
             account.notes.append(f"{table}: {sheet.encoding}")
         for each in (sheet, *joined):
             _note_image_types(each, account)
-        account.not_read += [_why(other) for other in others if other not in account.joined]
+        known = [one.path for one in joined]
+        account.not_read += [_why(other) for other in others if other not in known]
         column = role_column(sheet)
         roles = None
         if column is not None and len(rows) == len(sheet.rows):
             roles = [role_of_word(cell) for cell in sheet.column(column)]
             account.unread = [name for name in account.unread if name != column]
+            if "source" in (
+                column,
+                account.columns.get(column),
+            ):  # such as `dataset`: no clinic is called train
+                account.columns.pop(column, None)
+                rows["source"] = ""
+            account.notes.append(f"roles: column {column}")
+        elif (roles := listed_roles(rows["image_id"].tolist(), found, [table, *known], account)) is not None:
+            pass
         elif (unused := unused_column(sheet)) is not None:
             account.notes.append(unused)
         return Source(rows, found, account, problems, roles)
@@ -288,8 +299,10 @@ class _Reader:
             if not _is_named_as_answers(other) and is_companion(read_header(other))
         ]
         rows = join_companions(read_class_folders(found, self.is_class), joined, account)
-        account.not_read += [_why(other) for other in found.tables if other not in account.joined]
-        return Source(rows, found, account, Problems())
+        known = [one.path for one in joined]
+        account.not_read += [_why(other) for other in found.tables if other not in known]
+        roles = listed_roles(rows["image_id"].tolist(), found, known, account)
+        return Source(rows, found, account, Problems(), roles)
 
     def nothing(self, source: Path, found: Survey) -> Source:
         """Say why there is nothing to read. Raises: UserError always."""
@@ -367,10 +380,6 @@ def _is_named_as_answers(table: Path) -> bool:
         )
         is not None
     )
-
-
-def _without_truth(table: Path) -> str:
-    return f"{table} (it has no diagnosis)"
 
 
 def _why(table: Path) -> str:

@@ -92,6 +92,13 @@ GUESSED = re.compile(
 )
 """Columns that a model may have written: never proposed as the diagnosis."""
 
+SHARE = re.compile(r"(?:p|prob|proba|probability|softmax|logit)_")
+"""Begins a column of a class's probability."""
+OF_ANSWERS = frozenset(
+    {"state", "flagged", "abstain", "set", "suspicion", "ood", "reason", "remedy", "prior"}
+)
+"""Other columns of answers."""
+
 
 def theirs(header: Sequence[str], ours: str, columns: Mapping[str, str] | None = None) -> str | None:
     """The column of a source that holds one of ours, whatever its case, spaces and underscores, or None.
@@ -112,15 +119,16 @@ def theirs(header: Sequence[str], ours: str, columns: Mapping[str, str] | None =
 
 
 def is_answers(header: Sequence[str]) -> bool:
-    """Whether a file holds what a model says: answers as dermlens writes them, whole or in part."""
+    """Whether a file holds what a model says: answers as dermlens writes them, in part too, or another's."""
     names = {plain(name).replace(" ", "_") for name in header}
-    shares = sum(name.startswith("p_") for name in names)
-    marks = names & {"abstain", "flagged", "set", "reason"}
+    shares = sum(SHARE.match(name) is not None for name in names)
+    named = bool(names & {"diagnosis", "dx"})
     return (
-        (shares >= 2 and bool(names & {"image_id", "lesion_id", "target", *marks}))
-        or (shares >= 1 and bool(names & {"diagnosis", "dx"}))
-        or (bool(marks & {"abstain", "flagged"}) and "diagnosis" in names)
-        or marks >= {"set", "reason"}
+        (shares >= 2 and bool(names & {"image_id", "lesion_id", "target", *OF_ANSWERS}))
+        or (shares >= 1 and named)
+        or (named and bool(names & {"abstain", "flagged", "ood", "remedy"}))
+        or (named and len(names & OF_ANSWERS) >= 2)
+        or names >= {"set", "reason"}
     )
 
 
