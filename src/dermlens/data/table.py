@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import unicodedata
@@ -21,11 +22,13 @@ from dermlens.data.readers.identity import (
     check_twice,
     checked_ids,
     lesions_of,
+    one_spelling,
     patients_of_folders,
+    patients_of_names,
 )
 from dermlens.data.readers.names import Diagnoses, classes_of, is_binary
 from dermlens.data.readers.origin import or_folder
-from dermlens.data.readers.picture_files import complete_from_headers, paths_of
+from dermlens.data.readers.picture_files import complete_from_headers, paths_of, patients_of_headers
 from dermlens.data.readers.plugged import read_by_plugin
 from dermlens.data.readers.roles import source_roles
 from dermlens.data.readers.source import Source, read_source
@@ -37,6 +40,8 @@ from dermlens.predict.sources.folders import locate
 from dermlens.predict.sources.values import ValueMap, Values
 from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
+log = logging.getLogger("dermlens.data")
+"""Takes the account of data where the caller wants the table alone; the command line prints it."""
 IDENTITY = ("image_id", "lesion_id", "dx", "age", "sex", "site")
 """The columns that say which data these are: a table's hash is over them."""
 
@@ -80,6 +85,12 @@ class Reading:
     table: pd.DataFrame
     account: Account
     roles: dict[str, str]
+
+    def announced(self) -> pd.DataFrame:
+        """The table, its account told to the log."""
+        for sentence in self.account.sentences():
+            log.info("%s", sentence)
+        return self.table
 
 
 def read_table(
@@ -196,7 +207,7 @@ def read_set(
     kept = [row for row, code in enumerate(dx) if code is not None]
     rows = rows.iloc[kept].reset_index(drop=True)
     where = rows["where"].tolist()
-    located = locate(rows["image_id"].tolist(), where, source.found, problems)
+    located = locate(rows["image_id"].tolist(), where, source.found, problems, mend=source.folder_option)
     check_twice(located.ids, where, problems)
     for (stated, lies), count in located.by_name.items():
         account.notes.append(
@@ -204,10 +215,15 @@ def read_set(
             "is not here"
         )
     words = Values(values, account, problems)
-    patients = [None if is_missing(word) else word for word in rows["patient_id"]]
+    named = [None if is_missing(word) else word for word in rows["patient_id"]]
+    patients = one_spelling("patient_id", named, account)
     folders = [source.found.relative(path).split("/")[:-1] if path else [] for path in located.paths]
     if not any(patients):
         patients = patients_of_folders(folders, account)
+    if not any(patients):
+        patients = patients_of_headers(located.paths, account)
+    if not any(patients):
+        patients = patients_of_names(located.ids, account)
     lesions = lesions_of(rows["lesion_id"].tolist(), patients, located.ids, account, columns)
     check_formulas("lesion", lesions, where, problems)
     origins = or_folder(rows["source"], Path(folder))
@@ -245,7 +261,7 @@ def read_set(
 
 
 def read_configured(data: Path, config: DataConfig, *, check_files: bool = True) -> pd.DataFrame:
-    """Read a data set as a recipe's `data` section maps its columns, labels and values.
+    """Read a data set as a recipe's `data` section maps its columns, labels and values, and announce it.
 
     Args:
         data: the data folder, or the table itself; where the recipe names `folders`, the folder that holds
@@ -259,7 +275,8 @@ def read_configured(data: Path, config: DataConfig, *, check_files: bool = True)
     Raises:
         UserError: as `read_table`, a folder is not there, or an image id is in two folders.
     """
-    return read_configured_set(data, config, check_files=check_files).table
+    read = read_configured_set(data, config, check_files=check_files)
+    return read.announced() if check_files else read.table
 
 
 def read_configured_set(data: Path, config: DataConfig, *, check_files: bool = True) -> Reading:

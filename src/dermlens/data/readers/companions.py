@@ -8,10 +8,9 @@ from collections.abc import Collection, Iterable, Sequence
 import pandas as pd
 
 from dermlens.data.readers.account import Account
-from dermlens.data.readers.diagnoses import class_of
+from dermlens.data.readers.diagnoses import contradict
 from dermlens.data.readers.onehot import is_onehot
 from dermlens.data.readers.tables import DX_FURTHER, read_columns
-from dermlens.labels import CLASSES
 from dermlens.predict.sources.folders import image_id_of, normal, split_name
 from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.tables import NAMES, NEEDED, is_answers, theirs
@@ -155,8 +154,7 @@ class _Companion:
                 key
                 for key, truth in dict(zip(keys, dx, strict=True)).items()
                 for row in self._rows_of.get(key, ())[:1]
-                if (codes := {class_of(word, CLASSES) for word in (truth, words[row])}) and len(codes) > 1
-                if None not in codes
+                if contradict(truth, words[row])
             ]
             if other:
                 notes.append(f"{path}: {column} contradicts the diagnoses that are read, for {_first(other)}")

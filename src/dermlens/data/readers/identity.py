@@ -22,6 +22,12 @@ PATIENT = re.compile(
     re.IGNORECASE,
 )
 """Names of folders that hold the images of one patient."""
+BEGINS_AS_PATIENT = re.compile(
+    r"((?:patient|patientin|paciente|paziente|proband|subject|hasta|person|pat|pt|subj|sub|ip)[ _-]?\d+"
+    r"|p\d{2,})[ _-].*",
+    re.IGNORECASE,
+)
+"""Names of files that begin with a patient, as PAD-UFES-20's PAT_46_881_939."""
 
 
 def check_twice(image_ids: Sequence[str], where: Sequence[str], problems: Problems) -> None:
@@ -89,8 +95,36 @@ def patients_of_folders(folders: Sequence[Sequence[str]], account: Account) -> l
     return found
 
 
+def patients_of_names(ids: Sequence[str], account: Account) -> list[str | None]:
+    """The patient of each image by its file's name, where all names begin with one and some share theirs."""
+    found = [BEGINS_AS_PATIENT.fullmatch(image_id_of(one)) for one in ids]
+    patients = [one[1] for one in found if one is not None]
+    if len(patients) < len(ids) or len({*patients}) == len(patients):
+        return [None] * len(ids)
+    account.notes.append(f"patients: by the beginnings of file names, such as {patients[0]}")
+    return [*patients]
+
+
+def one_spelling(what: str, ids: Sequence[str | None], account: Account) -> list[str | None]:
+    """Ids that differ in case and spaces alone as one id, the first spelling of it."""
+    first: dict[str, str] = {}
+    found: list[str | None] = []
+    others = set()
+    for one in ids:
+        kept = one and first.setdefault("".join(one.casefold().split()), one)
+        found.append(kept)
+        if kept != one:
+            others.add(one)
+    if others:
+        account.notes.append(
+            f"{what}: {len(others):,} spellings differ from another one in case or spaces alone, and count as"
+            " it"
+        )
+    return found
+
+
 def lesions_of(
-    lesion_ids: list[str],
+    lesion_ids: Sequence[str | None],
     patients: list[str | None],
     image_ids: list[str],
     account: Account,
@@ -99,7 +133,8 @@ def lesions_of(
     """Lesion ids; the image's where there is none, and joined with the patient's where patients share
     them.
     """
-    known = ["" if is_missing(lesion) else lesion for lesion in lesion_ids]
+    named = ["" if is_missing(lesion) else lesion for lesion in lesion_ids]
+    known = [one or "" for one in one_spelling("lesion_id", named, account)]
     of_lesion: dict[str, set[str]] = {}
     for lesion, patient in zip(known, patients, strict=True):
         if lesion and patient is not None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from dermlens.data.readers.account import Account
-from dermlens.predict.pictures.dicom import colour_doubt, dicom_patient
+from dermlens.predict.pictures.dicom import colour_doubt, dicom_patient, dicom_person
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import Survey, begins_as_dicom, split_name
 from dermlens.predict.sources.tables import Problems
@@ -43,6 +45,28 @@ def _absent(folder: Path, name: str) -> str:
     return str(would if not os.path.lexists(would) else would.with_suffix(".missing"))
 
 
+def patients_of_headers(paths: Sequence[str | None], account: Account) -> list[str | None]:
+    """The patient of each image by its DICOM header, where headers tell several apart."""
+    found: list[str | None] = []
+    for path in paths:
+        person = None
+        if path is not None and _may_be_dicom(path):
+            with suppress(ImageError, OSError):  # whoever reads its pixels says so
+                person = dicom_person(path, Path(path).read_bytes())
+        found.append(person)
+    common = Counter(filter(None, found)).most_common()
+    if not common:
+        return found
+    if len(common) < 2 or common[0][1] > len(found) / 2:  # what makes headers anonymous
+        account.notes.append(
+            f"patients: DICOM headers give {common[0][1]:,} of {len(found):,} images one PatientID, which is"
+            " not used"
+        )
+        return [None] * len(found)
+    account.notes.append(f"patients: by PatientID of {sum(count for _, count in common):,} DICOM headers")
+    return found
+
+
 def complete_from_headers(table: pd.DataFrame, account: Account) -> None:
     """Fill ages and sexes that the table does not give from DICOM headers, as prediction does."""
     filled = {"age": 0, "sex": 0}
@@ -50,7 +74,7 @@ def complete_from_headers(table: pd.DataFrame, account: Account) -> None:
     doubts: dict[str, list[str]] = {}
     for row, path in enumerate(table["path"]):
         lacks = math.isnan(ages[row]), sexes[row] == "unknown"
-        if split_name(path)[1] not in ("", ".dcm", ".dicom") or not begins_as_dicom(Path(path)):
+        if not _may_be_dicom(path):
             continue
         try:
             if (doubt := colour_doubt(Path(path))) is not None:
@@ -69,3 +93,7 @@ def complete_from_headers(table: pd.DataFrame, account: Account) -> None:
     ]
     if any(filled.values()):
         account.notes.append(f"from DICOM headers: age of {filled['age']:,} images, sex of {filled['sex']:,}")
+
+
+def _may_be_dicom(path: str) -> bool:
+    return split_name(path)[1] in ("", ".dcm", ".dicom") and begins_as_dicom(Path(path))

@@ -17,6 +17,9 @@ from dermlens.data.readers.class_folders import class_names, read_class_folders
 from dermlens.data.readers.companions import is_companion, join_companions
 from dermlens.data.readers.diagnoses import BINARY, binary_of, class_of, is_diagnosis
 from dermlens.data.readers.names import (
+    LESIONS,
+    folder_column,
+    groups_rows,
     guess_columns,
     image_column,
     is_birth_column,
@@ -31,7 +34,7 @@ from dermlens.data.readers.tables import DX_FURTHER, is_table, read_columns, rea
 from dermlens.errors import UserError
 from dermlens.predict.sources.folders import Survey, image_id_of, is_table_name, survey
 from dermlens.predict.sources.sheets import Sheet, read_header, read_sheet
-from dermlens.predict.sources.tables import NAMES, NEEDED, Problems, is_answers, option, theirs
+from dermlens.predict.sources.tables import JOINT, NAMES, NEEDED, Problems, is_answers, option, theirs
 from dermlens.predict.sources.values import FIELDS
 from dermlens.predict.sources.vocabulary import is_missing, plain
 
@@ -49,6 +52,7 @@ class Source:
         account: what was read.
         problems: what is wrong so far.
         roles: that the table gives, a role or empty for each row; none where it has no such column.
+        folder_option: the option that says in which folder an image lies; empty where no column does.
     """
 
     rows: pd.DataFrame
@@ -56,6 +60,7 @@ class Source:
     account: Account
     problems: Problems
     roles: list[str] | None = None
+    folder_option: str = ""
 
 
 def read_source(
@@ -253,7 +258,10 @@ class _Reader:
             pass
         elif (unused := unused_column(sheet)) is not None:
             account.notes.append(unused)
-        return Source(rows, found, account, problems, roles)
+        folder = folder_column(sheet, rows["image_id"].tolist(), found)
+        image = theirs(sheet.header, "image_id", self.columns)
+        mend = option("--column", "image_id", f"{folder}{JOINT}{image}") if folder and image else ""
+        return Source(rows, found, account, problems, roles, mend)
 
     def note_unread(self, sheet: Sheet, found: Survey, account: Account) -> None:
         """Say which columns hold what is not read from any."""
@@ -275,6 +283,12 @@ class _Reader:
                 " number of years on the day of the photograph"
             )
         groups = [name for name in account.unread if may_group(sheet, name)]
+        lesions = [name for name in account.unread if plain(name) in LESIONS and groups_rows(sheet, name)]
+        if lesions and "lesion_id" not in {*account.columns.values(), *sheet.header}:
+            account.notes.append(
+                f"images with equal values of {', '.join(lesions)} may be of one lesion: --column"
+                f" {shlex.quote(f'lesion_id={lesions[0]}')} keeps those together"
+            )
         if groups and "patient_id" not in {*account.columns.values(), *sheet.header}:
             account.notes.append(
                 f"images with equal values of {', '.join(groups)} may be of one patient: --column"

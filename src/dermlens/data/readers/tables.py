@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pandas as pd
 
 from dermlens.data.readers.account import Account
+from dermlens.data.readers.diagnoses import contradict
 from dermlens.data.readers.names import UNTOLD
 from dermlens.data.readers.onehot import ISIC_2017, hot, hot_columns, unknown_hot
 from dermlens.errors import UserError
@@ -93,6 +94,11 @@ def read_columns(
     more = list(zip(*levels, strict=True)) if levels else [()] * len(sheet.rows)
     truth = {*parts(sheet.header, theirs(sheet.header, "dx", columns) or ""), *further(sheet.header, dx)}
     telling = [name for name in sheet.header if (is_telling(name) or is_guessed(name)) and name not in truth]
+    for name in NAMES["dx"]:
+        if name in sheet.header and name not in truth and not (columns and "dx" in columns):
+            other = sum(map(contradict, frame["dx"], sheet.column(name)))
+            if other:
+                account.notes.append(f"dx: {name} has another diagnosis of {other:,} images; it is not read")
     account.telling += [name for name in telling if _says_something(sheet, name)]
     account.unread += [name for name in sheet.header if name and name not in {*used, *truth, *telling}]
     return pd.DataFrame({**frame, DX_FURTHER: more, "where": sheet.where()})

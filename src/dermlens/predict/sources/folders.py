@@ -255,7 +255,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 #
 # A path in a table counts: `visit2/000.bmp` is the file in `visit2`. Where several files have one name and
 # the table states no folder, they must be equal, byte by byte. An image is called by its file's name without
-# suffix and, where different files share that, by its path below the data folder: `visit2/000`.
+# suffix and, where different files share that, by its path below the data folder: `visit2/000`, with suffix
+# where that tells two files apart.
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,9 @@ class Located:
     by_name: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: Problems) -> Located:
+def locate(
+    cells: Sequence[str], where: Sequence[str], found: Survey, problems: Problems, *, mend: str = ""
+) -> Located:
     """Find the file of each row.
 
     Args:
@@ -282,6 +285,8 @@ def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: 
         where: file and row of each.
         found: the data folder.
         problems: takes what is ambiguous: different files of one name, and a table that does not say which.
+            The row has no id then.
+        mend: the option that says which.
     """
     wanted = [_Wanted.of(cell) for cell in cells]
     if found.others and any(one.stem not in found.images for one in wanted):
@@ -290,6 +295,7 @@ def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: 
     alone = Counter(one.stem for one in wanted)
     paths: list[str | None] = []
     by_name: Counter[tuple[str, str]] = Counter()
+    unclear: set[int] = set()
     for one, row in zip(wanted, where, strict=True):
         files = index.files(one.stem)
         fit = _fit(one, files)
@@ -303,9 +309,12 @@ def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: 
                 "folder in the "
                 "table",
                 row,
+                mend,
             )
+            unclear.add(len(paths))
         paths.append(fit[0].path if fit else None)
-    return Located(_ids(wanted, paths, index), paths, by_name)
+    ids = ["" if at in unclear else one for at, one in enumerate(_ids(wanted, paths, index))]
+    return Located(ids, paths, by_name)
 
 
 def file_ids(paths: Sequence[str], root: str) -> list[str]:
@@ -383,9 +392,9 @@ class _Index:
             }
         return name in self._folders
 
-    def name(self, path: str) -> str:
-        """A path below the data folder, without suffix."""
-        return split_name(self._found.relative(path))[0]
+    def relative(self, path: str) -> str:
+        """A path below the data folder."""
+        return self._found.relative(path)
 
     def _file(self, path: str) -> _File:
         *within, name = self._found.relative(path).split("/")
@@ -426,11 +435,13 @@ def _ids(wanted: Sequence[_Wanted], paths: Sequence[str | None], index: _Index) 
         for stem, meant in files.items()
         if len(meant) > 1 or (len(index.files(stem)) > 1 and not _all_equal(index.files(stem)))
     }
+    inner = {path: split_name(index.relative(path)) for path in paths if path}
+    again = Counter(stem for stem, _ in inner.values())
     return [
         one.stem
         if one.stem not in by_path
-        else index.name(path)
-        if path
         else "/".join((*one.folders, one.stem))
+        if path is None
+        else "".join(inner[path][: 2 if again[inner[path][0]] > 1 else 1])
         for one, path in zip(wanted, paths, strict=True)
     ]

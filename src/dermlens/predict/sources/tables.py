@@ -68,11 +68,10 @@ _NUMBER = (
     "id|ids|no|nr|num|number|nummer|numero|numara|code|kod|key|uid|uuid|guid|hash|name|identifier|identifiant"
     "|pseudonym|kennung|schluessel"
 )
+_LESION = "lesion|lasion|laesion|lesao|lesione|lezyon|mole|naevus|navus|nevus|nevo|lunar|grainde?beaute"
 OWNERS = {
     "patient_id": re.compile(rf"(?:{_NUMBER}|anon)?(?:{_PERSON})(?:{_NUMBER})*"),
-    "lesion_id": re.compile(
-        rf"(?:{_NUMBER})(?:lesion|lasion|lesao|lesione|lezyon)|(?:lesion|lasion|laesion|lesao|lesione|lezyon)(?:{_NUMBER})+"
-    ),
+    "lesion_id": re.compile(rf"(?:{_NUMBER})(?:{_LESION})|(?:{_LESION})s?(?:{_NUMBER})+"),
 }
 """Other names of the columns that say which images belong together: of small letters and digits alone."""
 
