@@ -52,7 +52,7 @@ def join_companions(
     for sheet in companions:
         joined = _Companion(sheet, images, lacking)
         if not joined.says_something:
-            account.not_read.append(f"{sheet.path} (it says nothing of these images)")
+            account.not_read.append(f"{sheet.path} ({joined.why_not})")
             continue
         for ours, said in joined.values.items():
             other = [key for key, word in said.items() if _differ(found[ours].get(key, word), word)]
@@ -119,6 +119,11 @@ class _Companion:
     def says_something(self) -> bool:
         """Whether any of it is of these images."""
         return any(self.values.values()) or bool(self._several) or bool(self._contradicted)
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing of it is used."""
+        return "nothing of it is lacking" if self._rows_of else "it says nothing of these images"
 
     def _said(self, ours: str, cells: Sequence[str]) -> dict[str, str]:
         said, contradicted = {}, []

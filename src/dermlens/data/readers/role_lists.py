@@ -72,7 +72,7 @@ def _rows(
         return [row for row in said if row < number]
     found = []
     for line in lines:
-        for cell in line:
+        for cell in (one for said in line for one in (said, said.rsplit(" ", 1)[0])):  # `a.jpg 0` has a label
             if len(meant := images.meant_by(cell)) == 1:
                 found += rows_of[meant.pop()]
                 break

@@ -253,7 +253,8 @@ class _Reader:
             ):  # such as `dataset`: no clinic is called train
                 account.columns.pop(column, None)
                 rows["source"] = ""
-            account.notes.append(f"roles: column {column}")
+            if len({*roles} - {""}) > 1:
+                account.notes.append(f"roles: column {column}")
         elif (roles := listed_roles(rows["image_id"].tolist(), found, [table, *known], account)) is not None:
             pass
         elif (unused := unused_column(sheet)) is not None:

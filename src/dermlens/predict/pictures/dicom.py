@@ -36,6 +36,8 @@ CLASSES = {
 AS_IT_IS = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 RUN_LENGTHS = "1.2.840.10008.1.2.5"
 JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422")
+"""Colours of frames that are not JPEGs; retired ones such as HSV come out of pydicom as if they were RGB."""
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 SEXES = {"F": "female", "M": "male"}
 PIXEL_DATA = 0x7FE00010
@@ -110,6 +112,11 @@ def dicom_pixels(
             raise ImageError(
                 f"{name}: its DICOM transfer syntax {syntax} is not read; save it as baseline JPEG"
             )
+        if (said := _colour_space(header)) not in SPACES:
+            raise ImageError(
+                f"{name}: its DICOM header says that colours are in {said or 'no space that it names'}; read"
+                f" are {', '.join(SPACES)}"
+            )
         if syntax == RUN_LENGTHS:
             _check_run_lengths(_first_frame(header.PixelData, frames), height * width)
         unpacked = _unpacked(header)
@@ -160,8 +167,12 @@ def colour_doubt(path: Path) -> str | None:
     return f"the JPEG frame is marked as {frame}, the DICOM header says {said}; the frame's mark counts"
 
 
+def _colour_space(header: Any) -> str:
+    return str(header.get("PhotometricInterpretation", "") or "").strip().upper()
+
+
 def _is_rgb(header: Any) -> bool:
-    return str(header.get("PhotometricInterpretation", "")).strip().upper() == "RGB"
+    return _colour_space(header) == "RGB"
 
 
 def dicom_patient(name: str, data: bytes) -> tuple[float | None, str | None]:
