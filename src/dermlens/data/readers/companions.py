@@ -43,7 +43,8 @@ def join_companions(
         lacking: the columns to fill; by default those that the frame does not have.
     """
     if lacking is None:
-        frame = frame.assign(**{DX_FURTHER: [()] * len(frame)})
+        frame = frame.copy()
+        frame[DX_FURTHER] = [()] * len(frame)
         lacking = [ours for ours in NAMES if ours not in frame]
     lacking = list(lacking)
     images = Images(frame["image_id"])

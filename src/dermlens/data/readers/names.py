@@ -347,8 +347,8 @@ def folder_column(sheet: Sheet, cells: Sequence[str], found: Survey) -> str | No
         *folders, name = found.relative(path).split("/")
         paths |= {"/".join((*folders[at:], image_id_of(name))) for at in range(len(folders))}
     for name in filter(None, sheet.header):
-        folders = (normal(folder).strip("/") for folder in sheet.column(name))
-        stated = (f"{folder}/{image_id_of(cell)}" for folder, cell in zip(folders, cells, strict=True))
+        pairs = zip(map(normal, sheet.column(name)), cells, strict=True)
+        stated = (f"{folder.strip('/')}/{image_id_of(cell)}" for folder, cell in pairs)
         if all(path in paths for path in stated):
             return name
     return None
