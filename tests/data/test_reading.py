@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
 from dermlens.data.config import DataConfig
 from dermlens.data.table import read_configured, read_set
 from dermlens.errors import UserError
-from dermlens.predict.requests import read_patients
+from dermlens.predict.requests import find_images, read_patients
 
 NAN = float("nan")
 
@@ -308,6 +308,15 @@ def test_prediction_reads_the_words_that_training_reads(tmp_path):
         one = found.of_image[row.image_id]
         assert (one.age, one.sex, one.site) == (row.age, row.sex, row.site)
     assert any("'Mars'" in doubt for doubt in found.doubts)
+
+
+def test_maps_beside_images_are_no_images(tmp_path):
+    """ISIC 2017 has its superpixels in the folder of the images."""
+    laid(tmp_path, {}, ["nv/a.jpg", "nv/a_superpixels.png", "mel/b.jpg"])
+    assert (
+        sorted(find_images([tmp_path]).images) == sorted(read_set(tmp_path).table["image_id"]) == ["a", "b"]
+    )
+    assert any("left out: 1 lesion masks" in doubt for doubt in find_images([tmp_path]).doubts)
 
 
 def test_whoever_wants_the_table_alone_is_told_all_the_same(tmp_path, caplog):

@@ -15,6 +15,7 @@ from dermlens.errors import UserError, nearest
 from dermlens.predict.pictures.dicom import colour_doubt
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import (
+    MAP_ENDING,
     MASK_ENDING,
     MASK_FOLDERS,
     PICTURE_SUFFIXES,
@@ -125,7 +126,8 @@ def _below(folder: Path, doubts: list[str]) -> list[Path]:
     listed.take_dicom()
     images = [Path(file) for files in listed.images.values() for file in files]
     masks = [mask for masks in listed.masks.values() for mask in masks]
-    said = f"lesion masks ({MASK_ENDING} ends the name, or the folder is {' or '.join(MASK_FOLDERS)})"
+    endings, folders = f"{MASK_ENDING} or {MAP_ENDING}", " or ".join(MASK_FOLDERS)
+    said = f"lesion masks ({endings} ends the name, or the folder is {folders})"
     if listed.left_out:
         doubts.append(listed.left_out)
     if not images:

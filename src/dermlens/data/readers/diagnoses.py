@@ -208,48 +208,12 @@ _BINARY_NAMES = {
     " bosartige boesartig boesartige malin malins habis kotu_huylu cancer",
 }
 _BINARY_OF = {name.replace("_", " "): code for code, names in _BINARY_NAMES.items() for name in names.split()}
-DECORATION = frozenset(
-    [
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "photo",
-        "photos",
-        "foto",
-        "fotos",
-        "bild",
-        "bilder",
-        "picture",
-        "pictures",
-        "pic",
-        "pics",
-        "class",
-        "classe",
-        "classes",
-        "klasse",
-        "clase",
-        "sinif",
-        "cases",
-        "falle",
-        "lesion",
-        "lesions",
-        "lasion",
-        "lasionen",
-        "lesiones",
-        "lesioni",
-        "lesoes",
-        "lezyon",
-        "lezyonlar",
-        "label",
-        "cls",
-        "dermoscopy",
-        "dermoscopic",
-        "dermatoskopie",
-        "jpg",
-        "png",
-    ]
-)
+DECORATION = frozenset({
+    "image", "images", "img", "imgs", "photo", "photos", "foto", "fotos", "bild", "bilder", "picture",
+    "pictures", "pic", "pics", "class", "classe", "classes", "klasse", "clase", "sinif", "cases", "falle",
+    "lesion", "lesions", "lasion", "lasionen", "lesiones", "lesioni", "lesoes", "lezyon", "lezyonlar",
+    "label", "cls", "dermoscopy", "dermoscopic", "dermatoskopie", "jpg", "png",
+})  # fmt: skip
 """Words that may stand beside a diagnosis in the name of a folder and say nothing of it."""
 
 HAM10000_IDS = range(24306, 34321)

@@ -169,20 +169,10 @@ class Diagnoses:
 
 ENOUGH = 0.5
 """Share of a column's cells that must be understood for it to be named."""
-AGE_NAMES = {
-    "age",
-    "alter",
-    "edad",
-    "eta",
-    "idade",
-    "leeftijd",
-    "alder",
-    "ans",
-    "jahre",
-    "lebensalter",
-    "wiek",
+AGE_NAMES = frozenset({
+    "age", "alter", "edad", "eta", "idade", "leeftijd", "alder", "ans", "jahre", "lebensalter", "wiek",
     "yas",
-}
+})  # fmt: skip
 
 
 def refuse_columns(

@@ -25,25 +25,16 @@ IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".dcm", ".dicom",
 )  # fmt: skip
 PICTURE_SUFFIXES = (
-    ".heic",
-    ".heif",
-    ".gif",
-    ".avif",
-    ".jp2",
-    ".jxl",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-    ".dng",
-    ".psd",
-)
+    ".heic", ".heif", ".gif", ".avif", ".jp2", ".jxl", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".psd",
+)  # fmt: skip
 """Pictures that no reader here takes."""
 TABLE_SUFFIXES = (".csv", ".tab", ".tsv", ".xlsx", ".xlsm", ".xls", ".ods")
 TABLE_NAMES = ("HAM10000_metadata",)
 """Harvard Dataverse has handed out the table under this name, without a suffix."""
 MASK_FOLDERS = ("masks", "HAM10000_segmentations_lesion_tschandl")
 MASK_ENDING = "_segmentation"
+MAP_ENDING = "_superpixels"
+"""Of the maps that ISIC 2017 has beside its images; they are nobody's mask."""
 NOBODYS = frozenset({"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"})
 """Folders that machines make: of thumbnails, and of what was deleted."""
 DEPTH = 3
@@ -233,7 +224,7 @@ def _list(place: Path, found: Survey, shown: Path, *, follow: bool) -> list[Path
             continue
         stem, suffix = split_name(normal(name))
         if suffix:
-            if of_masks or stem.endswith(MASK_ENDING):
+            if of_masks or stem.endswith((MASK_ENDING, MAP_ENDING)):
                 found.masks.setdefault(stem.removesuffix(MASK_ENDING), []).append(prefix + name)
             else:
                 found.images.setdefault(stem, []).append(prefix + name)
