@@ -111,7 +111,7 @@ def one_spelling(what: str, ids: Sequence[str | None], account: Account) -> list
     found: list[str | None] = []
     others = set()
     for one in ids:
-        kept = one and first.setdefault("".join(one.casefold().split()), one)
+        kept = one and first.setdefault(" ".join(one.casefold().split()), one)
         found.append(kept)
         if kept != one:
             others.add(one)
