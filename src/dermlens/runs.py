@@ -310,7 +310,8 @@ class Run:
         Raises:
             UserError: the folder is not there, or as `read_table`.
         """
-        return self.reading(data, check_files=check_files).table
+        read = self.reading(data, check_files=check_files)
+        return read.announced() if check_files else read.table
 
     def predictions(self) -> pd.DataFrame:
         """predictions.csv. Raises: UserError when it is absent or damaged."""

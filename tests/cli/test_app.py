@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
+
+from dermlens.cli.app import Sayer
 
 FEW = ("--lesions", "56", "--width", "64", "--height", "64")
 
@@ -150,3 +153,12 @@ def test_a_reader_that_has_gone_ends_it_without_a_word():
     done = subprocess.run(["bash", "-c", command], capture_output=True)
     assert done.returncode in (0, 141)
     assert done.stderr == b""
+
+
+def test_what_readers_announce_is_printed_once(capsys):
+    readers = logging.getLogger("test of readers")
+    readers.setLevel(logging.INFO)
+    readers.addHandler(Sayer())
+    for _ in range(2):
+        readers.info("%s", "read: [bold]/data/table.csv")
+    assert capsys.readouterr().out == "read: [bold]/data/table.csv\n"

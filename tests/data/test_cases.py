@@ -22,6 +22,7 @@ from dermlens.data.table import read_set, read_table
 from dermlens.data.verify import verify
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
+from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import read_image
 from dermlens.predict.requests import find_images
 
@@ -132,6 +133,13 @@ def test_an_rgb_jpeg_frame_is_read_as_pydicom_reads_it(tmp_path):
     path = photograph(tmp_path / "d.dcm", drawn(0), jpeg=rgb_jpeg(drawn(0)))
     expected = pixel_array(pydicom.dcmread(path)).astype(int)
     assert np.abs(read_image(path).astype(int) - expected).mean() < 0.5
+
+
+@pytest.mark.parametrize("space", ["HSV", "ARGB", "CMYK", "YBR_ICT", "YBR_PARTIAL_422", ""])
+def test_colours_in_another_space_are_refused(space, tmp_path):
+    path = photograph(tmp_path / "d.dcm", drawn(0), PhotometricInterpretation=space)
+    with pytest.raises(ImageError, match="RGB, YBR_FULL, YBR_FULL_422"):
+        read_image(path)
 
 
 def test_a_header_that_contradicts_its_jpeg_is_said(tmp_path):

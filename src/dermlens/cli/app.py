@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import copy
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -216,8 +217,25 @@ console = Output(
 )
 
 
+class Sayer(logging.Handler):
+    """Prints what readers of data announce, each sentence once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a sentence that was not printed yet."""
+        if (sentence := record.getMessage()) not in self._said:
+            self._said.add(sentence)
+            say(sentence)
+
+
 def main(commands: typer.Typer = app) -> None:
     """Run the command line; turn errors into one sentence and an exit code."""
+    readers = logging.getLogger("dermlens.data")
+    readers.handlers, readers.propagate = [Sayer()], False
+    readers.setLevel(logging.INFO)
     try:
         code = commands(standalone_mode=False)
         if sys.stdout is not None:

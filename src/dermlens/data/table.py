@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
-import re
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,30 +15,33 @@ import pandas as pd
 import pandera.pandas as pa
 
 from dermlens.data.config import DataConfig
-from dermlens.data.readers.account import Account, Values, telltales
+from dermlens.data.readers.account import Account
 from dermlens.data.readers.diagnoses import BINARY, class_of
+from dermlens.data.readers.identity import (
+    check_formulas,
+    check_twice,
+    checked_ids,
+    lesions_of,
+    one_spelling,
+    patients_of_folders,
+    patients_of_names,
+)
 from dermlens.data.readers.names import Diagnoses, classes_of, is_binary
-from dermlens.data.readers.roles import role_of_folders, unused_folders
-from dermlens.data.readers.source import Source, or_folder, read_by_plugin, read_source
+from dermlens.data.readers.origin import or_folder
+from dermlens.data.readers.picture_files import complete_from_headers, paths_of, patients_of_headers
+from dermlens.data.readers.plugged import read_by_plugin
+from dermlens.data.readers.roles import source_roles
+from dermlens.data.readers.source import Source, read_source
 from dermlens.data.readers.tables import DX_FURTHER
+from dermlens.data.readers.telltales import telltales
 from dermlens.errors import UserError
 from dermlens.plugins import PluggedReader
-from dermlens.predict.pictures.dicom import colour_doubt, dicom_patient
-from dermlens.predict.pictures.images import ImageError
-from dermlens.predict.sources.folders import Survey, begins_as_dicom, image_id_of, locate, split_name
-from dermlens.predict.sources.tables import JOINT, Problems, is_formula
-from dermlens.predict.sources.values import ValueMap
+from dermlens.predict.sources.folders import locate
+from dermlens.predict.sources.values import ValueMap, Values
 from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
-UNFIT = ("Cc", "Zl", "Zp")
-"""Unicode's categories of characters that no id may hold: controls, and ends of lines."""
-PATIENT = re.compile(
-    r"(?:patient|patientin|pat|pt|paciente|paziente|proband|subject|subj|sub|hasta|person|case|fall)"
-    r"[ _.-]*[a-z]{0,3}\d+"
-    r"|(?:patient|patientin|paciente|paziente|subject|hasta|person)[ _.-]+\w+|p[ _-]?\d+|IP_\d+",
-    re.IGNORECASE,
-)
-"""Names of folders that hold the images of one patient."""
+log = logging.getLogger("dermlens.data")
+"""Takes the account of data where the caller wants the table alone; the command line prints it."""
 IDENTITY = ("image_id", "lesion_id", "dx", "age", "sex", "site")
 """The columns that say which data these are: a table's hash is over them."""
 
@@ -83,6 +85,12 @@ class Reading:
     table: pd.DataFrame
     account: Account
     roles: dict[str, str]
+
+    def announced(self) -> pd.DataFrame:
+        """The table, its account told to the log."""
+        for sentence in self.account.sentences():
+            log.info("%s", sentence)
+        return self.table
 
 
 def read_table(
@@ -192,29 +200,32 @@ def read_set(
         codes = BINARY
         account.notes.append("classes: benign and malignant, since the source says no more")
     where = rows["where"].tolist()
-    rows = rows.assign(image_id=_checked_ids(rows, problems))
+    rows = rows.assign(image_id=checked_ids(rows, problems))
     diagnoses = Diagnoses(codes, labels, account, problems)
     further = zip(rows["dx"], rows[DX_FURTHER], where, rows["image_id"], strict=True)
     dx = [diagnoses.code_of(word, more, place, image) for word, more, place, image in further]
     kept = [row for row, code in enumerate(dx) if code is not None]
     rows = rows.iloc[kept].reset_index(drop=True)
     where = rows["where"].tolist()
-    located = locate(rows["image_id"].tolist(), where, source.found, problems)
-    _check_twice(located.ids, where, problems)
+    located = locate(rows["image_id"].tolist(), where, source.found, problems, mend=source.folder_option)
+    check_twice(located.ids, where, problems)
     for (stated, lies), count in located.by_name.items():
         account.notes.append(
             f"{count:,} images were taken by their names from {lies}: the table states {stated}, which "
             "is not here"
         )
     words = Values(values, account, problems)
-    patients = [None if is_missing(word) else word for word in rows["patient_id"]]
+    named = [None if is_missing(word) else word for word in rows["patient_id"]]
+    patients = one_spelling("patient_id", named, account)
     folders = [source.found.relative(path).split("/")[:-1] if path else [] for path in located.paths]
     if not any(patients):
-        patients = _patients_of_folders(folders, account)
-    lesions = _lesions(rows["lesion_id"].tolist(), patients, located.ids, account, columns)
-    for lesion_id, row in zip(lesions, where, strict=True):
-        if (problem := _formula("lesion", lesion_id)) is not None:
-            problems.add(problem, row)
+        patients = patients_of_folders(folders, account)
+    if not any(patients):
+        patients = patients_of_headers(located.paths, account)
+    if not any(patients):
+        patients = patients_of_names(located.ids, account)
+    lesions = lesions_of(rows["lesion_id"].tolist(), patients, located.ids, account, columns)
+    check_formulas("lesion", lesions, where, problems)
     origins = or_folder(rows["source"], Path(folder))
     aspect = {name: width / height for name, (width, height) in (squashed or {}).items()}
     table = pd.DataFrame(
@@ -226,7 +237,7 @@ def read_set(
             "age": pd.Series(words.ages(rows["age"].tolist(), where), dtype=float),
             "sex": words.sexes(rows["sex"].tolist(), where),
             "site": words.sites(rows["site"].tolist()),
-            "path": _paths(
+            "path": paths_of(
                 located.ids, located.paths, where, source.found, problems, check_files=check_files
             ),
             "dx_type": [_or_unknown(word) for word in rows["dx_type"]],
@@ -238,18 +249,19 @@ def read_set(
         }
     )
     problems.refuse()
-    _complete(table, account)
+    complete_from_headers(table, account)
     if not kept:
         raise UserError(f"{account.source}: no image is left: {'; '.join(account.losses())}")
     if source.found.left_out:
         account.notes.append(source.found.left_out)
-    roles = _roles(source, kept, located.ids, located.paths, account)
+    given = None if source.roles is None else [source.roles[row] for row in kept]
+    roles = source_roles(given, folders, located.ids, account)
     _note(table, source, codes, labels, account)
     return Reading(schema(codes).validate(table), account, roles)
 
 
 def read_configured(data: Path, config: DataConfig, *, check_files: bool = True) -> pd.DataFrame:
-    """Read a data set as a recipe's `data` section maps its columns, labels and values.
+    """Read a data set as a recipe's `data` section maps its columns, labels and values, and announce it.
 
     Args:
         data: the data folder, or the table itself; where the recipe names `folders`, the folder that holds
@@ -263,7 +275,8 @@ def read_configured(data: Path, config: DataConfig, *, check_files: bool = True)
     Raises:
         UserError: as `read_table`, a folder is not there, or an image id is in two folders.
     """
-    return read_configured_set(data, config, check_files=check_files).table
+    read = read_configured_set(data, config, check_files=check_files)
+    return read.announced() if check_files else read.table
 
 
 def read_configured_set(data: Path, config: DataConfig, *, check_files: bool = True) -> Reading:
@@ -313,182 +326,8 @@ def table_sha256(table: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _check_twice(image_ids: Sequence[str], where: Sequence[str], problems: Problems) -> None:
-    first: dict[str, str] = {}
-    for image_id, row in zip(image_ids, where, strict=True):
-        if image_id and image_id in first:
-            problems.add(f"image {image_id} stands already in {first[image_id]}; an image has one row", row)
-        first.setdefault(image_id, row)
-
-
-def _is_unfit(text: str) -> bool:
-    return not text.isprintable() and any(unicodedata.category(character) in UNFIT for character in text)
-
-
-def _checked_ids(rows: pd.DataFrame, problems: Problems) -> list[str]:
-    """What the source calls its images; empty where that can be no name, which is a problem.
-
-    Ids go into CSV files line by line, and an image's names files besides.
-    """
-    checked = []
-    for image_id, lesion_id, row in zip(rows["image_id"], rows["lesion_id"], rows["where"], strict=True):
-        if _is_unfit(lesion_id):
-            problems.add(f"lesion id {lesion_id!r} holds a control character or a line break", row)
-        problem = None
-        if not image_id:
-            problem = "no image id; every row names one image"
-        elif _is_unfit(image_id):
-            problem = f"image id {image_id!r} holds a control character or a line break"
-        elif ".." in image_id.replace("\\", "/").rpartition("/")[2]:
-            problem = f"image id '{image_id}' is a path; it is a file's name, without '..'"
-        else:
-            problem = _formula("image", image_id) or _formula("image", image_id_of(image_id))
-        if problem is not None:
-            problems.add(problem, row)
-        checked.append("" if problem is not None else image_id)
-    return checked
-
-
-def _formula(what: str, said: str) -> str | None:
-    """What is wrong with an id that a spreadsheet would run: ids go into tables of answers."""
-    if not is_formula(said):
-        return None
-    return (
-        f"{what} id '{said}' begins as a formula does, which a spreadsheet would run in tables of answers; "
-        "begin it with a letter or a digit"
-    )
-
-
-def _patients_of_folders(folders: Sequence[Sequence[str]], account: Account) -> list[str | None]:
-    """The patient of each image by its folder, `patient_12/`, where most lie in such a one."""
-    found = [next((name for name in reversed(names) if PATIENT.fullmatch(name)), None) for names in folders]
-    named = sum(name is not None for name in found)
-    if not named or named < len(found) / 2:
-        return [None] * len(found)
-    first = next(filter(None, found))
-    account.notes.append(f"patients: by the folders that the images lie in, such as {first}")
-    return found
-
-
-def _lesions(
-    lesion_ids: list[str],
-    patients: list[str | None],
-    image_ids: list[str],
-    account: Account,
-    columns: Mapping[str, str],
-) -> list[str]:
-    """Lesion ids; the image's where there is none, and joined with the patient's where patients share
-    them.
-    """
-    known = ["" if is_missing(lesion) else lesion for lesion in lesion_ids]
-    of_lesion: dict[str, set[str]] = {}
-    for lesion, patient in zip(known, patients, strict=True):
-        if lesion and patient is not None:
-            of_lesion.setdefault(lesion, set()).add(patient)
-    shared = sum(len(owners) > 1 for owners in of_lesion.values())
-    if shared and JOINT not in columns.get("lesion_id", ""):
-        account.notes.append(
-            f"lesion_id: {shared:,} ids are of several patients each, so lesions are read as "
-            "patient_id+lesion_id"
-        )
-        known = [
-            f"{patient}_{lesion}" if lesion and patient is not None else lesion
-            for lesion, patient in zip(known, patients, strict=True)
-        ]
-    return [lesion or image_id for lesion, image_id in zip(known, image_ids, strict=True)]
-
-
-def _paths(
-    image_ids: Sequence[str],
-    paths: Sequence[str | None],
-    where: Sequence[str],
-    found: Survey,
-    problems: Problems,
-    *,
-    check_files: bool,
-) -> list[str]:
-    """Absolute paths; where a file is missing and may be, the one it would have."""
-    missing = [i for i, path in enumerate(paths) if path is None and image_ids[i]]
-    if missing and check_files:
-        problems.add(
-            f"image {image_ids[missing[0]]} is not in {found.folder}; "
-            f"{len(missing)} of {len(paths)} listed images are missing{found.not_followed}",
-            where[missing[0]],
-        )
-    beside = next((Path(path).parent for path in paths if path is not None), found.folder.absolute())
-    return [path or _absent(beside, name) for name, path in zip(image_ids, paths, strict=True)]
-
-
-def _absent(folder: Path, name: str) -> str:
-    """The path that a missing image would have; never that of a link that was not followed."""
-    would = folder / f"{name}.jpg"
-    return str(would if not os.path.lexists(would) else would.with_suffix(".missing"))
-
-
-def _complete(table: pd.DataFrame, account: Account) -> None:
-    """Fill ages and sexes that the table does not give from DICOM headers, as prediction does."""
-    filled = {"age": 0, "sex": 0}
-    ages, sexes = table["age"].tolist(), table["sex"].tolist()
-    doubts: dict[str, list[str]] = {}
-    for row, path in enumerate(table["path"]):
-        lacks = math.isnan(ages[row]), sexes[row] == "unknown"
-        if split_name(path)[1] not in ("", ".dcm", ".dicom") or not begins_as_dicom(Path(path)):
-            continue
-        try:
-            if (doubt := colour_doubt(Path(path))) is not None:
-                doubts.setdefault(doubt, []).append(table["image_id"].iloc[row])
-            age, sex = dicom_patient(path, Path(path).read_bytes()) if any(lacks) else (None, None)
-        except (ImageError, OSError):  # whoever reads its pixels says so
-            continue
-        if lacks[0] and age is not None:
-            ages[row], filled["age"] = age, filled["age"] + 1
-        if lacks[1] and sex is not None:
-            sexes[row], filled["sex"] = sex, filled["sex"] + 1
-    table["age"], table["sex"] = ages, sexes
-    account.notes += [
-        f"{doubt}: {len(ids):,} images ({', '.join(ids[:5])}{', …' if len(ids) > 5 else ''})"
-        for doubt, ids in doubts.items()
-    ]
-    if any(filled.values()):
-        account.notes.append(f"from DICOM headers: age of {filled['age']:,} images, sex of {filled['sex']:,}")
-
-
 def _or_unknown(word: str) -> str:
     return "unknown" if is_missing(word) else word
-
-
-def _roles(
-    source: Source, kept: Sequence[int], ids: Sequence[str], paths: Sequence[str | None], account: Account
-) -> dict[str, str]:
-    """The roles that the source gives, by image id, and what to do with them."""
-    if source.roles is not None:
-        given, by = [source.roles[row] for row in kept], "the table gives"
-    else:
-        folders = [source.found.relative(path).split("/")[:-1] if path else [] for path in paths]
-        given, by = [role_of_folders(names) for names in folders], "the folders give"
-        if unused := unused_folders(name for names in folders for name in names):
-            account.notes.append(
-                f"roles: the folders {', '.join(unused[:5])} may be folds; they are not used, and images"
-                " of all of"
-                " them are split anew"
-            )
-    counts = Counter(role for role in given if role)
-    if len(counts) < 2:
-        return {}
-    named = ", ".join(
-        f"{role} {counts[role]:,}" for role in ("train", "selection", "calibration", "test") if counts[role]
-    )
-    account.notes.append(
-        f"roles: {by} {named}; `dermlens data split --protocol given` makes a manifest of them, and without "
-        "one roles are "
-        "drawn anew"
-        + (
-            f"; {without:,} images have none, and take part in nothing then"
-            if (without := given.count(""))
-            else ""
-        )
-    )
-    return {image_id: role for image_id, role in zip(ids, given, strict=True) if role}
 
 
 def _note(

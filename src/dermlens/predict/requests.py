@@ -15,6 +15,7 @@ from dermlens.errors import UserError, nearest
 from dermlens.predict.pictures.dicom import colour_doubt
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import (
+    MAP_ENDING,
     MASK_ENDING,
     MASK_FOLDERS,
     PICTURE_SUFFIXES,
@@ -26,11 +27,10 @@ from dermlens.predict.sources.folders import (
 )
 from dermlens.predict.sources.sheets import Sheet, read_sheet
 from dermlens.predict.sources.tables import Problems, check_map, further, theirs
-from dermlens.predict.sources.values import FIELDS, ValueMap, read_value_map
+from dermlens.predict.sources.values import FIELDS, ValueMap, Values
 from dermlens.predict.sources.vocabulary import (
     OLDEST,
     age_of,
-    is_date,
     is_missing,
     is_no_sex_of_ours,
     known_sites,
@@ -126,7 +126,8 @@ def _below(folder: Path, doubts: list[str]) -> list[Path]:
     listed.take_dicom()
     images = [Path(file) for files in listed.images.values() for file in files]
     masks = [mask for masks in listed.masks.values() for mask in masks]
-    masks_are = f"lesion masks ({MASK_ENDING} ends the name, or the folder is {' or '.join(MASK_FOLDERS)})"
+    endings, folders = f"{MASK_ENDING} or {MAP_ENDING}", " or ".join(MASK_FOLDERS)
+    masks_are = f"lesion masks ({endings} ends the name, or the folder is {folders})"
     if listed.left_out:
         doubts.append(listed.left_out)
     if not images:
@@ -210,7 +211,6 @@ def read_patients(
             images have, cells that are not understood, or a row for none of the images.
     """
     check_map(own_columns)
-    words = read_value_map(values)
     sheet = read_sheet(path)
     columns = {
         ours: name
@@ -235,7 +235,7 @@ def read_patients(
             f"{path}: columns that are not read: {', '.join(name or '(no name)' for name in unread)}"
         )
     rows = _rows_of_images(sheet, columns["image_id"], images, problems)
-    patient_of = _patients(sheet, columns, words, problems, doubts)
+    patient_of = _patients(sheet, columns, values, problems, doubts)
     problems.refuse()
     patients = {image_id: patient_of[row] for image_id, row in rows.items()}
     lesion_of: dict[str, str] = {}
@@ -289,52 +289,40 @@ def _means(name: str, suffix: str, image_id: str, path: Path) -> bool:
     return image_id == name or whole.endswith(f"/{name}") or name.endswith(f"/{image_id}")
 
 
+class _Dropped:
+    """Counts the words of a table that count as missing."""
+
+    def __init__(self) -> None:
+        self.words: Counter[tuple[str, str]] = Counter()
+
+    def map(self, name: str, theirs: str, ours: str) -> None:
+        """Words that are understood are not counted."""
+
+    def drop(self, name: str, theirs: str) -> None:
+        """Count a word that is not."""
+        self.words[name, theirs] += 1
+
+
 def _patients(
     sheet: Sheet,
     columns: Mapping[str, str],
-    words: Mapping[str, Mapping[str, str]],
+    values: ValueMap | None,
     problems: Problems,
     doubts: list[str],
 ) -> list[Patient]:
     """The patient of each row."""
     empty = [""] * len(sheet.rows)
-    ages, sexes, sites = (
-        [words[name].get(plain(cell), cell) for cell in sheet.column(columns[name])]
-        if name in columns
-        else empty
-        for name in FIELDS
-    )
+    ages, sexes, sites = (sheet.column(columns[name]) if name in columns else empty for name in FIELDS)
     for name in further(sheet.header, columns.get("site")):
         pairs = zip(sites, sheet.column(name), strict=True)
         sites = [second if is_missing(first) else first for first, second in pairs]
-    of_word = sexes_of(set(sexes))
-    dropped: dict[str, Counter[str]] = defaultdict(Counter)
-    patients = []
-    for where, age, sex, site in zip(sheet.where(), ages, sexes, sites, strict=True):
-        years, found, place = age_of(age), of_word[sex], site_of(site)
-        if is_date(age) and (years is None or years > OLDEST):
-            problems.add(
-                f"age is '{age}', a date; ages are numbers of years on the day of the photograph",
-                where,
-                kind="age is a date",
-            )
-        elif (problem := _no_age(age, years)) is not None:
-            problems.add(problem, where)
-        if found is None:
-            problems.add(_no_sex(sex), where)
-        if is_no_sex_of_ours(sex):
-            dropped["sex"][sex] += 1
-        if place is None:
-            dropped["site"][site] += 1
-        patients.append(
-            Patient(
-                None if years is None or math.isnan(years) else years, found or "unknown", place or "unknown"
-            )
-        )
+    dropped = _Dropped()
+    words, where = Values(values, dropped, problems), sheet.where()
+    found = zip(words.ages(ages, where), words.sexes(sexes, where), words.sites(sites), strict=True)
+    patients = [Patient(None if math.isnan(age) else age, sex, site) for age, sex, site in found]
     doubts += [
         f"{sheet.path}: {name} '{word}' is not known and counts as missing ({count} images)"
-        for name, words in dropped.items()
-        for word, count in words.most_common()
+        for (name, word), count in dropped.words.most_common()
     ]
     return patients
 

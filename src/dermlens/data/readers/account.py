@@ -1,31 +1,11 @@
-"""What a reader made of a data set, in sentences, the values of its rows, and what gives a class away."""
+"""What a reader made of a data set: what it read, understood, mapped, dropped and left out, in sentences."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
-
-from dermlens.predict.sources.tables import Problems, option
-from dermlens.predict.sources.values import ValueMap, read_value_map
-from dermlens.predict.sources.vocabulary import (
-    OLDEST,
-    age_of,
-    is_date,
-    is_missing,
-    is_number,
-    plain,
-    sexes_of,
-    site_of,
-)
-
-# What a reader made of a data set: what it read, understood, mapped, dropped and left out, in sentences.
-
 
 SHOWN = 8
 """Words in one sentence; how many more there are is said."""
@@ -38,7 +18,7 @@ class Account:
     Attributes:
         source: the table that was read; the folder, where its folders are the classes.
         columns: our column by the source's, those with another name.
-        joined: further tables whose columns were taken, for the same images.
+        joined: further tables whose columns were taken, for the same images, and which.
         not_read: tables in the folder that were not read, and why.
         unread: columns of the table that were not read.
         telling: columns that tell the answer.
@@ -51,7 +31,7 @@ class Account:
 
     source: Path
     columns: dict[str, str] = field(default_factory=dict)
-    joined: list[Path] = field(default_factory=list)
+    joined: dict[Path, list[str]] = field(default_factory=dict)
     not_read: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     telling: list[str] = field(default_factory=list)
@@ -72,7 +52,7 @@ class Account:
     def join(self, other: Account) -> None:
         """Take in what was made of a further table that is read as one with this."""
         self.columns |= other.columns
-        self.joined += [path for path in other.joined if path not in self.joined]
+        self.joined |= other.joined
         for mine, further in (
             (self.not_read, other.not_read),
             (self.unread, other.unread),
@@ -93,7 +73,7 @@ class Account:
         if self.columns:
             named = ", ".join(f"{ours}={theirs}" for theirs, ours in self.columns.items())
             said[0] += f" (columns {named})"
-        said += [f"joined: {path}" for path in self.joined]
+        said += [f"joined: {path} ({', '.join(names)})" for path, names in self.joined.items()]
         said += [f"not read: {why}" for why in self.not_read]
         said += [f"{name}: read as {_pairs(words)}" for name, words in self.mapped.items()]
         said += self.losses()
@@ -142,137 +122,3 @@ def _some(words: list[str]) -> str:
 
 def _more(number: int) -> str:
     return f" and {number - SHOWN} more words" if number > SHOWN else ""
-
-
-# Age, sex and site of a table's rows, by the vocabulary and by somebody's own map of values.
-
-
-class Values:
-    """Reads words of age, sex and site, and counts what is read as another word or dropped.
-
-    Args:
-        values: the source's words by ours; `unknown` is ours for what shall count as missing.
-        account: takes what was mapped and dropped.
-        problems: takes words that are no age and no sex.
-
-    Raises:
-        UserError: a key is not of the form `<field>.<ours>`, or ours is no age, sex or site.
-    """
-
-    def __init__(self, values: ValueMap | None, account: Account, problems: Problems) -> None:
-        self._account, self._problems = account, problems
-        self._maps = read_value_map(values)
-
-    def ages(self, words: Sequence[str], where: Sequence[str]) -> list[float]:
-        """Years, NaN where missing."""
-        return [self._age(word, row) for word, row in zip(words, where, strict=True)]
-
-    def sexes(self, words: Sequence[str], where: Sequence[str]) -> list[str]:
-        """female, male or unknown."""
-        own = self._maps["sex"]
-        found = sexes_of({word for word in words if plain(word) not in own})
-        found |= {word: own[plain(word)] for word in words if plain(word) in own}
-        return [self._sex(word, found[word], row) for word, row in zip(words, where, strict=True)]
-
-    def sites(self, words: Sequence[str]) -> list[str]:
-        """The vocabulary's word, `unknown` where missing or not understood."""
-        found = {word: self._maps["site"].get(plain(word), site_of(word)) for word in set(words)}
-        return [self._counted("site", word, found[word]) for word in words]
-
-    def _age(self, word: str, where: str) -> float:
-        said = self._maps["age"].get(plain(word), word)
-        age = age_of(said)
-        problem = None
-        if is_date(said) and (age is None or age > OLDEST):
-            self._problems.add(
-                f"age is '{word}', a date; ages are numbers of years on the day of the photograph, and a"
-                " date of birth"
-                " is not read",
-                where,
-                "--column age=",
-                kind="age is a date",
-            )
-            return math.nan
-        if age is None or (math.isinf(age) and not is_number(said)):
-            problem = f"age is '{word}'; ages are numbers of years, empty where unknown"
-        elif not math.isnan(age) and not 0 <= age <= OLDEST:
-            problem = f"age is {word}; ages are 0 to {OLDEST} years, empty where unknown"
-        if problem is not None:
-            self._problems.add(problem, where, option("--value", "age.unknown", word))
-            return math.nan
-        assert age is not None
-        if said != word and math.isnan(age):
-            self._account.drop("age", word)
-        elif said != word or not (is_number(word) or is_missing(word)):
-            self._account.map("age", word, f"{age:g}")
-        return age
-
-    def _sex(self, word: str, sex: str | None, where: str) -> str:
-        if sex is None:
-            letters = {"m": "female", "h": "male", "v": "male"}
-            ours = letters.get(plain(word), "unknown")
-            self._problems.add(
-                f"sex is '{word}'; it is female or male, empty where unknown",
-                where,
-                option("--value", f"sex.{ours}", word),
-            )
-        return self._counted("sex", word, sex)
-
-    def _counted(self, name: str, word: str, ours: str | None) -> str:
-        if ours in (None, "unknown"):
-            if not is_missing(word):
-                self._account.drop(name, word)
-            return "unknown"
-        if plain(word) != ours:
-            self._account.map(name, word, str(ours))
-        return str(ours)
-
-
-# Does age, sex or site give the class away? Some tables know a patient's age only where a lesion was cut
-# out.
-
-
-FEW = 20
-"""Images below which nothing is measured."""
-MOST = 0.5
-"""Share of the uncertainty about the class that a field may take away. HAM10000's take 4 to 10 %."""
-
-
-def telltales(table: pd.DataFrame) -> list[str]:
-    """A sentence for each of age, sex and site that nearly gives the class away, or whose absence does.
-
-    Measured is the uncertainty coefficient (Theil 1970): the mutual information of the field, in decades of
-    age, and the class, as a share of the class's entropy. It is lowered by what chance would give (Miller
-    1955).
-
-    Args:
-        table: a LesionTable.
-    """
-    if len(table) < FEW or table["dx"].nunique() < 2:
-        return []
-    fields = {
-        "age": (table["age"] // 10).fillna(-1).astype(int).astype(str),
-        "sex": table["sex"],
-        "site": table["site"],
-    }
-    found = {name: uncertainty_coefficient(words, table["dx"]) for name, words in fields.items()}
-    return [
-        f"{name} nearly gives the class away: it takes {share:.0%} of the uncertainty about it, by what "
-        "it says or by "
-        "being missing; a network that is told it learns that, and not lesions"
-        for name, share in found.items()
-        if share > MOST
-    ]
-
-
-def uncertainty_coefficient(words: pd.Series[str], classes: pd.Series[str]) -> float:
-    """How much of the class's entropy a word takes away, 0 … 1, less what chance gives."""
-    counts_WC = pd.crosstab(words, classes).to_numpy(dtype=float)
-    total = counts_WC.sum()
-    p_WC = counts_WC / total
-    p_W, p_C = p_WC.sum(axis=1), p_WC.sum(axis=0)
-    filled = p_WC > 0
-    information = float((p_WC[filled] * np.log(p_WC[filled] / np.outer(p_W, p_C)[filled])).sum())
-    entropy = float(-(p_C * np.log(p_C)).sum())
-    chance = (len(p_W) - 1) * (len(p_C) - 1) / (2 * total)
-    return float(max(0.0, information - chance) / entropy)

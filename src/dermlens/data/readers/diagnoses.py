@@ -24,6 +24,7 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 
 from dermlens.data.readers.roles import ROLE_OF_WORD
+from dermlens.labels import CLASSES
 from dermlens.predict.sources.vocabulary import plain
 
 _TREE = """
@@ -42,7 +43,8 @@ mel: melanoma; melanome malin; melanome malins; melanomi; melanomen; maligne mel
     amelanotic melanoma; desmoplastic melanoma; spitzoid melanoma
   > melanoma metastasis: metastatic melanoma; melanoma metastatic; melanoma metastases; cutaneous melanoma
     metastasis
-nv: nevus; nei; neo; lunar; lunares; grain de beaute; grains de beaute; muttermal; muttermale; leberfleck;
+nv: nevus; common nevus; common nevi; common naevus;
+  nei; neo; lunar; lunares; grain de beaute; grains de beaute; muttermal; muttermale; leberfleck;
   leberflecken; leberflecke; pinta; pintas; sinal; navi; nevus melanocitico; nevi melanocitici; nevus
   melanocytaire; nævus melanocytaire; nevo melanocitario; nevos melanociticos; nevus melanocytaires;
   melanozytare navi; melanositik nevus; melanositik nevusler; benler; melanozytarer nævus; pigmentmal;
@@ -206,48 +208,12 @@ _BINARY_NAMES = {
     " bosartige boesartig boesartige malin malins habis kotu_huylu cancer",
 }
 _BINARY_OF = {name.replace("_", " "): code for code, names in _BINARY_NAMES.items() for name in names.split()}
-DECORATION = frozenset(
-    [
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "photo",
-        "photos",
-        "foto",
-        "fotos",
-        "bild",
-        "bilder",
-        "picture",
-        "pictures",
-        "pic",
-        "pics",
-        "class",
-        "classe",
-        "classes",
-        "klasse",
-        "clase",
-        "sinif",
-        "cases",
-        "falle",
-        "lesion",
-        "lesions",
-        "lasion",
-        "lasionen",
-        "lesiones",
-        "lesioni",
-        "lesoes",
-        "lezyon",
-        "lezyonlar",
-        "label",
-        "cls",
-        "dermoscopy",
-        "dermoscopic",
-        "dermatoskopie",
-        "jpg",
-        "png",
-    ]
-)
+DECORATION = frozenset({
+    "image", "images", "img", "imgs", "photo", "photos", "foto", "fotos", "bild", "bilder", "picture",
+    "pictures", "pic", "pics", "class", "classe", "classes", "klasse", "clase", "sinif", "cases", "falle",
+    "lesion", "lesions", "lasion", "lasionen", "lesiones", "lesioni", "lesoes", "lezyon", "lezyonlar",
+    "label", "cls", "dermoscopy", "dermoscopic", "dermatoskopie", "jpg", "png",
+})  # fmt: skip
 """Words that may stand beside a diagnosis in the name of a folder and say nothing of it."""
 
 HAM10000_IDS = range(24306, 34321)
@@ -275,6 +241,12 @@ def is_of_ham10000(image: str) -> bool:
         r"ISIC_(\d{7})(?:_downsampled)?(?:\.\w{3,4})?", image.replace("\\", "/").rpartition("/")[2]
     )
     return found is not None and int(found[1]) in HAM10000_IDS
+
+
+def contradict(one: str, other: str) -> bool:
+    """Whether two names are of different classes of the seven."""
+    codes = class_of(one, CLASSES), class_of(other, CLASSES)
+    return None not in codes and codes[0] != codes[1]
 
 
 def class_of(name: str, classes: Collection[str]) -> str | None:

@@ -16,10 +16,10 @@ from dermlens.data.readers.diagnoses import (
     is_diagnosis,
     is_of_ham10000,
 )
-from dermlens.data.readers.onehot import unknown_hot
+from dermlens.data.readers.onehot import hot, unknown_hot
 from dermlens.errors import UserError, nearest
 from dermlens.labels import CLASSES
-from dermlens.predict.sources.folders import Survey, image_id_of
+from dermlens.predict.sources.folders import Survey, image_id_of, normal
 from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.tables import (
     JOINT,
@@ -169,20 +169,10 @@ class Diagnoses:
 
 ENOUGH = 0.5
 """Share of a column's cells that must be understood for it to be named."""
-AGE_NAMES = {
-    "age",
-    "alter",
-    "edad",
-    "eta",
-    "idade",
-    "leeftijd",
-    "alder",
-    "ans",
-    "jahre",
-    "lebensalter",
-    "wiek",
+AGE_NAMES = frozenset({
+    "age", "alter", "edad", "eta", "idade", "leeftijd", "alder", "ans", "jahre", "lebensalter", "wiek",
     "yas",
-}
+})  # fmt: skip
 
 
 def refuse_columns(
@@ -220,12 +210,28 @@ def refuse_columns(
     if "dx" in unsure and (hot := unknown_hot(sheet)):
         unsure.remove("dx")
         options.append(f"--classes {shlex.quote(','.join(hot))}")
+    if "dx" in unsure and (binary := _binary_options(sheet)):
+        unsure.remove("dx")
+        options += binary
     options += [f"--column {ours}=…" for ours in unsure]
     raise UserError(
         f"{sheet.path} has no column for {' and '.join(lacking)}; it has"
         f" {', '.join(filter(None, sheet.header))}: say"
         f" which one holds it with a column map; perhaps {' '.join(options)}"
     )
+
+
+def _binary_options(sheet: Sheet) -> list[str]:
+    """The options that read a column of 0 and 1 as benign and malignant; none without such a column."""
+    for name in sheet.header:
+        if plain(name).replace(" ", "_") in MALIGNANT_COLUMNS:
+            ones = {cell: hot(cell) for cell in sheet.column(name) if cell}
+            if {*ones.values()} == {True, False}:
+                labels = [
+                    option("--label", "malignant" if one else "benign", cell) for cell, one in ones.items()
+                ]
+                return [option("--column", "dx", name), *labels]
+    return []
 
 
 def guess_columns(
@@ -271,11 +277,28 @@ def guess_columns(
     return guessed
 
 
+MALIGNANT_COLUMNS = {
+    "target",
+    "malignant",
+    "is_malignant",
+    "malignancy",
+    "maligne",
+    "maligno",
+    "bosartig",
+    "cancer",
+}
+"""Columns that are 1 where a lesion is malignant."""
 COUNTING = frozenset({
     "id", "nr", "no", "num", "number", "nummer", "case", "fall", "fallnummer", "study", "visit", "encounter",
     "accession", "exam", "code",
 })  # fmt: skip
 """Words in the names of columns that number something."""
+
+
+LESIONS = frozenset(
+    {"lesion", "lasion", "laesion", "lesao", "lesione", "lezyon", "mole", "spot", "nevus", "naevus"}
+)
+"""Names of columns that may number lesions."""
 
 
 def image_column(sheet: Sheet, image_ids: Iterable[str], found: Survey) -> str | None:
@@ -297,6 +320,30 @@ def image_column(sheet: Sheet, image_ids: Iterable[str], found: Survey) -> str |
     return best if best and shares[best] >= ENOUGH else None
 
 
+def folder_column(sheet: Sheet, cells: Sequence[str], found: Survey) -> str | None:
+    """The column that says in which folder each image lies, where its name alone does not tell.
+
+    Args:
+        sheet: the table.
+        cells: what it calls its images, row by row.
+        found: the images.
+    """
+    if len(cells) != len(sheet.rows) or all(
+        len(found.images.get(image_id_of(cell), ())) < 2 for cell in cells
+    ):
+        return None
+    paths = set()
+    for path in found.paths:
+        *folders, name = found.relative(path).split("/")
+        paths |= {"/".join((*folders[at:], image_id_of(name))) for at in range(len(folders))}
+    for name in filter(None, sheet.header):
+        pairs = zip(map(normal, sheet.column(name)), cells, strict=True)
+        stated = (f"{folder.strip('/')}/{image_id_of(cell)}" for folder, cell in pairs)
+        if all(path in paths for path in stated):
+            return name
+    return None
+
+
 def is_birth_column(sheet: Sheet, name: str) -> bool:
     """Whether a column holds dates of birth, by its name and its cells."""
     said = plain(name)
@@ -309,6 +356,11 @@ def may_group(sheet: Sheet, name: str) -> bool:
     words = plain(name).split()
     if not COUNTING & {*words}:
         return False
+    return groups_rows(sheet, name)
+
+
+def groups_rows(sheet: Sheet, name: str) -> bool:
+    """Whether a column has several values, and rows share them."""
     cells = [cell for cell in sheet.column(name) if not is_missing(cell)]
     return 1 < len(set(cells)) < 0.9 * len(cells)
 

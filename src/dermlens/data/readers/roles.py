@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from dermlens.data.readers.account import Account
 from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.vocabulary import plain
 
@@ -18,8 +20,8 @@ _WORDS = {
 }
 ROLE_OF_WORD = {word: role for role, words in _WORDS.items() for word in words.split()}
 COLUMN = re.compile(
-    r"(.*_)?(split|role|subset|partition|set|fold|phase|group|usage|aufteilung|datensatz|rolle|teil|jeu|conjunto|particion"
-    r"|is_(?:train|test|val|valid))"
+    r"(.*_)?(split|role|subset|partition|set|fold|phase|usage|aufteilung|datensatz|rolle|teil|jeu|conjunto|particion"
+    r"|is_(?:train|test|val|valid))|group"
 )
 FOLD = re.compile(r"(?:fold|cv|kfold|part(?:ition)?|split)[ _-]*\d+", re.IGNORECASE)
 
@@ -41,10 +43,14 @@ def role_of_folders(folders: Sequence[str]) -> str:
 
 
 def role_column(sheet: Sheet) -> str | None:
-    """The column whose cells are all words for roles, or empty."""
-    for name in _columns(sheet):
-        words = {plain(cell) for cell in sheet.column(name)} - {""}
-        if words <= set(ROLE_OF_WORD):
+    """The column whose cells are all words for roles, or empty; of any name where it gives several roles."""
+    for name in (*_columns(sheet), *filter(None, sheet.header)):
+        cells = {*sheet.column(name)}
+        if len(cells) > len(ROLE_OF_WORD):
+            continue
+        words = {*map(plain, cells)} - {""}
+        roles = {ROLE_OF_WORD.get(word) for word in words}
+        if roles and None not in roles and (len(roles) > 1 or name in _columns(sheet)):
             return name
     return None
 
@@ -71,3 +77,47 @@ def _columns(sheet: Sheet) -> list[str]:
 def unused_folders(folders: Iterable[str]) -> list[str]:
     """The folders whose names are those of folds or parts."""
     return sorted({name for name in folders if FOLD.fullmatch(name)})
+
+
+def source_roles(
+    given: Sequence[str] | None,
+    folders: Sequence[Sequence[str]],
+    ids: Sequence[str],
+    account: Account,
+) -> dict[str, str]:
+    """The roles that a source gives, by image id, and in the account what to do with them.
+
+    Args:
+        given: by a column of the table or the names of tables, for each image; none where neither gives any.
+        folders: that each image lies in.
+        ids: of the images.
+        account: takes the sentences.
+    """
+    by, of_folders = "the table gives", [role_of_folders(names) for names in folders]
+    if given is not None:
+        pairs = zip(given, of_folders, strict=True)
+        contrary = sum(one != two for one, two in pairs if one and two)
+        if contrary:
+            account.notes.append(
+                f"roles: {contrary:,} images lie in folders of another role than the table's, which counts"
+            )
+    else:
+        given, by = of_folders, "the folders give"
+        if unused := unused_folders(name for names in folders for name in names):
+            account.notes.append(
+                f"roles: the folders {', '.join(unused[:5])} may be folds; they are not used, and images of"
+                " all of them are split anew"
+            )
+    counts = Counter(role for role in given if role)
+    if len(counts) < 2:
+        return {}
+    named = ", ".join(
+        f"{role} {counts[role]:,}" for role in ("train", "selection", "calibration", "test") if counts[role]
+    )
+    without = len(given) - counts.total()
+    account.notes.append(
+        f"roles: {by} {named}; `dermlens data split --protocol given` makes a manifest of them, and without"
+        " one roles are drawn anew"
+        + (f"; {without:,} images have none, and take part in nothing then" if without else "")
+    )
+    return {image_id: role for image_id, role in zip(ids, given, strict=True) if role}

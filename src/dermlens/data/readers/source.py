@@ -6,15 +6,20 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from dermlens.data.readers.account import Account
+from dermlens.data.readers.class_folders import class_names, read_class_folders
+from dermlens.data.readers.companions import is_companion, join_companions
 from dermlens.data.readers.diagnoses import BINARY, binary_of, class_of, is_diagnosis
 from dermlens.data.readers.names import (
+    LESIONS,
+    folder_column,
+    groups_rows,
     guess_columns,
     image_column,
     is_birth_column,
@@ -22,121 +27,16 @@ from dermlens.data.readers.names import (
     refuse_columns,
 )
 from dermlens.data.readers.onehot import is_onehot
+from dermlens.data.readers.origin import refuse_audited_inputs
+from dermlens.data.readers.role_lists import listed_roles
 from dermlens.data.readers.roles import role_column, role_of_name, role_of_word, unused_column
-from dermlens.data.readers.tables import (
-    DX_FURTHER,
-    is_companion,
-    is_table,
-    join_companions,
-    read_columns,
-    read_onehot,
-)
-from dermlens.errors import UserError, nearest
-from dermlens.plugins import PluggedReader
+from dermlens.data.readers.tables import DX_FURTHER, is_table, read_columns, read_onehot
+from dermlens.errors import UserError
 from dermlens.predict.sources.folders import Survey, image_id_of, is_table_name, survey
 from dermlens.predict.sources.sheets import Sheet, read_header, read_sheet
 from dermlens.predict.sources.tables import JOINT, NAMES, NEEDED, Problems, is_answers, option, theirs
 from dermlens.predict.sources.values import FIELDS
 from dermlens.predict.sources.vocabulary import is_missing, plain
-
-# Which data set or clinic an image comes from: its source.
-
-
-INPUTS = ("age", "sex", "site")
-AUDITED = ("dx", "dx_type", "source")
-"""Columns that give the diagnosis away, or the clinic, whose class shares nearly do."""
-
-
-def refuse_audited_inputs(columns: Mapping[str, str] | None) -> None:
-    """Keep a column map from leading what is for audit only into the network.
-
-    Raises:
-        UserError: age, sex or site is mapped to a column of the diagnosis, its confirmation or the source.
-    """
-    for ours in INPUTS:
-        mapped = (columns or {}).get(ours)
-        for audited in AUDITED:
-            if mapped is not None and _shared(mapped, (*NAMES[audited], (columns or {}).get(audited, ""))):
-                raise UserError(
-                    f"column map: {ours}={mapped} would make {audited} an input of the network; it is kept"
-                    " for splits and audit alone, so map another column"
-                )
-
-
-def _shared(mapped: str, kept: Iterable[str]) -> bool:
-    """Whether a mapped column, or one of those it joins, is one of some others, whatever its case."""
-    theirs_plain = {plain(part) for name in kept if name for part in (name, *name.split(JOINT))}
-    return any(plain(part) in theirs_plain for part in (mapped, *mapped.split(JOINT)))
-
-
-def companion_sources(table: Path, others: Iterable[Path]) -> dict[Path, dict[str, str]]:
-    """The source of each image from a file beside a table, such as HAM10000's `dataset_of_image.csv`.
-
-    Args:
-        table: the file that was read; it has no column of its own for the source.
-        others: further tables of the data set; those in other folders are passed over.
-
-    Returns:
-        Source by image id, by the file that says it; of files beside it those that have both and no
-        diagnosis.
-    """
-    found: dict[Path, dict[str, str]] = {}
-    for path in sorted(path for path in others if path.absolute().parent == table.absolute().parent):
-        header = read_header(path)
-        if is_answers(header):
-            continue
-        image, source = theirs(header, "image_id"), theirs(header, "source")
-        if image is None or source is None or theirs(header, "dx") is not None:
-            continue
-        sheet = read_sheet(path)
-        found[path] = dict(zip(map(image_id_of, sheet.column(image)), sheet.column(source), strict=True))
-    return found
-
-
-def or_folder(said: pd.Series, folder: Path) -> list[str]:
-    """The source that the data name for each image, or the name of their folder.
-
-    Args:
-        said: text, empty where the data do not say.
-        folder: the data folder, or the table itself.
-    """
-    place = folder.parent if folder.is_file() else folder
-    name = os.path.basename(os.path.abspath(place)) or "unknown"  # noqa: PTH100, PTH119 - links stay as laid
-    return [name if is_missing(word) else word for word in said]
-
-
-# A folder per class, named after it, with its images inside or further below.
-
-
-def class_names(found: Survey) -> list[str]:
-    """The names of the folders that hold images, sorted."""
-    return sorted(
-        {found.relative(path).split("/")[-2] for path in found.paths if "/" in found.relative(path)}
-    )
-
-
-def read_class_folders(found: Survey, is_class: Callable[[str], bool]) -> pd.DataFrame:
-    """One row an image, its diagnosis the nearest folder above it that is named after a class.
-
-    Args:
-        found: the data folder.
-        is_class: whether a name is that of a class or of a diagnosis.
-
-    Returns:
-        A frame of `image_id` (the file's path below the folder), `dx` and `where`, sorted by path; where no
-        folder above is a class, `dx` is the folder that the image lies in.
-    """
-    rows = []
-    for path in found.paths:
-        relative = found.relative(path)
-        folders = relative.split("/")[:-1]
-        dx = next((name for name in reversed(folders) if is_class(name)), folders[-1] if folders else "")
-        rows.append((relative, dx, str(found.folder / relative)))
-    return pd.DataFrame(rows, columns=["image_id", "dx", "where"])
-
-
-# Which form a data set has, and its rows as text. Nothing is taken that is not named in the account.
-
 
 ZERO_ONE = {"0": "benign", "1": "malignant", "0.0": "benign", "1.0": "malignant"}
 """ISIC 2016's test truth writes its two classes so."""
@@ -152,6 +52,7 @@ class Source:
         account: what was read.
         problems: what is wrong so far.
         roles: that the table gives, a role or empty for each row; none where it has no such column.
+        folder_option: the option that says in which folder an image lies; empty where no column does.
     """
 
     rows: pd.DataFrame
@@ -159,6 +60,7 @@ class Source:
     account: Account
     problems: Problems
     roles: list[str] | None = None
+    folder_option: str = ""
 
 
 def read_source(
@@ -207,44 +109,6 @@ def read_source(
     if columns is None and (folders := reader.read_folders(source, found)) is not None:
         return folders
     return reader.nothing(source, found)
-
-
-def read_by_plugin(folder: Path, reader: PluggedReader) -> Source:
-    """Read a data set as someone's own reader does.
-
-    Args:
-        folder: the data folder, or the table itself.
-        reader: `data.reader` of a recipe.
-
-    Raises:
-        UserError: it may not be resolved, or it returned no frame, no `image_id` or `dx`, or a column of
-            another name.
-    """
-    found, settings = reader.resolve()
-    frame = found.function(folder, **settings)
-    if not isinstance(frame, pd.DataFrame) or not len(frame):
-        raise UserError(
-            f"data.reader {reader.kind} returned {type(frame).__name__}, which has no row of an image"
-        )
-    for name in ("image_id", "dx"):
-        if name not in frame:
-            raise UserError(f"data.reader {reader.kind} returned no column {name}")
-    if strange := [str(name) for name in frame if name not in NAMES]:
-        raise UserError(
-            f"data.reader {reader.kind} returned a column {strange[0]}, which is not"
-            f" ours{nearest(strange[0], NAMES)}"
-        )
-    text = {
-        name: ["" if pd.isna(cell) else str(cell) for cell in frame[name]]
-        if name in frame
-        else [""] * len(frame)
-        for name in NAMES
-    }
-    where = [f"{reader.kind}, row {row}" for row in range(len(frame))]
-    rows = pd.DataFrame({**text, DX_FURTHER: [()] * len(frame), "where": where})
-    place = folder.parent if folder.is_file() else folder
-    account = Account(folder, notes=[f"read by {reader.kind}"])
-    return Source(rows, survey(place), account, Problems())
 
 
 @dataclass(frozen=True)
@@ -349,6 +213,7 @@ class _Reader:
             sheet = read_sheet(table)
             joined = [read_sheet(other) for other in others if is_companion(read_header(other), self.known)]
             rows = read_onehot(sheet, joined, self.known, account, problems, self.columns)
+            rows = join_companions(rows, joined, account)
         else:
             sheet = read_sheet(table)
             if self.columns is None and _is_bare(header, found):
@@ -356,9 +221,14 @@ class _Reader:
             if not self.fits(sheet.header, found):
                 refuse_columns(sheet, found, self.columns, self.classes, self.labels)
             rows = read_columns(sheet, self.columns, account)
-            joined = []
-            if not rows["source"].any():
-                rows = _with_sources(rows, companion_sources(table, others), account)
+            own = {*(self.columns or {}), *NEEDED}
+            lacking = [ours for ours in NAMES if ours not in own and not any(rows[ours])]
+            joined = [
+                read_sheet(other)
+                for other in others
+                if is_companion(read_header(other), self.known) and theirs(read_header(other), "dx") is None
+            ]
+            rows = join_companions(rows, joined, account, lacking)
             self.note_unread(sheet, found, account)
         if (better := image_column(sheet, rows["image_id"], found)) is not None:
             problems.add(
@@ -370,15 +240,29 @@ class _Reader:
             account.notes.append(f"{table}: {sheet.encoding}")
         for each in (sheet, *joined):
             _note_image_types(each, account)
-        account.not_read += [_why(other) for other in others if other not in account.joined]
+        known = [one.path for one in joined]
+        account.not_read += [_why(other) for other in others if other not in known]
         column = role_column(sheet)
         roles = None
         if column is not None and len(rows) == len(sheet.rows):
             roles = [role_of_word(cell) for cell in sheet.column(column)]
             account.unread = [name for name in account.unread if name != column]
+            if "source" in (
+                column,
+                account.columns.get(column),
+            ):  # such as `dataset`: no clinic is called train
+                account.columns.pop(column, None)
+                rows["source"] = ""
+            if len({*roles} - {""}) > 1:
+                account.notes.append(f"roles: column {column}")
+        elif (roles := listed_roles(rows["image_id"].tolist(), found, [table, *known], account)) is not None:
+            pass
         elif (unused := unused_column(sheet)) is not None:
             account.notes.append(unused)
-        return Source(rows, found, account, problems, roles)
+        folder = folder_column(sheet, rows["image_id"].tolist(), found)
+        image = theirs(sheet.header, "image_id", self.columns)
+        mend = option("--column", "image_id", f"{folder}{JOINT}{image}") if folder and image else ""
+        return Source(rows, found, account, problems, roles, mend)
 
     def note_unread(self, sheet: Sheet, found: Survey, account: Account) -> None:
         """Say which columns hold what is not read from any."""
@@ -400,6 +284,12 @@ class _Reader:
                 " number of years on the day of the photograph"
             )
         groups = [name for name in account.unread if may_group(sheet, name)]
+        lesions = [name for name in account.unread if plain(name) in LESIONS and groups_rows(sheet, name)]
+        if lesions and "lesion_id" not in {*account.columns.values(), *sheet.header}:
+            account.notes.append(
+                f"images with equal values of {', '.join(lesions)} may be of one lesion: --column"
+                f" {shlex.quote(f'lesion_id={lesions[0]}')} keeps those together"
+            )
         if groups and "patient_id" not in {*account.columns.values(), *sheet.header}:
             account.notes.append(
                 f"images with equal values of {', '.join(groups)} may be of one patient: --column"
@@ -424,8 +314,10 @@ class _Reader:
             if not _is_named_as_answers(other) and is_companion(read_header(other))
         ]
         rows = join_companions(read_class_folders(found, self.is_class), joined, account)
-        account.not_read += [_why(other) for other in found.tables if other not in account.joined]
-        return Source(rows, found, account, Problems())
+        known = [one.path for one in joined]
+        account.not_read += [_why(other) for other in found.tables if other not in known]
+        roles = listed_roles(rows["image_id"].tolist(), found, known, account)
+        return Source(rows, found, account, Problems(), roles)
 
     def nothing(self, source: Path, found: Survey) -> Source:
         """Say why there is nothing to read. Raises: UserError always."""
@@ -459,17 +351,6 @@ class _Reader:
         raise UserError(
             f"{source} holds no images and no table; name the folder that holds both{found.not_followed}"
         )
-
-
-def _with_sources(
-    rows: pd.DataFrame, sources: Mapping[Path, Mapping[str, str]], account: Account
-) -> pd.DataFrame:
-    """The rows with the source of each image, from files beside the table."""
-    said: dict[str, str] = {}
-    for path, of_image in sources.items():
-        said |= of_image
-        account.joined.append(path)
-    return rows.assign(source=[said.get(image_id_of(cell), "") for cell in rows["image_id"]])
 
 
 def _above(folder: Path) -> list[Path]:
@@ -514,10 +395,6 @@ def _is_named_as_answers(table: Path) -> bool:
         )
         is not None
     )
-
-
-def _without_truth(table: Path) -> str:
-    return f"{table} (it has no diagnosis)"
 
 
 def _why(table: Path) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 import pandas as pd
 
 from dermlens.data.readers.account import Account
+from dermlens.data.readers.diagnoses import contradict
 from dermlens.data.readers.names import UNTOLD
-from dermlens.data.readers.onehot import ISIC_2017, hot, hot_columns, is_onehot, unknown_hot
+from dermlens.data.readers.onehot import ISIC_2017, hot, hot_columns, unknown_hot
 from dermlens.errors import UserError
-from dermlens.predict.sources.folders import image_id_of, normal, split_name
 from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.tables import (
     NAMES,
@@ -94,6 +94,11 @@ def read_columns(
     more = list(zip(*levels, strict=True)) if levels else [()] * len(sheet.rows)
     truth = {*parts(sheet.header, theirs(sheet.header, "dx", columns) or ""), *further(sheet.header, dx)}
     telling = [name for name in sheet.header if (is_telling(name) or is_guessed(name)) and name not in truth]
+    for name in NAMES["dx"]:
+        if name in sheet.header and name not in truth and not (columns and "dx" in columns):
+            other = sum(map(contradict, frame["dx"], sheet.column(name)))
+            if other:
+                account.notes.append(f"dx: {name} has another diagnosis of {other:,} images; it is not read")
     account.telling += [name for name in telling if _says_something(sheet, name)]
     account.unread += [name for name in sheet.header if name and name not in {*used, *truth, *telling}]
     return pd.DataFrame({**frame, DX_FURTHER: more, "where": sheet.where()})
@@ -114,16 +119,6 @@ def _whole(ids: list[str]) -> list[str]:
     return [found[1] if (found := re.fullmatch(r"(\d+)\.0+", cell)) else cell for cell in ids]
 
 
-def is_companion(header: Sequence[str], classes: Collection[str] = ()) -> bool:
-    """Whether a file says more of the same images: LesionGroupings, ISIC 2019's Metadata, HAM10000's form."""
-    return (
-        theirs(header, "image_id") is not None
-        and not is_onehot(header, classes)
-        and not is_answers(header)
-        and any(theirs(header, ours) for ours in NAMES if ours not in NEEDED)
-    )
-
-
 def read_onehot(
     truth: Sheet,
     companions: Sequence[Sheet],
@@ -132,20 +127,21 @@ def read_onehot(
     problems: Problems,
     columns: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Turn one-hot columns into diagnoses and join what companions say of the same images.
+    """Turn one-hot columns into diagnoses.
 
     Args:
         truth: images and a column a class, 1 in one of them and 0 in the others. MILK10k's names lesions:
             their
             images are those that a companion gives to them.
-        companions: tables with the same images and any of the other columns; their diagnoses are not read.
+        companions: tables that may say which images are of a lesion.
         classes: names of columns that are classes, beside those of diagnoses.
         account: takes what was read.
         problems: takes rows that have not exactly one 1.
         columns: as for `read_columns`; none of the diagnosis.
 
     Returns:
-        The frame that `read_columns` gives, with diagnoses as the source's column names (`MEL`).
+        A frame of `image_id`, `dx` as the source's column names (`MEL`) and `where`, and what else of `NAMES`
+        the truth has.
     """
     check_map(columns)
     codes = hot_columns(truth.header, classes)
@@ -161,43 +157,7 @@ def read_onehot(
         frame = _by_lesion(frame, companions)
     account.columns |= {name: ours for ours, name in own.items() if name != ours}
     account.unread += [name for name in truth.header if name not in (*codes, *own.values())]
-    return join_companions(frame, companions, account)
-
-
-def join_companions(frame: pd.DataFrame, companions: Sequence[Sheet], account: Account) -> pd.DataFrame:
-    """Fill columns that a frame lacks from tables of the same images.
-
-    Args:
-        frame: with `image_id`, `dx` and `where`, and any of the other columns.
-        companions: the tables; of two that say the same the later counts.
-        account: takes what was joined.
-    """
-    frame = frame.copy()
-    frame[DX_FURTHER] = [()] * len(frame)
-    read = {}
-    for sheet in companions:
-        of_sheet = Account(sheet.path)
-        # A companion's diagnosis is not read: any of its columns stands in for the one that it need not have.
-        read[sheet.path] = read_columns(sheet, {"dx": sheet.header[0]}, of_sheet)
-        if sheet.encoding:
-            account.notes.append(f"{sheet.path}: {sheet.encoding}")
-        account.telling += [name for name in of_sheet.telling if name not in account.telling]
-        account.unread += [name for name in of_sheet.unread if name not in account.unread]
-    for ours in NAMES:
-        if ours in frame:
-            continue
-        said: dict[str, str] = {}
-        for path, rows in read.items():
-            if any(rows[ours]):
-                said.update(zip(map(_key, rows["image_id"]), rows[ours], strict=True))
-                if path not in account.joined:
-                    account.joined.append(path)
-        frame[ours] = [said.get(_key(cell), said.get(image_id_of(cell), "")) for cell in frame["image_id"]]
     return frame
-
-
-def _key(cell: str) -> str:
-    return split_name(normal(cell))[0]
 
 
 def _hot(truth: Sheet, codes: Sequence[str], problems: Problems) -> list[str]:

@@ -1,7 +1,8 @@
 """DICOM photographs: the first frame and what the header says of the patient. Free of torch and pandas.
 
 Read are VL Photographic and Dermoscopic Photography objects in eight-bit colour, as they are, run-length
-coded, or as baseline JPEG, which goes the way of every other JPEG. Nothing else of the header is kept.
+coded, or as baseline JPEG, which goes the way of every other JPEG. Of the header the patient's age and sex
+are kept, and for training a name that stands for the patient; nothing else.
 
 pydicom reads whatever a file announces, so this module limits what it may ask for: how many elements, how
 long they are, into how many bytes run lengths unroll. Deflated files are refused: nothing says their size.
@@ -11,6 +12,7 @@ Source: DICOM PS3.3 A.32.4 and A.32.12; PS3.5 6.2 for AS, the coding of ages.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import math
@@ -34,12 +36,14 @@ CLASSES = {
 AS_IT_IS = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 RUN_LENGTHS = "1.2.840.10008.1.2.5"
 JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422")
+"""Colours of frames that are not JPEGs; retired ones such as HSV come out of pydicom as if they were RGB."""
 YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 SEXES = {"F": "female", "M": "male"}
 PIXEL_DATA = 0x7FE00010
 UNDEFINED = 0xFFFFFFFF
 READ = (
-    "SOPClassUID", "PatientSex", "PatientAge", "SamplesPerPixel", "PhotometricInterpretation",
+    "SOPClassUID", "PatientID", "PatientSex", "PatientAge", "SamplesPerPixel", "PhotometricInterpretation",
     "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "ICCProfile", "PixelData",
 )  # fmt: skip
@@ -108,6 +112,11 @@ def dicom_pixels(
             raise ImageError(
                 f"{name}: its DICOM transfer syntax {syntax} is not read; save it as baseline JPEG"
             )
+        if (said := _colour_space(header)) not in SPACES:
+            raise ImageError(
+                f"{name}: its DICOM header says that colours are in {said or 'no space that it names'}; read"
+                f" are {', '.join(SPACES)}"
+            )
         if syntax == RUN_LENGTHS:
             _check_run_lengths(_first_frame(header.PixelData, frames), height * width)
         unpacked = _unpacked(header)
@@ -158,8 +167,12 @@ def colour_doubt(path: Path) -> str | None:
     return f"the JPEG frame is marked as {frame}, the DICOM header says {declared}; the frame's mark counts"
 
 
+def _colour_space(header: Any) -> str:
+    return str(header.get("PhotometricInterpretation", "") or "").strip().upper()
+
+
 def _is_rgb(header: Any) -> bool:
-    return str(header.get("PhotometricInterpretation", "")).strip().upper() == "RGB"
+    return _colour_space(header) == "RGB"
 
 
 def dicom_patient(name: str, data: bytes) -> tuple[float | None, str | None]:
@@ -174,6 +187,17 @@ def dicom_patient(name: str, data: bytes) -> tuple[float | None, str | None]:
     age = int(declared[1]) * YEARS[declared[2]] if declared else None
     sex = SEXES.get(str(header.get("PatientSex", "") or "").strip())
     return age if age is None or age <= OLDEST else None, sex
+
+
+def dicom_person(name: str, data: bytes) -> str | None:
+    """A name for whoever the header says the patient is, which is not theirs; none where it does not say.
+
+    Raises:
+        ImageError: the header cannot be read.
+        UserError: the extra `dicom` is not installed.
+    """
+    said = str(_read(name, data, pixels=False).get("PatientID", "") or "").strip()
+    return f"dicom-{hashlib.sha256(said.encode()).hexdigest()[:12]}" if said else None
 
 
 def is_dicom(data: bytes) -> bool:

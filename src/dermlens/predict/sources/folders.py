@@ -25,25 +25,16 @@ IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".dcm", ".dicom",
 )  # fmt: skip
 PICTURE_SUFFIXES = (
-    ".heic",
-    ".heif",
-    ".gif",
-    ".avif",
-    ".jp2",
-    ".jxl",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-    ".dng",
-    ".psd",
-)
+    ".heic", ".heif", ".gif", ".avif", ".jp2", ".jxl", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".psd",
+)  # fmt: skip
 """Pictures that no reader here takes."""
 TABLE_SUFFIXES = (".csv", ".tab", ".tsv", ".xlsx", ".xlsm", ".xls", ".ods")
 TABLE_NAMES = ("HAM10000_metadata",)
 """Harvard Dataverse has handed out the table under this name, without a suffix."""
 MASK_FOLDERS = ("masks", "HAM10000_segmentations_lesion_tschandl")
 MASK_ENDING = "_segmentation"
+MAP_ENDING = "_superpixels"
+"""Of the maps that ISIC 2017 has beside its images; they are nobody's mask."""
 NOBODYS = frozenset({"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"})
 """Folders that machines make: of thumbnails, and of what was deleted."""
 DEPTH = 3
@@ -233,7 +224,7 @@ def _list(place: Path, found: Survey, shown: Path, *, follow: bool) -> list[Path
             continue
         stem, suffix = split_name(normal(name))
         if suffix:
-            if of_masks or stem.endswith(MASK_ENDING):
+            if of_masks or stem.endswith((MASK_ENDING, MAP_ENDING)):
                 found.masks.setdefault(stem.removesuffix(MASK_ENDING), []).append(prefix + name)
             else:
                 found.images.setdefault(stem, []).append(prefix + name)
@@ -256,7 +247,8 @@ def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
 #
 # A path in a table counts: `visit2/000.bmp` is the file in `visit2`. Where several files have one name and
 # the table states no folder, they must be equal, byte by byte. An image is called by its file's name without
-# suffix and, where different files share that, by its path below the data folder: `visit2/000`.
+# suffix and, where different files share that, by its path below the data folder: `visit2/000`, with suffix
+# where that tells two files apart.
 
 
 @dataclass(frozen=True)
@@ -275,7 +267,9 @@ class Located:
     by_name: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: Problems) -> Located:
+def locate(
+    cells: Sequence[str], where: Sequence[str], found: Survey, problems: Problems, *, mend: str = ""
+) -> Located:
     """Find the file of each row.
 
     Args:
@@ -283,6 +277,8 @@ def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: 
         where: file and row of each.
         found: the data folder.
         problems: takes what is ambiguous: different files of one name, and a table that does not say which.
+            The row has no id then.
+        mend: the option that says which.
     """
     wanted = [_Wanted.of(cell) for cell in cells]
     if found.others and any(one.stem not in found.images for one in wanted):
@@ -291,6 +287,7 @@ def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: 
     alone = Counter(one.stem for one in wanted)
     paths: list[str | None] = []
     by_name: Counter[tuple[str, str]] = Counter()
+    unclear: set[int] = set()
     for one, row in zip(wanted, where, strict=True):
         files = index.files(one.stem)
         fit = _fit(one, files)
@@ -304,9 +301,12 @@ def locate(cells: Sequence[str], where: Sequence[str], found: Survey, problems: 
                 "folder in the "
                 "table",
                 row,
+                mend,
             )
+            unclear.add(len(paths))
         paths.append(fit[0].path if fit else None)
-    return Located(_ids(wanted, paths, index), paths, by_name)
+    ids = ["" if at in unclear else one for at, one in enumerate(_ids(wanted, paths, index))]
+    return Located(ids, paths, by_name)
 
 
 def file_ids(paths: Sequence[str], root: str) -> list[str]:
@@ -384,9 +384,9 @@ class _Index:
             }
         return name in self._folders
 
-    def name(self, path: str) -> str:
-        """A path below the data folder, without suffix."""
-        return split_name(self._found.relative(path))[0]
+    def relative(self, path: str) -> str:
+        """A path below the data folder."""
+        return self._found.relative(path)
 
     def _file(self, path: str) -> _File:
         *within, name = self._found.relative(path).split("/")
@@ -427,11 +427,13 @@ def _ids(wanted: Sequence[_Wanted], paths: Sequence[str | None], index: _Index) 
         for stem, meant in files.items()
         if len(meant) > 1 or (len(index.files(stem)) > 1 and not _all_equal(index.files(stem)))
     }
+    inner = {path: split_name(index.relative(path)) for path in paths if path}
+    again = Counter(stem for stem, _ in inner.values())
     return [
         one.stem
         if one.stem not in by_path
-        else index.name(path)
-        if path
         else "/".join((*one.folders, one.stem))
+        if path is None
+        else "".join(inner[path][: 2 if again[inner[path][0]] > 1 else 1])
         for one, path in zip(wanted, paths, strict=True)
     ]

@@ -34,6 +34,8 @@ WESTERN = frozenset(
     "ÄÖÜäöüßÀÂÆÇÈÉÊËÎÏÔÙÛàâæçèéêëîïôùûÿœŒÁÍÓÚÑáíóúñÃÕãõÌÒìòÅåØø¡¿ªº«»„“”‚‘’–—…°±²³µ·×§€£´½¼¾®©™ \xa0"
 )
 TURKISH = WESTERN | set("ĞğİıŞş")
+ROW_OF_LETTERS = re.compile(r"[^\x00-\x7f«»„“”‚‘’–—…\xa0]{3}")
+"""Characters that no word of a Western language or of Turkish has in a row."""
 CODE_PAGES = {
     "cp1252": ("Western European", WESTERN),
     "cp1254": ("Turkish", TURKISH),
@@ -87,6 +89,14 @@ def read_header(path: Path) -> tuple[str, ...]:
         return next((tuple(map(_bare, line)) for line in lines if any(map(_bare, line))), ())
     except (UserError, UnicodeDecodeError, csv.Error, OSError):
         return ()
+
+
+def read_lines(path: Path) -> list[list[str]]:
+    """The cells of a text file that may be a list; none where it is no text, or may not be read."""
+    try:
+        return [list(map(_bare, line)) for line in (_workbook(path) if _is_workbook(path) else _csv(path)[0])]
+    except (UserError, UnicodeDecodeError, csv.Error, OSError):
+        return []
 
 
 def read_sheet(path: Path) -> Sheet:
@@ -204,13 +214,16 @@ def _decoded(data: bytes, *, cut: bool) -> tuple[str, str]:
 def _of_code_page(data: bytes, page: str, letters: frozenset[str]) -> str | None:
     """The text of a code page, if all of its characters can stand where they stand; else None.
 
-    A letter of another code page comes out as a sign between letters, or as a capital after a small one.
+    A letter of another code page comes out as a sign between letters, or as a capital after a small one, and
+    a word in another script as a row of such letters.
     """
     try:
         text = data.decode(page)
     except UnicodeDecodeError:
         return None
     if "\0" in text or any(not one.isascii() and one not in letters for one in text):
+        return None
+    if ROW_OF_LETTERS.search(text):
         return None
     for at, one in enumerate(text):
         if one.isascii():

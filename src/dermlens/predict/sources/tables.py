@@ -68,11 +68,10 @@ _NUMBER = (
     "id|ids|no|nr|num|number|nummer|numero|numara|code|kod|key|uid|uuid|guid|hash|name|identifier|identifiant"
     "|pseudonym|kennung|schluessel"
 )
+_LESION = "lesion|lasion|laesion|lesao|lesione|lezyon|mole|naevus|navus|nevus|nevo|lunar|grainde?beaute"
 OWNERS = {
     "patient_id": re.compile(rf"(?:{_NUMBER}|anon)?(?:{_PERSON})(?:{_NUMBER})*"),
-    "lesion_id": re.compile(
-        rf"(?:{_NUMBER})(?:lesion|lasion|lesao|lesione|lezyon)|(?:lesion|lasion|laesion|lesao|lesione|lezyon)(?:{_NUMBER})+"
-    ),
+    "lesion_id": re.compile(rf"(?:{_NUMBER})(?:{_LESION})|(?:{_LESION})s?(?:{_NUMBER})+"),
 }
 """Other names of the columns that say which images belong together: of small letters and digits alone."""
 
@@ -91,6 +90,13 @@ GUESSED = re.compile(
     r"|model_.*|.*_model|probability|confidence|score"
 )
 """Columns that a model may have written: never proposed as the diagnosis."""
+
+SHARE = re.compile(r"(?:p|prob|proba|probability|softmax|logit)_")
+"""Begins a column of a class's probability."""
+OF_ANSWERS = frozenset(
+    {"state", "flagged", "abstain", "set", "suspicion", "ood", "reason", "remedy", "prior"}
+)
+"""Other columns of answers."""
 
 
 def theirs(header: Sequence[str], ours: str, columns: Mapping[str, str] | None = None) -> str | None:
@@ -112,15 +118,16 @@ def theirs(header: Sequence[str], ours: str, columns: Mapping[str, str] | None =
 
 
 def is_answers(header: Sequence[str]) -> bool:
-    """Whether a file holds what a model says: answers as dermlens writes them, whole or in part."""
+    """Whether a file holds what a model says: answers as dermlens writes them, in part too, or another's."""
     names = {plain(name).replace(" ", "_") for name in header}
-    shares = sum(name.startswith("p_") for name in names)
-    marks = names & {"abstain", "flagged", "set", "reason"}
+    shares = sum(SHARE.match(name) is not None for name in names)
+    named = bool(names & {"diagnosis", "dx"})
     return (
-        (shares >= 2 and bool(names & {"image_id", "lesion_id", "target", *marks}))
-        or (shares >= 1 and bool(names & {"diagnosis", "dx"}))
-        or (bool(marks & {"abstain", "flagged"}) and "diagnosis" in names)
-        or marks >= {"set", "reason"}
+        (shares >= 2 and bool(names & {"image_id", "lesion_id", "target", *OF_ANSWERS}))
+        or (shares >= 1 and named)
+        or (named and bool(names & {"abstain", "flagged", "ood", "remedy"}))
+        or (named and len(names & OF_ANSWERS) >= 2)
+        or names >= {"set", "reason"}
     )
 
 

@@ -1,13 +1,28 @@
-"""Somebody's own words of age, sex and site, by ours."""
+"""Words of age, sex and site in a table, by the vocabulary and by somebody's own map.
+
+The one reader of them, for training and for prediction.
+"""
 
 from __future__ import annotations
 
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from dermlens.errors import UserError, nearest
-from dermlens.predict.sources.vocabulary import GROUP_OF_SITE, OLDEST, age_of, plain
+from dermlens.predict.sources.tables import Problems, option
+from dermlens.predict.sources.vocabulary import (
+    GROUP_OF_SITE,
+    OLDEST,
+    age_of,
+    is_date,
+    is_missing,
+    is_number,
+    plain,
+    sexes_of,
+    site_of,
+)
 
 FIELDS = ("age", "sex", "site")
 SEXES = ("female", "male", "unknown")
@@ -39,3 +54,94 @@ def read_value_map(values: ValueMap | None) -> dict[str, dict[str, str]]:
         for word in [theirs] if isinstance(theirs, str) else theirs:
             maps[field][plain(unicodedata.normalize("NFC", word))] = ours
     return maps
+
+
+class Tally(Protocol):
+    """Takes what was made of words."""
+
+    def map(self, name: str, theirs: str, ours: str) -> None:
+        """Count a word that was read as another one."""
+
+    def drop(self, name: str, theirs: str) -> None:
+        """Count a word that counts as missing."""
+
+
+class Values:
+    """Reads words of age, sex and site, and counts what is read as another word or dropped.
+
+    Args:
+        values: the source's words by ours; `unknown` is ours for what shall count as missing.
+        tally: takes what was mapped and dropped.
+        problems: takes words that are no age and no sex.
+
+    Raises:
+        UserError: a key is not of the form `<field>.<ours>`, or ours is no age, sex or site.
+    """
+
+    def __init__(self, values: ValueMap | None, tally: Tally, problems: Problems) -> None:
+        self._tally, self._problems = tally, problems
+        self._maps = read_value_map(values)
+
+    def ages(self, words: Sequence[str], where: Sequence[str]) -> list[float]:
+        """Years, NaN where missing."""
+        return [self._age(word, row) for word, row in zip(words, where, strict=True)]
+
+    def sexes(self, words: Sequence[str], where: Sequence[str]) -> list[str]:
+        """female, male or unknown."""
+        own = self._maps["sex"]
+        found = sexes_of({word for word in words if plain(word) not in own})
+        found |= {word: own[plain(word)] for word in words if plain(word) in own}
+        return [self._sex(word, found[word], row) for word, row in zip(words, where, strict=True)]
+
+    def sites(self, words: Sequence[str]) -> list[str]:
+        """The vocabulary's word, `unknown` where missing or not understood."""
+        found = {word: self._maps["site"].get(plain(word), site_of(word)) for word in set(words)}
+        return [self._counted("site", word, found[word]) for word in words]
+
+    def _age(self, word: str, where: str) -> float:
+        said = self._maps["age"].get(plain(word), word)
+        age = age_of(said)
+        problem = None
+        if is_date(said) and (age is None or age > OLDEST):
+            self._problems.add(
+                f"age is '{word}', a date; ages are numbers of years on the day of the photograph, and a"
+                " date of birth"
+                " is not read",
+                where,
+                "--column age=",
+                kind="age is a date",
+            )
+            return math.nan
+        if age is None or (math.isinf(age) and not is_number(said)):
+            problem = f"age is '{word}'; ages are numbers of years, empty where unknown"
+        elif not math.isnan(age) and not 0 <= age <= OLDEST:
+            problem = f"age is {word}; ages are 0 to {OLDEST} years, empty where unknown"
+        if problem is not None:
+            self._problems.add(problem, where, option("--value", "age.unknown", word))
+            return math.nan
+        assert age is not None
+        if said != word and math.isnan(age):
+            self._tally.drop("age", word)
+        elif said != word or not (is_number(word) or is_missing(word)):
+            self._tally.map("age", word, f"{age:g}")
+        return age
+
+    def _sex(self, word: str, sex: str | None, where: str) -> str:
+        if sex is None:
+            letters = {"m": "female", "h": "male", "v": "male"}
+            ours = letters.get(plain(word), "unknown")
+            self._problems.add(
+                f"sex is '{word}'; it is female or male, empty where unknown",
+                where,
+                option("--value", f"sex.{ours}", word),
+            )
+        return self._counted("sex", word, sex)
+
+    def _counted(self, name: str, word: str, ours: str | None) -> str:
+        if ours in (None, "unknown"):
+            if not is_missing(word):
+                self._tally.drop(name, word)
+            return "unknown"
+        if plain(word) != ours:
+            self._tally.map(name, word, str(ours))
+        return str(ours)

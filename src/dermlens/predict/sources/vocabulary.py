@@ -182,7 +182,7 @@ FEMALE = frozenset({
     "vrouwelijk", "kvinna", "kvinde", "kvinne", "kobieta", "zena", "weibl", "madchen",
     "maedchen", "fille", "nina",
     "bambina", "ragazza", "menina", "senora", "signora", "senhora", "madame", "mme", "mrs", "ms", "kadin",
-    "kiz", "bayan",
+    "kiz", "bayan", "\u5973", "\u5973\u6027", "\u0436", "\u0436\u0435\u043d",
 })  # fmt: skip
 MALE = frozenset({
     "male", "m", "masc", "man", "boy", "mannlich", "maennlich", "mann", "homme", "masculin", "hombre",
@@ -191,6 +191,7 @@ MALE = frozenset({
     "mannl", "maennl", "herr", "junge", "knabe", "garcon", "nino", "bambino", "ragazzo", "menino", "senor",
     "signor",
     "senhor", "monsieur", "mr", "macho", "erkek", "bay",
+    "\u7537", "\u7537\u6027", "\u043c", "\u043c\u0443\u0436",
 })  # fmt: skip
 NEITHER = frozenset({"other", "o", "x", "diverse", "divers", "diverso", "autre", "otro", "altro", "outro",
                      "intersex", "inter", "non binary", "nonbinary", "undisclosed", "ambiguous", "d",

@@ -1,0 +1,184 @@
+"""Further tables of the same images: what they say where the table itself has no such column."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+
+import pandas as pd
+
+from dermlens.data.readers.account import Account
+from dermlens.data.readers.diagnoses import contradict
+from dermlens.data.readers.onehot import is_onehot
+from dermlens.data.readers.tables import DX_FURTHER, read_columns
+from dermlens.predict.sources.folders import image_id_of, normal, split_name
+from dermlens.predict.sources.sheets import Sheet
+from dermlens.predict.sources.tables import NAMES, NEEDED, is_answers, theirs
+from dermlens.predict.sources.vocabulary import is_missing, plain
+
+
+def is_companion(header: Sequence[str], classes: Collection[str] = ()) -> bool:
+    """Whether a file says more of the same images: LesionGroupings, ISIC 2019's Metadata, HAM10000's form."""
+    return (
+        theirs(header, "image_id") is not None
+        and not is_onehot(header, classes)
+        and not is_answers(header)
+        and any(theirs(header, ours) for ours in NAMES if ours not in NEEDED)
+    )
+
+
+def join_companions(
+    frame: pd.DataFrame, companions: Sequence[Sheet], account: Account, lacking: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Fill columns that a frame lacks from tables of the same images.
+
+    A row is of the image whose path it states, as far as it states one. One that names several images is not
+    used, nor are values that two rows of one table contradict; of two tables the later counts. All of that is
+    said.
+
+    Args:
+        frame: with `image_id`, `dx` and `where`, and any of the other columns.
+        companions: the tables; their diagnoses are compared, where they have some, and not read.
+        account: takes what was joined.
+        lacking: the columns to fill; by default those that the frame does not have.
+    """
+    if lacking is None:
+        frame = frame.copy()
+        frame[DX_FURTHER] = [()] * len(frame)
+        lacking = [ours for ours in NAMES if ours not in frame]
+    lacking = list(lacking)
+    images = Images(frame["image_id"])
+    keys = images.keys
+    found: dict[str, dict[str, str]] = {ours: {} for ours in lacking}
+    for sheet in companions:
+        joined = _Companion(sheet, images, lacking)
+        if not joined.says_something:
+            account.not_read.append(f"{sheet.path} ({joined.why_not})")
+            continue
+        for ours, said in joined.values.items():
+            other = [key for key, word in said.items() if _differ(found[ours].get(key, word), word)]
+            if other:
+                account.notes.append(
+                    f"{sheet.path}: {ours} is another than in a table read before for {_first(other)};"
+                    " this one counts"
+                )
+            found[ours] |= said
+        if taken := [ours for ours, said in joined.values.items() if said]:
+            account.joined[sheet.path] = taken
+        account.telling += [name for name in joined.account.telling if name not in account.telling]
+        account.unread += [name for name in joined.account.unread if name not in account.unread]
+        account.notes += joined.notes(keys, frame["dx"])
+    return frame.assign(**{ours: [said.get(key, "") for key in keys] for ours, said in found.items()})
+
+
+class Images:
+    """The images of a table, by what another table may call them.
+
+    Attributes:
+        keys: what each row calls its image, as it is compared: without suffix.
+    """
+
+    def __init__(self, cells: Iterable[str]) -> None:
+        self.keys = [_key(cell) for cell in cells]
+        self._known = set(self.keys)
+        self._by_stem: dict[str, set[str]] = defaultdict(set)
+        for key in self._known:
+            self._by_stem[_stem(key)].add(key)
+
+    def meant_by(self, cell: str) -> set[str]:
+        """The images that a name can mean: the very one, else those of its name in the folders it states."""
+        if (name := _key(cell)) in self._known:
+            return {name}
+        folded = name.casefold()
+        return {
+            key
+            for key in self._by_stem.get(_stem(name), ())
+            if (one := key.casefold()) == folded or one.endswith(f"/{folded}") or folded.endswith(f"/{one}")
+        }
+
+
+class _Companion:
+    """What a table says of images."""
+
+    def __init__(self, sheet: Sheet, images: Images, lacking: Sequence[str]) -> None:
+        self.account = Account(sheet.path)
+        # Its diagnosis is not read: any of its columns stands in for the one that it need not have.
+        rows = read_columns(sheet, {"dx": sheet.header[0]}, self.account)
+        self._sheet = sheet
+        self._several: list[str] = []
+        self._rows_of: dict[str, list[int]] = defaultdict(list)
+        for row, cell in enumerate(rows["image_id"]):
+            meant = images.meant_by(cell)
+            if len(meant) > 1:
+                self._several.append(cell)
+            for key in meant if len(meant) == 1 else ():
+                self._rows_of[key].append(row)
+        self._contradicted: dict[str, list[str]] = {}
+        self.values = {ours: self._said(ours, rows[ours].tolist()) for ours in lacking if any(rows[ours])}
+
+    @property
+    def says_something(self) -> bool:
+        """Whether any of it is of these images."""
+        return any(self.values.values()) or bool(self._several) or bool(self._contradicted)
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing of it is used."""
+        return "nothing of it is lacking" if self._rows_of else "it says nothing of these images"
+
+    def _said(self, ours: str, cells: Sequence[str]) -> dict[str, str]:
+        said, contradicted = {}, []
+        for key, rows in self._rows_of.items():
+            words = [cells[row] for row in rows if not is_missing(cells[row])]
+            if any(_differ(words[0], word) for word in words[1:]):
+                contradicted.append(key)
+            elif words:
+                said[key] = words[0]
+        if contradicted:
+            self._contradicted[ours] = contradicted
+        return said
+
+    def notes(self, keys: Sequence[str], dx: Iterable[str]) -> list[str]:
+        """Sentences on what of it was not used, and where it contradicts the diagnoses."""
+        path = self._sheet.path
+        notes = [f"{path}: {self._sheet.encoding}"] if self._sheet.encoding else []
+        if 0 < len(self._rows_of) < len(set(keys)):
+            notes.append(f"{path}: has rows for {len(self._rows_of):,} of {len(set(keys)):,} images")
+        if self._several:
+            notes.append(
+                f"{path}: not used are {len(self._several):,} rows, each of which names several images,"
+                f" '{self._several[0]}' first; state their folders"
+            )
+        notes += [
+            f"{path}: {ours} is not used where two rows of an image contradict each other, for {_first(them)}"
+            for ours, them in self._contradicted.items()
+        ]
+        column = theirs(self._sheet.header, "dx")
+        if column is not None:
+            words = self._sheet.column(column)
+            other = [
+                key
+                for key, truth in dict(zip(keys, dx, strict=True)).items()
+                for row in self._rows_of.get(key, ())[:1]
+                if contradict(truth, words[row])
+            ]
+            if other:
+                notes.append(f"{path}: {column} contradicts the diagnoses that are read, for {_first(other)}")
+        return notes
+
+
+def _key(cell: str) -> str:
+    """A name or a path as it is compared: without suffix and without `./`."""
+    return "/".join(part for part in split_name(normal(cell))[0].split("/") if part not in ("", ".", ".."))
+
+
+def _stem(key: str) -> str:
+    return image_id_of(key).casefold()
+
+
+def _differ(one: str, other: str) -> bool:
+    return plain(one).removesuffix(".0") != plain(other).removesuffix(".0")
+
+
+def _first(keys: Sequence[str]) -> str:
+    return f"{len(keys):,} image{'' if len(keys) == 1 else 's'}, {keys[0]} first"
