@@ -33,10 +33,11 @@ Features = NDArray[np.float32]
 Classifier = Literal["forest", "boosting", "svm", "nearest", "prior"]
 
 
-class ClassicalRecipe(Section):
-    """A classical system.
+class FeatureRecipe(Section):
+    """What a classifier sees of an image.
 
     Attributes:
+        name: of the system.
         features: `pixels` of a small square, `histogram` of hue, saturation and value together, `backbone`,
             the last features of a frozen network, or `none`.
         cached: side of the squares that are read, in pixels; the whole image, out of proportion.
@@ -45,24 +46,16 @@ class ClassicalRecipe(Section):
         bins: of `histogram`, along each of the three axes.
         backbone: of `backbone`, and what it starts from, as in `model.backbone` and `model.weights`.
         weights: see there.
-        components: principal components that the features are reduced to; none keeps them.
-        classifier: `forest`, `boosting` (scikit-learn's histogram-based gradient boosting, which stands for
-            XGBoost), `svm` with a radial kernel, `nearest` neighbours by Gower's distance, or `prior`, which
-            names the most frequent class.
-        settings: of the scikit-learn class, by its own names.
     """
 
     name: str
-    features: Literal["pixels", "histogram", "backbone", "none"]
+    features: Literal["pixels", "histogram", "backbone", "none"] = "backbone"
     cached: Annotated[int, Field(ge=8, le=1024)] = 112
     equalise: bool = False
     side: PositiveInt = 28
     bins: Annotated[int, Field(ge=2, le=32)] = 8
     backbone: str = "mobilenet_v3_small"
     weights: str = "hub"
-    components: PositiveInt | None = None
-    classifier: Classifier
-    settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _blocks_are_whole(self) -> Self:
@@ -71,6 +64,27 @@ class ClassicalRecipe(Section):
                 f"cached {self.cached} is no multiple of side {self.side}: pixels are means of blocks"
             )
         return self
+
+    @property
+    def key(self) -> str:
+        """Two recipes of one key see the same of every image."""
+        return self.model_dump_json(include=set(FeatureRecipe.model_fields) - {"name"})
+
+
+class ClassicalRecipe(FeatureRecipe):
+    """A classical system.
+
+    Attributes:
+        components: principal components that the features are reduced to; none keeps them.
+        classifier: `forest`, `boosting` (scikit-learn's histogram-based gradient boosting, which stands for
+            XGBoost), `svm` with a radial kernel, `nearest` neighbours by Gower's distance, or `prior`, which
+            names the most frequent class.
+        settings: of the scikit-learn class, by its own names.
+    """
+
+    components: PositiveInt | None = None
+    classifier: Classifier
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 # Features.
@@ -110,7 +124,7 @@ def _histogram(x_SS3: Pixels, bins: int) -> Features:
     return np.asarray(counts / counts.sum(), dtype=np.float32)
 
 
-def frozen_features(x_NSS3: Pixels, recipe: ClassicalRecipe) -> Features:
+def frozen_features(x_NSS3: Pixels, recipe: FeatureRecipe) -> Features:
     """The globally averaged last map of a network that was trained on ImageNet and on nothing here."""
     import torch
 
@@ -130,7 +144,7 @@ def frozen_features(x_NSS3: Pixels, recipe: ClassicalRecipe) -> Features:
     return np.concatenate(parts)
 
 
-def features(x_NSS3: Pixels, recipe: ClassicalRecipe) -> Features:
+def features(x_NSS3: Pixels, recipe: FeatureRecipe) -> Features:
     """What a recipe's classifier sees of images, each by itself.
 
     Args:
