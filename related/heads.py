@@ -1,16 +1,16 @@
-"""Heads on fixed features that say how sure they are: what Poduval et al. 2020 (arXiv 2005.11797) is set against.
+"""Heads on fixed features that say how sure they are (Poduval et al. 2020, arXiv 2005.11797, and rivals).
 
 A head is a hidden layer and a layer of logits, trained on the features of a network that stays as it is.
 
     plain         softmax of the logits
     temperature   the same, divided by the temperature of least log loss on lesions that a head did not see
-    dropout       units of the hidden layer dropped in prediction too; the mean of several draws (Gal, Ghahramani 2016)
+    dropout       hidden units dropped in prediction too; the mean of several draws (Gal, Ghahramani 2016)
     ensemble      the mean of several plain heads (Lakshminarayanan et al. 2017)
     variational   a distribution over the logits instead of the weights, as the article has it
 
-The article's equations and prior were not found. `variational` is our reading of "Bayesian inference over outputs":
-q(f | x) = N(μ(x), diag s²(x)) for the logits f, a prior N(m, s₀²·I), and the loss
-E_q[−log softmax(f)_y] + λ·KL(q ‖ prior), for each image. The answer is the mean softmax of draws from q.
+The article's equations and prior were not found. `variational` is our reading of "Bayesian inference over
+outputs": q(f | x) = N(μ(x), diag s²(x)) for the logits f, a prior N(m, s₀²·I), and for each image the loss
+E_q[−log softmax(f)_y] + λ·KL(q ‖ prior). The answer is the mean softmax of draws from q.
 
 Shapes: N images, F features, C classes, K draws.
 """

@@ -122,18 +122,19 @@ def _how(study: Study, config: EvaluationConfig) -> str:
 
 def _how_sure(config: EvaluationConfig) -> str:
     return (
-        "Lower is better in every column. In parentheses behind the calibration error (15 bins of equal width) is"
-        f" the {config.level:.0%} band of what chance alone would give, were every probability exactly right: an"
-        " error within it shows no miscalibration. The area under risk and coverage is the mean error over all"
-        " shares of images that could be answered, the surest first. All of it at home: other clinics' images"
-        " were not scored. `uncertainty.csv` has the intervals over folds and seeds."
+        "Lower is better in every column. In parentheses behind the calibration error (15 bins of equal"
+        f" width) is the {config.level:.0%} band of what chance alone would give, were every probability"
+        " exactly right: an error within it shows no miscalibration. The area under risk and coverage is the"
+        " mean error over all shares of images that could be answered, the surest first. All of it at home:"
+        " other clinics' images were not scored. `uncertainty.csv` has the intervals over folds and seeds."
     )
 
 
 def _how_singletons() -> str:
     return (
-        f"Reference [14] tests on {HOLDOUT:.0%} of the lesions that have one image, four of five of them nevi. The"
-        " same draw here, outside the test role of `grouped-v1`; learning rates are those that the folds chose."
+        f"Reference [14] tests on {HOLDOUT:.0%} of the lesions that have one image, four of five of them"
+        " nevi. The same draw here, outside the test role of `grouped-v1`; learning rates are those that the"
+        " folds chose."
     )
 
 

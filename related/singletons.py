@@ -1,8 +1,8 @@
 """Lesions with a single image, as the paper's reference [14] tests on, drawn outside the sealed test role.
 
-Datta et al. 2021 (arXiv 2105.03358) test on 15 % of the lesions that have one image, and train on all else: no
-lesion id is on both sides, and nevi are 80 % of what is tested on. Their draw takes in images of the test role of
-`grouped-v1`, which no study may look at; this one leaves them out, so it is smaller than their 828 images.
+Datta et al. 2021 (arXiv 2105.03358) test on 15 % of the lesions that have one image, and train on all else:
+no lesion id is on both sides, and nevi are 80 % of what is tested on. Their draw takes in images of the test
+role of `grouped-v1`, which no study may look at; this one leaves them out, so it is smaller than their 828.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The systems that are compared, each a row and a recipe, and what there is to run of them.
 
-Nearly all of them are scored on the same folds of `grouped-v1`, whose test role nobody looks at. One fold more
-than is scored is drawn: it chooses the learning rate of every system that has one, and is scored for none. A few
-are scored once more on lesions with a single image, as reference [14] is (`related.singletons`).
+Nearly all of them are scored on the same folds of `grouped-v1`, whose test role nobody looks at. One fold
+more is drawn: it chooses the learning rate of every system that has one, and is scored for none. A few are
+scored once more on lesions with a single image, as reference [14] is (`related.singletons`).
 """
 
 from __future__ import annotations
