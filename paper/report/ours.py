@@ -1,0 +1,66 @@
+"""A number of ours in a cell; those of other systems are what `python -m related` has published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from paper.study import read_published
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """A number that was measured here.
+
+    Attributes:
+        value: mean over seeds.
+        sd: over seeds; none of a single one.
+        low, high: 95 % interval over lesions, of a single seed, or of a related system's mean over seeds.
+        seeds: how many.
+        short: `6 of 63 epochs`, where less was trained than the authors did; else empty.
+    """
+
+    value: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seeds: int = 1
+    short: str = ""
+
+
+RELATED = "related"
+"""Before the name of such a system in `tables.csv`, and the folder of its results, beside the study's."""
+NAMES = {"macro_recall": "mean_recall", "weighted_recall": "accuracy", "auc_macro": "macro_auc"}
+"""The tables' name of a metric → the comparison's; recalls weighted by the classes' images are the accuracy."""
+NUMBERS = ("value", "low", "high", "seeds")
+
+Related = Mapping[tuple[str, str], Ours]
+
+
+def read_related(results: Path) -> dict[tuple[str, str], Ours]:
+    """What was measured of the related systems, by system and metric.
+
+    Args:
+        results: of the study of the paper; those of the comparison lie beside it. Nothing is there without.
+
+    Raises:
+        UserError: the table is damaged.
+    """
+    path = results.parent / RELATED / "table.csv"
+    if not path.is_file():
+        return {}
+    table = read_published(path, ["system", "metric", *NUMBERS], ["value", "seeds"])
+    found = {}
+    for row in table.to_dict("records"):
+        low, high = (None if pd.isna(row[end]) else float(row[end]) for end in ("low", "high"))
+        ours = Ours(float(row["value"]), None, low, high, int(row["seeds"]))
+        found[str(row["system"]), str(row["metric"])] = ours
+    return found
+
+
+def of_related(related: Related, system: str, metric: str) -> Ours | None:
+    """A number of a system such as `related/crckd`; none where it was not run."""
+    return related.get((system.removeprefix(f"{RELATED}/"), NAMES.get(metric, metric)))
