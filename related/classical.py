@@ -26,6 +26,7 @@ from sklearn.svm import SVC
 
 from dermlens.documents import Section
 from dermlens.errors import UserError
+from related.masks import Use, masked
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -42,6 +43,8 @@ class FeatureRecipe(Section):
             the last features of a frozen network, or `none`.
         cached: side of the squares that are read, in pixels; the whole image, out of proportion.
         equalise: spread the luminance of each image evenly over its range first.
+        lesion: how the lesion masks of the data are used, as in `related.masks`; `none` needs none.
+        resized: side that images have after that, in pixels; none leaves `cached`.
         side: of `pixels`; `cached` is a multiple of it.
         bins: of `histogram`, along each of the three axes.
         backbone: of `backbone`, and what it starts from, as in `model.backbone` and `model.weights`.
@@ -52,6 +55,8 @@ class FeatureRecipe(Section):
     features: Literal["pixels", "histogram", "backbone", "none"] = "backbone"
     cached: Annotated[int, Field(ge=8, le=1024)] = 112
     equalise: bool = False
+    lesion: Use = "none"
+    resized: Annotated[int, Field(ge=8, le=1024)] | None = None
     side: PositiveInt = 28
     bins: Annotated[int, Field(ge=2, le=32)] = 8
     backbone: str = "mobilenet_v3_small"
@@ -59,7 +64,7 @@ class FeatureRecipe(Section):
 
     @model_validator(mode="after")
     def _blocks_are_whole(self) -> Self:
-        if self.features == "pixels" and self.cached % self.side:
+        if self.features == "pixels" and (self.resized or self.cached) % self.side:
             raise ValueError(
                 f"cached {self.cached} is no multiple of side {self.side}: pixels are means of blocks"
             )
@@ -144,18 +149,22 @@ def frozen_features(x_NSS3: Pixels, recipe: FeatureRecipe) -> Features:
     return np.concatenate(parts)
 
 
-def features(x_NSS3: Pixels, recipe: FeatureRecipe) -> Features:
+def features(x_NSS3: Pixels, recipe: FeatureRecipe, mask_NSS: Pixels | None = None) -> Features:
     """What a recipe's classifier sees of images, each by itself.
 
     Args:
         x_NSS3: uint8.
         recipe: which features.
+        mask_NSS: lesion masks, of a recipe that uses them.
 
     Returns:
         (N, F).
     """
     if recipe.features == "none":
         return np.zeros((len(x_NSS3), 1), np.float32)
+    if recipe.lesion != "none" or recipe.resized is not None:
+        mask_NSS = np.zeros(x_NSS3.shape[:3], np.uint8) if mask_NSS is None else mask_NSS
+        x_NSS3 = masked(x_NSS3, mask_NSS, recipe.lesion, recipe.resized or recipe.cached)
     if recipe.equalise:
         x_NSS3 = equalised_luminance(x_NSS3)
     if recipe.features == "pixels":

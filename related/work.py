@@ -248,9 +248,19 @@ class Worker:
         """Features of all images of the folds, made once a process: none of them looks at another image."""
         key = recipe.key
         if key not in self._features:
-            cache = open_cache(table, size=recipe.cached, crop="squash", root=self.site.cache)
+            size, root = recipe.cached, self.site.cache
+            cache, masks = open_cache(table, size=size, crop="squash", root=root), None
+            if recipe.lesion != "none":
+                if table["mask"].isna().any():
+                    raise UserError(f"{self.site.data} lacks lesion masks: put them into its folder masks")
+                masks = open_cache(table, size=size, crop="squash", root=root, what="mask")
             parts = np.array_split(np.arange(len(table)), max(1, len(table) // 512))
-            self._features[key] = np.concatenate([features(cache.take(rows), recipe) for rows in parts])
+            self._features[key] = np.concatenate(
+                [
+                    features(cache.take(rows), recipe, None if masks is None else masks.take(rows)[..., 0])
+                    for rows in parts
+                ]
+            )
         return self._features[key]
 
     def _with_start(self, recipe: AnyFeatures) -> AnyFeatures:
