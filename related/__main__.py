@@ -1,4 +1,4 @@
-"""The commands of the comparison: python -m related plan | run | report."""
+"""The commands of the comparison: python -m related plan | run | unseen | report."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from related.plan import render, with_running
 from related.publication import publish
 from related.report import write_report
 from related.study import Job, Study, load_study
+from related.unseen import publish_unseen
 from related.work import Site, Worker
 
 related = typer.Typer(
@@ -70,6 +71,20 @@ def run(
         raise UserError(
             f"{len(failed)} of {len(chosen)} runs failed, {failed[0].id} first; see python -m related plan"
         )
+
+
+@related.command()
+def unseen(
+    data: Annotated[Path, typer.Option("--data", "-d", help="The folder of HAM10000.")],
+    results: Results = PUBLISHED,
+    weights: Weights = None,
+    cache: Cache = None,
+) -> None:
+    """Leave one class out after the other, and publish how well it is found to be strange."""
+    site = Site(data, Folders(None, results), cache=cache, weights=weights)
+    scores = Worker(load_study(weights), site, say=console.print).unseen()
+    publish_unseen(scores, results / "unseen")
+    console.print(f"published: {results / 'unseen'}; next: python -m related report")
 
 
 @related.command()

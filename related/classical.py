@@ -10,7 +10,7 @@ Shapes: N images, S side of the cached square, 3 red, green and blue, F features
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from sklearn.svm import SVC
 from dermlens.documents import Section
 from dermlens.errors import UserError
 from related.masks import Use, masked
+
+if TYPE_CHECKING:
+    from dermlens.models.classifier import LesionClassifier
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -129,8 +132,13 @@ def _histogram(x_SS3: Pixels, bins: int) -> Features:
     return np.asarray(counts / counts.sum(), dtype=np.float32)
 
 
-def frozen_features(x_NSS3: Pixels, recipe: FeatureRecipe) -> Features:
-    """The globally averaged last map of a network that was trained on ImageNet and on nothing here."""
+def frozen_network(recipe: FeatureRecipe, size: int) -> LesionClassifier:
+    """A network that was trained on ImageNet and on nothing here, in evaluation mode.
+
+    Args:
+        recipe: names it and its start.
+        size: side of its images.
+    """
     import torch
 
     from dermlens.models.classifier import build_classifier
@@ -140,8 +148,14 @@ def frozen_features(x_NSS3: Pixels, recipe: FeatureRecipe) -> Features:
         backbone=recipe.backbone, weights=recipe.weights, attention="none", pool="gap", metadata="none"
     )
     torch.manual_seed(0)  # a start of `none` is the same in every fold
-    model = build_classifier(config, num_classes=2, meta_width=0, size=x_NSS3.shape[1]).eval()
-    parts = []
+    return build_classifier(config, num_classes=2, meta_width=0, size=size).eval()
+
+
+def frozen_features(x_NSS3: Pixels, recipe: FeatureRecipe) -> Features:
+    """The globally averaged last map of a frozen network."""
+    import torch
+
+    model, parts = frozen_network(recipe, x_NSS3.shape[1]), []
     with torch.inference_mode():
         for x_BSS3 in np.array_split(x_NSS3, max(1, len(x_NSS3) // 32)):
             x_B3SS = torch.from_numpy(np.ascontiguousarray(x_BSS3)).permute(0, 3, 1, 2)

@@ -23,9 +23,11 @@ from related.study import Study, System
 from related.table import MALIGNANT, METRICS, MISSED, SHOWN, WRONG, table_of
 from related.uncertainty import CHANCE, uncertainty_table
 from related.uncertainty import METRICS as UNCERTAINTY
+from related.unseen import MEASURES, SCORES, write_unseen_table
 
 TABLE, PAGE, FIGURE = "table.csv", "index.md", "mean_recall.png"
-SURE = "uncertainty.csv"
+SURE, UNSEEN = "uncertainty.csv", "unseen"
+NOTHING = pd.DataFrame(columns=["left_out", "method", "measure", "value", "low", "high"])
 DIGITS = 6
 
 
@@ -37,11 +39,13 @@ class Tables:
         folds: on the folds, all systems.
         singletons: on lesions with a single image.
         uncertainty: of the probabilities of the heads, on the folds.
+        unseen: of classes that were left out.
     """
 
     folds: pd.DataFrame
     singletons: pd.DataFrame
     uncertainty: pd.DataFrame
+    unseen: pd.DataFrame
 
 
 def write_report(study: Study, results: Path, config: EvaluationConfig | None = None) -> Path:
@@ -64,6 +68,7 @@ def write_report(study: Study, results: Path, config: EvaluationConfig | None = 
         table_of(study, folds, config),
         table_of(study, singletons, config),
         uncertainty_table(study, heads, config),
+        write_unseen_table(results / UNSEEN, config) if (results / UNSEEN / SCORES).is_file() else NOTHING,
     )
     write_csv(results / TABLE, tables.folds, digits=DIGITS)
     if len(tables.singletons):
@@ -98,6 +103,7 @@ def render(study: Study, tables: Tables, runs: Mapping[str, Any], config: Evalua
     if waiting:
         head = ("system", "cites", "what", "published", "what it waits for")
         parts += ["## Not yet run", _rows(head, map(_waiting, waiting))]
+    parts += _unseen(tables.unseen)
     parts += ["## What is published, and what differs here", _published(study)]
     parts += [
         "## Again",
@@ -136,6 +142,27 @@ def _how_singletons() -> str:
         " nevi. The same draw here, outside the test role of `grouped-v1`; learning rates are those that the"
         " folds chose."
     )
+
+
+def _unseen(table: pd.DataFrame) -> list[str]:
+    """A class that nothing was fitted on: how well each score of reference [4] and its rivals finds it."""
+    head = "## A class that was left out"
+    if table.empty:
+        return [head, "Not yet run: `python -m related unseen --data DIR`."]
+    said = (
+        "Reference [4] scores strangeness by isolation forests on a network's features; printed AUC 0.74, its"
+        " hold-out unknown. Here the network is one of ImageNet, frozen, so no weight has seen the class; the"
+        " forest looks at all stages, the others at the last. AUROC and AUPR (strange images are the"
+        " positives) the higher the better, FPR95 the lower. All folds together, intervals over lesions. ODIN"
+        " is left out, as no network was trained on the classes."
+    )
+    rows = []
+    for (left_out, method), part in table.groupby(["left_out", "method"], sort=False):
+        by_measure = part.set_index("measure")
+        strange, familiar = (int(by_measure[name].iloc[0]) for name in ("strange", "familiar"))
+        cells = [_cell(by_measure.loc[measure], "value", "low", "high") for measure in MEASURES]
+        rows.append((f"{left_out} ({strange} of {strange + familiar} images)", method, *cells))
+    return [head, said, _rows(("left out", "score", *(measure.upper() for measure in MEASURES)), rows)]
 
 
 def _uncertainty(study: Study, table: pd.DataFrame) -> str:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 
 from dermlens.data.cache import open_cache
 from dermlens.data.config import DataConfig, SplitConfig
@@ -37,12 +38,14 @@ from dermlens.studies.crossfit import train_units
 from dermlens.studies.folds import check_sealed, held_out, unit_recipe
 from paper.plan import Folders
 from paper.study import read_record, start_of
-from related.classical import FeatureRecipe, Features, features, pipeline, probabilities
+from related.classical import FeatureRecipe, Features, features, frozen_network, pipeline, probabilities
 from related.heads import FittedHead
+from related.isolation import stage_features
 from related.king_zeng import for_population
 from related.plan import RECORD, RUNS, claim_file, failure_file, is_done, plan
 from related.singletons import open_singletons
-from related.study import Job, Study, System
+from related.study import Ground, Job, Study, System
+from related.unseen import LEFT_OUT, strangeness
 
 AnyFeatures = TypeVar("AnyFeatures", bound=FeatureRecipe)
 
@@ -165,12 +168,41 @@ class Worker:
             open_singletons(self._whole, self.site.split).save(path)
         return path
 
+    # A class that nothing was fitted on.
+
+    def unseen(self) -> pd.DataFrame:
+        """Scores of the images of the folds by what saw all classes but one, for `unseen_table`."""
+        self._table = read_configured(self.site.data, DataConfig())
+        recipe = self._with_start(FeatureRecipe(name="unseen"))
+        table, _ = self._drawn("folds", 0)
+        model = frozen_network(recipe, recipe.cached)
+        cache = open_cache(table, size=recipe.cached, crop="squash", root=self.site.cache)
+        parts = np.array_split(np.arange(len(table)), max(1, len(table) // 64))
+        found = [
+            stage_features(model, torch.from_numpy(cache.take(rows)).permute(0, 3, 1, 2)) for rows in parts
+        ]
+        stages = [np.concatenate(stage) for stage in zip(*found, strict=True)]
+        self.say(f"features of {len(stages)} stages of {len(table)} images")
+        target_N = table["dx"].map(list(CLASSES).index).to_numpy(np.int64)
+        scored = []
+        for fold in range(self.study.folds):
+            split = self._drawn("folds", fold)[1]
+            role = dict(zip(split.roles["image_id"], split.roles["role"], strict=True))
+            role_N = table["image_id"].map(role).to_numpy()
+            for left_out in LEFT_OUT:
+                trains_N = (role_N == "train") & (table["dx"] != left_out).to_numpy()
+                score = strangeness(stages, trains_N, target_N, role_N == "selection")
+                rows = table[role_N == "selection"].assign(target=table["dx"], fold=fold, left_out=left_out)
+                scored.append(rows.assign(**score))
+                self.say(f"fold {fold}, without {left_out}")
+        return pd.concat(scored, ignore_index=True)
+
     # Classical systems and heads: features of each image, and what is fitted on those that train.
 
     def _fit(self, system: System, job: Job) -> None:
         """Fit on the images that train, and write what is said of the others."""
         began = time.monotonic()
-        table, split = self._drawn(system, job.fold)
+        table, split = self._drawn(system.ground, job.fold)
         classes = list(CLASSES)
         role_N = table["image_id"].map(dict(zip(split.roles["image_id"], split.roles["role"], strict=True)))
         target_N = table["dx"].map(classes.index).to_numpy(np.int64)
@@ -232,9 +264,9 @@ class Worker:
         assert self._table is not None, "`work` reads it"
         return self._table
 
-    def _drawn(self, system: System, fold: int) -> tuple[pd.DataFrame, Split]:
+    def _drawn(self, ground: Ground, fold: int) -> tuple[pd.DataFrame, Split]:
         """The images outside the test role, by image id, and the split of a fold."""
-        if system.ground == "singletons":
+        if ground == "singletons":
             split = open_singletons(self._whole, self.site.split)
         else:
             config = self.site.split.model_copy(update={"folds": self.study.folds + 1, "fold": fold})
