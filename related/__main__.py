@@ -88,6 +88,35 @@ def unseen(
 
 
 @related.command()
+def segment(
+    images: Annotated[Path, typer.Argument(help="A folder of images.")],
+    network: Annotated[Path, typer.Option(help="The folder of a U-Net, as train-unet leaves it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of masks to write.")],
+) -> None:
+    """Write the lesion mask of every image of a folder."""
+    from related.segmentation import load_unet, write_masks
+
+    unet, recipe = load_unet(network)
+    masks = list(write_masks(unet, recipe, images, out))
+    console.print(f"masks: {len(masks)} in {out}")
+
+
+@related.command("train-unet")
+def train_unet(
+    recipe: Annotated[Path, typer.Argument(help="Such as related/recipes/unet/masks.yaml.")],
+    data: Annotated[Path, typer.Option("--data", "-d", help="The folder of HAM10000, masks in it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the U-Net to write.")],
+    weights: Weights = None,
+    cache: Cache = None,
+) -> None:
+    """Train a U-Net on all folds but one, and score it by lesion on that one."""
+    from related.unet import fit_unet
+
+    for name, value in fit_unet(recipe, data, out, weights=weights, cache=cache, say=console.print).items():
+        console.print(f"{name}: {value}")
+
+
+@related.command()
 def report(out: Out = None, results: Results = PUBLISHED) -> None:
     """Publish what is done in --out, and write table, figure and page from what is published."""
     _check_folder(out)
