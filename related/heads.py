@@ -17,6 +17,7 @@ Shapes: N images, F features, C classes, K draws.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -99,7 +100,7 @@ def gaussian_kl(mean_NC: Tensor, log_variance_NC: Tensor, prior_C: Tensor, prior
         prior_sd: s₀.
     """
     scaled_NC = (log_variance_NC.exp() + (mean_NC - prior_C) ** 2) / prior_sd**2
-    return 0.5 * (scaled_NC - 1 - log_variance_NC + 2 * np.log(prior_sd)).sum(1)
+    return 0.5 * (scaled_NC - 1 - log_variance_NC + 2 * math.log(prior_sd)).sum(1)
 
 
 def drawn_logits(mean_NC: Tensor, log_variance_NC: Tensor, draws: int, generator: torch.Generator) -> Tensor:
@@ -208,9 +209,10 @@ class FittedHead:
         y_N = torch.from_numpy(target_N)
         optimizer = torch.optim.AdamW(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
         for _ in range(recipe.epochs):
-            for rows in torch.randperm(len(x_NF)).split(recipe.batch_size):
+            for rows in torch.split(torch.randperm(len(x_NF)), recipe.batch_size):
+                mean_BC, log_variance_BC = head(x_NF[rows])
                 optimizer.zero_grad()
-                loss(*head(x_NF[rows]), y_N[rows]).backward()
+                torch.autograd.backward(loss(mean_BC, log_variance_BC, y_N[rows]))
                 optimizer.step()
         return head.eval()
 

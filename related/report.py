@@ -170,9 +170,9 @@ def _uncertainty(study: Study, table: pd.DataFrame) -> str:
     for name, part in table.groupby("system", sort=False):
         by_metric = part.set_index("metric")
         cells = [_cell(by_metric.loc[metric], "value", "low", "high") for metric in UNCERTAINTY]
-        chance = [float(by_metric.loc["ece", end]) for end in CHANCE]
-        if not any(map(math.isnan, chance)):
-            cells[list(UNCERTAINTY).index("ece")] += f" ({chance[0]:.3f} to {chance[1]:.3f})"
+        low, high = (by_metric[end]["ece"] for end in CHANCE)
+        if not pd.isna(low):
+            cells[list(UNCERTAINTY).index("ece")] += f" ({low:.3f} to {high:.3f})"
         rows.append((_named(study.systems[str(name)]), *cells))
     return _rows(("system", *UNCERTAINTY.values()), rows)
 

@@ -1,8 +1,8 @@
 """A U-Net for lesion masks, alone or with a head for the diagnosis on the same encoder ([1], [15], [16]).
 
 The network is that of segmentation_models_pytorch (the extra `segment`). Its encoder is the backbone of the
-baseline, whose ImageNet start it takes; trained, it can be the start of a classifier, as Lee et al. 2018 (arXiv
-1808.03426) have it. Losses: binary cross-entropy and Dice's of the mask, and cross-entropy of the diagnosis.
+baseline, whose ImageNet start it takes; trained, it can be the start of a classifier, as in Lee et al. 2018
+(arXiv 1808.03426). Losses: binary cross-entropy and Dice's of the mask, and cross-entropy of the diagnosis.
 Which losses and encoders the cited systems have was not found.
 
 Shapes: B images, S their side, C classes.
@@ -136,7 +136,7 @@ def train_unet(
             if logits_BC is not None:
                 loss = loss + F.cross_entropy(logits_BC, torch.from_numpy(target_B))
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             losses.append(float(loss.detach()))
         say(f"epoch {epoch}: loss {np.mean(losses):.3f}")

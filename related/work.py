@@ -195,7 +195,8 @@ class Worker:
                 rows = table[role_N == "selection"].assign(target=table["dx"], fold=fold, left_out=left_out)
                 scored.append(rows.assign(**score))
                 self.say(f"fold {fold}, without {left_out}")
-        return pd.concat(scored, ignore_index=True)
+        whole: pd.DataFrame = pd.concat(scored, ignore_index=True)
+        return whole
 
     # Classical systems and heads: features of each image, and what is fitted on those that train.
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -24,6 +25,7 @@ from related.study import System, load_study
 from related.work import Worker, best_rate, rates_of, split_of, units_of
 
 QUICK = EvaluationConfig(bootstrap=20)
+PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "related"
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +255,17 @@ def test_the_shipped_comparison_is_whole():
         reads.get(system.kind, shipped.adjusted_of)(system)
     with pytest.raises(UserError, match="nearest: garg-forest"):
         shipped.chosen(("garg-forst",))
+
+
+def test_a_recipe_says_whether_it_has_been_run():
+    """Its comment, against what is published."""
+    shipped = load_study()
+    published = set(read_published(shipped, PUBLISHED))
+    for system in shipped.systems.values():
+        if system.ground == "folds":
+            head = system.recipe.read_text(encoding="utf-8").partition("\nname:")[0]
+            waits = "not yet run" in " ".join(head.replace("\n#", " ").split()).lower()
+            assert waits == (system.id not in published), system.id
 
 
 def test_trainings_see_as_many_images(study):
