@@ -47,7 +47,6 @@ IMAGES = 996
 """Of the authors' 10 % split: the noise of a printed share is that of so many images."""
 
 TABLES = {
-    "table_1": "Related work",
     "table_2": "Images by class",
     "table_4": "The uncut networks",
     "table_5": "Accuracy",

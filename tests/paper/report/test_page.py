@@ -113,7 +113,7 @@ def test_a_report_that_is_interrupted_leaves_the_old_one_whole(results, page, tm
 
 def test_a_new_report_keeps_the_annex_and_what_is_not_its_own(results, page, tmp_path):
     kept = ("annex.html", "notes/mine.txt", "tables/read me.txt")
-    for name in (*kept, "figures/forest_of_before.svg", "tables/table_3.csv", "index.html"):
+    for name in (*kept, "figures/forest_of_before.svg", "tables/table_1.csv", "index.html"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("before")
     write_report(results, tmp_path)
