@@ -1,4 +1,4 @@
-"""The ten published backbones, one row each, MobileNet, InceptionV3 and the EfficientNet-Lites. Free of torch.
+"""The ten published backbones, and MobileNet, InceptionV3, EfficientNet-Lite: a row each. Free of torch.
 
 A row says where a network comes from, where it is cut, what its input looks like, how the library's network
 is turned into the Keras one, and what was published of it. A cut is the name of a module in the library's
