@@ -82,8 +82,8 @@ def unseen(
 ) -> None:
     """Leave one class out after the other, and publish how well it is found to be strange."""
     site = Site(data, Folders(None, results), cache=cache, weights=weights)
-    scores = Worker(load_study(weights), site, say=console.print).unseen()
-    publish_unseen(scores, results / "unseen")
+    for scores in Worker(load_study(weights), site, say=console.print).unseen():
+        publish_unseen(scores, results / "unseen")  # so that what is stopped leaves its whole folds
     console.print(f"published: {results / 'unseen'}; next: python -m related report")
 
 

@@ -153,7 +153,8 @@ def _unseen(table: pd.DataFrame) -> list[str]:
         "Reference [4] scores strangeness by isolation forests on a network's features; printed AUC 0.74, its"
         " hold-out unknown. Here the network is one of ImageNet, frozen, so no weight has seen the class; the"
         " forest looks at all stages, the others at the last. AUROC and AUPR (strange images are the"
-        " positives) the higher the better, FPR95 the lower. All folds together, intervals over lesions. ODIN"
+        f" positives) the higher the better, FPR95 the lower. {table['folds'].min()} of 5 folds together,"
+        " intervals over lesions. ODIN"
         " is left out, as no network was trained on the classes."
     )
     rows = []

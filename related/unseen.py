@@ -136,6 +136,7 @@ def unseen_table(scores: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame
         rows += [
             {"left_out": left_out, "method": method, "measure": measure, **found[method, measure]}
             | {"strange": int(strange_N.sum()), "familiar": int((~strange_N).sum())}
+            | {"folds": part["fold"].nunique()}
             for method in METHODS
             for measure in MEASURES
         ]

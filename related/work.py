@@ -13,7 +13,7 @@ go of the claim however the process ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,8 +170,12 @@ class Worker:
 
     # A class that nothing was fitted on.
 
-    def unseen(self) -> pd.DataFrame:
-        """Scores of the images of the folds by what saw all classes but one, for `unseen_table`."""
+    def unseen(self) -> Iterator[pd.DataFrame]:
+        """Scores of the images of the folds by what saw all classes but one, for `unseen_table`.
+
+        Yields:
+            After each fold, all that there is so far.
+        """
         self._table = read_configured(self.site.data, DataConfig())
         recipe = self._with_start(FeatureRecipe(name="unseen"))
         table, _ = self._drawn("folds", 0)
@@ -195,8 +199,7 @@ class Worker:
                 rows = table[role_N == "selection"].assign(target=table["dx"], fold=fold, left_out=left_out)
                 scored.append(rows.assign(**score))
                 self.say(f"fold {fold}, without {left_out}")
-        whole: pd.DataFrame = pd.concat(scored, ignore_index=True)
-        return whole
+            yield pd.concat(scored, ignore_index=True)
 
     # Classical systems and heads: features of each image, and what is fitted on those that train.
 
