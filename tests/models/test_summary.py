@@ -141,7 +141,7 @@ def test_feature_map_is_the_published_one(paper, name):
     assert paper[name]["feature_map"] == MAPS[name]
 
 
-INPUT = {"inception_resnet_v2": 299, "nasnet_large": 331}
+INPUT = {"inception_resnet_v2": 299, "inception_v3": 299, "nasnet_large": 331}
 
 
 def test_input_is_the_published_one(rows):
