@@ -1,8 +1,11 @@
-"""The commands of the comparison: python -m related plan | run | report."""
+"""The commands of the comparison: python -m related plan | run | unseen | report."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from dermlens.cli.app import console, main
 from dermlens.cli.options import Cache, Device
@@ -15,6 +18,7 @@ from related.plan import render
 from related.publication import publish
 from related.report import write_report
 from related.study import Job, Study, load_study
+from related.unseen import publish_unseen
 from related.work import Site, Worker
 
 related = batch.program("related", "The systems that the paper compares itself with, on one ground.")
@@ -59,6 +63,49 @@ def run(
     failed = Worker(study, site).work(chosen, jobs)
     console.print(f"worked in: {out}; next: python -m related report --out {out}")
     batch.check_failed(failed, len(chosen))
+
+
+@related.command()
+def unseen(
+    data: Annotated[Path, typer.Option("--data", "-d", help="The folder of HAM10000.")],
+    results: Results = PUBLISHED,
+    weights: Weights = None,
+    cache: Cache = None,
+) -> None:
+    """Leave one class out after the other, and publish how well it is found to be strange."""
+    site = Site(data, Folders(None, results), cache=cache, weights=weights)
+    for scores in Worker(load_study(weights), site, say=console.print).unseen():
+        publish_unseen(scores, results / "unseen")  # so that what is stopped leaves its whole folds
+    console.print(f"published: {results / 'unseen'}; next: python -m related report")
+
+
+@related.command()
+def segment(
+    images: Annotated[Path, typer.Argument(help="A folder of images.")],
+    network: Annotated[Path, typer.Option(help="The folder of a U-Net, as train-unet leaves it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of masks to write.")],
+) -> None:
+    """Write the lesion mask of every image of a folder."""
+    from related.segmentation import load_unet, write_masks
+
+    unet, recipe = load_unet(network)
+    masks = list(write_masks(unet, recipe, images, out))
+    console.print(f"masks: {len(masks)} in {out}")
+
+
+@related.command("train-unet")
+def train_unet(
+    recipe: Annotated[Path, typer.Argument(help="Such as related/recipes/unet/masks.yaml.")],
+    data: Annotated[Path, typer.Option("--data", "-d", help="The folder of HAM10000, masks in it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the U-Net to write.")],
+    weights: Weights = None,
+    cache: Cache = None,
+) -> None:
+    """Train a U-Net on all folds but one, and score it by lesion on that one."""
+    from related.unet import fit_unet
+
+    for name, value in fit_unet(recipe, data, out, weights=weights, cache=cache, say=console.print).items():
+        console.print(f"{name}: {value}")
 
 
 @related.command()

@@ -10,7 +10,7 @@ Shapes: N images, S side of the cached square, 3 red, green and blue, F features
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,10 @@ from sklearn.svm import SVC
 
 from dermlens.documents import Section
 from dermlens.errors import UserError
+from related.masks import Use, masked
+
+if TYPE_CHECKING:
+    from dermlens.models.classifier import LesionClassifier
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -33,18 +37,52 @@ Features = NDArray[np.float32]
 Classifier = Literal["forest", "boosting", "svm", "nearest", "prior"]
 
 
-class ClassicalRecipe(Section):
-    """A classical system.
+class FeatureRecipe(Section):
+    """What a classifier sees of an image.
 
     Attributes:
+        name: of the system.
         features: `pixels` of a small square, `histogram` of hue, saturation and value together, `backbone`,
             the last features of a frozen network, or `none`.
         cached: side of the squares that are read, in pixels; the whole image, out of proportion.
         equalise: spread the luminance of each image evenly over its range first.
+        lesion: how the lesion masks of the data are used, as in `related.masks`; `none` needs none.
+        resized: side that images have after that, in pixels; none leaves `cached`.
         side: of `pixels`; `cached` is a multiple of it.
         bins: of `histogram`, along each of the three axes.
         backbone: of `backbone`, and what it starts from, as in `model.backbone` and `model.weights`.
         weights: see there.
+    """
+
+    name: str
+    features: Literal["pixels", "histogram", "backbone", "none"] = "backbone"
+    cached: Annotated[int, Field(ge=8, le=1024)] = 112
+    equalise: bool = False
+    lesion: Use = "none"
+    resized: Annotated[int, Field(ge=8, le=1024)] | None = None
+    side: PositiveInt = 28
+    bins: Annotated[int, Field(ge=2, le=32)] = 8
+    backbone: str = "mobilenet_v3_small"
+    weights: str = "hub"
+
+    @model_validator(mode="after")
+    def _blocks_are_whole(self) -> Self:
+        if self.features == "pixels" and (self.resized or self.cached) % self.side:
+            raise ValueError(
+                f"cached {self.cached} is no multiple of side {self.side}: pixels are means of blocks"
+            )
+        return self
+
+    @property
+    def key(self) -> str:
+        """Two recipes of one key see the same of every image."""
+        return self.model_dump_json(include=set(FeatureRecipe.model_fields) - {"name"})
+
+
+class ClassicalRecipe(FeatureRecipe):
+    """A classical system.
+
+    Attributes:
         components: principal components that the features are reduced to; none keeps them.
         classifier: `forest`, `boosting` (scikit-learn's histogram-based gradient boosting, which stands for
             XGBoost), `svm` with a radial kernel, `nearest` neighbours by Gower's distance, or `prior`, which
@@ -52,25 +90,9 @@ class ClassicalRecipe(Section):
         settings: of the scikit-learn class, by its own names.
     """
 
-    name: str
-    features: Literal["pixels", "histogram", "backbone", "none"]
-    cached: Annotated[int, Field(ge=8, le=1024)] = 112
-    equalise: bool = False
-    side: PositiveInt = 28
-    bins: Annotated[int, Field(ge=2, le=32)] = 8
-    backbone: str = "mobilenet_v3_small"
-    weights: str = "hub"
     components: PositiveInt | None = None
     classifier: Classifier
     settings: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _blocks_are_whole(self) -> Self:
-        if self.features == "pixels" and self.cached % self.side:
-            raise ValueError(
-                f"cached {self.cached} is no multiple of side {self.side}: pixels are means of blocks"
-            )
-        return self
 
 
 # Features.
@@ -110,8 +132,13 @@ def _histogram(x_SS3: Pixels, bins: int) -> Features:
     return np.asarray(counts / counts.sum(), dtype=np.float32)
 
 
-def frozen_features(x_NSS3: Pixels, recipe: ClassicalRecipe) -> Features:
-    """The globally averaged last map of a network that was trained on ImageNet and on nothing here."""
+def frozen_network(recipe: FeatureRecipe, size: int) -> LesionClassifier:
+    """A network that was trained on ImageNet and on nothing here, in evaluation mode.
+
+    Args:
+        recipe: names it and its start.
+        size: side of its images.
+    """
     import torch
 
     from dermlens.models.classifier import build_classifier
@@ -121,8 +148,14 @@ def frozen_features(x_NSS3: Pixels, recipe: ClassicalRecipe) -> Features:
         backbone=recipe.backbone, weights=recipe.weights, attention="none", pool="gap", metadata="none"
     )
     torch.manual_seed(0)  # a start of `none` is the same in every fold
-    model = build_classifier(config, num_classes=2, meta_width=0, size=x_NSS3.shape[1]).eval()
-    parts = []
+    return build_classifier(config, num_classes=2, meta_width=0, size=size).eval()
+
+
+def frozen_features(x_NSS3: Pixels, recipe: FeatureRecipe) -> Features:
+    """The globally averaged last map of a frozen network."""
+    import torch
+
+    model, parts = frozen_network(recipe, x_NSS3.shape[1]), []
     with torch.inference_mode():
         for x_BSS3 in np.array_split(x_NSS3, max(1, len(x_NSS3) // 32)):
             x_B3SS = torch.from_numpy(np.ascontiguousarray(x_BSS3)).permute(0, 3, 1, 2)
@@ -130,18 +163,22 @@ def frozen_features(x_NSS3: Pixels, recipe: ClassicalRecipe) -> Features:
     return np.concatenate(parts)
 
 
-def features(x_NSS3: Pixels, recipe: ClassicalRecipe) -> Features:
+def features(x_NSS3: Pixels, recipe: FeatureRecipe, mask_NSS: Pixels | None = None) -> Features:
     """What a recipe's classifier sees of images, each by itself.
 
     Args:
         x_NSS3: uint8.
         recipe: which features.
+        mask_NSS: lesion masks, of a recipe that uses them.
 
     Returns:
         (N, F).
     """
     if recipe.features == "none":
         return np.zeros((len(x_NSS3), 1), np.float32)
+    if recipe.lesion != "none" or recipe.resized is not None:
+        mask_NSS = np.zeros(x_NSS3.shape[:3], np.uint8) if mask_NSS is None else mask_NSS
+        x_NSS3 = masked(x_NSS3, mask_NSS, recipe.lesion, recipe.resized or recipe.cached)
     if recipe.equalise:
         x_NSS3 = equalised_luminance(x_NSS3)
     if recipe.features == "pixels":

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 from torch import Tensor, fx
 
-from dermlens import metrics
 from dermlens.models.classifier import LesionClassifier
 from dermlens.training.drop_block import stage_outputs
 
@@ -95,20 +94,3 @@ def stage_features(model: LesionClassifier, x_BCHW: Tensor) -> list[Floats]:
     with torch.inference_mode():
         stages.run(model.normalize(x_BCHW))
     return [stages.kept[node.name].mean(dim=(2, 3)).double().numpy() for node in nodes]
-
-
-def detection(familiar_N: Floats, strange_M: Floats) -> dict[str, float]:
-    """How well a score tells strange images from familiar ones.
-
-    Returns:
-        `auroc`; `aupr`, strange images being the positives; `fpr95`, the share of familiar images that are
-        flagged by the highest threshold that flags 95 % of the strange ones.
-    """
-    positive = np.concatenate([np.zeros(len(familiar_N), bool), np.ones(len(strange_M), bool)])
-    ranked = metrics.ranking(positive, np.concatenate([familiar_N, strange_M]))
-    threshold = np.sort(strange_M)[::-1][int(np.ceil(0.95 * len(strange_M))) - 1]
-    return {
-        "auroc": float(ranked.auc),
-        "aupr": float(ranked.average_precision),
-        "fpr95": float((familiar_N >= threshold).mean()),
-    }

@@ -106,7 +106,7 @@ def _hours(study: Study, job: Job, folders: Folders) -> float | None:
     for folder in folders.both:
         runs = read_record(folder / RUNS)
         found += [
-            float(facts["seconds"]) / study.folds
+            float(facts["seconds"]) / study.folds_of(study.systems[job.system])
             for name, facts in runs.items()
             if name.startswith(f"{job.system}/")
         ]

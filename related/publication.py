@@ -16,8 +16,8 @@ from dermlens.runs import Run
 from dermlens.studies.folds import IMAGES, merge, read_images, read_tables, write_arm, write_images
 from paper.study import read_record
 from related.plan import RECORD, RUNS, seconds_of_run
-from related.study import Job, Study, System
-from related.work import PREDICTIONS, rates_of
+from related.study import Ground, Job, Study, System
+from related.work import PREDICTIONS, is_whole, rates_of
 
 KEPT = ("git_commit", "machine", "python", "dermlens", "torch", "scikit-learn", "device", "threads")
 
@@ -40,37 +40,40 @@ def publish(study: Study, out: Path, results: Path) -> Iterator[str]:
         jobs = study.jobs_of(system)
         for seed in range(system.seeds):
             folds = [job for job in jobs if job.rate is None and job.seed == seed]
-            if not all(_is_whole(system, out / job.id) for job in folds):
+            if not folds or not all(is_whole(system, out / job.id) for job in folds):
                 continue
             parts = {job.fold: read_predictions(out / job.id / PREDICTIONS) for job in folds}
             table = merge({fold: part[part["role"] == "selection"] for fold, part in parts.items()})
-            _check_images(results, table, system)
-            write_arm(results, arm_of(system, seed), table)
+            folder = folder_of(results, system.ground)
+            _check_images(folder, table, system)
+            write_arm(folder, arm_of(system, seed), table)
             runs = read_record(results / RUNS)
             runs[f"{system.id}/seed-{seed}"] = _facts(study, system, folds, out)
             write_json(results / RUNS, runs)
             yield f"{system.id}, seed {seed}"
 
 
-def read_published(study: Study, results: Path) -> dict[str, list[pd.DataFrame]]:
+def folder_of(results: Path, ground: Ground) -> Path:
+    """Where predictions of a ground are."""
+    return results if ground == "folds" else results / ground
+
+
+def read_published(study: Study, results: Path, ground: Ground = "folds") -> dict[str, list[pd.DataFrame]]:
     """Predictions out of fold by system, a table for each seed that is there; nothing for the others.
 
     Raises:
         UserError: a file is damaged, or of other images.
     """
     found: dict[str, list[pd.DataFrame]] = {}
+    folder = folder_of(results, ground)
     for system in study.systems.values():
+        if system.ground != ground:
+            continue
         arms = [arm_of(system, seed) for seed in range(system.seeds)]
-        there = [arm for arm in arms if (results / "predictions" / f"{arm}.csv.gz").is_file()]
+        there = [arm for arm in arms if (folder / "predictions" / f"{arm}.csv.gz").is_file()]
         if there:
-            found[system.id] = list(read_tables(results, there).values())
+            found[system.id] = list(read_tables(folder, there).values())
     return found
-
-
-def _is_whole(system: System, folder: Path) -> bool:
-    if system.kind != "training":
-        return (folder / RECORD).is_file()
-    return bool(read_record(Run(folder).record_file).get("status") == "completed")
 
 
 def _check_images(results: Path, table: pd.DataFrame, system: System) -> None:
@@ -93,18 +96,20 @@ def _facts(study: Study, system: System, folds: list[Job], out: Path) -> dict[st
             "seconds": round(sum(record["seconds"] for record in records), 1),
             "recipe": records[0]["recipe"],
         }
+        if "parameters" in records[0]:
+            facts["parameters"] = records[0]["parameters"]
     else:
         runs = [Run(out / job.id) for job in folds]
         records = [read_record(run.record_file) for run in runs]
-        rates = rates_of(study, system, out)
         recipe = runs[0].recipe
         steps = int(pd.read_csv(runs[0].history_file)["step"].iloc[-1])
         facts = {
             "seconds": round(sum(seconds_of_run(run) for run in runs), 1),
             "parameters": records[0].get("trainable_parameters"),
             "images_seen": steps * recipe.train.batch_size,
-            "rates": {f"{rate:g}": round(value, 6) for rate, value in sorted(rates.items())},
             "recipe": recipe.model_dump(mode="json"),
         }
+    if rates := rates_of(study, system, out):
+        facts["rates"] = {f"{rate:g}": round(value, 6) for rate, value in sorted(rates.items())}
     kept = {name: records[0][name] for name in KEPT if name in records[0]}
     return dict(without_paths(facts | kept))

@@ -1,9 +1,10 @@
-"""The report: table.csv, a figure, and index.md, from what is published; what is not yet run is listed."""
+"""The report: tables, a figure, and index.md, from what is published; what is not yet run is listed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,39 @@ from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
 from dermlens.sections import EvaluationConfig
 from paper.study import read_record
 from related.plan import RUNS
-from related.publication import read_published
+from related.publication import folder_of, read_published
+from related.singletons import HOLDOUT
 from related.study import Study, System
-from related.table import MALIGNANT, MISSED, SHOWN, WRONG, table_of
+from related.table import MALIGNANT, METRICS, MISSED, SHOWN, WRONG, table_of
+from related.uncertainty import CHANCE, uncertainty_table
+from related.uncertainty import METRICS as UNCERTAINTY
+from related.unseen import MEASURES, SCORES, write_unseen_table
 
 TABLE, PAGE, FIGURE = "table.csv", "index.md", "mean_recall.png"
+SURE, UNSEEN = "uncertainty.csv", "unseen"
+NOTHING = pd.DataFrame(columns=["left_out", "method", "measure", "value", "low", "high"])
 DIGITS = 6
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What was measured.
+
+    Attributes:
+        folds: on the folds, all systems.
+        singletons: on lesions with a single image.
+        uncertainty: of the probabilities of the heads, on the folds.
+        unseen: of classes that were left out.
+    """
+
+    folds: pd.DataFrame
+    singletons: pd.DataFrame
+    uncertainty: pd.DataFrame
+    unseen: pd.DataFrame
+
+
 def write_report(study: Study, results: Path, config: EvaluationConfig | None = None) -> Path:
-    """Write the three files next to the predictions.
+    """Write the tables, the figure and the page next to the predictions.
 
     Args:
         study: what is compared.
@@ -37,25 +61,49 @@ def write_report(study: Study, results: Path, config: EvaluationConfig | None = 
     """
     results.mkdir(parents=True, exist_ok=True)
     config = config or EvaluationConfig()
-    table = table_of(study, read_published(study, results), config)
-    write_csv(results / TABLE, table, digits=DIGITS)
+    folds = read_published(study, results)
+    singletons = read_published(study, results, "singletons")
+    heads = {name: seeds for name, seeds in folds.items() if study.systems[name].kind == "head"}
+    tables = Tables(
+        table_of(study, folds, config),
+        table_of(study, singletons, config),
+        uncertainty_table(study, heads, config),
+        write_unseen_table(results / UNSEEN, config) if (results / UNSEEN / SCORES).is_file() else NOTHING,
+    )
+    write_csv(results / TABLE, tables.folds, digits=DIGITS)
+    if len(tables.singletons):
+        write_csv(folder_of(results, "singletons") / TABLE, tables.singletons, digits=DIGITS)
+    if len(tables.uncertainty):
+        write_csv(results / SURE, tables.uncertainty, digits=DIGITS)
     runs = read_record(results / RUNS)
-    if len(table):
-        save_figure(_figure(table), results / FIGURE)
-    write_text(results / PAGE, render(study, table, runs, config))
+    if len(tables.folds):
+        save_figure(_figure(tables.folds), results / FIGURE)
+    write_text(results / PAGE, render(study, tables, runs, config))
     return results / PAGE
 
 
-def render(study: Study, table: pd.DataFrame, runs: Mapping[str, Any], config: EvaluationConfig) -> str:
+def render(study: Study, tables: Tables, runs: Mapping[str, Any], config: EvaluationConfig) -> str:
     """The page as Markdown."""
-    scored = set(table["system"])
+    scored = {*tables.folds["system"], *tables.singletons["system"]}
     waiting = [system for system in study.systems.values() if system.id not in scored]
     parts = ["# The systems that the paper compares itself with, on one ground", _how(study, config)]
-    if len(table):
-        parts += ["## Measured", f"![mean recall of each system]({FIGURE})", _measured(study, table, runs)]
-        parts += ["Differences to each system's own baseline, paired by image:", _differences(study, table)]
+    if len(tables.folds):
+        figure = f"![mean recall of each system]({FIGURE})"
+        parts += ["## Measured", figure, _measured(study, tables.folds, runs)]
+        parts += ["Differences to each system's own baseline, paired by image:"]
+        parts += [_differences(study, tables.folds, SHOWN, METRICS)]
+    if len(tables.uncertainty):
+        parts += ["## What the probabilities are worth", _how_sure(config)]
+        parts += [_uncertainty(study, tables.uncertainty)]
+        parts += ["Differences to the plain head, paired by image:"]
+        parts += [_differences(study, tables.uncertainty, tuple(UNCERTAINTY), UNCERTAINTY)]
+    if len(tables.singletons):
+        parts += ["## Lesions with a single image", _how_singletons()]
+        parts += [_measured(study, tables.singletons, runs)]
     if waiting:
-        parts += ["## Not yet run", _rows(("system", "cites", "what", "published"), map(_waiting, waiting))]
+        head = ("system", "cites", "what", "published", "what it waits for")
+        parts += ["## Not yet run", _rows(head, map(_waiting, waiting))]
+    parts += _unseen(tables.unseen)
     parts += ["## What is published, and what differs here", _published(study)]
     parts += [
         "## Again",
@@ -78,8 +126,60 @@ def _how(study: Study, config: EvaluationConfig) -> str:
     )
 
 
+def _how_sure(config: EvaluationConfig) -> str:
+    return (
+        "Lower is better in every column. In parentheses behind the calibration error (15 bins of equal"
+        f" width) is the {config.level:.0%} band of what chance alone would give, were every probability"
+        " exactly right: an error within it shows no miscalibration. The area under risk and coverage is the"
+        " mean error over all shares of images that could be answered, the surest first. All of it at home:"
+        " other clinics' images were not scored. `uncertainty.csv` has the intervals over folds and seeds."
+    )
+
+
+def _how_singletons() -> str:
+    return (
+        f"Reference [14] tests on {HOLDOUT:.0%} of the lesions that have one image, four of five of them"
+        " nevi. The same draw here, outside the test role of `grouped-v1`; learning rates are those that the"
+        " folds chose."
+    )
+
+
+def _unseen(table: pd.DataFrame) -> list[str]:
+    """A class that nothing was fitted on: how well each score of reference [4] and its rivals finds it."""
+    head = "## A class that was left out"
+    if table.empty:
+        return [head, "Not yet run: `python -m related unseen --data DIR`."]
+    said = (
+        "Reference [4] scores strangeness by isolation forests on a network's features; printed AUC 0.74, its"
+        " hold-out unknown. Here the network is one of ImageNet, frozen, so no weight has seen the class; the"
+        " forest looks at all stages, the others at the last. AUROC and AUPR (strange images are the"
+        f" positives) the higher the better, FPR95 the lower. {table['folds'].min()} of 5 folds together,"
+        " intervals over lesions. ODIN"
+        " is left out, as no network was trained on the classes."
+    )
+    rows = []
+    for (left_out, method), part in table.groupby(["left_out", "method"], sort=False):
+        by_measure = part.set_index("measure")
+        strange, familiar = (int(by_measure[name].iloc[0]) for name in ("strange", "familiar"))
+        cells = [_cell(by_measure.loc[measure], "value", "low", "high") for measure in MEASURES]
+        rows.append((f"{left_out} ({strange} of {strange + familiar} images)", method, *cells))
+    return [head, said, _rows(("left out", "score", *(measure.upper() for measure in MEASURES)), rows)]
+
+
+def _uncertainty(study: Study, table: pd.DataFrame) -> str:
+    rows = []
+    for name, part in table.groupby("system", sort=False):
+        by_metric = part.set_index("metric")
+        cells = [_cell(by_metric.loc[metric], "value", "low", "high") for metric in UNCERTAINTY]
+        low, high = (by_metric[end]["ece"] for end in CHANCE)
+        if not pd.isna(low):
+            cells[list(UNCERTAINTY).index("ece")] += f" ({low:.3f} to {high:.3f})"
+        rows.append((_named(study.systems[str(name)]), *cells))
+    return _rows(("system", *UNCERTAINTY.values()), rows)
+
+
 def _measured(study: Study, table: pd.DataFrame, runs: Mapping[str, Any]) -> str:
-    head = ("system", "start", *SHOWN.values(), "seeds", "hours a seed", "parameters")
+    head = ("system", "start", *(METRICS[metric] for metric in SHOWN), "seeds", "hours a seed", "parameters")
     rows = []
     for name, part in table.groupby("system", sort=False):
         system = study.systems[str(name)]
@@ -93,16 +193,16 @@ def _measured(study: Study, table: pd.DataFrame, runs: Mapping[str, Any]) -> str
     return _rows(head, rows)
 
 
-def _differences(study: Study, table: pd.DataFrame) -> str:
+def _differences(study: Study, table: pd.DataFrame, shown: tuple[str, ...], words: Mapping[str, str]) -> str:
     rows = []
     for name, part in table.dropna(subset=["baseline"]).groupby("system", sort=False):
         by_metric = part.set_index("metric")
         cells = [
             _cell(by_metric.loc[metric], "difference", "difference_low", "difference_high", signed=True)
-            for metric in SHOWN
+            for metric in shown
         ]
         rows.append((_named(study.systems[str(name)]), str(by_metric["baseline"].iloc[0]), *cells))
-    return _rows(("system", "baseline", *SHOWN.values()), rows) if rows else "None yet."
+    return _rows(("system", "baseline", *(words[metric] for metric in shown)), rows) if rows else "None yet."
 
 
 def _published(study: Study) -> str:
@@ -114,7 +214,7 @@ def _published(study: Study) -> str:
 
 
 def _waiting(system: System) -> tuple[str, ...]:
-    return _named(system), system.cites or "–", system.title, system.published
+    return _named(system), system.cites or "–", system.title, system.published, system.waits or "its run"
 
 
 def _named(system: System) -> str:

@@ -1,7 +1,8 @@
 """The systems that are compared, each a row and a recipe, and what there is to run of them.
 
-All of them are scored on the same folds of `grouped-v1`, whose test role nobody looks at. One fold more than
-is scored is drawn: it chooses the learning rate of every system that has one, and is scored for none.
+Nearly all of them are scored on the same folds of `grouped-v1`, whose test role nobody looks at. One fold
+more is drawn: it chooses the learning rate of every system that has one, and is scored for none. A few are
+scored once more on lesions with a single image, as reference [14] is (`related.singletons`).
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from dermlens.errors import UserError
 from dermlens.recipe import Recipe, load_recipe
 from paper.study import start_of
 from related.classical import ClassicalRecipe
+from related.heads import HeadRecipe
 from related.king_zeng import AdjustedRecipe
 
-Kind = Literal["training", "classical", "adjusted"]
+Kind = Literal["training", "classical", "head", "adjusted"]
+Ground = Literal["folds", "singletons"]
 
 
 class System(Section):
@@ -34,15 +37,19 @@ class System(Section):
         id: of the row.
         cites: the paper's number of the reference, such as `[12]`; empty for what compares.
         title: what it is, in words.
-        kind: `training` is a recipe of dermlens, `classical` one of `related.classical`, `adjusted` one of
-            `related.king_zeng`, which weighs the predictions of another system anew.
+        kind: `training` is a recipe of dermlens, `classical` one of `related.classical`, `head` one of
+            `related.heads`, `adjusted` one of `related.king_zeng`, which weighs the predictions of another
+            system anew.
         recipe: its file.
+        ground: `folds` of `grouped-v1`, or `singletons`.
+        rates_of: another system whose learning rates were tried, of one that tries none itself.
         start: what its network starts from, in words.
         seeds: how many times all folds are trained.
         baseline: the system that it is compared with, image by image; none for a baseline.
         published: the number that was printed, and on what.
         differs: what is not as published.
         reading: whether the published method is so little known that this is a reading of it.
+        waits: what a system needs that is not here; it has nothing to run.
     """
 
     id: str
@@ -50,12 +57,20 @@ class System(Section):
     title: Annotated[str, Field(min_length=1)]
     kind: Kind
     recipe: Path
+    ground: Ground = "folds"
+    rates_of: str | None = None
     start: str = "none"
     seeds: PositiveInt = 2
     baseline: str | None = None
     published: str = "–"
     differs: str = "–"
     reading: bool = False
+    waits: str = ""
+
+    @property
+    def tries_rates(self) -> bool:
+        """Whether the fold that is not scored chooses its learning rate."""
+        return self.kind in ("training", "head") and self.rates_of is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +120,33 @@ class Study:
         return tuple(job for system in self.systems.values() for job in self.jobs_of(system))
 
     def jobs_of(self, system: System) -> list[Job]:
-        """The learning rates of a system, and then its folds, seed by seed."""
-        jobs = []
-        if system.kind == "training":
-            where = f"{system.id}/rates"
-            jobs = [
-                Job(f"{where}/rate-{rate:g}", system.id, where, f"rate-{rate:g}", 0, self.folds, rate)
-                for rate in self.rates
-            ]
-        first = tuple(job.id for job in jobs)
+        """The learning rates of a system, and then its folds, seed by seed; the singletons are one fold."""
+        if system.waits:
+            return []
+        rates = self._rates_of(system) if system.tries_rates else []
+        first = [job.id for job in rates]
+        if system.rates_of is not None:
+            first = [job.id for job in self._rates_of(self.systems[system.rates_of])]
         of = self.adjusted_of(system).of if system.kind == "adjusted" else None
+        jobs = rates
         for seed in range(system.seeds):
             where = f"{system.id}/seed-{seed}"
-            for fold in range(self.folds):
+            for fold in range(self.folds_of(system)):
                 part = f"fold-{fold}"
-                needs = first if of is None else (f"{of}/seed-{seed}/{part}",)
+                needs = tuple(first) if of is None else (f"{of}/seed-{seed}/{part}",)
                 jobs.append(Job(f"{where}/{part}", system.id, where, part, seed, fold, None, needs))
         return jobs
+
+    def folds_of(self, system: System) -> int:
+        """How many folds of a system are scored."""
+        return self.folds if system.ground == "folds" else 1
+
+    def _rates_of(self, system: System) -> list[Job]:
+        where = f"{system.id}/rates"
+        return [
+            Job(f"{where}/rate-{rate:g}", system.id, where, f"rate-{rate:g}", 0, self.folds, rate)
+            for rate in self.rates
+        ]
 
     def chosen(self, patterns: Sequence[str] | None) -> tuple[Job, ...]:
         """The jobs of some names, such as `garg-forest` or `yao-loss/seed-0`; none takes all.
@@ -146,6 +171,10 @@ class Study:
         """The recipe of a classical system. Raises: UserError: it is wrong."""
         return read_recipe(ClassicalRecipe, system.recipe)
 
+    def head_of(self, system: System) -> HeadRecipe:
+        """The recipe of a head. Raises: UserError: it is wrong."""
+        return read_recipe(HeadRecipe, system.recipe)
+
     def adjusted_of(self, system: System) -> AdjustedRecipe:
         """The recipe of an adjusted system. Raises: UserError: it is wrong."""
         return read_recipe(AdjustedRecipe, system.recipe)
@@ -168,9 +197,8 @@ def load_study(weights: Path | None = None) -> Study:
         for name, entry in document.items()
     }
     for system in systems.values():
-        assert system.baseline is None or list(systems).index(system.baseline) < list(systems).index(
-            system.id
-        ), f"{system.id}: its baseline comes first"
+        before = list(systems)[: list(systems).index(system.id)]
+        assert {system.baseline, system.rates_of} <= {None, *before}, f"{system.id}: its baseline comes first"
     trained = [system for system in systems.values() if system.kind == "training"]
     overrides: tuple[str, ...] = ()
     if trained:

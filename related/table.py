@@ -10,7 +10,7 @@ Shapes: N images, C classes, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,14 +23,21 @@ from dermlens.metrics import Floats, Ints
 from dermlens.sections import EvaluationConfig
 from related.study import Study
 
-SHOWN = {
+METRICS = {
     "mean_recall": "mean recall",
     "recall_mel": "melanoma recall",
     "macro_auc": "macro AUC",
     "accuracy": "accuracy",
+    "macro_precision": "macro precision",
+    "macro_f1": "macro F1",
+    "weighted_precision": "precision, classes by their images",
+    "weighted_f1": "F1, classes by their images",
     "mean_cost": "mean cost",
 }
 """Metric → words; all are of the most probable class, a tie counting as wrong, but the AUC."""
+
+SHOWN = ("mean_recall", "recall_mel", "macro_auc", "accuracy", "mean_cost")
+"""Those of the page; all are in `table.csv`."""
 
 MALIGNANT = ("akiec", "bcc", "mel")
 MISSED, WRONG = 10.0, 1.0
@@ -54,7 +61,7 @@ def costs(classes: Sequence[str]) -> Floats:
 def numbers(
     target_N: Ints, p_NC: Floats, classes: Sequence[str], weights: Floats | None
 ) -> dict[str, Floats]:
-    """The metrics of SHOWN, each with the leading axes of the weights."""
+    """All METRICS, each with the leading axes of the weights."""
     named_N = metrics.decided_classes(p_NC)
     counts = metrics.one_vs_rest(target_N, named_N, len(classes), weights)
     auc_C = np.stack(
@@ -65,12 +72,22 @@ def numbers(
         "recall_mel": counts.recall[..., list(classes).index("mel")],
         "macro_auc": metrics.macro(auc_C, counts.support),
         "accuracy": metrics.weighted_mean(named_N == target_N, weights),
+        "macro_precision": metrics.macro(counts.precision, counts.support),
+        "macro_f1": metrics.macro(counts.f1, counts.support),
+        "weighted_precision": metrics.support_weighted(counts.precision, counts.support),
+        "weighted_f1": metrics.support_weighted(counts.f1, counts.support),
         "mean_cost": metrics.mean_cost(target_N, named_N, costs(classes), weights),
     }
 
 
+Scorer = Callable[[Ints, Floats, Sequence[str], Floats | None], dict[str, Floats]]
+
+
 def table_of(
-    study: Study, predictions: Mapping[str, Sequence[pd.DataFrame]], config: EvaluationConfig
+    study: Study,
+    predictions: Mapping[str, Sequence[pd.DataFrame]],
+    config: EvaluationConfig,
+    scorer: Scorer = numbers,
 ) -> pd.DataFrame:
     """Score every system that is there.
 
@@ -78,6 +95,7 @@ def table_of(
         study: which system is compared with which.
         predictions: as `read_published` gives them: all of the same images in the same order.
         config: of the bootstrap.
+        scorer: the numbers, by name, as `numbers` gives them.
 
     Returns:
         A row for each system and metric; differences are empty without a baseline that is there.
@@ -99,11 +117,11 @@ def table_of(
         """Values and differences in one pass, so that both see the same draw."""
         found: dict[Place, Floats] = {}
         for name, seeds in probabilities.items():
-            each = [numbers(target_N, p_NC, classes, weights) for p_NC in seeds]
-            for metric in SHOWN:
+            each = [scorer(target_N, p_NC, classes, weights) for p_NC in seeds]
+            for metric in each[0]:
                 found[name, "value", metric] = np.mean([one[metric] for one in each], axis=0)
         for name, baseline in baselines.items():
-            for metric in SHOWN:
+            for metric in [place[2] for place in found if place[:2] == (name, "value")]:
                 ours, theirs = found[name, "value", metric], found[str(baseline), "value", metric]
                 found[name, "difference", metric] = ours - theirs
         return found
@@ -115,12 +133,12 @@ def table_of(
     fold_N = first["fold"].to_numpy(np.int64)
     rows = []
     for name, seeds in probabilities.items():
-        by_seed = [numbers(target_N, p_NC, classes, None) for p_NC in seeds]
+        by_seed = [scorer(target_N, p_NC, classes, None) for p_NC in seeds]
         by_fold = [
-            [numbers(target_N[fold_N == fold], p_NC[fold_N == fold], classes, None) for p_NC in seeds]
+            [scorer(target_N[fold_N == fold], p_NC[fold_N == fold], classes, None) for p_NC in seeds]
             for fold in np.unique(fold_N)
         ]
-        for metric in SHOWN:
+        for metric in by_seed[0]:
             folds = over_folds(
                 [float(np.mean([one[metric] for one in fold])) for fold in by_fold], level=config.level
             )

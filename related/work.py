@@ -12,18 +12,19 @@ one that was stopped goes on from its last whole epoch.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 
 from dermlens.data.cache import open_cache
 from dermlens.data.config import DataConfig, SplitConfig
 from dermlens.data.manifest import Split
-from dermlens.data.predictions import AFTER, BEFORE, arrays, classes_of, write_predictions
+from dermlens.data.predictions import AFTER, BEFORE, arrays, classes_of, read_predictions, write_predictions
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
@@ -37,10 +38,16 @@ from dermlens.studies.folds import check_sealed, held_out, unit_recipe
 from paper.batch import run_all
 from paper.plan import Folders
 from paper.study import read_record, start_of
-from related.classical import ClassicalRecipe, Features, features, pipeline, probabilities
+from related.classical import FeatureRecipe, Features, features, frozen_network, pipeline, probabilities
+from related.heads import FittedHead
+from related.isolation import stage_features
 from related.king_zeng import for_population
 from related.plan import RECORD, RUNS, is_done
-from related.study import Job, Study, System
+from related.singletons import open_singletons
+from related.study import Ground, Job, Study, System
+from related.unseen import LEFT_OUT, strangeness
+
+AnyFeatures = TypeVar("AnyFeatures", bound=FeatureRecipe)
 
 PREDICTIONS = "predictions.csv"
 GROUPED = SplitConfig(manifest="grouped-v1")
@@ -100,8 +107,8 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         system = self.study.systems[job.system]
-        doing = {"classical": self._classical, "training": self._train, "adjusted": self._adjust}
-        doing[system.kind](system, job)
+        doing = {"training": self._train, "adjusted": self._adjust}
+        doing.get(system.kind, self._fit)(system, job)
 
     def _is_done(self, name: str) -> bool:
         job = next(job for job in self.study.jobs if job.id == name)
@@ -110,7 +117,8 @@ class Worker:
     # Trainings: cross-fits whose folds are taken one by one.
 
     def _train(self, system: System, job: Job) -> None:
-        units = units_of(self.study, system, job, self.site.folders)
+        manifest = self._singletons() if system.ground == "singletons" else None
+        units = units_of(self.study, system, job, self.site.folders, manifest)
         recipe = self.study.recipe_of(system, f"seed={job.seed}")
         folder = self.site.out / job.folder
         train_units(
@@ -124,24 +132,76 @@ class Worker:
             cache=self.site.cache,
         )
 
-    # Classical systems.
+    def _singletons(self) -> Path:
+        """The manifest of the singletons in the folder that is worked in."""
+        path = self.site.out / "singletons.csv"
+        if not path.is_file():
+            open_singletons(self._whole, self.site.split).save(path)
+        return path
 
-    def _classical(self, system: System, job: Job) -> None:
-        """Fit the pipeline on the images that train, and write its predictions of the others."""
+    # A class that nothing was fitted on.
+
+    def unseen(self) -> Iterator[pd.DataFrame]:
+        """Scores of the images of the folds by what saw all classes but one, for `unseen_table`.
+
+        Yields:
+            After each fold, all that there is so far.
+        """
+        self._table = read_configured(self.site.data, DataConfig())
+        recipe = self._with_start(FeatureRecipe(name="unseen"))
+        table, _ = self._drawn("folds", 0)
+        model = frozen_network(recipe, recipe.cached)
+        cache = open_cache(table, size=recipe.cached, crop="squash", root=self.site.cache)
+        parts = np.array_split(np.arange(len(table)), max(1, len(table) // 64))
+        found = [
+            stage_features(model, torch.from_numpy(cache.take(rows)).permute(0, 3, 1, 2)) for rows in parts
+        ]
+        stages = [np.concatenate(stage) for stage in zip(*found, strict=True)]
+        self.say(f"features of {len(stages)} stages of {len(table)} images")
+        target_N = table["dx"].map(list(CLASSES).index).to_numpy(np.int64)
+        scored = []
+        for fold in range(self.study.folds):
+            split = self._drawn("folds", fold)[1]
+            role = dict(zip(split.roles["image_id"], split.roles["role"], strict=True))
+            role_N = table["image_id"].map(role).to_numpy()
+            for left_out in LEFT_OUT:
+                trains_N = (role_N == "train") & (table["dx"] != left_out).to_numpy()
+                score = strangeness(stages, trains_N, target_N, role_N == "selection")
+                rows = table[role_N == "selection"].assign(target=table["dx"], fold=fold, left_out=left_out)
+                scored.append(rows.assign(**score))
+                self.say(f"fold {fold}, without {left_out}")
+            yield pd.concat(scored, ignore_index=True)
+
+    # Classical systems and heads: features of each image, and what is fitted on those that train.
+
+    def _fit(self, system: System, job: Job) -> None:
+        """Fit on the images that train, and write what is said of the others."""
         began = time.monotonic()
-        recipe = self._with_start(self.study.classical_of(system))
-        table, split = self._drawn(job.fold)
-        features_NF = self._features_of(recipe, table)
+        table, split = self._drawn(system.ground, job.fold)
         classes = list(CLASSES)
         role_N = table["image_id"].map(dict(zip(split.roles["image_id"], split.roles["role"], strict=True)))
         target_N = table["dx"].map(classes.index).to_numpy(np.int64)
         trains_N, scored_N = (role_N == "train").to_numpy(), (role_N == "selection").to_numpy()
-        fitted = pipeline(recipe, job.seed).fit(features_NF[trains_N], target_N[trains_N])
-        p_NC = probabilities(fitted, features_NF[scored_N], len(classes))
+        recipe: FeatureRecipe
+        if system.kind == "head":
+            recipe = self._with_start(self.study.head_of(system))
+            lr = job.rate or rate_of(self.study, system, self.site.folders)
+            recipe = recipe.model_copy(update={"lr": lr})
+            features_NF = self._features_of(recipe, table)
+            lesion_N = table["lesion_id"].to_numpy(dtype=str)
+            head = FittedHead(recipe, job.seed)
+            head.fit(features_NF[trains_N], target_N[trains_N], lesion_N[trains_N], len(classes))
+            p_NC = head.probabilities(features_NF[scored_N])
+            facts: dict[str, Any] = {"parameters": head.parameters, "temperature": head.temperature}
+        else:
+            recipe = self._with_start(self.study.classical_of(system))
+            features_NF = self._features_of(recipe, table)
+            fitted = pipeline(recipe, job.seed).fit(features_NF[trains_N], target_N[trains_N])
+            p_NC, facts = probabilities(fitted, features_NF[scored_N], len(classes)), {}
         scored = table[scored_N].reset_index(drop=True)
         predicted = scored.assign(role="selection", target=scored["dx"])
         predicted = predicted.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
-        facts = {
+        facts |= {
             "recipe": recipe.model_dump(mode="json", exclude={"weights"}),
             "table_sha256": table_sha256(self._whole),
             "images_trained_on": int(trains_N.sum()),
@@ -179,25 +239,38 @@ class Worker:
         assert self._table is not None, "`work` reads it"
         return self._table
 
-    def _drawn(self, fold: int) -> tuple[pd.DataFrame, Split]:
+    def _drawn(self, ground: Ground, fold: int) -> tuple[pd.DataFrame, Split]:
         """The images outside the test role, by image id, and the split of a fold."""
-        config = self.site.split.model_copy(update={"folds": self.study.folds + 1, "fold": fold})
-        split = resolve_split(self._whole, config)
+        if ground == "singletons":
+            split = open_singletons(self._whole, self.site.split)
+        else:
+            config = self.site.split.model_copy(update={"folds": self.study.folds + 1, "fold": fold})
+            split = resolve_split(self._whole, config)
         check_sealed(self._whole, split)
         kept = set(split.roles.loc[split.roles["role"] != "test", "image_id"])
         table = self._whole[self._whole["image_id"].isin(kept)]
         return table.sort_values("image_id", ignore_index=True), split
 
-    def _features_of(self, recipe: ClassicalRecipe, table: pd.DataFrame) -> Features:
+    def _features_of(self, recipe: FeatureRecipe, table: pd.DataFrame) -> Features:
         """Features of all images of the folds, made once a process: none of them looks at another image."""
-        key = recipe.model_dump_json(exclude={"name", "components", "classifier", "settings"})
+        key = recipe.key
         if key not in self._features:
-            cache = open_cache(table, size=recipe.cached, crop="squash", root=self.site.cache)
+            size, root = recipe.cached, self.site.cache
+            cache, masks = open_cache(table, size=size, crop="squash", root=root), None
+            if recipe.lesion != "none":
+                if table["mask"].isna().any():
+                    raise UserError(f"{self.site.data} lacks lesion masks: put them into its folder masks")
+                masks = open_cache(table, size=size, crop="squash", root=root, what="mask")
             parts = np.array_split(np.arange(len(table)), max(1, len(table) // 512))
-            self._features[key] = np.concatenate([features(cache.take(rows), recipe) for rows in parts])
+            self._features[key] = np.concatenate(
+                [
+                    features(cache.take(rows), recipe, None if masks is None else masks.take(rows)[..., 0])
+                    for rows in parts
+                ]
+            )
         return self._features[key]
 
-    def _with_start(self, recipe: ClassicalRecipe) -> ClassicalRecipe:
+    def _with_start(self, recipe: AnyFeatures) -> AnyFeatures:
         """The recipe, its network's start from the folder of starts if there is one."""
         if recipe.features != "backbone":
             return recipe
@@ -208,7 +281,9 @@ class Worker:
         return recipe
 
 
-def units_of(study: Study, system: System, job: Job, folders: Folders) -> dict[str, Recipe]:
+def units_of(
+    study: Study, system: System, job: Job, folders: Folders, manifest: Path | None = None
+) -> dict[str, Recipe]:
     """The recipes of a job and of those that share its folder, by the last part of their names.
 
     Args:
@@ -216,6 +291,7 @@ def units_of(study: Study, system: System, job: Job, folders: Folders) -> dict[s
         system: of the job.
         job: a rate, or a fold; the rate of a fold is the one whose training has the best mean recall.
         folders: where the rates were tried: here, or where the system's first seed was published.
+        manifest: of the singletons; none for folds.
     """
     folds = f"split.folds={study.folds + 1}"
     if job.rate is not None:
@@ -228,21 +304,33 @@ def units_of(study: Study, system: System, job: Job, folders: Folders) -> dict[s
             for other in study.jobs_of(system)
             if other.folder == job.folder
         }
-    assert folders.out is not None, "a run has a folder to work in"
-    rate = best_rate(rates_of(study, system, folders.out) or published_rates(system, folders.results))
+    rate = rate_of(study, system, folders)
     recipe = study.recipe_of(system, f"seed={job.seed}", f"train.optimizer.lr={rate}")
+    if manifest is not None:
+        return {job.part: unit_recipe(recipe, f"split.manifest={manifest}")}
     return {f"fold-{fold}": unit_recipe(recipe, folds, f"split.fold={fold}") for fold in range(study.folds)}
 
 
+def rate_of(study: Study, system: System, folders: Folders) -> float:
+    """The learning rate of a system, chosen where it was tried, or where that was published."""
+    assert folders.out is not None, "a run has a folder to work in"
+    tried = study.systems[system.rates_of or system.id]
+    return best_rate(rates_of(study, tried, folders.out) or published_rates(tried, folders.results))
+
+
 def rates_of(study: Study, system: System, out: Path) -> dict[float, float]:
-    """Mean recall on the fold that is not scored, by learning rate; those that are trained."""
+    """Mean recall on the fold that is not scored, by learning rate; those that are done."""
     found = {}
     for job in study.jobs_of(system):
-        run = Run(out / job.id)
-        if job.rate is not None and read_record(run.record_file).get("status") == "completed":
+        if job.rate is None or not is_whole(system, out / job.id):
+            continue
+        if system.kind == "training":
+            run = Run(out / job.id)
             table = held_out(run, split_of(run))
-            target_N, p_NC = arrays(table, classes_of(table))
-            found[job.rate] = float(balanced_accuracy_isic(target_N, p_NC))
+        else:
+            table = read_predictions(out / job.id / PREDICTIONS)
+        target_N, p_NC = arrays(table, classes_of(table))
+        found[job.rate] = float(balanced_accuracy_isic(target_N, p_NC))
     return found
 
 
@@ -252,6 +340,13 @@ def published_rates(system: System, results: Path) -> dict[float, float]:
     if not found:
         raise UserError(f"{system.id}: no learning rate was tried yet; run {system.id}/rates first")
     return {float(rate): float(value) for rate, value in found.items()}
+
+
+def is_whole(system: System, folder: Path) -> bool:
+    """Whether a job's folder is done."""
+    if system.kind != "training":
+        return (folder / RECORD).is_file()
+    return bool(read_record(Run(folder).record_file).get("status") == "completed")
 
 
 def split_of(run: Run) -> Split:

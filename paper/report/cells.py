@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,7 @@ from paper.plan import FORM, PROBES
 from paper.probe import read_probes
 from paper.publication import COUNTS, SCORED
 from paper.publication import UNCUT as UNCUT_FILE
+from paper.report.ours import RELATED, Ours, Related, of_related, read_related
 from paper.study import MATRICES, System, load_systems, read_published
 
 # What was measured here, to show next to what was printed.
@@ -44,26 +45,6 @@ PROBED = {"trainable_parameters": "trainable_parameters"}
 TIMED = ("seconds_per_epoch", "latency_ms")
 """Printed times, for which nothing of ours was timed: three steps during other work were up to five times as
 slow as the epochs were."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ours:
-    """A number that was measured here.
-
-    Attributes:
-        value: mean over seeds.
-        sd: over seeds; none of a single one.
-        low, high: 95 % interval over lesions, of a single seed; none of a mean over several.
-        seeds: how many.
-        short: `6 of 63 epochs`, where less was trained than the authors did; else empty.
-    """
-
-    value: float
-    sd: float | None = None
-    low: float | None = None
-    high: float | None = None
-    seeds: int = 1
-    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +78,7 @@ class Measured:
         probes: of each system.
         counts: images by class.
         uncut: a row an uncut network.
+        related: numbers of the related systems.
     """
 
     systems: Mapping[str, System]
@@ -104,12 +86,13 @@ class Measured:
     probes: Mapping[str, Mapping[str, Any]]
     counts: Mapping[str, int]
     uncut: Mapping[str, Mapping[str, Any]]
+    related: Related = field(default_factory=dict)
 
     def of(self, system: str, metric: str, row: str) -> Ours | None:
         """A number of a table's cell; none where it was not measured.
 
         Args:
-            system: an id, `uncut/<backbone>`, or empty.
+            system: an id, `uncut/<backbone>`, `related/<system>`, or empty.
             metric: its name.
             row: the row's heading, which names the class in Table 2.
         """
@@ -119,6 +102,8 @@ class Measured:
         if system.startswith(f"{UNCUT}/"):
             facts = self.uncut.get(system.removeprefix(f"{UNCUT}/"))
             return None if facts is None else Ours(float(facts[metric]))
+        if system.startswith(f"{RELATED}/"):
+            return of_related(self.related, system, metric)
         probe = self.probes.get(system)
         if metric in PROBED:
             return None if probe is None else Ours(float(probe[PROBED[metric]]))
@@ -128,6 +113,8 @@ class Measured:
 
     def needs(self, system: str) -> str:
         """What a system that was not trained lacks."""
+        if system.startswith(f"{RELATED}/"):
+            return "not run"
         if system not in self.systems:
             return ""
         return "not run" if self.systems[system].without_gpu is not None else "not run: needs a GPU"
@@ -172,6 +159,7 @@ def read_measured(results: Path) -> Measured:
         probes=read_probes(results / PROBES),
         counts=_counts(counts) if counts.is_file() else {},
         uncut=_uncut(uncut) if uncut.is_file() else {},
+        related=read_related(results),
     )
 
 
@@ -238,7 +226,7 @@ class Cell:
     Attributes:
         table, row, column: as the article has them; table such as `table_5`.
         printed: as printed, or empty.
-        system: that ours is of: its id, `uncut/<backbone>`, or empty.
+        system: that ours is of: its id, `uncut/<backbone>`, `related/<system>`, or empty.
         notebook: the authors' notebook behind it, or empty.
         notebook_value: what it printed, or empty.
         notebook_agrees: with the printed value.
@@ -320,7 +308,7 @@ def columns_of(cells: Sequence[Cell]) -> list[str]:
 def _cell(entry: dict[str, str], measured: Measured, images: int) -> Cell:
     printed, other = entry["printed"], entry["notebook_value"]
     ours = measured.of(entry["system"], entry["metric"], entry["row"])
-    against = printed or other
+    against = "" if entry["system"].startswith(f"{RELATED}/") else printed or other  # of other images
     return Cell(
         table=entry["table"],
         row=entry["row"],

@@ -14,7 +14,7 @@ EVERY_CUT = [
     (name, cut) for name, row in BACKBONES.items() for cut in ("paper", "full", "plain") if row.has_cut(cut)
 ]
 
-SMALLEST = {"inception_resnet_v2": 96, "vgg16": 64}
+SMALLEST = {"inception_resnet_v2": 96, "inception_v3": 128, "vgg16": 64}
 """Sides that leave more than one position; 64 does for the others."""
 
 

@@ -21,6 +21,7 @@ EPS = {  # keras.applications
     "mobilenet_v3_large": {1e-3},
     "vgg16": {1e-3},
     "mobilenet": {1e-3},
+    "inception_v3": {1e-3},
     # not of keras.applications: as their authors have it
     "efficientnet_lite0": {1e-3},
     "efficientnet_lite1": {1e-3},

@@ -27,11 +27,12 @@ FILES = {
     "forest.yaml": "{name: forest, features: pixels, cached: 16, side: 8, classifier: forest, "
     "settings: {n_estimators: 5}}",
     "prior.yaml": "{name: prior, of: training}",
+    "head.yaml": "{name: head, features: pixels, cached: 16, side: 8, head: variational, epochs: 1}",
 }
 
 
 def tiny(folder: Path) -> Study:
-    """Four systems, their recipes written to a folder; two folds are scored, a third chooses of two rates."""
+    """Five systems, their recipes written to a folder; two folds are scored, a third chooses of two rates."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -40,6 +41,7 @@ def tiny(folder: Path) -> Study:
         "forest": {"kind": "classical", "baseline": "nevus", "cites": "[3]"},
         "training": {"kind": "training", "seeds": 1},
         "prior": {"kind": "adjusted", "seeds": 1, "baseline": "training"},
+        "head": {"kind": "head", "seeds": 1, "cites": "[11]"},
     }
     systems = {
         name: System(id=name, title=f"a tiny {name}", recipe=folder / f"{name}.yaml", **row)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,14 +16,15 @@ from dermlens.errors import UserError
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
 from paper.plan import Folders
-from related import work
+from related import singletons, work
 from related.plan import plan
 from related.publication import publish, read_published
 from related.report import write_report
-from related.study import load_study
+from related.study import System, load_study
 from related.work import Worker, best_rate, rates_of, split_of, units_of
 
 QUICK = EvaluationConfig(bootstrap=20)
+PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "related"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def done(study, site_in, tmp_path_factory):
 @pytest.fixture(scope="module")
 def published(study, done, tmp_path_factory):
     results = tmp_path_factory.mktemp("published") / "results"
-    assert len(list(publish(study, done, results))) == 5
+    assert len(list(publish(study, done, results))) == 6
     write_report(study, results, QUICK)
     return results
 
@@ -45,7 +49,7 @@ def states(study, out, results):
 
 def test_the_plan_before_and_after(study, done, published, tmp_path):
     before = states(study, tmp_path, tmp_path)
-    assert len(before) == 2 + 4 + (2 + 2) + 2
+    assert len(before) == 2 + 4 + (2 + 2) + 2 + (2 + 2)
     assert set(before.values()) == {"to do"}
     assert set(states(study, done, tmp_path).values()) == {"done"}
     elsewhere = states(study, None, published)
@@ -66,6 +70,53 @@ def test_every_fold_holds_out_other_lesions_and_the_last_one_chooses_the_rate(st
     assert best_rate({1e-3: 0.5, 3e-4: 0.5, 3e-3: 0.4}) == 3e-4
     forest = read_predictions(done / "forest/seed-1/fold-0/predictions.csv")
     assert set(forest["image_id"]) == held[0]
+
+
+def test_a_heads_rate_is_chosen_on_the_same_fold_and_its_draws_are_its_answer(study, done, published):
+    system = study.systems["head"]
+    found = rates_of(study, system, done)
+    assert set(found) == {1e-3, 3e-3}
+    tried = read_predictions(done / "head/rates/rate-0.001/predictions.csv")
+    rate = Run(done / "training/rates/rate-0.001")
+    assert set(tried["image_id"]) == set(split_of(rate).ids("selection"))
+    record = json.loads((done / "head/seed-0/fold-0/record.json").read_text())
+    assert record["recipe"]["lr"] == best_rate(found)
+    runs = json.loads((published / "runs.json").read_text())
+    assert runs["head/seed-0"]["parameters"] == record["parameters"] > 0
+    assert set(runs["head/seed-0"]["rates"]) == {"0.001", "0.003"}
+
+
+def test_singletons_are_scored_apart_at_the_rate_that_the_folds_chose(study, done, site_in, tmp_path):
+    """The tiny data have too few lesions for the draw, so half of them are taken: the way is the same."""
+    twin = System(
+        id="twin", title="a twin", kind="head", recipe=study.systems["head"].recipe,
+        ground="singletons", rates_of="head", seeds=1,
+    )  # fmt: skip
+    nevus = study.systems["nevus"].model_copy(update={"id": "alone", "ground": "singletons"})
+    both = replace(study, systems={**study.systems, "alone": nevus, "twin": twin})
+    assert [job.id for job in both.jobs_of(twin)] == ["twin/seed-0/fold-0"]
+    assert set(both.jobs_of(twin)[0].needs) == {f"head/rates/rate-{rate:g}" for rate in study.rates}
+    out = tmp_path / "out"
+    shutil.copytree(done / "head", out / "head")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(singletons, "HOLDOUT", 0.5)
+        assert Worker(both, site_in(out), say=lambda _: None).work(both.chosen(("alone", "twin"))) == []
+    results = tmp_path / "results"
+    assert list(publish(both, out, results)) == ["head, seed 0", "alone, seed 0", "twin, seed 0"]
+    write_report(both, results, QUICK)
+    apart = pd.read_csv(results / "singletons/table.csv")
+    assert set(apart["system"]) == {"alone", "twin"}
+    assert set(pd.read_csv(results / "table.csv")["system"]) == {"head"}
+    assert "## Lesions with a single image" in (results / "index.md").read_text(encoding="utf-8")
+
+
+def test_what_lacks_its_data_has_nothing_to_run_and_says_what_it_waits_for(study, tmp_path):
+    waiting = study.systems["training"].model_copy(update={"id": "far", "waits": "images of another clinic"})
+    both = replace(study, systems={**study.systems, "far": waiting})
+    assert both.jobs_of(waiting) == []
+    assert list(publish(both, tmp_path / "out", tmp_path / "results")) == []
+    page = write_report(both, tmp_path / "results", QUICK).read_text(encoding="utf-8")
+    assert "images of another clinic" in page.partition("## Not yet run")[2].partition("## ")[0]
 
 
 def test_the_rate_is_chosen_where_it_was_tried_or_published(study, done, published, tmp_path):
@@ -137,10 +188,12 @@ def test_an_adjusted_system_needs_what_it_adjusts_in_the_same_folder(study, publ
 def test_what_is_published_gives_the_table_again(study, published, tmp_path):
     results = shutil.copytree(published, tmp_path / "results")
     before = (results / "table.csv").read_bytes()
-    for name in ("table.csv", "index.md", "mean_recall.png"):
+    sure = (results / "uncertainty.csv").read_bytes()
+    for name in ("table.csv", "uncertainty.csv", "index.md", "mean_recall.png"):
         (results / name).unlink()
     write_report(study, results, QUICK)
     assert (results / "table.csv").read_bytes() == before
+    assert (results / "uncertainty.csv").read_bytes() == sure
     table = pd.read_csv(results / "table.csv").set_index(["system", "metric"])
     assert set(table.index.get_level_values("system")) == set(study.systems)
     assert table.loc[("nevus", "mean_recall"), "value"] == pytest.approx(1 / 7)
@@ -186,17 +239,31 @@ def test_the_shipped_comparison_is_whole():
     for system in shipped.systems.values():
         head = system.recipe.read_text(encoding="utf-8")
         assert re.search(r"^# .*(Published|Nothing is published|compare theirs)", head, re.M), system.id
-        assert re.search(rf"^# python -m related run .*{system.id}", head, re.M), system.id
-        reads = {"training": shipped.recipe_of, "classical": shipped.classical_of}
+        alone = rf"^# .*dermlens train related/recipes/{system.recipe.name}"  # what nothing here can run
+        command = alone if system.waits else rf"^# python -m related run .*{system.id}"
+        assert re.search(command, head, re.M), system.id
+        reads = {"training": shipped.recipe_of, "classical": shipped.classical_of, "head": shipped.head_of}
         reads.get(system.kind, shipped.adjusted_of)(system)
     with pytest.raises(UserError, match="nearest: garg-forest"):
         shipped.chosen(("garg-forst",))
 
 
+def test_a_recipe_says_whether_it_has_been_run():
+    """Its comment, against what is published."""
+    shipped = load_study()
+    published = set(read_published(shipped, PUBLISHED))
+    for system in shipped.systems.values():
+        if system.ground == "folds":
+            head = system.recipe.read_text(encoding="utf-8").partition("\nname:")[0]
+            waits = "not yet run" in " ".join(head.replace("\n#", " ").split()).lower()
+            assert waits == (system.id not in published), system.id
+
+
 def test_trainings_see_as_many_images(study):
     """The budget is the images that are seen: epochs, sampler and folds are the same for all."""
     shipped = load_study()
-    trainings = [shipped.recipe_of(s) for s in shipped.systems.values() if s.kind == "training"]
+    ground = [s for s in shipped.systems.values() if s.kind == "training" and not s.waits]
+    trainings = [shipped.recipe_of(s) for s in ground]
     assert len({(r.train.epochs, r.train.batch_size, r.data.size, r.model.backbone) for r in trainings}) == 1
     assert len({r.imbalance.sampler for r in trainings}) == 1
     assert {r.split.manifest for r in trainings} == {"grouped-v1"}

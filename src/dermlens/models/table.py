@@ -1,4 +1,4 @@
-"""The ten published backbones, one row each, plain MobileNet and the EfficientNet-Lites. Free of torch.
+"""The ten published backbones, and MobileNet, InceptionV3, EfficientNet-Lite: a row each. Free of torch.
 
 A row says where a network comes from, where it is cut, what its input looks like, how the library's network
 is turned into the Keras one, and what was published of it. A cut is the name of a module in the library's
@@ -293,6 +293,16 @@ BACKBONES: dict[str, Backbone] = {
         {},
         keras=KerasForm(eps=1e-3, dropout=1e-3, dropout_behind="global_pool", same_padding=True),
         published=Published(uncut=4_253_864, depth=55),
+    ),
+    "inception_v3": Backbone(
+        "timm",
+        "inception_v3",
+        299,
+        HALF,
+        {"full": "Mixed_7c"},
+        keras=KerasForm(eps=1e-3),
+        scaled_norms=False,
+        published=Published(uncut=23_851_784),
     ),
     "efficientnet_lite0": Backbone("timm", "tf_efficientnet_lite0", 224, HALF, {"full": "bn2"}),
     "efficientnet_lite1": Backbone("timm", "tf_efficientnet_lite1", 240, HALF, {"full": "bn2"}),

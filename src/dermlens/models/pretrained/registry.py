@@ -71,6 +71,7 @@ HUB: dict[str, Hub] = {
     "mobilenet_v3_small": Hub("tf_mobilenetv3_small_100.in1k", "Apache-2.0"),
     "mobilenet_v3_large": Hub("tf_mobilenetv3_large_100.in1k", "Apache-2.0"),
     "mobilenet": Hub("mobilenetv1_100.ra4_e3600_r224_in1k", "Apache-2.0"),
+    "inception_v3": Hub("inception_v3.tf_in1k", "Apache-2.0"),
     "efficientnet_lite0": Hub("tf_efficientnet_lite0.in1k", "Apache-2.0"),
     "efficientnet_lite1": Hub("tf_efficientnet_lite1.in1k", "Apache-2.0"),
     "efficientnet_lite2": Hub("tf_efficientnet_lite2.in1k", "Apache-2.0"),

@@ -1,0 +1,158 @@
+"""A diagnosis that nothing was trained on, and scores of strangeness that may find it (Li et al. 2020, [4]).
+
+One class after the other is left out of what is fitted. The images of a fold are scored by what was fitted on
+the others: those of the class left out are the strange ones. The network is one of ImageNet, frozen, so no
+weight of it has seen the class; the deep isolation forest looks at all of its stages, the others at the last.
+
+    forest        deep isolation forest, `related.isolation`
+    probability   1 less the highest probability of a softmax head (MSP)
+    energy        −ln Σ exp of its logits
+    mahalanobis   least distance to a class mean, one covariance for all classes
+    nearest       distance to the fifth nearest training image
+
+ODIN is left out: its step goes back through a network that was trained on the classes, and here none was.
+
+Shapes: N images, F features of a stage, C classes, `...` the leading axes of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+from dermlens import metrics
+from dermlens.data.predictions import write_csv
+from dermlens.evaluation.intervals import Place, draw_lesions, estimate
+from dermlens.metrics import Bools, Floats, Ints
+from dermlens.sections import EvaluationConfig
+from related.isolation import DeepIsolationForest
+
+LEFT_OUT = ("df", "vasc", "akiec")
+"""As rare as what a clinic has not seen; those that the article leaves out were not found."""
+METHODS = ("forest", "probability", "energy", "mahalanobis", "nearest")
+MEASURES = ("auroc", "aupr", "fpr95")
+NEIGHBOURS, DIGITS = 5, 6
+SCORES, TABLE = "scores.csv.gz", "table.csv"
+
+
+def strangeness(
+    stages: Sequence[Floats], trains_N: Bools, target_N: Ints, scored_N: Bools, *, seed: int = 0
+) -> dict[str, Floats]:
+    """score_M of the scored images by every method, the higher the stranger.
+
+    Args:
+        stages: features_NF of each stage of a network, the last one last.
+        trains_N: what is fitted on.
+        target_N: classes; only those of what trains are looked at.
+        scored_N: what is scored.
+        seed: of the forests.
+    """
+    train, scored = ([stage[rows] for stage in stages] for rows in (trains_N, scored_N))
+    scaler = StandardScaler().fit(train[-1])
+    near_NF, far_MF, y_N = scaler.transform(train[-1]), scaler.transform(scored[-1]), target_N[trains_N]
+    head = LogisticRegression(C=0.01, max_iter=200).fit(near_NF, y_N)
+    logits_MC = far_MF @ head.coef_.T + head.intercept_
+    if logits_MC.shape[1] == 1:  # of two classes the first has a logit of 0
+        logits_MC = np.concatenate([np.zeros_like(logits_MC), logits_MC], axis=1)
+    neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(near_NF)
+    forest = DeepIsolationForest(seed=seed).fit(train, y_N)
+    return {
+        "forest": forest.scores(scored),
+        "probability": 1 - head.predict_proba(far_MF).max(axis=1),
+        "energy": -logsumexp(logits_MC, axis=1),
+        "mahalanobis": mahalanobis(near_NF, y_N, far_MF),
+        "nearest": neighbours.kneighbors(far_MF)[0][:, -1],
+    }
+
+
+def mahalanobis(train_NF: Floats, target_N: Ints, scored_MF: Floats) -> Floats:
+    """Min over classes of (f − μ_c)ᵀΣ⁻¹(f − μ_c), Σ of what is left of all classes (Lee et al. 2018).
+
+    A thousandth of its mean variance is added to each of Σ, which may have no inverse.
+    """
+    classes = np.unique(target_N)
+    mean_CF = np.stack([train_NF[target_N == one].mean(axis=0) for one in classes])
+    left_NF = train_NF - mean_CF[np.searchsorted(classes, target_N)]
+    covariance_FF = left_NF.T @ left_NF / len(left_NF)
+    covariance_FF += 1e-3 * np.trace(covariance_FF) / len(covariance_FF) * np.eye(len(covariance_FF))
+    root_FF = np.linalg.cholesky(np.linalg.inv(covariance_FF))
+    away_MCF = (scored_MF[:, None] - mean_CF) @ root_FF
+    return np.asarray((away_MCF**2).sum(axis=2).min(axis=1))
+
+
+def detection(strange_N: Bools, score_N: Floats, weights: Floats | None = None) -> dict[str, Floats]:
+    """How well a score tells strange images from familiar ones, each measure with the axes of the weights.
+
+    Returns:
+        `auroc`; `aupr`, strange images being the positives; `fpr95`, the share of familiar images that are
+        flagged by the highest threshold that flags 95 % of the strange ones.
+    """
+    ranked = metrics.ranking(strange_N, score_N, weights)
+    short = (ranked.tp < 0.95 * ranked.tp[..., -1:] - 1e-9).sum(axis=-1)
+    flagged = np.take_along_axis(ranked.fp, np.asarray(short)[..., None], axis=-1)[..., 0]
+    return {
+        "auroc": ranked.auc,
+        "aupr": ranked.average_precision,
+        "fpr95": np.asarray(flagged / ranked.fp[..., -1]),
+    }
+
+
+def unseen_table(scores: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame:
+    """MEASURES of every class left out and every method, with intervals over lesions.
+
+    Args:
+        scores: `image_id`, `lesion_id`, `target`, `fold`, `left_out` and a column a method, one row an image
+            and class left out, all folds together.
+        config: of the bootstrap.
+    """
+    rows = []
+    for left_out, part in scores.groupby("left_out", sort=False):
+        strange_N = (part["target"] == left_out).to_numpy(dtype=bool)
+        resamples = draw_lesions(
+            part["lesion_id"].to_numpy(dtype=str),
+            strange_N.astype(np.int64),
+            replicates=config.bootstrap,
+            seed=config.seed,
+        )
+
+        def statistic(
+            weights: Floats | None, part: pd.DataFrame = part, strange_N: NDArray[np.bool_] = strange_N
+        ) -> dict[Place, Floats]:
+            return {
+                (method, measure): value
+                for method in METHODS
+                for measure, value in detection(strange_N, part[method].to_numpy(float), weights).items()
+            }
+
+        found = estimate(statistic, resamples, level=config.level)
+        rows += [
+            {"left_out": left_out, "method": method, "measure": measure, **found[method, measure]}
+            | {"strange": int(strange_N.sum()), "familiar": int((~strange_N).sum())}
+            | {"folds": part["fold"].nunique()}
+            for method in METHODS
+            for measure in MEASURES
+        ]
+    return pd.DataFrame(rows)
+
+
+def publish_unseen(scores: pd.DataFrame, folder: Path) -> None:
+    """Write the scores by image id, from which the table is computed again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = ["image_id", "lesion_id", "target", "fold", "left_out", *METHODS]
+    ordered = scores.sort_values(["left_out", "image_id"], ignore_index=True)
+    write_csv(folder / SCORES, ordered[columns], digits=DIGITS)
+
+
+def write_unseen_table(folder: Path, config: EvaluationConfig) -> pd.DataFrame:
+    """The table of what is published, written beside it."""
+    table = unseen_table(pd.read_csv(folder / SCORES, dtype={"image_id": str, "lesion_id": str}), config)
+    write_csv(folder / TABLE, table, digits=DIGITS)
+    return table
