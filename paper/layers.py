@@ -1,4 +1,4 @@
-"""What the networks are made of: every layer of Tables A1 and A2, counted in the networks that are built here."""
+"""What the networks are made of: the layers of Tables A1 and A2, counted in the networks that are built."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def read_layers(results: Path) -> pd.DataFrame:
 
 
 def layers_of(name: str) -> pd.DataFrame:
-    """One backbone at the paper's cut, with Soft-Attention and, where the authors had one, the metadata branch."""
+    """One backbone at the paper's cut, with Soft-Attention and the metadata branch that the authors had."""
     branch = "none" if BACKBONES[name].published.metadata is None else "paper"
     with torch.device("meta"):
         backbone = build_backbone(name, "paper")
@@ -71,7 +71,8 @@ def layers_of(name: str) -> pd.DataFrame:
         )
     side = model.size
     rows = [("image", f"{side}×{side}×3", "", 0)]
-    for place, (size, stage) in enumerate(stages_of(backbone, side).items(), 1):
+    layered = {size: stage for size, stage in stages_of(backbone, side).items() if stage.layers}
+    for place, (size, stage) in enumerate(layered.items(), 1):  # the others only pad
         words = ", ".join(f"{number} {layer}" for layer, number in sorted(stage.layers.items()))
         rows.append((f"backbone {place}", f"{size}×{size}×{stage.channels}", words, stage.parameters))
     rows += _behind_the_cut(model)

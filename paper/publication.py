@@ -98,7 +98,7 @@ def _publish_training(run: Run, folder: Path) -> None:
 
 
 def _count(study: Study, data: Path, results: Path) -> None:
-    """The images of each class, all of them; and the first nevus and melanoma of the experiments, for Table 3."""
+    """The images of each class, and for Table 3 the first nevus and melanoma of the experiments."""
     first = next(iter(study.systems.values()))
     table = read_configured(data, load_recipe(first.recipe).data)
     if (images := read_images(results / "questions")) is not None:

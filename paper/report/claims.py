@@ -71,7 +71,7 @@ def answer_claims(
         parameters: of each backbone's network as trained.
 
     Returns:
-        A row each: `claim`, `effect`, `printed` numbers and `note`, `found`, `verdict`, `outcome`, and in points
+        A row each: `claim`, `effect`, `printed` numbers, `note`, `found`, `verdict`, `outcome`, and in points
         `difference`, `low`, `high`, which are none where nothing was compared.
     """
     printed = {(cell.table, cell.row, cell.column): cell.printed for cell in cells}

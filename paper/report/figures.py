@@ -197,7 +197,7 @@ def forest(rows: pd.DataFrame, labels: Sequence[str]) -> Figure:
         rows: of `measure_contrasts`, one measure.
         labels: of the rows.
     """
-    figure, [axis] = panels(height=1.1 + 0.32 * len(rows), width=7.2)
+    figure, [axis] = panels(height=1.3 + 0.32 * len(rows), width=7.6)
     matters = 100 * float(rows["matters"].iloc[0])
     axis.axvspan(-matters, matters, color="#ececec", linewidth=0)
     places = list(range(len(rows)))
@@ -214,7 +214,7 @@ def forest(rows: pd.DataFrame, labels: Sequence[str]) -> Figure:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(False, axis="y")
     axis.set_xlabel(
-        f"difference of {WORDS[str(rows['measure'].iloc[0])]}, points; grey: less than would matter"
+        f"difference of {WORDS[str(rows['measure'].iloc[0])]}, points\ngrey: less than would matter"
     )
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure

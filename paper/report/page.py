@@ -24,7 +24,7 @@ from dermlens.report.tables import environment
 from paper.curves import LOGS, Curves, judge, read_curves
 from paper.layers import read_layers
 from paper.publication import EXAMPLES, SCALE
-from paper.questions import load_questions
+from paper.questions import load_questions, name_of
 from paper.report import figures
 from paper.report.answers import Answer, answer_all, look_afterwards, read_attention, read_experiments
 from paper.report.articles import CAPTIONS, word_tables, write_table, write_words
@@ -152,7 +152,7 @@ def _write(results: Path, folder: Path, data: Path | None, say: Callable[[str], 
         "recipes": list_recipes(measured.systems, {_title(name): own for name, own in by_table.items()}),
         "experiments": list_experiments(),
         "questions": [answer.question.name for answer in answers],
-        "plain": _plain,
+        "name_of": name_of,
     }
     say("5 of 5: writes the page")
     write_text(folder / PAGE, environment("paper.report").get_template("index.html.j2").render(**context))
@@ -211,7 +211,7 @@ def _paper_figures(
     notebooks = _notebooks()
     schemas = draw_schemas(layers) if len(layers) else {}
     drawn = [
-        *(album.add(name, figure, caption) for name, (figure, caption) in schemas.items()),
+        *(album.add(name, figure, caption) | {"wide": "wide"} for name, (figure, caption) in schemas.items()),
         album.add("figure_8", figures.two_by_two(), "Figure 8, drawn again: what the cells are called."),
         album.add("figure_9", figures.area_under_curve(), "Figure 9, drawn again: the area under a curve."),
     ]
@@ -268,7 +268,8 @@ def _curves(album: _Album, measured: Measured, curves: Mapping[str, Curves]) -> 
         ours = {**own.ours, **{one.seed: one.history for one in measured.trainings.get(system, ())}}
         caption = (
             f"{backbone}. Left: the authors' run, notebook {LOGS[backbone]}, {len(own.authors)} epochs."
-            f" Right: ours, {_lengths(ours) or measured.needs(system)}; Keras from our start, {_lengths(own.keras) or 'not run'}."
+            f" Right: ours, {_lengths(ours) or measured.needs(system)};"
+            f" Keras from our start, {_lengths(own.keras) or 'not run'}."
         )
         figure = figures.curves(own.authors, ours, own.keras, measured.needs(system))
         drawn.append(album.add(f"curves_{backbone}", figure, caption))
@@ -315,10 +316,11 @@ def _table(name: str, caption: str, cells: Sequence[Cell]) -> dict[str, Any]:
 def _words(name: str, table: pd.DataFrame) -> dict[str, Any]:
     """A table without measured numbers."""
     caption = f"{_title(name)}: {CAPTIONS[name]}"
+    if "parameters" in table:
+        table = table.assign(parameters=[f"{number:,}" for number in table["parameters"]])
     rows = table.fillna("").astype(str).to_numpy().tolist()
-    return {
-        "id": name, "caption": caption, "columns": list(table.columns), "rows": [], "plain": rows, "notes": [],
-    }  # fmt: skip
+    columns = list(table.columns)
+    return {"id": name, "caption": caption, "columns": columns, "rows": [], "plain": rows, "notes": []}
 
 
 def _title(name: str) -> str:
@@ -369,7 +371,7 @@ def _ours(cell: Cell) -> str:
 def _answer(album: _Album, answer: Answer) -> dict[str, Any]:
     question = answer.question
     rows = answer.rows.to_dict("records")
-    labels = [f"{_plain(row['arm'])} less {_plain(row['reference'])}" for row in rows]
+    labels = [f"{name_of(row['arm'])} less {name_of(row['reference'])}" for row in rows]
     words = question.words()
     forest = None
     if rows:
@@ -380,7 +382,7 @@ def _answer(album: _Album, answer: Answer) -> dict[str, Any]:
         "name": question.name,
         "asks": question.asks,
         "rows": rows,
-        "missing": [f"{_plain(arm)} less {_plain(reference)}" for arm, reference in answer.missing],
+        "missing": [f"{name_of(arm)} less {name_of(reference)}" for arm, reference in answer.missing],
         "picture": forest,
         "words": {arm: words[arm] for arm in question.arms},
         "measure": figures.WORDS[question.contrasts[0].measure],
@@ -388,15 +390,9 @@ def _answer(album: _Album, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _plain(arm: str) -> str:
-    """The name of an arm as a person reads it: without the first word of what is scored with other metadata."""
-    words = arm.replace("_", " ").removeprefix("told ").removeprefix("given ")
-    return "the paper's system" if words == "base" else words
-
-
 def _attention(found: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     return [
-        {"arm": _plain(arm)}
+        {"arm": name_of(arm)}
         | {row["quantity"]: row for row in table.astype(object).where(table.notna(), None).to_dict("records")}
         for arm, table in found.items()
     ]

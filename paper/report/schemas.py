@@ -33,14 +33,18 @@ def draw_schemas(layers: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
     """
     by_name = {str(name): own.set_index("part") for name, own in layers.groupby("backbone", sort=False)}
     one = by_name["densenet201"]
+    drawn = {
+        "the two branches, with the sizes of DenseNet201": _both_branches(one),
+        "the large networks and VGG16, where the code cuts them": _chains(by_name, LARGE),
+        "the mobile networks, where the code cuts them": _chains(by_name, MOBILE),
+        "what goes in, the image and 21 numbers of the patient": _inputs(one),
+        "the Soft-Attention layer; Eq. 1 has a factor γ, the code has none": _attention(one),
+        "the Soft-Attention module, with the sizes of DenseNet201": _module(one),
+    }
     return {
-        "figure_2": (_both_branches(one), "Figure 2: the two branches, with the sizes of DenseNet201."),
-        "figure_3": (_chains(by_name, LARGE), "Figure 3: the large networks and VGG16, cut where the code cuts them."),
-        "figure_4": (_chains(by_name, MOBILE), "Figure 4: the mobile networks, cut where the code cuts them."),
-        "figure_5": (_inputs(one), "Figure 5: what goes in: the image and 21 numbers of the patient."),
-        "figure_6": (_attention(one), "Figure 6: the Soft-Attention layer. The code has no factor γ, which Eq. 1 has."),
-        "figure_7": (_module(one), "Figure 7: the Soft-Attention module, with the sizes of DenseNet201."),
-    }  # fmt: skip
+        f"figure_{number}": (figure, f"Figure {number}: {caption}.")
+        for number, (caption, figure) in enumerate(drawn.items(), 2)
+    }
 
 
 def _both_branches(layers: pd.DataFrame) -> Figure:
@@ -109,9 +113,10 @@ def _inputs(layers: pd.DataFrame) -> Figure:
 
 def _attention(layers: pd.DataFrame) -> Figure:
     side = _map(layers).rsplit("×", 1)[0]
+    parameters = layers.loc["Soft-Attention", "parameters"]
     boxes = {
         "map": (0, 0.5, "network", f"map\n{_map(layers)}"),
-        "conv": (1, 0, "attention", f"convolution 3×3\n{side}, 16 heads\n{layers.loc['Soft-Attention', 'parameters']:,} parameters"),
+        "conv": (1, 0, "attention", f"convolution 3×3\n{side}, 16 heads\n{parameters:,} parameters"),
         "relu": (2, 0, "attention", "ReLU, softmax\nover positions,\neach head"),
         "sum": (3, 0, "attention", f"sum of the heads\n{side}"),
         "times": (4, 0.5, "step", "multiply"),

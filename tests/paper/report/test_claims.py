@@ -1,4 +1,4 @@
-"""The first page and docs/paper.md: printed cells, planned comparisons, numbers that are those of the tables."""
+"""The first page and docs/paper.md: printed cells, planned comparisons, the numbers of the tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from paper.questions import load_questions
+from paper.questions import load_questions, name_of
 from paper.report.answers import read_attention
 from paper.report.cells import Measured, read_cells
 from paper.report.claims import answer_claims, load_claims
@@ -47,6 +47,13 @@ def test_claims_rest_on_printed_cells_and_planned_comparisons():
     for claim in load_claims():
         assert claim.contrast is None or claim.contrast in planned
         assert all(printed[cell] for cell in claim.cells)
+
+
+def test_every_arm_has_a_name_of_its_own():
+    arms = {arm for question in load_questions() for arm in question.arms}
+    names = {name_of(arm) for arm in arms}
+    assert len(names) == len(arms)
+    assert not any("_" in name for name in names)
 
 
 def test_the_document_is_plain():
