@@ -12,7 +12,7 @@ import torch
 from torch import fx, nn
 
 from dermlens.labels import CLASSES
-from dermlens.models.classifier import LesionClassifier, assemble
+from dermlens.models.classifier import LesionClassifier, MapHead, assemble
 from dermlens.models.config import ModelConfig
 from dermlens.models.cuts import build_backbone
 from dermlens.models.summary import count
@@ -104,25 +104,21 @@ def _behind_the_cut(model: LesionClassifier) -> list[tuple[str, str, str, int]]:
     channels, side, _ = model.feature_shape
     half = -(-side // 2)
     head = model.head
-    heads = [("Soft-Attention", f"{side}×{side}×{channels}", "16 heads", count(head.attention)[1])]
-    heads.append(
-        ("max-pool, joined", f"{half}×{half}×{2 * channels}", "2×2, of the map with and without attention", 0)
-    )
+    assert isinstance(head, MapHead)
+    assert head.attention is not None
+    joined = "2×2, of the map with and without attention"
+    heads = [
+        ("Soft-Attention", f"{side}×{side}×{channels}", "16 heads", count(head.attention)[1]),
+        ("max-pool, joined", f"{half}×{half}×{2 * channels}", joined, 0),
+    ]
     width = head.linear.in_features
     if head.tail is not None:
-        heads.append(
-            (
-                "the authors' fifth block",
-                f"{head.tail.width}",
-                "convolutions, dense layers",
-                count(head.tail)[1],
-            )
-        )
+        block = "convolutions, dense layers"
+        heads.append(("the authors' fifth block", f"{head.tail.width}", block, count(head.tail)[1]))
     if head.branch is not None:
         width -= head.branch.width
-        heads.append(
-            ("metadata", f"{head.branch.width}", f"dense, of {META_WIDTH} numbers", count(head.branch)[1])
-        )
+        words = f"dense, of {META_WIDTH} numbers"
+        heads.append(("metadata", f"{head.branch.width}", words, count(head.branch)[1]))
     if head.tail is None:
         heads.append(("flatten", f"{width}", "ReLU, dropout 0.5", 0))
     return [

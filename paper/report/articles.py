@@ -24,6 +24,10 @@ CAPTIONS = {
 }
 
 
+OTHER = ("classical", "adjusted")
+"""Kinds of systems that train no network."""
+
+
 def word_tables(layers: pd.DataFrame, examples: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The tables that hold no measured number, by name; those of which nothing is published are left out.
 
@@ -76,13 +80,13 @@ def _related() -> pd.DataFrame:
     rows = [
         {
             "work": cited,
-            "deep learning": "; ".join(one["title"] for one in own if one["kind"] == "training"),
-            "other methods": "; ".join(one["title"] for one in own if one["kind"] != "training"),
+            "deep learning": "; ".join(one["title"] for one in own if one["kind"] not in OTHER),
+            "other methods": "; ".join(one["title"] for one in own if one["kind"] in OTHER),
             "printed": "; ".join(dict.fromkeys(one["published"] for one in own if "published" in one)),
         }
-        for cited, own in works.items()
+        for cited, own in sorted(works.items(), key=lambda work: (len(work[0]), work[0]))
     ]
-    return pd.DataFrame(sorted(rows, key=lambda row: int(row["work"].strip("[]"))))
+    return pd.DataFrame(rows)
 
 
 def _encoded(examples: pd.DataFrame) -> pd.DataFrame:

@@ -116,9 +116,10 @@ def _found(
             )
             numbers = tuple(100 * float(row[name]) for name in ("difference", "low", "high"))
             return outcome, numbers, _words(one.found, numbers)
-    if one.attention in attention:
-        row = attention[one.attention].set_index("quantity").loc["attention_minus_area"]
-        ends = [row["value"] if pd.isna(row[name]) else row[name] for name in ("value", "low", "high")]
+    if one.attention is not None and one.attention in attention:
+        table = attention[one.attention]
+        [found] = table[table["quantity"] == "attention_minus_area"].to_dict("records")
+        ends = [found["value"] if pd.isna(found[name]) else found[name] for name in ("value", "low", "high")]
         numbers = tuple(100 * float(end) for end in ends)
         outcome = "higher" if numbers[1] > 0 else "lower" if numbers[2] < LEAST else "open"
         return outcome, numbers, _words(one.found, numbers)

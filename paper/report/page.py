@@ -110,8 +110,8 @@ def _write(results: Path, folder: Path, data: Path | None, say: Callable[[str], 
         write_table(folder / "tables", table, own, f"{_title(table)}. {TABLES[table]}")
     layers = read_layers(results)
     words = word_tables(layers, _read_examples(results))
-    for name, table in words.items():
-        write_words(folder / "tables", name, table)
+    for name, written in words.items():
+        write_words(folder / "tables", name, written)
     say("2 of 5: draws folds and lesions of the experiments")
     experiments = read_experiments(results)
     answers = answer_all(experiments)
@@ -121,9 +121,8 @@ def _write(results: Path, folder: Path, data: Path | None, say: Callable[[str], 
     write_csv(folder / "tables" / "afterwards.csv", afterwards, digits=5)
     say("3 of 5: draws where the attention goes")
     attention = read_attention(results)
-    claims = answer_claims(
-        cells, contrasts, attention, layers.groupby("backbone")["parameters"].sum().to_dict()
-    )
+    parameters = {str(name): int(own["parameters"].sum()) for name, own in layers.groupby("backbone")}
+    claims = answer_claims(cells, contrasts, attention, parameters)
     write_csv(folder / "tables" / "claims.csv", pd.DataFrame(claims).drop(columns="printed"), digits=5)
     curves = read_curves(results)
     write_csv(folder / "tables" / "curves.csv", pd.DataFrame(judge(curves)), digits=5)

@@ -113,7 +113,7 @@ def _inputs(layers: pd.DataFrame) -> Figure:
 
 def _attention(layers: pd.DataFrame) -> Figure:
     side = _map(layers).rsplit("×", 1)[0]
-    parameters = layers.loc["Soft-Attention", "parameters"]
+    parameters = int(layers["parameters"]["Soft-Attention"])
     boxes = {
         "map": (0, 0.5, "network", f"map\n{_map(layers)}"),
         "conv": (1, 0, "attention", f"convolution 3×3\n{side}, 16 heads\n{parameters:,} parameters"),
