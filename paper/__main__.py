@@ -79,7 +79,7 @@ def report(
     data: Annotated[Path | None, typer.Option("--data", "-d", help="The folder of HAM10000.")] = None,
 ) -> None:
     """Write tables, figures and page from what is published."""
-    console.print(f"report: {write_report(results, results / 'report', data=data)}")
+    console.print(f"report: {write_report(results, results / 'report', data=data, say=console.print)}")
 
 
 @paper.command()

@@ -18,10 +18,9 @@ from scipy import stats
 
 from dermlens import metrics
 from dermlens.data.predictions import arrays, classes_of
-from dermlens.evaluation.intervals import BLOCK, Resamples
+from dermlens.evaluation.intervals import Resamples
 from dermlens.metrics import Bools, Floats, Ints
 from dermlens.studies.folds import FOLD
-from dermlens.studies.scores import Decided, by_argmax, numbers
 
 # The best of several arms, chosen without a look at what is scored.
 
@@ -50,8 +49,7 @@ def best_elsewhere(tables: Mapping[str, pd.DataFrame], arms: Sequence[str]) -> p
 def _mean_recall(table: pd.DataFrame) -> float:
     classes = classes_of(table)
     target_N, p_NC = arrays(table, classes)
-    counts = metrics.one_vs_rest(target_N, metrics.predicted_classes(p_NC), len(classes))
-    return float(metrics.macro(counts.recall, counts.support))
+    return _number("mean_recall", target_N, metrics.predicted_classes(p_NC), len(classes))
 
 
 # Planned contrasts: what one changed thing does, on the same lesions, and how sure that is.
@@ -68,7 +66,7 @@ def _mean_recall(table: pd.DataFrame) -> float:
 # (Cohen 1988, with Bonferroni's level).
 
 
-Measure = Literal["accuracy", "mean_recall", "macro_auc", "log_loss"]
+Measure = Literal["accuracy", "mean_recall"]
 ALPHA, POWER = 0.05, 0.8
 COLUMNS = (
     "question", "arm", "reference", "measure", "images", "value", "reference_value", "difference", "low",
@@ -137,8 +135,11 @@ def measure_contrasts(
         A row each, with `COLUMNS`; `p_holm`, `detectable` and `verdict` wait for `correct`, which needs `se`.
     """
     compared = present(tables, contrasts)
-    drawn = draw_differences(tables, compared, replicates=replicates, seed=seed)
-    return rows_of(tables, compared, drawn)
+    if not compared:
+        return pd.DataFrame(columns=list(COLUMNS))
+    named = {arm: tables[arm] for one in compared for arm in (one.arm, one.reference)}
+    draws = draw_arms(named, replicates=replicates, seed=seed)
+    return rows_of(tables, compared, [draws.difference(one) for one in compared])
 
 
 def present(tables: Mapping[str, pd.DataFrame], contrasts: Sequence[Contrast]) -> list[Contrast]:
@@ -146,34 +147,79 @@ def present(tables: Mapping[str, pd.DataFrame], contrasts: Sequence[Contrast]) -
     return [one for one in contrasts if one.arm in tables and one.reference in tables]
 
 
-def draw_differences(
-    tables: Mapping[str, pd.DataFrame], contrasts: Sequence[Contrast], *, replicates: int, seed: int
-) -> list[Floats]:
-    """The difference of each contrast in each draw, (R,); arguments as for `measure_contrasts`."""
-    if not contrasts:
-        return []
-    first = tables[contrasts[0].arm]
+@dataclass(frozen=True)
+class Draws:
+    """What arms name right in each draw of folds and lesions; the draws are the same for all arms.
+
+    Attributes:
+        arms: their names.
+        images_RC: images of each class.
+        right_RAC: those of them that each arm names right.
+    """
+
+    arms: tuple[str, ...]
+    images_RC: Floats
+    right_RAC: Floats
+
+    def difference(self, contrast: Contrast) -> Floats:
+        """(R,): the arm's number less the reference's."""
+        return self._number(contrast.arm, contrast.measure) - self._number(
+            contrast.reference, contrast.measure
+        )
+
+    def _number(self, arm: str, measure: Measure) -> Floats:
+        right_RC = self.right_RAC[:, self.arms.index(arm)]
+        if measure == "accuracy":
+            return np.asarray(right_RC.sum(axis=1) / self.images_RC.sum(axis=1))
+        recall_RC = np.divide(right_RC, self.images_RC, out=np.zeros_like(right_RC), where=self.images_RC > 0)
+        return metrics.macro(recall_RC, self.images_RC)
+
+
+def draw_arms(tables: Mapping[str, pd.DataFrame], *, replicates: int, seed: int) -> Draws:
+    """Draw folds and lesions as `draw_two_levels` does, for all arms together.
+
+    Lesions of a class and fold on whose images all arms were right and wrong alike are one kind: how many of
+    each kind a draw has is a multinomial draw too, of far fewer.
+
+    Args:
+        tables: out-of-fold predictions by arm, all of the same images in the same order.
+        replicates: how many draws, R.
+        seed: of the draws.
+    """
+    first = next(iter(tables.values()))
+    assert all(table["image_id"].tolist() == first["image_id"].tolist() for table in tables.values())
     classes = classes_of(first)
     target_N, _ = arrays(first, classes)
-    resamples = draw_two_levels(
-        first["lesion_id"].to_numpy(dtype=str),
-        target_N,
-        first[FOLD].to_numpy(dtype=np.int64),
-        replicates=replicates,
-        seed=seed,
+    right_NA = np.stack(
+        [arrays(table, classes)[1].argmax(axis=1) == target_N for table in tables.values()], axis=1
     )
+    found_RAC = _draw_right(first, target_N, right_NA, len(classes), replicates=replicates, seed=seed)
+    return Draws(tuple(tables), found_RAC[:, 0], found_RAC[:, 1:])
 
-    @cache
-    def drawn(arm: str, measure: Measure) -> Floats:
-        """The number of an arm in each draw; the draws are the same for all arms."""
-        assert tables[arm]["image_id"].tolist() == first["image_id"].tolist()
-        decided = by_argmax(arrays(tables[arm], classes)[1])
-        if measure in ("accuracy", "mean_recall"):
-            return _recalls(target_N, decided, len(classes), resamples, pooled=measure == "accuracy")
-        values = [_number(measure, target_N, decided, classes, weights) for weights in resamples.blocks()]
-        return np.concatenate(values)
 
-    return [drawn(one.arm, one.measure) - drawn(one.reference, one.measure) for one in contrasts]
+def _draw_right(
+    table: pd.DataFrame, target_N: Ints, right_NA: Bools, classes: int, *, replicates: int, seed: int
+) -> Floats:
+    """(R, 1 + arms, C): images of each class in each draw, and of them those that each arm names right."""
+    _, first_L, lesion_N = np.unique(
+        table["lesion_id"].to_numpy(dtype=str), return_index=True, return_inverse=True
+    )
+    count_NA = np.concatenate([np.ones((len(target_N), 1)), right_NA], axis=1)
+    count_LCA = np.zeros((len(first_L), classes, count_NA.shape[1]))
+    np.add.at(count_LCA, (lesion_N, target_N), count_NA)
+    fold_L, stratum_L = table[FOLD].to_numpy(dtype=np.int64)[first_L], target_N[first_L]
+    folds = np.unique(fold_L)
+    rng = np.random.default_rng(seed)
+    times_RF = rng.multinomial(len(folds), np.full(len(folds), 1 / len(folds)), size=replicates)
+    found_RCA = np.zeros((replicates, *count_LCA.shape[1:]))
+    for column, fold in enumerate(folds):
+        for stratum in np.unique(stratum_L):
+            own = count_LCA[(fold_L == fold) & (stratum_L == stratum)]
+            if len(own):
+                kind_KCA, lesions_K = np.unique(own, axis=0, return_counts=True)
+                drawn_RK = rng.multinomial(times_RF[:, column] * len(own), lesions_K / len(own))
+                found_RCA += np.tensordot(drawn_RK.astype(np.float64), kind_KCA, axes=1)
+    return np.moveaxis(found_RCA, 2, 1)
 
 
 def rows_of(
@@ -181,10 +227,11 @@ def rows_of(
 ) -> pd.DataFrame:
     """A row for each contrast, from the differences that were drawn."""
 
+    @cache
     def value(arm: str, measure: Measure) -> float:
         classes = classes_of(tables[arm])
         target_N, p_NC = arrays(tables[arm], classes)
-        return float(_number(measure, target_N, by_argmax(p_NC), classes, None))
+        return _number(measure, target_N, metrics.predicted_classes(p_NC), len(classes))
 
     rows = [
         _row(
@@ -252,48 +299,20 @@ def _row(
     }
 
 
-def _number(
-    measure: Measure, target_N: Ints, decided: Decided, classes: tuple[str, ...], weights: Floats | None
-) -> Floats:
-    """One number, and no other: the areas under curves take most of the time."""
+def _number(measure: Measure, target_N: Ints, named_N: Ints, classes: int) -> float:
+    """Accuracy or mean recall of the images as they are."""
     if measure == "accuracy":
-        return metrics.weighted_mean(decided.named_N == target_N, weights)
-    if measure == "mean_recall":
-        counts = metrics.one_vs_rest(target_N, decided.named_N, len(classes), weights)
-        return metrics.macro(counts.recall, counts.support)
-    return numbers(target_N, decided, classes, weights)[measure,]
-
-
-def _recalls(target_N: Ints, decided: Decided, classes: int, resamples: Resamples, *, pooled: bool) -> Floats:
-    """Accuracy (pooled) or mean recall of each draw, from counts by lesion: the same, and much faster."""
-    lesions = resamples.counts.shape[1]
-    images_LC, right_LC = np.zeros((lesions, classes)), np.zeros((lesions, classes))
-    np.add.at(images_LC, (resamples.lesion, target_N), 1)
-    np.add.at(right_LC, (resamples.lesion, target_N), decided.named_N == target_N)
-    images_RC = _drawn(resamples, images_LC)
-    right_RC = _drawn(resamples, right_LC)
-    if pooled:
-        return np.asarray(right_RC.sum(axis=1) / images_RC.sum(axis=1))
-    recall_RC = np.divide(right_RC, images_RC, out=np.zeros_like(right_RC), where=images_RC > 0)
-    return metrics.macro(recall_RC, images_RC)
-
-
-def _drawn(resamples: Resamples, count_LC: Floats) -> Floats:
-    """(R, C): sums over the lesions that were drawn, as often as they were."""
-    parts = [
-        resamples.counts[start : start + BLOCK].astype(np.float64) @ count_LC
-        for start in range(0, len(resamples.counts), BLOCK)
-    ]
-    return np.concatenate(parts)
+        return float((named_N == target_N).mean())
+    counts = metrics.one_vs_rest(target_N, named_N, classes)
+    return float(metrics.macro(counts.recall, counts.support))
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:
     """What a contrast shows, in words that a table can hold."""
     if row["p_holm"] >= ALPHA or row["low"] <= 0 <= row["high"]:
         return "inconclusive"
-    better = (row["difference"] > 0) != (row["measure"] == "log_loss")
     size = "" if abs(row["difference"]) >= row["matters"] else ", less than would matter"
-    return f"{'gains' if better else 'loses'}{size}"
+    return f"{'gains' if row['difference'] > 0 else 'loses'}{size}"
 
 
 # As many draws of a bootstrap as its verdicts need: no verdict hangs on the draws.

@@ -114,6 +114,7 @@ def judge(curves: Mapping[str, Curves]) -> list[Judgement]:
 
     MobileNetV2 is drawn, and judged against Keras alone: its authors' log swings threefold between epochs.
     """
+    curves = {name: Curves(own.authors, _whole(own.ours), _whole(own.keras)) for name, own in curves.items()}
     small, large = curves["mobilenet_v3_small"], curves["mobilenet_v3_large"]
     return [
         _within_keras("mobilenet_v3_small", small, seeds=3),
@@ -180,6 +181,11 @@ def _accuracy(history: pd.DataFrame) -> float:
     return float(history["train_accuracy"].iloc[EPOCHS - 1])
 
 
+def _whole(histories: Mapping[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
+    """The runs that have six epochs: the others are drawn and not judged."""
+    return {seed: history for seed, history in histories.items() if len(history) >= EPOCHS}
+
+
 def _means(histories: Mapping[int, pd.DataFrame]) -> list[float]:
     return [mean_loss(history) for history in histories.values()]
 
@@ -189,11 +195,11 @@ def _say(numbers: Sequence[float]) -> str:
 
 
 def _by_seed(folder: Path, whose: str) -> dict[int, pd.DataFrame]:
-    """Whole six epochs only: a run that is still on its way is no curve yet."""
+    """The first six epochs of each run, or as many as it has."""
     found = {}
     for path in sorted(folder.glob(f"{whose}-seed-*.csv")):
         table = read_published(path, COLUMNS, COLUMNS)
         match = re.fullmatch(rf"{whose}-seed-(\d+)\.csv", path.name)
-        if match and len(table) >= EPOCHS:
+        if match:
             found[int(match[1])] = table.head(EPOCHS)
     return found

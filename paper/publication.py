@@ -30,14 +30,16 @@ from dermlens.studies.ablation import is_trained
 from dermlens.studies.crossfit import PREDICTIONS
 from dermlens.studies.folds import read_out_of_fold, read_tables
 from paper.curves import publish_first_epochs
+from paper.layers import LAYERS, measure_layers
 from paper.plan import PROBES, READING, Planned, form_of, hours_left, reading_folder, say_hours
 from paper.probe import measure_uncut, read_probes, write_probe
+from paper.questions import read_images
 from paper.study import Job, Study
 
 # What of a study may be published: ids and numbers, no weights, no pictures of patients.
 
 
-COUNTS, UNCUT = "counts.csv", "uncut.csv"
+COUNTS, UNCUT, EXAMPLES = "counts.csv", "uncut.csv", "examples.csv"
 SCORED = "selection"
 
 OF_TIME = (
@@ -73,6 +75,7 @@ def publish(study: Study, data: Path, out: Path, results: Path) -> None:
         write_probe(results / PROBES, {**row, **dict.fromkeys(OF_TIME)})
     _count(study, data, results)
     write_csv(results / UNCUT, measure_uncut(), digits=4)
+    write_csv(results / LAYERS, measure_layers(), digits=9)
 
 
 def _publish_reading(folder: Path, copy: Path) -> None:
@@ -95,9 +98,14 @@ def _publish_training(run: Run, folder: Path) -> None:
 
 
 def _count(study: Study, data: Path, results: Path) -> None:
-    """The images of each class, all of them."""
+    """The images of each class, and for Table 3 the first nevus and melanoma of the experiments."""
     first = next(iter(study.systems.values()))
     table = read_configured(data, load_recipe(first.recipe).data)
+    if (images := read_images(results / "questions")) is not None:
+        known = table[table["image_id"].isin(images["image_id"])].sort_values("image_id")
+        shown = known[known["dx"].isin(("mel", "nv"))].drop_duplicates("dx")
+        columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site"]
+        write_csv(results / EXAMPLES, shown[columns], digits=6)
     counts = table["dx"].value_counts().sort_index().rename_axis("dx").reset_index(name="images")
     write_csv(results / COUNTS, counts, digits=6)
 

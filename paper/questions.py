@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,18 @@ def load_questions() -> tuple[Question, ...]:
     document = yaml.safe_load(files(__package__).joinpath("contrasts.yaml").read_text(encoding="utf-8"))
     folders = {matrix: folder for folder, matrix in MATRICES.items()}
     return tuple(_question(entry, folders[entry["matrix"]]) for entry in document)
+
+
+@cache
+def _names() -> dict[str, str]:
+    text = files(__package__).joinpath("arms.yaml").read_text(encoding="utf-8")
+    return {str(arm): str(words) for arm, words in yaml.safe_load(text).items()}
+
+
+def name_of(arm: str) -> str:
+    """What an arm is called where people read; one without such a name is called by its own."""
+    own = arm.removeprefix("told_").removeprefix("given_")
+    return _names().get(own, own.replace("_", " "))
 
 
 def read_arms(results: Path, question: Question) -> dict[str, pd.DataFrame]:

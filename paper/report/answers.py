@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +14,9 @@ from paper.attention_mass import summarise
 from paper.contrasts import (
     COLUMNS,
     Contrast,
+    Draws,
     correct,
-    draw_differences,
+    draw_arms,
     draw_enough,
     measure_contrasts,
     present,
@@ -47,35 +48,64 @@ class Answer:
     missing: list[tuple[str, str]]
 
 
-def answer_all(results: Path) -> list[Answer]:
-    """Every question, from what is published.
+@dataclass(frozen=True)
+class Experiment:
+    """The arms of a folder, and what they name right in the first draws.
+
+    Attributes:
+        questions: that it answers.
+        tables: predictions by arm; none where nothing was run.
+        draws: of all of its arms.
+    """
+
+    questions: list[Question]
+    tables: dict[str, pd.DataFrame]
+    draws: Draws | None
+
+
+def read_experiments(results: Path) -> dict[str, Experiment]:
+    """The experiments by folder, read and drawn once.
 
     Raises:
         UserError: a table is damaged.
     """
-    questions = load_questions()
-    family = sum(len(question.contrasts) for question in questions)
-    places: list[tuple[dict[str, pd.DataFrame], Contrast]] = []
-    for folder in dict.fromkeys(question.folder for question in questions):  # one draw for all of its arms
-        own = [question for question in questions if question.folder == folder]
+    found = {}
+    for folder in dict.fromkeys(question.folder for question in load_questions()):
+        own = [question for question in load_questions() if question.folder == folder]
         tables: dict[str, pd.DataFrame] = {}
         for question in own:
             tables |= read_arms(results, question)
-        planned = [one for question in own for one in question.contrasts]
-        places += [(tables, one) for one in present(tables, planned)]
+        draws = draw_arms(tables, replicates=REPLICATES, seed=SEED) if tables else None
+        found[folder] = Experiment(own, tables, draws)
+    return found
+
+
+def answer_all(experiments: Mapping[str, Experiment]) -> list[Answer]:
+    """Every question, its contrasts drawn on until no verdict depends on the draws."""
+    questions = load_questions()
+    family = sum(len(question.contrasts) for question in questions)
+    places = [
+        (one, contrast)
+        for one in experiments.values()
+        for contrast in present(one.tables, [each for own in one.questions for each in own.contrasts])
+    ]
 
     def draw(which: Sequence[int], batch: int) -> list[Floats]:
-        """A batch of differences; contrasts of one folder share their draws."""
-        found: dict[int, Floats] = {}
-        for tables in {id(places[index][0]): places[index][0] for index in which}.values():
-            own = [index for index in which if places[index][0] is tables]
-            wanted = [places[index][1] for index in own]
-            drawn = draw_differences(tables, wanted, replicates=REPLICATES, seed=SEED + batch)
-            found |= dict(zip(own, drawn, strict=True))
-        return [found[index] for index in which]
+        """A batch of differences; the first is of the draws that all arms of an experiment share."""
+        found = []
+        for experiment, contrast in (places[index] for index in which):
+            draws = experiment.draws
+            if batch:
+                pair = {arm: experiment.tables[arm] for arm in (contrast.arm, contrast.reference)}
+                draws = draw_arms(pair, replicates=REPLICATES, seed=SEED + batch)
+            assert draws is not None  # its arms are there
+            found.append(draws.difference(contrast))
+        return found
 
     drawn = draw_enough(draw, len(places), family, batch=REPLICATES)
-    rows = [rows_of(tables, [one], [own]) for (tables, one), own in zip(places, drawn, strict=True)]
+    rows = [
+        rows_of(one.tables, [contrast], [own]) for (one, contrast), own in zip(places, drawn, strict=True)
+    ]
     corrected = (
         correct(pd.concat(rows, ignore_index=True), family) if rows else pd.DataFrame(columns=list(COLUMNS))
     )
@@ -120,40 +150,34 @@ SIBLINGS, MELANOMAS = "images with siblings", "melanomas with siblings"
 GIVEN_NOTHING = Contrast("given", "given_nothing", "no_metadata", "mean_recall", 0.0)
 
 
-def look_afterwards(results: Path, *, replicates: int, seed: int) -> pd.DataFrame:
-    """Accuracy with every contrast of mean recall, the leak where images have siblings, and one more pair.
+def look_afterwards(results: Path, experiments: Mapping[str, Experiment]) -> pd.DataFrame:
+    """Accuracy of every contrast of mean recall, the leak where images have siblings, and one more pair.
 
     Args:
         results: of the study.
-        replicates: of the two-level bootstrap.
-        seed: of it.
+        experiments: what was read and drawn of them.
 
     Returns:
-        A row each, with `COLUMNS`.
+        A row each, with `AFTERWARDS_COLUMNS`.
     """
-    rows = []
-    together: dict[str, pd.DataFrame] = {}
-    compared: list[Contrast] = []
-    for question in load_questions():
-        tables = read_arms(results, question)
-        if question.name == "leak":
-            rows += _of_siblings(results, question, tables, replicates=replicates, seed=seed)
-            continue
-        pairs = [(one.arm, one.reference) for one in question.contrasts if one.measure == "mean_recall"]
-        compared += [Contrast(question.name, *pair, "accuracy", 0.0) for pair in pairs]
-        together |= tables
-    rows.append(_measured(None, together, [*compared, GIVEN_NOTHING], replicates, seed))
-    known = [row for row in rows if len(row)]
+    rows = [_of_siblings(results, experiments["leak"].tables)]
+    for experiment in experiments.values():
+        planned = [one for question in experiment.questions for one in question.contrasts]
+        compared = [replace(one, measure="accuracy") for one in planned if one.measure == "mean_recall"]
+        compared = present(experiment.tables, [*compared, GIVEN_NOTHING])
+        if experiment.draws is not None and compared:
+            drawn = [experiment.draws.difference(one) for one in compared]
+            found = rows_of(experiment.tables, compared, drawn)
+            rows.append(found.assign(what=found["question"]))
+    known = [row[list(AFTERWARDS_COLUMNS)] for row in rows if len(row)]
     return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=list(AFTERWARDS_COLUMNS))
 
 
-def _of_siblings(
-    results: Path, question: Question, tables: Mapping[str, pd.DataFrame], *, replicates: int, seed: int
-) -> list[pd.DataFrame]:
+def _of_siblings(results: Path, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The leak where there is one: on lesions with several images."""
     images = read_images(results / "questions")
     if images is None or not tables:
-        return []
+        return pd.DataFrame()
     several = images.groupby("lesion_id")["image_id"].size()
     lesions = set(several[several > 1].index)
     found = []
@@ -162,17 +186,7 @@ def _of_siblings(
         for arm, table in tables.items():
             rows = table["lesion_id"].isin(lesions) & ((table["target"] == kept) if kept else True)
             parts[arm] = table[rows].reset_index(drop=True)
-        contrasts = [Contrast(question.name, "leaky", "clean", "accuracy", 0.0)]
-        found.append(_measured(what, parts, contrasts, replicates, seed))
-    return found
-
-
-def _measured(
-    what: str | None,
-    tables: Mapping[str, pd.DataFrame],
-    contrasts: list[Contrast],
-    replicates: int,
-    seed: int,
-) -> pd.DataFrame:
-    rows = measure_contrasts(tables, contrasts, replicates=replicates, seed=seed)
-    return rows.assign(what=what or rows["question"])[list(AFTERWARDS_COLUMNS)]
+        contrasts = [Contrast("leak", "leaky", "clean", "accuracy", 0.0)]
+        measured = measure_contrasts(parts, contrasts, replicates=REPLICATES, seed=SEED)
+        found.append(measured.assign(what=what))
+    return pd.concat(found, ignore_index=True)

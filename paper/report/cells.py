@@ -111,13 +111,19 @@ class Measured:
             return None
         return self._scored(system, metric)
 
-    def needs(self, system: str) -> str:
-        """What a system that was not trained lacks."""
+    def needs(self, system: str, metric: str = "") -> str:
+        """What a number that was not measured needs, in one line."""
         if system.startswith(f"{RELATED}/"):
             return "not run"
         if system not in self.systems:
             return ""
-        return "not run" if self.systems[system].without_gpu is not None else "not run: needs a GPU"
+        if metric in TIMED:
+            return "not measured: needs a quiet machine"
+        found = self.systems[system]
+        if found.without_gpu is None:
+            return f"not run: needs a GPU for {found.epochs} epochs"
+        trainings = found.without_gpu.seeds
+        return f"not run: needs a CPU for {trainings} × {found.without_gpu.epochs or found.epochs} epochs"
 
     def _scored(self, system: str, metric: str) -> Ours | None:
         found = [(one, _place(one.scores, metric)) for one in self.trainings.get(system, ())]
@@ -320,7 +326,7 @@ def _cell(entry: dict[str, str], measured: Measured, images: int) -> Cell:
         notebook_agrees=_of_notebook(printed, other, entry["metric"]),
         ours=ours,
         ours_agrees="" if ours is None or not against else agreement(ours, against, entry["metric"], images),
-        needs="" if ours is not None else measured.needs(entry["system"]),
+        needs="" if ours is not None else measured.needs(entry["system"], entry["metric"]),
         metric=entry["metric"],
         note=entry["note"],
     )

@@ -23,11 +23,13 @@ from dermlens.report.gallery import thumbnail
 from dermlens.report.plots import (
     BLACK,
     BLUE,
+    DPI,
     GREY,
     ORANGE,
     confusion_matrix,
     data_uri,
     panels,
+    plain_log_ticks,
     run_mark,
     title,
 )
@@ -105,33 +107,46 @@ def our_roc(training: Training) -> Figure:
 
 
 def curves(
-    authors: pd.DataFrame, ours: Mapping[int, pd.DataFrame], keras: Mapping[int, pd.DataFrame]
+    authors: pd.DataFrame, ours: Mapping[int, pd.DataFrame], keras: Mapping[int, pd.DataFrame], needs: str
 ) -> Figure:
-    """Training loss and accuracy by epoch, from 1: the authors' log, ours and Keras's from our start.
+    """Training loss and accuracy by epoch, from 1: the authors' at the left, ours and Keras's at the right.
 
     Args:
         authors: their log.
         ours: histories by seed.
-        keras: the same of Keras.
+        keras: those of Keras from our start.
+        needs: what ours lacks, where there is none.
     """
-    figure, axes = panels(2, height=5.6, width=7.2)
-    for axis, column in zip(axes, ("train_loss", "train_accuracy"), strict=True):
-        looks = (
-            ("the authors' log", [authors], BLACK, "-", 1.8),
-            ("ours", list(ours.values()), BLUE, "-", 1.2),
-            ("Keras from our start", list(keras.values()), ORANGE, "--", 1.2),
-        )
-        for label, histories, color, line, width in looks:
-            for place, history in enumerate(histories):
+    figure = Figure(figsize=(8.4, 5.2), dpi=DPI, layout="constrained", facecolor="white")
+    axes = figure.subplots(2, 2, sharey="row")
+    sides: tuple[list[tuple[str, pd.DataFrame, str, str]], ...] = (
+        [("the authors", authors, BLACK, "-")],
+        [(f"ours, seed {seed}", history, BLUE, "-") for seed, history in ours.items()]
+        + [(f"Keras from our start, seed {seed}", own, ORANGE, "--") for seed, own in keras.items()],
+    )
+    for row, column in enumerate(("train_loss", "train_accuracy")):
+        for axis, side in zip(axes[row], sides, strict=True):
+            for label, history, color, line in side:
                 axis.plot(
-                    history["epoch"] + 1, history[column], line, color=color, linewidth=width, marker=".",
-                    markersize=3, label=label if place == 0 and axis is axes[0] else None,
+                    history["epoch"] + 1, history[column], line, color=color, linewidth=1.4, marker=".",
+                    markersize=4, label=label,
                 )  # fmt: skip
-        axis.set_xlabel("epoch")
-        title(axis, "Training loss" if column == "train_loss" else "Training accuracy")
-    axes[0].set_yscale("log")
-    axes[1].set_ylim(0, 1)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+            axis.set_xlabel("epoch")
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.grid(color="#dddddd", linewidth=0.6)
+            if side:
+                axis.legend(fontsize=8, frameon=False)
+            else:
+                axis.text(0.5, 0.5, needs, ha="center", va="center", fontsize=9, transform=axis.transAxes)
+    axes[0, 0].set_yscale("log")
+    plain_log_ticks(axes[0, 0].yaxis)
+    axes[1, 0].set_ylim(0, 1)
+    for axis, words in zip(
+        axes[0], ("The authors' notebook: training loss", "Here: training loss"), strict=True
+    ):
+        title(axis, words)
+    for axis in axes[1]:
+        title(axis, "Training accuracy")
     return figure
 
 
@@ -182,7 +197,7 @@ def forest(rows: pd.DataFrame, labels: Sequence[str]) -> Figure:
         rows: of `measure_contrasts`, one measure.
         labels: of the rows.
     """
-    figure, [axis] = panels(height=1.1 + 0.32 * len(rows), width=7.2)
+    figure, [axis] = panels(height=1.3 + 0.32 * len(rows), width=7.6)
     matters = 100 * float(rows["matters"].iloc[0])
     axis.axvspan(-matters, matters, color="#ececec", linewidth=0)
     places = list(range(len(rows)))
@@ -199,7 +214,7 @@ def forest(rows: pd.DataFrame, labels: Sequence[str]) -> Figure:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(False, axis="y")
     axis.set_xlabel(
-        f"difference of {WORDS[str(rows['measure'].iloc[0])]}, points; grey: less than would matter"
+        f"difference of {WORDS[str(rows['measure'].iloc[0])]}, points\ngrey: less than would matter"
     )
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
@@ -283,11 +298,11 @@ def _confusable(training: Training, table: pd.DataFrame) -> list[dict[str, Any]]
     named = np.array(classes)[p_NC.argmax(axis=1)]
     groups = []
     for true in PAIR:
-        for said in PAIR:
-            own = rows[(rows["target"] == true) & (named == said)].nlargest(EACH, f"p_{said}")
-            words = f"{full_name(true)}, named {full_name(said)}"
+        for name in PAIR:
+            own = rows[(rows["target"] == true) & (named == name)].nlargest(EACH, f"p_{name}")
+            words = f"{full_name(true)}, named {full_name(name)}"
             pictures = [
-                _picture(table, row["image_id"], f"{row[f'p_{said}']:.2f}") for _, row in own.iterrows()
+                _picture(table, row["image_id"], f"{row[f'p_{name}']:.2f}") for _, row in own.iterrows()
             ]
             groups.append({"words": words, "pictures": pictures})
     return groups

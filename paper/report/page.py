@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from dermlens.records import NONE, number
 from dermlens.report.plots import save_figure
 from dermlens.report.tables import environment
 from paper.curves import LOGS, Curves, judge, read_curves
-from paper.publication import SCALE
-from paper.questions import load_questions
+from paper.layers import read_layers
+from paper.publication import EXAMPLES, SCALE
+from paper.questions import load_questions, name_of
 from paper.report import figures
-from paper.report.answers import REPLICATES, SEED, Answer, answer_all, look_afterwards, read_attention
+from paper.report.answers import Answer, answer_all, look_afterwards, read_attention, read_experiments
+from paper.report.articles import CAPTIONS, word_tables, write_table, write_words
 from paper.report.cells import (
     EXACT,
     MARKS,
@@ -37,10 +39,11 @@ from paper.report.cells import (
     list_recipes,
     read_cells,
     read_measured,
-    write_cells,
 )
+from paper.report.claims import answer_claims, picture
 from paper.report.figures import write_annex
-from paper.study import require_results
+from paper.report.schemas import draw_schemas
+from paper.study import read_published, require_results
 
 PAGE = "index.html"
 IMAGES = 996
@@ -53,11 +56,12 @@ TABLES = {
     "table_6": "Parameters, depth, accuracy and time",
     "table_7": "Area under the ROC curve",
     "table_8": "Accuracy by class weights",
-    "table_9": "Compared with related work",
+    "table_9": "Related work",
     "table_a3": "F1 by class",
     "table_a4": "Recall by class",
     "table_a5": "The mobile networks",
 }
+ORDER = ("table_1", "table_2", "table_3", *list(TABLES)[1:7], "table_a1", "table_a2", *list(TABLES)[7:])
 BY_CLASS = {
     "figure_12": ("table_a3", "DenseNet201", "F1"),
     "figure_13": ("table_a3", "InceptionResNetV2", "F1"),
@@ -68,7 +72,9 @@ MATRICES = {"figure_10": ("DenseNet201", "MD-DN-LR"), "figure_11": ("InceptionRe
 AREAS = {"figure_16": ("DenseNet201", "MD-DN-LR"), "figure_17": ("InceptionResNetV2", "MD-IR-LR")}
 
 
-def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Path:
+def write_report(
+    results: Path, folder: Path, *, data: Path | None = None, say: Callable[[str], object] | None = None
+) -> Path:
     """Write the report of what is published.
 
     Args:
@@ -77,6 +83,7 @@ def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Pa
             also, an annex too, is kept.
         data: the folder of HAM10000: its images go into annex.html, which is not for publication. None writes
             no annex.
+        say: is called with each step as it begins.
 
     Returns:
         The path of the page.
@@ -87,33 +94,51 @@ def write_report(results: Path, folder: Path, *, data: Path | None = None) -> Pa
     require_results(results)
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data} is not there: the annex is drawn from its images")
-    measured = read_measured(results)
     with atomic_folder(folder) as part:
-        _write(results, measured, part, data)
+        _write(results, part, data, say or (lambda _: None))
         _keep_others(folder, part)
     return folder / PAGE
 
 
-def _write(results: Path, measured: Measured, folder: Path, data: Path | None) -> None:
+def _write(results: Path, folder: Path, data: Path | None, say: Callable[[str], object]) -> None:
     """All of the report, into an empty folder."""
+    say("1 of 5: reads the trainings and the printed tables")
+    measured = read_measured(results)
     cells = read_cells(measured, IMAGES)
-    answers = answer_all(results)
     by_table = {table: [cell for cell in cells if cell.table == table] for table in TABLES}
     for table, own in by_table.items():
-        write_cells(folder / "tables" / f"{table}.csv", own)
+        write_table(folder / "tables", table, own, f"{_title(table)}. {TABLES[table]}")
+    layers = read_layers(results)
+    words = word_tables(layers, _read_examples(results))
+    for name, written in words.items():
+        write_words(folder / "tables", name, written)
+    say("2 of 5: draws folds and lesions of the experiments")
+    experiments = read_experiments(results)
+    answers = answer_all(experiments)
     contrasts = pd.concat([answer.rows for answer in answers], ignore_index=True)
     write_csv(folder / "tables" / "contrasts.csv", contrasts, digits=5)
-    afterwards = look_afterwards(results, replicates=REPLICATES, seed=SEED)
+    afterwards = look_afterwards(results, experiments)
     write_csv(folder / "tables" / "afterwards.csv", afterwards, digits=5)
-    album = _Album(folder / "figures")
+    say("3 of 5: draws where the attention goes")
+    attention = read_attention(results)
+    parameters = {str(name): int(own["parameters"].sum()) for name, own in layers.groupby("backbone")}
+    claims = answer_claims(cells, contrasts, attention, parameters)
+    write_csv(folder / "tables" / "claims.csv", pd.DataFrame(claims).drop(columns="printed"), digits=5)
     curves = read_curves(results)
     write_csv(folder / "tables" / "curves.csv", pd.DataFrame(judge(curves)), digits=5)
+    say("4 of 5: draws the figures")
+    album = _Album(folder / "figures")
+    shown = {name: _table(name, TABLES[name], own) for name, own in by_table.items()}
     context = {
-        "tables": [_table(name, TABLES[name], own) for name, own in by_table.items()],
-        "figures": _paper_figures(album, by_table),
-        "ours": _our_figures(album, measured),
+        "claims": claims,
+        "picture": _front(album, claims),
+        "tables": [
+            shown.get(name) or _words(name, words[name]) for name in ORDER if name in shown or name in words
+        ],
+        "figures": _paper_figures(album, by_table, layers),
+        "ours": _our_figures(album, measured, by_table),
         "answers": [_answer(album, answer) for answer in answers],
-        "attention": _attention(results),
+        "attention": _attention(attention),
         "judgements": judge(curves),
         "curves": _curves(album, measured, curves),
         "starts": _starts(measured),
@@ -126,10 +151,27 @@ def _write(results: Path, measured: Measured, folder: Path, data: Path | None) -
         "recipes": list_recipes(measured.systems, {_title(name): own for name, own in by_table.items()}),
         "experiments": list_experiments(),
         "questions": [answer.question.name for answer in answers],
+        "name_of": name_of,
     }
+    say("5 of 5: writes the page")
     write_text(folder / PAGE, environment("paper.report").get_template("index.html.j2").render(**context))
     if data is not None:
         write_annex(folder / "annex.html", measured, data, environment("paper.report"))
+
+
+def _read_examples(results: Path) -> pd.DataFrame:
+    """The rows of Table 3; none where they are not published."""
+    path = results / EXAMPLES
+    return read_published(path, ["image_id", "age", "sex", "site"]) if path.is_file() else pd.DataFrame()
+
+
+def _front(album: _Album, claims: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
+    """The picture of the first page; none where nothing was compared."""
+    decided = [claim for claim in claims if claim["difference"] is not None]
+    if not decided:
+        return None
+    caption = "What each thing adds: mean recall, but for accuracy and attention where that is said."
+    return album.add("claims", picture(claims), caption, " ".join(claim["found"] for claim in decided))
 
 
 def _keep_others(old: Path, new: Path) -> None:
@@ -143,7 +185,11 @@ def _keep_others(old: Path, new: Path) -> None:
 
 def _is_ours(place: Path) -> bool:
     """Whether a file is a table or figure, of a report that had others."""
-    return (place.parent.as_posix(), place.suffix) in (("tables", ".csv"), ("figures", ".svg"))
+    return (place.parent.as_posix(), place.suffix) in (
+        ("tables", ".csv"),
+        ("tables", ".tex"),
+        ("figures", ".svg"),
+    )
 
 
 class _Album:
@@ -158,9 +204,13 @@ class _Album:
         return {"file": f"figures/{name}.svg", "caption": caption, "alt": alt or caption}
 
 
-def _paper_figures(album: _Album, tables: dict[str, list[Cell]]) -> list[dict[str, str]]:
+def _paper_figures(
+    album: _Album, tables: Mapping[str, Sequence[Cell]], layers: pd.DataFrame
+) -> list[dict[str, str]]:
     notebooks = _notebooks()
+    schemas = draw_schemas(layers) if len(layers) else {}
     drawn = [
+        *(album.add(name, figure, caption) | {"wide": "wide"} for name, (figure, caption) in schemas.items()),
         album.add("figure_8", figures.two_by_two(), "Figure 8, drawn again: what the cells are called."),
         album.add("figure_9", figures.area_under_curve(), "Figure 9, drawn again: the area under a curve."),
     ]
@@ -185,8 +235,10 @@ def _paper_figures(album: _Album, tables: dict[str, list[Cell]]) -> list[dict[st
     return drawn
 
 
-def _our_figures(album: _Album, measured: Measured) -> list[dict[str, str]]:
-    """Confusion matrix and curves of the first seed of each system that was trained."""
+def _our_figures(
+    album: _Album, measured: Measured, tables: Mapping[str, Sequence[Cell]]
+) -> list[dict[str, str]]:
+    """Figures 10 to 17 of each system that was trained; matrix and curves are of its first seed."""
     drawn = []
     for system, trainings in measured.trainings.items():
         if trainings:
@@ -198,22 +250,33 @@ def _our_figures(album: _Album, measured: Measured) -> list[dict[str, str]]:
                 )
             )
             drawn.append(album.add(f"roc_{system}", figures.our_roc(first), f"{said} As in Figures 16, 17."))
+            for table, words, numbers in (("table_a3", "F1", "12, 13"), ("table_a4", "recall", "14, 15")):
+                rows = [cell.row for cell in tables[table] if cell.system == system]
+                own = [cell for cell in tables[table] if rows and cell.row.split()[0] == rows[0].split()[0]]
+                if {cell.row.split()[-1] for cell in own} == {"AD", "MD"}:
+                    bars = figures.by_class(own, words)
+                    drawn.append(album.add(f"{words}_{system}", bars, f"{said} As in Figures {numbers}."))
     return drawn
 
 
 def _curves(album: _Album, measured: Measured, curves: Mapping[str, Curves]) -> list[dict[str, str]]:
-    """Training curves of each network next to the authors' and Keras's; the longest of ours that there is."""
+    """Training curves of each network: the authors' at the left, ours and Keras's at the right."""
     drawn = []
     for backbone, own in curves.items():
-        whole = {one.seed: one.history for one in measured.trainings.get(f"{backbone}-md", ())}
-        ours = {**own.ours, **whole}
-        counted = f"{len(ours)} of ours, {len(own.keras)} of Keras from our start"
+        system = f"{backbone}-md"
+        ours = {**own.ours, **{one.seed: one.history for one in measured.trainings.get(system, ())}}
         caption = (
-            f"{backbone}: training loss (logarithmic) and training accuracy by epoch, the log of notebook"
-            f" {LOGS[backbone]}, {counted}."
+            f"{backbone}. Left: the authors' run, notebook {LOGS[backbone]}, {len(own.authors)} epochs."
+            f" Right: ours, {_lengths(ours) or measured.needs(system)};"
+            f" Keras from our start, {_lengths(own.keras) or 'not run'}."
         )
-        drawn.append(album.add(f"curves_{backbone}", figures.curves(own.authors, ours, own.keras), caption))
+        figure = figures.curves(own.authors, ours, own.keras, measured.needs(system))
+        drawn.append(album.add(f"curves_{backbone}", figure, caption))
     return drawn
+
+
+def _lengths(histories: Mapping[int, pd.DataFrame]) -> str:
+    return ", ".join(f"seed {seed}: {len(history)} epochs" for seed, history in histories.items())
 
 
 def _starts(measured: Measured) -> list[dict[str, str]]:
@@ -246,7 +309,17 @@ def _table(name: str, caption: str, cells: Sequence[Cell]) -> dict[str, Any]:
         shown = [_shown(own.get(column), notes, apart=shared) for column in columns]
         rows.append({"heading": heading, "needs": shared, "cells": shown})
     title = f"{_title(name)}: {caption}"
-    return {"id": name, "caption": title, "columns": columns, "rows": rows, "notes": notes}
+    return {"id": name, "caption": title, "columns": columns, "rows": rows, "plain": [], "notes": notes}
+
+
+def _words(name: str, table: pd.DataFrame) -> dict[str, Any]:
+    """A table without measured numbers."""
+    caption = f"{_title(name)}: {CAPTIONS[name]}"
+    if "parameters" in table:
+        table = table.assign(parameters=[f"{number:,}" for number in table["parameters"]])
+    rows = table.fillna("").astype(str).to_numpy().tolist()
+    columns = list(table.columns)
+    return {"id": name, "caption": caption, "columns": columns, "rows": [], "plain": rows, "notes": []}
 
 
 def _title(name: str) -> str:
@@ -297,30 +370,30 @@ def _ours(cell: Cell) -> str:
 def _answer(album: _Album, answer: Answer) -> dict[str, Any]:
     question = answer.question
     rows = answer.rows.to_dict("records")
-    labels = [f"{row['arm']} less {row['reference']}" for row in rows]
+    labels = [f"{name_of(row['arm'])} less {name_of(row['reference'])}" for row in rows]
     words = question.words()
-    picture = None
+    forest = None
     if rows:
         caption = f"{question.asks} Differences in points, with 95 % intervals of the two-level bootstrap."
         alt = figures.forest_in_words(answer.rows, labels)
-        picture = album.add(f"forest_{question.name}", figures.forest(answer.rows, labels), caption, alt)
+        forest = album.add(f"forest_{question.name}", figures.forest(answer.rows, labels), caption, alt)
     return {
         "name": question.name,
         "asks": question.asks,
         "rows": rows,
-        "missing": [f"{arm} less {reference}" for arm, reference in answer.missing],
-        "picture": picture,
+        "missing": [f"{name_of(arm)} less {name_of(reference)}" for arm, reference in answer.missing],
+        "picture": forest,
         "words": {arm: words[arm] for arm in question.arms},
         "measure": figures.WORDS[question.contrasts[0].measure],
         "matters": question.contrasts[0].matters,
     }
 
 
-def _attention(results: Path) -> list[dict[str, Any]]:
+def _attention(found: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     return [
-        {"arm": arm}
+        {"arm": name_of(arm)}
         | {row["quantity"]: row for row in table.astype(object).where(table.notna(), None).to_dict("records")}
-        for arm, table in read_attention(results).items()
+        for arm, table in found.items()
     ]
 
 

@@ -38,7 +38,7 @@ def classes_of(predictions: pd.DataFrame) -> tuple[str, ...]:
 def arrays(predictions: pd.DataFrame, classes: tuple[str, ...]) -> tuple[Ints, Floats]:
     """Truth and probabilities as numbers: target_N in 0 … C−1 and p_NC."""
     index = {code: number for number, code in enumerate(classes)}
-    target_N = np.array([index[code] for code in predictions["target"]], dtype=np.int64)
+    target_N = np.array([index[code] for code in predictions["target"].tolist()], dtype=np.int64)
     p_NC = np.asarray(predictions[[f"p_{code}" for code in classes]], dtype=np.float64)
     return target_N, p_NC
 
