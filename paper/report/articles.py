@@ -14,6 +14,7 @@ from dermlens.data.predictions import write_csv
 from dermlens.files import write_text
 from dermlens.predict.metadata import PaperMetadata
 from paper.report.cells import Cell, columns_of, write_cells
+from paper.report.ours import Related, ours_by_work
 from paper.report.schemas import LARGE, MOBILE
 
 CAPTIONS = {
@@ -28,16 +29,17 @@ OTHER = ("classical", "adjusted")
 """Kinds of systems that train no network."""
 
 
-def word_tables(layers: pd.DataFrame, examples: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def word_tables(layers: pd.DataFrame, examples: pd.DataFrame, related: Related) -> dict[str, pd.DataFrame]:
     """The tables that hold no measured number, by name; those of which nothing is published are left out.
 
     Args:
         layers: as `paper.layers` counts them; may be empty.
         examples: two rows of the metadata; may be empty.
+        related: what was measured of the related systems.
     """
     of = {"table_a1": LARGE, "table_a2": MOBILE}
     structures = {name: layers[layers["backbone"].isin(names)] for name, names in of.items()}
-    found = {"table_1": _related(), "table_3": _encoded(examples), **structures}
+    found = {"table_1": _related(related), "table_3": _encoded(examples), **structures}
     return {name: table for name, table in found.items() if len(table)}
 
 
@@ -70,10 +72,11 @@ def _write_latex(path: Path, table: pd.DataFrame, caption: str, name: str) -> No
     write_text(path, latex)
 
 
-def _related() -> pd.DataFrame:
+def _related(related: Related) -> pd.DataFrame:
     """A row a cited work, from the systems that `related/` rebuilds."""
     text = files("related").joinpath("systems.yaml").read_text(encoding="utf-8")
     works: dict[str, list[Mapping[str, Any]]] = {}
+    ours = ours_by_work(related)
     for system in yaml.safe_load(text).values():
         if "cites" in system:
             works.setdefault(system["cites"], []).append(system)
@@ -83,6 +86,7 @@ def _related() -> pd.DataFrame:
             "deep learning": "; ".join(one["title"] for one in own if one["kind"] not in OTHER),
             "other methods": "; ".join(one["title"] for one in own if one["kind"] in OTHER),
             "printed": "; ".join(dict.fromkeys(one["published"] for one in own if "published" in one)),
+            "ours, mean recall": ours[cited],
         }
         for cited, own in sorted(works.items(), key=lambda work: (len(work[0]), work[0]))
     ]

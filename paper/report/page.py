@@ -109,7 +109,7 @@ def _write(results: Path, folder: Path, data: Path | None, say: Callable[[str], 
     for table, own in by_table.items():
         write_table(folder / "tables", table, own, f"{_title(table)}. {TABLES[table]}")
     layers = read_layers(results)
-    words = word_tables(layers, _read_examples(results))
+    words = word_tables(layers, _read_examples(results), measured.related)
     for name, written in words.items():
         write_words(folder / "tables", name, written)
     say("2 of 5: draws folds and lesions of the experiments")
