@@ -141,7 +141,7 @@ def test_writing_itself_asks_too(write, pipe):
 
 READ = {
     "data", "resume", "run", "runs", "model", "table", "image", "images", "members", "weights", "wheel",
-    "rescore", "unfold", "out_of_fold",
+    "rescore", "unfold", "out_of_fold", "files",
 }  # fmt: skip
 """Options and arguments that are only read."""
 
@@ -170,6 +170,7 @@ def test_every_option_that_writes_asks():
     [
         ["predict", "x.jpg", "--out", "PLACE"],
         ["explain", "x.jpg", "--out", "PLACE"],
+        ["merge", "x.csv", "--out", "PLACE"],
         ["data", "split", "--data", "x", "--out", "PLACE"],
         ["evaluate", "x", "--open-test", "--ledger", "PLACE"],
         ["compare", "x", "y", "--figure", "PLACE"],

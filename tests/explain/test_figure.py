@@ -52,7 +52,7 @@ def test_it_shows_heads_cases_and_what_it_is_not(explained, photo):
 
 def withheld(answer, reason):
     nothing = dict.fromkeys(("p", "diagnosis", "set", "suspicion", "melanoma", "flagged"))
-    return replace(answer, state="withheld", reason=reason, said=(f"Withheld: {reason}.",), **nothing)
+    return replace(answer, state="withheld", reason=reason, sentences=(f"Withheld: {reason}.",), **nothing)
 
 
 def test_probabilities_that_mean_nothing_are_not_shown(explained):

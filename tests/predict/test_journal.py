@@ -401,7 +401,7 @@ def test_flipped_bits_are_never_an_answer(journal, predictor, lesions, line):
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@sum"])
 def test_an_id_that_a_spreadsheet_would_run_is_in_no_csv(journal, predictor, lesions, tmp_path, name):
     image = shutil.copy(lesions / "a.jpg", tmp_path / f"{name}.jpg")
-    with pytest.raises(UserError, match=r"spreadsheet.*image id"):
+    with pytest.raises(UserError, match=r"spreadsheet.*id"):
         journal(images={name: image})
     with journal("answers.json", images={name: image}) as other:
         other.add(name, predictor.predict(lesions / "a.jpg")[0])
