@@ -57,7 +57,7 @@ def test_what_ships_is_for_equal_shares_whatever_the_network_was_trained_for(wor
         of_network = Labelled(logits_NC, role.features_ND, role.target_N, role.lesion_N)
         found, score_NC = fit_even_scaling(of_network)
         assert found.temperature == pytest.approx(1, abs=0.15)
-        bias_C = np.array(found.bias) * found.temperature
+        bias_C = np.array(found.bias or [0.0] * 7) * found.temperature
         np.testing.assert_allclose(bias_C - bias_C.mean(), expected_C - expected_C.mean(), atol=0.45)
         np.testing.assert_allclose(np.exp(score_NC).sum(axis=1), 1)
         assert found.log_loss["after"] <= found.log_loss["before"] + 0.02

@@ -92,24 +92,31 @@ def fit_even_scaling(role: Labelled, *, seed: int = 0) -> tuple[Scaling, Floats]
         seed: of the folds.
 
     Returns:
-        The scaling, with its log loss before and after; a temperature alone where a class has fewer than two
-        lesions. And log-probabilities at equal class shares, each by a scaling that was fitted without the
-        image's lesion: sets and marks are fitted on these, as on scores that have not seen the truth.
+        The scaling, with its log loss before and after: the kind of less log loss on lesions that it was not
+        fitted on, and a temperature alone where a class has fewer than two lesions. And log-probabilities at
+        equal class shares, each by a scaling that was fitted without the image's lesion: sets and marks are
+        fitted on these, as on scores that have not seen the truth.
     """
     weight_N, classes = even_weights(role), role.logits_NC.shape[1]
-    kind: Kind = "bias" if _every_class_twice(role, classes) else "temperature"
-    score_NC = np.empty(role.logits_NC.shape)
-    for fit_N, judge_N in lesion_folds(role.target_N, role.lesion_N, folds=FOLDS, seed=seed):
-        if len(judge_N):
-            found = fit_scaling(kind, role.logits_NC[fit_N], role.target_N[fit_N], weight_N[fit_N])
-            score_NC[judge_N] = scaled(role.logits_NC[judge_N], found)
-    loss = {"before": log_softmax(role.logits_NC), "after": score_NC}
+    kinds: tuple[Kind, ...] = ("bias", "temperature")
     rows = np.arange(len(role.target_N))
-    log_loss = {
-        name: float(-(weight_N * log_p_NC[rows, role.target_N]).mean()) for name, log_p_NC in loss.items()
-    }
+
+    def loss(log_p_NC: Floats) -> float:
+        return float(-(weight_N * log_p_NC[rows, role.target_N]).mean())
+
+    def out_of_fold(kind: Kind) -> Floats:
+        score_NC = np.empty(role.logits_NC.shape)
+        for fit_N, judge_N in lesion_folds(role.target_N, role.lesion_N, folds=FOLDS, seed=seed):
+            if len(judge_N):
+                found = fit_scaling(kind, role.logits_NC[fit_N], role.target_N[fit_N], weight_N[fit_N])
+                score_NC[judge_N] = scaled(role.logits_NC[judge_N], found)
+        return score_NC
+
+    scores = {kind: out_of_fold(kind) for kind in kinds[not _every_class_twice(role, classes) :]}
+    kind = min(scores, key=lambda kind: loss(scores[kind]))
+    log_loss = {"before": loss(log_softmax(role.logits_NC)), "after": loss(scores[kind])}
     scaling = fit_scaling(kind, role.logits_NC, role.target_N, weight_N)
-    return scaling.model_copy(update={"log_loss": log_loss}), score_NC
+    return scaling.model_copy(update={"log_loss": log_loss}), scores[kind]
 
 
 def _every_class_twice(role: Labelled, classes: int) -> bool:
