@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 
-from dermlens.calibration.dermoscopy import GREYSCALE, PENALTY, Features, fit_dermoscopy
+from dermlens.calibration.dermoscopy import GREYSCALE, PENALTY, Features, Sets, _out_of_fold, fit_dermoscopy
 from dermlens.errors import UserError
 from dermlens.predict.document import Dermoscopy
 
@@ -77,6 +77,28 @@ def test_greyscale_copies_are_judged_without_their_source():
     colours = [name.removesuffix(GREYSCALE) for name in copies]
     assert rows.loc[copies, "taken_unseen"].tolist() == rows.loc[colours, "taken_unseen"].tolist()
     assert rows.loc[["street", "telephone"], "taken"].min() > 0.2, "remembered by their copies"
+
+
+def test_a_copy_is_judged_by_what_has_not_seen_its_picture():
+    """Places are drawn alike on both sides, so that nothing but remembering could tell them apart."""
+    rng = np.random.default_rng(2)
+
+    def source(name: str) -> dict[str, Features]:
+        place_LD, names = rng.normal(size=(60, 100)), np.array([f"{name}{number}" for number in range(60)])
+        return {name + ending: Features(place_LD, names) for ending in ("", GREYSCALE)}
+
+    joined = Sets.of(source("a"), source("street"))
+    right = ((_out_of_fold(joined, 1e-3) >= 0) == joined.is_dermoscopy_N).mean()
+    assert 0.3 < right < 0.7
+
+
+def test_the_boundary_makes_room_for_a_clinic_that_nobody_has_seen():
+    """Each clinic lies on an axis of its own: fitted without it, a boundary takes it for a photograph."""
+    clinics = {name: draw(300, axis, 5 * np.eye(4)[axis]) for axis, name in enumerate("abc")}
+    street = draw(300, 9, 0 * ASIDE)
+    found, table = fit_dermoscopy(clinics, {"street": street}, penalty=0.02)
+    assert (found.scores(street.features_ND) >= 0).mean() > 0.3
+    assert (table.set_index("set").loc[["a", "b", "c"], "taken"] == 1).all()
 
 
 def test_greyscale_copies_are_no_sets_of_their_own_in_the_document():

@@ -140,13 +140,13 @@ def fit_dermoscopy(
         raise ValueError("a boundary has two sides")
     joined = Sets.of(dermoscopic, other)
     fitted = _Fitted(joined, penalty)
-    everything = fitted.all
-    weight_D, bias = fitted.placed(everything, kept)
-    score_N = _out_of_fold(joined, penalty) - fitted.place(everything, kept)
+    weight_D, bias = fitted.on(fitted.all)
+    place = fitted.place(fitted.all, kept)
+    score_N = _out_of_fold(joined, penalty) - place
     rows = []
     for index, (name, seen) in enumerate({**dermoscopic, **other}.items()):
         side, unseen = index < len(dermoscopic), np.nan
-        if fitted.has_both_sides(rest := fitted.without_source(everything, index)):
+        if fitted.has_both_sides(rest := fitted.without_source(fitted.all, index)):
             rest_D, rest_bias = fitted.placed(rest, kept)
             unseen = float((seen.features_ND @ rest_D + rest_bias >= 0).mean())
         rows.append(
@@ -161,7 +161,7 @@ def fit_dermoscopy(
         )
     found = Dermoscopy(
         weights=tuple(float(f"{weight:.{DIGITS}g}") for weight in weight_D),
-        bias=float(f"{bias:.{DIGITS}g}"),
+        bias=float(f"{bias - place:.{DIGITS}g}"),
         kept=kept,
         dermoscopic=_counts(dermoscopic),
         other=_counts(other),
@@ -194,7 +194,7 @@ class _Fitted:
 
     def placed(self, sets: frozenset[int], kept: float) -> tuple[Floats, float]:
         """Weights and bias of a boundary on some of the sets, placed by the same sets."""
-        weight_D, bias = self._on(sets)
+        weight_D, bias = self.on(sets)
         return weight_D, bias - self.place(sets, kept)
 
     def place(self, sets: frozenset[int], kept: float) -> float:
@@ -207,11 +207,12 @@ class _Fitted:
             return least
         unseen = []
         for index in own:
-            weight_D, bias = self._on(self.without_source(sets, index))
+            weight_D, bias = self.on(self.without_source(sets, index))
             unseen.append(_least(self.joined.x_ND[self.joined.set_N == index] @ weight_D + bias, 1 - kept))
         return min(least, float(np.median(unseen)))
 
-    def _on(self, sets: frozenset[int]) -> tuple[Floats, float]:
+    def on(self, sets: frozenset[int]) -> tuple[Floats, float]:
+        """Weights and bias of a boundary on some of the sets, not placed yet."""
         if sets not in self._found:
             part = self.joined.part(np.isin(self.joined.set_N, sorted(sets)))
             self._found[sets] = _boundary(part, self.penalty)
