@@ -100,3 +100,25 @@ def test_the_same_table_gives_the_same_bytes_under_any_name(tmp_path, make_predi
         read_predictions(tmp_path / "a" / "predictions.csv.gz"),
         read_predictions(tmp_path / "b" / "others.csv.gz"),
     )
+
+
+def test_skin_tone_is_written_and_read_where_it_is_known(tmp_path, make_predictions):
+    table = make_predictions(6)
+    table["skin_tone"] = [0.0, 1.0, 3.0, 5.0, np.nan, np.nan]
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, table)
+    assert pd.read_csv(path, dtype=str, keep_default_na=False)["skin_tone"].tolist() == [
+        "0", "1", "3", "5", "", "",
+    ]  # fmt: skip
+    read = read_predictions(path)
+    np.testing.assert_array_equal(read["skin_tone"], table["skin_tone"])
+    write_predictions(path, table.drop(columns="skin_tone"))
+    assert "skin_tone" not in read_predictions(path)
+
+
+@pytest.mark.parametrize("cell", ["6", "-1", "2.5", "fair"])
+def test_a_skin_tone_that_is_none_is_refused(tmp_path, make_predictions, cell):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, make_predictions(6).assign(skin_tone=3.0))
+    with pytest.raises(UserError, match=r"row 4.*skin_tone"):
+        read_predictions(damaged(path, skin_tone=cell))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dermlens.data.config import DataConfig
 from dermlens.data.readers.account import Account
 from dermlens.data.readers.names import Diagnoses, classes_of
-from dermlens.data.table import read_table
+from dermlens.data.table import read_configured, read_set, read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES, ISIC_COLUMNS
 from dermlens.predict.sources.folders import image_id_of
@@ -295,3 +296,64 @@ def test_a_table_that_is_a_folder_is_no_table(tmp_path):
 )
 def test_an_image_id_is_a_name_alone(said, image_id):
     assert image_id_of(said) == image_id
+
+
+def tones(folder: Path, *cells: str) -> Path:
+    """A table in MILK10k's form, one image a cell."""
+    rows = [f"ISIC_{i},IL_{i},nv,{cell}" for i, cell in enumerate(cells)]
+    put(folder / "metadata.csv", "image_id,lesion_id,dx,skin_tone_class", *rows)
+    images(folder / "images", *(f"ISIC_{i}.jpg" for i in range(len(cells))))
+    return folder
+
+
+def test_skin_tone_is_a_whole_number_or_missing_and_what_is_neither_is_said(tmp_path):
+    read = read_set(tones(tmp_path, "0", "5", "3.0", "", "unknown", "6", "-1", "2.5", "pale", "6"))
+    found = read.table["skin_tone"]
+    assert found[:3].tolist() == [0.0, 5.0, 3.0]
+    assert found[3:].isna().all()
+    assert read.account.dropped["skin_tone"] == {"6": 2, "-1": 1, "2.5": 1, "pale": 1}
+    assert "skin_tone_class" not in read.account.unread
+    (said,) = [sentence for sentence in read.account.sentences() if sentence.startswith("skin_tone: words")]
+    assert "'6' 2" in said
+    assert "--value" not in said  # no option mends it
+
+
+def test_a_source_that_grades_no_skin_has_no_such_column(tmp_path, challenge):
+    assert "skin_tone" not in read_table(challenge)
+    assert "skin_tone" not in read_table(tones(tmp_path / "empty", "", "unknown"))
+
+
+def test_skin_tone_joins_from_a_companion_and_by_a_map(challenge):
+    put(
+        challenge / "ISIC2018_Task3_Training_Metadata.csv",
+        "image_id,lesion_id,skin_tone_class",
+        "ISIC_3,HAM_1,4",
+        "ISIC_0,HAM_2,2.0",
+    )
+    found = read_table(challenge)["skin_tone"]
+    assert found[[0, 3]].tolist() == [2.0, 4.0]
+    assert found.notna().sum() == 2
+    mapped = put(challenge / "own" / "own.csv", "image_id,dx,tone", "ISIC_0,mel,1")
+    images(challenge / "own", "ISIC_0.jpg")
+    assert "skin_tone" not in read_table(mapped)
+    assert read_table(mapped, columns={"skin_tone": "tone"})["skin_tone"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize("ours", ["age", "sex", "site"])
+def test_skin_tone_cannot_be_led_into_the_network(tmp_path, ours):
+    with pytest.raises(UserError, match=f"{ours}=skin_tone_class"):
+        read_table(tones(tmp_path, "1"), columns={ours: "skin_tone_class"})
+
+
+def test_the_hash_of_a_table_does_not_depend_on_skin_tone(tmp_path):
+    table = read_table(tones(tmp_path, "1", "5"))
+    assert table_sha256(table) == table_sha256(table.drop(columns="skin_tone"))
+
+
+def test_folders_with_and_without_skin_tone_make_one_table(tmp_path):
+    tones(tmp_path / "graded", "1", "5")
+    put(tmp_path / "plain" / "metadata.csv", "image_id,dx", "ISIC_9,mel")
+    images(tmp_path / "plain", "ISIC_9.jpg")
+    table = read_configured(tmp_path, DataConfig(folders=["plain", "graded"]))
+    assert table.set_index("image_id")["skin_tone"].dropna().to_dict() == {"ISIC_0": 1.0, "ISIC_1": 5.0}
+    assert len(table) == 3

@@ -65,6 +65,18 @@ def test_a_run_is_complete(plain, tiny_data, cache):
     np.testing.assert_allclose(probabilities(again), probabilities(predictions), atol=1e-5)
 
 
+def test_skin_tone_goes_along_and_reaches_no_network(plain, tiny_data, cache):
+    table = read_table(tiny_data).head(6)
+    toned = table.assign(skin_tone=[0.0, 5.0, np.nan, 3.0, 2.0, 1.0])
+    without, with_tone = (
+        predict_table(plain.model(), rows, of=read_table(tiny_data), cache_root=cache, device="cpu")
+        for rows in (table, toned)
+    )
+    assert "skin_tone" not in without
+    np.testing.assert_array_equal(with_tone["skin_tone"], toned["skin_tone"])
+    np.testing.assert_array_equal(probabilities(with_tone), probabilities(without))
+
+
 @pytest.mark.parametrize(
     ("overrides", "keep"),
     [

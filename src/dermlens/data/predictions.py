@@ -2,7 +2,7 @@
 
 Columns: image_id, lesion_id, role, target (a class code), p_<class> for every class in the order of the
 logits, where the model is calibrated what it answers (`dermlens.predict.decision`), age, sex, site, dx_type,
-source.
+source and, where the data grade it, skin_tone.
 Probabilities keep nine significant digits, enough to restore a float32, so
 that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's metric).
 """
@@ -22,11 +22,14 @@ from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import ANSWERED, BETWEEN, answer_columns, at_equal, decide
 from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.priors import ClassPrior
+from dermlens.predict.sources.values import DARKEST, LIGHTEST
 
 BEFORE = ("image_id", "lesion_id", "role", "target")
 AFTER = ("age", "sex", "site", "dx_type")
 SOURCE = "source"
-"""The last column, which tables of 0.1.0 lack."""
+"""A column that tables of 0.1.0 lack."""
+SKIN_TONE = "skin_tone"
+"""The last column, 0 (darkest) to 5 (lightest) or empty; only tables of data that grade it have it."""
 SUM_TOLERANCE = 1e-4
 
 
@@ -69,12 +72,13 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
     Returns:
         The table: text columns as str (an empty lesion_id becomes the image_id, other empty text
-        `unknown`), age as float with NaN where missing, probabilities as float64; the answers where all of
-        their columns are there. Answers that 0.1.0 wrote are left out: they came of a rule that is gone.
+        `unknown`), age and skin_tone as float with NaN where missing, probabilities as float64; the answers
+        where all of their columns are there. Answers that 0.1.0 wrote are left out: they came of a rule that
+        is gone.
 
     Raises:
         UserError: no such file, a missing column, a probability that is none, a sum that is not 1, a target
-            that is not a class, an image given twice.
+            that is not a class, a skin tone that is none, an image given twice.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; `dermlens train` writes the predictions of a run")
@@ -94,8 +98,9 @@ def read_predictions(path: Path) -> pd.DataFrame:
         raise UserError(
             f"{path}: it lacks column {missing[0] if missing else 'p_<class>, one for each class'}"
         )
-    for name in ("age", *(f"p_{code}" for code in classes)):
-        table[name] = _numbers(table[name], path, empty_is_missing=name == "age")
+    may_lack = ("age", *([SKIN_TONE] if SKIN_TONE in table else ()))
+    for name in (*may_lack, *(f"p_{code}" for code in classes)):
+        table[name] = _numbers(table[name], path, empty_is_missing=name in may_lack)
     if is_answered(table):
         for name in ("confidence", "suspicion", "ood"):
             table[name] = _numbers(table[name], path, empty_is_missing=name != "confidence")
@@ -141,8 +146,8 @@ def write_csv(path: Path, table: pd.DataFrame, *, digits: int) -> None:
 
 def _columns(table: pd.DataFrame) -> list[str]:
     answered = ANSWERED if is_answered(table) else ()
-    source = (SOURCE,) if SOURCE in table else ()
-    return [*BEFORE, *(f"p_{code}" for code in classes_of(table)), *answered, *AFTER, *source]
+    optional = [name for name in (SOURCE, SKIN_TONE) if name in table]
+    return [*BEFORE, *(f"p_{code}" for code in classes_of(table)), *answered, *AFTER, *optional]
 
 
 def _numbers(column: pd.Series[Any], path: Path, *, empty_is_missing: bool) -> pd.Series[Any]:
@@ -159,6 +164,10 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], path: Path) -> None:
     outside = ~((p_NC >= 0) & (p_NC <= 1)).all(axis=1)
     _refuse(outside, path, "a probability lies outside 0 … 1")
     _refuse(np.abs(p_NC.sum(axis=1) - 1) > SUM_TOLERANCE, path, "the probabilities do not sum to 1")
+    if SKIN_TONE in table:
+        tone_N = table[SKIN_TONE]
+        strange = tone_N.notna() & ~tone_N.isin(range(DARKEST, LIGHTEST + 1))
+        _refuse(strange.to_numpy(), path, f"skin_tone is a whole number, {DARKEST} to {LIGHTEST}, or empty")
     unknown = ~table["target"].isin(classes).to_numpy()
     _refuse(unknown, path, f"the target is not one of {', '.join(classes)}")
     _refuse(

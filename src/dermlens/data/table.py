@@ -37,7 +37,7 @@ from dermlens.data.readers.telltales import telltales
 from dermlens.errors import UserError
 from dermlens.plugins import PluggedReader
 from dermlens.predict.sources.folders import locate
-from dermlens.predict.sources.values import ValueMap, Values
+from dermlens.predict.sources.values import DARKEST, LIGHTEST, ValueMap, Values
 from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
 log = logging.getLogger("dermlens.data")
@@ -63,6 +63,9 @@ def schema(classes: Sequence[str]) -> pa.DataFrameSchema:
             "source": pa.Column(str, text),
             "mask": pa.Column(object, nullable=True),
             "aspect": pa.Column(float, pa.Check.in_range(0.25, 4), nullable=True),
+            "skin_tone": pa.Column(
+                float, pa.Check.isin(range(DARKEST, LIGHTEST + 1)), nullable=True, required=False
+            ),
         },
         index=pa.Index(int),
         strict=True,
@@ -128,11 +131,13 @@ def read_table(
         missing), `sex` (female, male, unknown), `site` (a word of `vocabulary`, `unknown` where
         missing), `path` (absolute), `dx_type` (`unknown` where missing), `source` (the data set or clinic;
         the folder's name where the data do not say), `mask` (absolute path of the lesion mask, or None),
-        `aspect` (width over height of what a squashed file shows, NaN where a file is in proportion).
+        `aspect` (width over height of what a squashed file shows, NaN where a file is in proportion). Where
+        the source grades any skin tone, also `skin_tone` (whole, 0 darkest to 5 lightest, NaN where missing).
 
         `dx_type` (how a diagnosis was confirmed) and `source` are kept for splits and audit. They must never
         be inputs of a model: lesions that look malignant are the ones that are biopsied, and clinics differ
-        in what they see, so both give the diagnosis away.
+        in what they see, so both give the diagnosis away. `skin_tone` is no input either: it is there to see
+        whether answers are as good on all skins.
 
     Raises:
         UserError: all that is wrong, with files and rows.
@@ -248,6 +253,9 @@ def read_set(
             "aspect": pd.Series([aspect.get(name, math.nan) for name in origins], dtype=float),
         }
     )
+    tones = pd.Series(words.skin_tones(rows["skin_tone"].tolist()), dtype=float)
+    if tones.notna().any():
+        table["skin_tone"] = tones
     problems.refuse()
     complete_from_headers(table, account)
     if not kept:

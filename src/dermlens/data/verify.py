@@ -29,7 +29,8 @@ class Verification:
     Attributes:
         folder: what was looked at.
         images, lesions: how many the table lists.
-        counts: images by `dx`, `sex`, `site`, `age` (decade), and `dx_type` and `source` where known.
+        counts: images by `dx`, `sex`, `site`, `age` (decade), and `dx_type`, `source` and
+            `skin_tone` where known.
         masks: images that have a lesion mask.
         sizes: images by (width, height), the commonest first.
         exact: groups of image ids with equal pixels.
@@ -139,6 +140,9 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     for name in ("dx_type", "source"):
         if (table[name] != "unknown").any():
             counts[name] = dict(Counter(table[name]).most_common())
+    if "skin_tone" in table:
+        tones = table["skin_tone"].map(lambda tone: "unknown" if pd.isna(tone) else f"{tone:.0f}")
+        counts["skin_tone"] = {tone: int((tones == tone).sum()) for tone in sorted(set(tones))}
     return counts
 
 

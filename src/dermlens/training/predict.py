@@ -25,7 +25,7 @@ from dermlens.training.machine import keep_memory, resolve_device
 
 Metadata = npt.NDArray[np.float32]
 
-CARRIED = ("age", "sex", "site", "dx_type", "source")
+CARRIED = ("age", "sex", "site", "dx_type", "source", "skin_tone")
 """Columns that go along, for subgroups; none of them but the first three ever reached the network."""
 
 
@@ -68,7 +68,7 @@ def predict_table(
     Returns:
         `image_id`, `lesion_id`, `target` (class code), `p_<class>` … that sum to 1 in each row, where the
         model has a decision the columns `ANSWERED` of `dermlens.predict.decision`, `age`, `sex`, `site`,
-        `dx_type`, `source`; rows as in the table.
+        `dx_type`, `source` and, where the table has it, `skin_tone`; rows as in the table.
 
     Raises:
         UserError: no such device, an image cannot be read, or a view is too small for the network.

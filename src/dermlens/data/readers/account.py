@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dermlens.predict.sources.values import FIELDS
+
 SHOWN = 8
 """Words in one sentence; how many more there are is said."""
 
@@ -88,8 +90,8 @@ class Account:
         if self.parts:
             return [sentence for part in self.parts for sentence in part.losses()]
         said = [
-            f"{name}: words that count as missing: {_counts(words)}, on {_images(sum(words.values()))}; "
-            f"--value {name}.OURS=THEIRS reads one as a word of ours"
+            f"{name}: words that count as missing: {_counts(words)}, on {_images(sum(words.values()))}"
+            + (f"; --value {name}.OURS=THEIRS reads one as a word of ours" if name in FIELDS else "")
             for name, words in self.dropped.items()
         ]
         if self.left_out:

@@ -13,15 +13,17 @@ from dermlens.predict.sources.tables import JOINT, NAMES
 from dermlens.predict.sources.vocabulary import is_missing, plain
 
 INPUTS = ("age", "sex", "site")
-AUDITED = ("dx", "dx_type", "source")
-"""Columns that give the diagnosis away, or the clinic, whose class shares nearly do."""
+AUDITED = ("dx", "dx_type", "source", "skin_tone")
+"""Columns that give the diagnosis away, or the clinic, whose class shares nearly do; and the skin tone, by
+which answers are compared."""
 
 
 def refuse_audited_inputs(columns: Mapping[str, str] | None) -> None:
     """Keep a column map from leading what is for audit only into the network.
 
     Raises:
-        UserError: age, sex or site is mapped to a column of the diagnosis, its confirmation or the source.
+        UserError: age, sex or site is mapped to a column of the diagnosis, its confirmation, the source or
+            the skin tone.
     """
     for ours in INPUTS:
         mapped = (columns or {}).get(ours)

@@ -46,6 +46,7 @@ NAMES = {
     ),
     "dx_type": ("dx_type", "diagnosis_confirm_type"),
     "source": ("source", "dataset"),
+    "skin_tone": ("skin_tone_class",),  # no other name: the scales of other sources run the other way round
 }  # fmt: skip
 FURTHER = {
     "diagnosis": ("benign_malignant",),

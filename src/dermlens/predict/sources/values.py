@@ -6,6 +6,7 @@ The one reader of them, for training and for prediction.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -26,6 +27,8 @@ from dermlens.predict.sources.vocabulary import (
 
 FIELDS = ("age", "sex", "site")
 SEXES = ("female", "male", "unknown")
+DARKEST, LIGHTEST = 0, 5
+"""Ends of the classes of skin tone, as MILK10k grades it."""
 
 ValueMap = Mapping[str, str | Sequence[str]]
 """The source's word, or several, by `<field>.<ours>`: `{"sex.male": "h", "site.back": ["Kreuz", "LWS"]}`."""
@@ -67,7 +70,7 @@ class Tally(Protocol):
 
 
 class Values:
-    """Reads words of age, sex and site, and counts what is read as another word or dropped.
+    """Reads words of age, sex, site and skin tone, and counts what is read as another word or dropped.
 
     Args:
         values: the source's words by ours; `unknown` is ours for what shall count as missing.
@@ -97,6 +100,18 @@ class Values:
         """The vocabulary's word, `unknown` where missing or not understood."""
         found = {word: self._maps["site"].get(plain(word), site_of(word)) for word in set(words)}
         return [self._counted("site", word, found[word]) for word in words]
+
+    def skin_tones(self, words: Sequence[str]) -> list[float]:
+        """Whole numbers, 0 (darkest) to 5 (lightest), NaN where missing or outside."""
+        return [self._skin_tone(word) for word in words]
+
+    def _skin_tone(self, word: str) -> float:
+        if is_missing(word):
+            return math.nan
+        if not re.fullmatch(rf"[{DARKEST}-{LIGHTEST}](?:\.0*)?", word.strip()):
+            self._tally.drop("skin_tone", word)
+            return math.nan
+        return float(word)
 
     def _age(self, word: str, where: str) -> float:
         said = self._maps["age"].get(plain(word), word)
