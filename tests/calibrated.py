@@ -58,6 +58,7 @@ def make_calibrated_run(
     reported: Sequence[str] = ("selection", "calibration", "test"),
     bootstrap: int = 25,
     recipe: str = "",
+    toned: bool = False,
     **facts: object,
 ) -> Run:
     """Write an evaluated run with a fitted decision.
@@ -68,6 +69,7 @@ def make_calibrated_run(
         reported: of these, the roles that a decision report was made of.
         bootstrap: resamples.
         recipe: more YAML for it.
+        toned: whether the skin tone of most images is known.
         facts: more for run.json.
     """
     rng = np.random.default_rng(4)
@@ -99,6 +101,9 @@ def make_calibrated_run(
             path = folder / "decision" / role / "calibration.csv"
             write_table(path, calibration_table(labelled, document))
     predictions = pd.concat(frames, ignore_index=True)
+    if toned:
+        share = [0.05, 0.05, 0.1, 0.4, 0.2, 0.1, 0.1]
+        predictions["skin_tone"] = rng.choice([*np.arange(6.0), np.nan], len(predictions), p=share)
     write_predictions(run.predictions_file, predictions)
     metrics = score(predictions, CLASSES, run.recipe.evaluation, decision=document)
     write_json(run.metrics_file, metrics)

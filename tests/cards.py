@@ -95,9 +95,21 @@ class Oracle:
         found = [roc_auc_score(self.target == code, self.part[f"p_{code}"]) for code in present]
         return float(np.mean(found))
 
+    @property
+    def kinds(self) -> list[str]:
+        """What patients are grouped by."""
+        return ["sex", "age", "site", *(["skin tone"] if self.toned else [])]
+
+    @property
+    def toned(self) -> bool:
+        return "skin_tone" in self.part and pd.to_numeric(self.part["skin_tone"]).notna().any()
+
     def groups(self, kind: str) -> pd.Series:
         if kind == "sex":
             return self.part["sex"]
+        if kind == "skin tone":
+            names = {0: "0–2", 1: "0–2", 2: "0–2", 3: "3", 4: "4–5", 5: "4–5"}
+            return pd.to_numeric(self.part["skin_tone"]).map(names).fillna("unknown")
         if kind == "site":
             return self.part["site"].map(GROUP)
         bands = pd.cut(self.part["age"], [0, 40, 60, np.inf], right=False, labels=["0–39", "40–59", "60+"])
@@ -168,8 +180,8 @@ def _recall(text: str, predictions: pd.DataFrame) -> None:
 
 def _groups(text: str, predictions: pd.DataFrame) -> None:
     oracle = Oracle(predictions, role_of(text))
-    kinds = re.findall(r"^By (\w+):$", text, re.MULTILINE)
-    assert kinds == ["sex", "age", "site"]
+    kinds = [words.split(" (")[0] for words in re.findall(r"^By (.+):$", text, re.MULTILINE)]
+    assert kinds == oracle.kinds
     for kind, table in zip(kinds, tables(text), strict=True):
         of_group = oracle.groups(kind)
         assert set(table.columns[1:]) == set(of_group)
@@ -234,6 +246,9 @@ def _operating(text: str, predictions: pd.DataFrame, decision: DecisionDocument 
         _suspicion(oracle, points.pop(0), decision)
         if "source" in points[0]:
             points.pop(0)
+        assert ("skin tone" in points[0]) == oracle.toned
+        if oracle.toned:
+            _by_tone(oracle, points.pop(0), decision)
     fixed, aimed = points
     assert set(fixed["detected"]) == set(SOUGHT)
     for row in fixed.to_dict("records"):
@@ -249,13 +264,32 @@ def _operating(text: str, predictions: pd.DataFrame, decision: DecisionDocument 
         _rates(oracle, row, threshold, row["sensitivity reached"], row["specificity"])
 
 
-def _suspicion(oracle: Oracle, table: pd.DataFrame, decision: DecisionDocument) -> None:
-    """At the reference prior, which is another way round from the shown probabilities."""
+def _judged(oracle: Oracle, decision: DecisionDocument) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Suspicion at the reference prior, another way round from the shown probabilities; malignant, benign."""
     found = decision.suspicion
     q = _normal(oracle.p / np.array(decision.prior.shares) * np.array(found.reference.shares))
     score = q[:, [oracle.classes.index(code) for code in found.malignant]].sum(1)
     malignant = oracle.target.isin(found.malignant).to_numpy()
     benign = ~malignant & ~oracle.target.isin(found.premalignant).to_numpy()
+    return score, malignant, benign
+
+
+def _by_tone(oracle: Oracle, table: pd.DataFrame, decision: DecisionDocument) -> None:
+    """At the mark that catches most; images whose skin tone is unknown are a row of their own."""
+    score, malignant, benign = _judged(oracle, decision)
+    flagged = score >= decision.suspicion.marks[-1].threshold
+    of_group = oracle.groups("skin tone").to_numpy()
+    assert table["skin tone"].tolist() == sorted(set(of_group))
+    for row in table.to_dict("records"):
+        inside = of_group == row["skin tone"]
+        for name, those in {"malignant": malignant & inside, "benign": benign & inside}.items():
+            assert int(row[name]) == those.sum()
+            agrees(row[f"{name} flagged"], flagged[those].mean() if those.any() else np.nan)
+
+
+def _suspicion(oracle: Oracle, table: pd.DataFrame, decision: DecisionDocument) -> None:
+    found = decision.suspicion
+    score, malignant, benign = _judged(oracle, decision)
     for row, mark in zip(table.to_dict("records"), found.marks, strict=True):
         caught, false = (score >= mark.threshold)[malignant].mean(), (score >= mark.threshold)[benign].mean()
         agrees(row["malignant flagged"], caught)
@@ -328,7 +362,7 @@ def _failures(text: str, predictions: pd.DataFrame) -> None:
     for row in classes.to_dict("records"):
         agrees(row["recall"], recalls[row["class"]])
     found = {}
-    for kind in ("sex", "age", "site"):
+    for kind in oracle.kinds:
         of_group = oracle.groups(kind)
         for group in of_group.unique():
             for code in oracle.classes:

@@ -202,6 +202,30 @@ def test_subgroups_say_their_n(table, scored):
             assert (recall["value"] is None) == (recall["n"] < 20)
 
 
+def test_skin_tones_are_scored_as_other_groups_and_change_nothing_else(make_predictions):
+    table = make_predictions(420, per_lesion=2)
+    tone_N = np.random.default_rng(3).choice([1.0, 3.0, 5.0, np.nan], 420, p=[0.1, 0.5, 0.3, 0.1])
+    config = EvaluationConfig(bootstrap=20)
+    without = score(table, CLASSES, config)["roles"]["selection"]
+    found = score(table.assign(skin_tone=tone_N), CLASSES, config)["roles"]["selection"]
+    by_tone = found["subgroups"].pop("skin_tone")
+    assert found == without
+    assert list(by_tone) == ["0–2", "3", "4–5", "unknown"]
+    named_N = table[[f"p_{code}" for code in CLASSES]].to_numpy().argmax(axis=1)
+    right = np.array(CLASSES)[named_N] == table["target"]
+    for name, inside in {"0–2": tone_N == 1, "3": tone_N == 3, "4–5": tone_N == 5}.items():
+        assert by_tone[name]["images"] == inside.sum()
+        assert by_tone[name]["accuracy"]["value"] == pytest.approx(right[inside].mean())
+        for code, recall in by_tone[name]["per_class_recall"].items():
+            of_class = inside & (table["target"] == code)
+            assert recall["n"] == of_class.sum()
+            if of_class.sum() >= 20:
+                assert recall["value"] == pytest.approx(right[of_class].mean())
+                assert recall["low"] < recall["value"] < recall["high"]
+            else:
+                assert recall["value"] is None
+
+
 def test_without_bootstrap_there_are_values_and_no_intervals(table):
     found = score(table, CLASSES, EvaluationConfig(bootstrap=0))
     accuracy = found["roles"]["selection"]["overall"]["accuracy"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dermlens.data.predictions import arrays
-from dermlens.evaluation.subgroups import ENOUGH, age_band, find_subgroups, subgroup_numbers
+from dermlens.evaluation.subgroups import ENOUGH, age_band, find_subgroups, subgroup_numbers, tone_group
 from dermlens.metrics import predicted_classes
 
 
@@ -18,6 +18,36 @@ def test_age_bands(age, band):
 
 def test_missing_age_is_a_group_of_its_own():
     assert age_band(float("nan")) == age_band(None) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("tone", "group"),
+    [(0, "0–2"), (1.0, "0–2"), (2, "0–2"), (3.0, "3"), (4, "4–5"), (5.0, "4–5"), (float("nan"), "unknown"),
+     (None, "unknown")],
+)  # fmt: skip
+def test_groups_of_skin_tones(tone, group):
+    assert tone_group(tone) == group
+
+
+def kinds(table):
+    return {group.kind for group in find_subgroups(table)}
+
+
+def test_skin_tones_are_groups_where_any_is_known(make_predictions):
+    table = make_predictions(6)
+    assert kinds(table) == kinds(table.assign(skin_tone=np.nan)) == {"sex", "age", "site"}
+    found = {
+        group.name: group.inside.tolist()
+        for group in find_subgroups(table.assign(skin_tone=[5.0, 0.0, 3.0, 2.0, np.nan, 4.0]))
+        if group.kind == "skin_tone"
+    }
+    assert found == {
+        "0–2": [False, True, False, True, False, False],
+        "3": [False, False, True, False, False, False],
+        "4–5": [True, False, False, False, False, True],
+        "unknown": [False, False, False, False, True, False],
+    }
+    assert list(found) == ["0–2", "3", "4–5", "unknown"]
 
 
 def test_groups_partition_the_images(make_predictions):

@@ -44,6 +44,16 @@ def test_numbers_of_a_calibrated_run(opened, tmp_path, roles):
         assert role_of(sections(card)[heading]) == judging
 
 
+def test_numbers_by_skin_tone_where_it_is_known(tmp_path):
+    run = make_calibrated_run(tmp_path / "toned", toned=True)
+    card = write_card(run).read_text(encoding="utf-8")
+    assert "skin_tone" in predictions_of(run)
+    assert check_card(card, predictions_of(run), read_decision(run)) == LOOKED_AT
+    (by_tone,) = [table for table in tables(sections(card)["Operating points"]) if "skin tone" in table]
+    for cell in (by_tone["malignant flagged"], by_tone["benign flagged"]):
+        assert cell.str.fullmatch(r"[01]\.\d\d \[[01]\.\d\d–[01]\.\d\d\]").all()
+
+
 def test_numbers_of_a_run_without_a_decision(new_run, tmp_path):
     run = new_run(tmp_path / "plain", images=900)
     card = write_card(run).read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ import pandas as pd
 from dermlens import metrics
 from dermlens.evaluation.calibration import _finite
 from dermlens.evaluation.intervals import Resamples, share
+from dermlens.evaluation.subgroups import TONES, tone_groups
 from dermlens.labels import BY_CODE, Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, weighted_mean
 from dermlens.predict.decision_document import Suspicion
@@ -148,7 +149,7 @@ PREVALENCES = (0.01, 0.04, 0.10)
 def suspicion_section(
     predictions: pd.DataFrame, suspicion: Suspicion, resamples: Resamples, *, level: float
 ) -> dict[str, Any]:
-    """The part of metrics.json on suspicion: at each mark sensitivity, benign images flagged, PPV; by source.
+    """The part of metrics.json on suspicion: at each mark sensitivity, benign images flagged, PPV; by group.
 
     Args:
         predictions: of one role, answered.
@@ -159,8 +160,8 @@ def suspicion_section(
     Returns:
         `malignant`, `premalignant` and `benign`, numbers of images; `auc` of malignant against benign; and
         `marks`, each with `catches`, `threshold`, `sensitivity` and `benign_flagged` as estimates,
-        `premalignant_flagged`, `ppv` by prevalence, and `by_source`. Pre-malignant images count on
-        neither side.
+        `premalignant_flagged`, `ppv` by prevalence, `by_source` and, where skin tones are known,
+        `by_skin_tone`, whose shares are estimates. Pre-malignant images count on neither side.
     """
     code_N = predictions["target"].to_numpy(dtype=str)
     score_N = predictions["suspicion"].to_numpy(dtype=np.float64)
@@ -172,9 +173,10 @@ def suspicion_section(
     )
     found = [str(name) for name in np.unique(source_N)]
     names = found if len(found) > 1 else []
+    tone_N = tone_groups(predictions)
     judged_N = ~between_N
     auc = metrics.ranking(malignant_N[judged_N], score_N[judged_N], None).auc
-    marks = []
+    marks: list[dict[str, Any]] = []
     for mark in suspicion.marks:
         flagged_N = score_N >= mark.threshold
         of_all = {
@@ -204,6 +206,17 @@ def suspicion_section(
                 },
             }
         )
+        if tone_N is not None:
+            marks[-1]["by_skin_tone"] = {
+                name: {
+                    "malignant": int((malignant_N & inside_N).sum()),
+                    "benign": int((benign_N & inside_N).sum()),
+                    "sensitivity": _flagged(flagged_N, malignant_N & inside_N, resamples, level),
+                    "benign_flagged": _flagged(flagged_N, benign_N & inside_N, resamples, level),
+                }
+                for name in (*TONES, "unknown")
+                if (inside_N := (tone_N == name).to_numpy()).any()
+            }
     return {
         "malignant": int(malignant_N.sum()),
         "premalignant": int(between_N.sum()),

@@ -361,7 +361,7 @@ def _subgroup_section(
             code: {**found["per_class_recall"][code], "n": int(support_C[index])}
             for index, code in enumerate(classes)
         }
-        section[group.kind][group.name] = {"images": int(group.inside.sum()), **found}
+        section.setdefault(group.kind, {})[group.name] = {"images": int(group.inside.sum()), **found}
     return section
 
 

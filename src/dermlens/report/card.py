@@ -191,6 +191,7 @@ def _decision_facts(
     points = (
         detection_tables.suspicion_table(scores),
         detection_tables.suspicion_by_source(scores),
+        detection_tables.suspicion_by_skin_tone(scores),
         detection_tables.probability_table(scores),
         detection_tables.operating_table(scores),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from dermlens.records import NONE, number
 from dermlens.records import estimate_text as estimate
-from dermlens.report.tables import Table, percent
+from dermlens.report.tables import GRADED, Table, percent
 
 DETECTION = {
     "melanoma": "melanoma",
@@ -160,3 +160,24 @@ def suspicion_by_source(scores: Mapping[str, Any]) -> Table | None:
     rows.sort(key=lambda row: row[3])
     columns = ("source", "malignant", "benign", "malignant flagged", "benign flagged")
     return Table(f"At the mark for {percent(marks[-1]['catches'])}, by source", columns, rows)
+
+
+def suspicion_by_skin_tone(scores: Mapping[str, Any]) -> Table | None:
+    """The mark that catches most, by skin tone, darkest first; none where no skin tone is known."""
+    found = scores.get("suspicion")
+    marks = found["marks"] if found else []
+    if not marks or not marks[-1].get("by_skin_tone"):
+        return None
+    rows = [
+        (
+            name,
+            str(one["malignant"]),
+            str(one["benign"]),
+            estimate(one["sensitivity"]),
+            estimate(one["benign_flagged"]),
+        )
+        for name, one in marks[-1]["by_skin_tone"].items()
+    ]
+    columns = ("skin tone", "malignant", "benign", "malignant flagged", "benign flagged")
+    caught = percent(marks[-1]["catches"])
+    return Table(f"At the mark for {caught}, by {GRADED['skin_tone']}", columns, rows)

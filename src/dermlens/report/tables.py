@@ -257,6 +257,10 @@ def reliability_table(scores: Mapping[str, Any]) -> Table:
     return Table("Reliability of the named class's probability", columns, rows)
 
 
+GRADED = {"skin_tone": "skin tone (0 darkest to 5 lightest, as MILK10k grades it)"}
+"""What kinds of groups are called in a caption, where their name does not say it."""
+
+
 def subgroup_tables(scores: Mapping[str, Any], classes: Sequence[str]) -> list[Table]:
     """Recall in groups of patients, kept back where a group has few images of a class."""
     tables = []
@@ -274,7 +278,7 @@ def subgroup_tables(scores: Mapping[str, Any], classes: Sequence[str]) -> list[T
             f"{NONE} : fewer than 20 images of that class in the group (n says how many), and for the mean "
             "recall, of any class: too few for a number."
         )
-        tables.append(Table(f"By {kind}", ("score", *groups), rows, note))
+        tables.append(Table(f"By {GRADED.get(kind, kind)}", ("score", *groups), rows, note))
     return tables
 
 
@@ -362,7 +366,7 @@ def classes_table(scores: Mapping[str, Any], classes: Sequence[str]) -> Table:
 def groups_table(scores: Mapping[str, Any]) -> Table | None:
     """The groups of patients in which a class is recalled least; none where no group has images enough."""
     found = [
-        (recall["value"], code, f"{kind} {name}", recall)
+        (recall["value"], code, f"{kind.replace('_', ' ')} {name}", recall)
         for kind, groups in scores.get("subgroups", {}).items()
         for name, group in groups.items()
         for code, recall in group["per_class_recall"].items()

@@ -222,7 +222,7 @@ function describe() {
     const box = element("div");
     box.append(table);
     parts.push(box);
-    const groups = Object.entries(measured.groups).map(([field, counts]) => `by ${field}: ` + Object.entries(counts).map(([group, count]) => `${group} ${count}`).join(", "));
+    const groups = Object.entries(measured.groups).map(([field, counts]) => `by ${field.replace("_", " ")}: ` + Object.entries(counts).map(([group, count]) => `${group} ${count}`).join(", "));
     parts.push(element("h3", "Who is in those pictures, and who is not"), element("p", `${groups.join("; ")}.`));
     const lacks = element("ul");
     for (const sentence of measured.lacks) lacks.append(element("li", sentence));
