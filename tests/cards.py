@@ -249,7 +249,9 @@ def _operating(text: str, predictions: pd.DataFrame, decision: DecisionDocument 
         assert ("skin tone" in points[0]) == oracle.toned
         if oracle.toned:
             _by_tone(oracle, points.pop(0), decision)
-    fixed, aimed = points
+    fixed, aimed, *benefits = points
+    for table in benefits:
+        _benefit(oracle, table)
     assert set(fixed["detected"]) == set(SOUGHT)
     for row in fixed.to_dict("records"):
         _rates(oracle, row, float(row["probability at least"]), row["sensitivity"], row["specificity"])
@@ -262,6 +264,18 @@ def _operating(text: str, predictions: pd.DataFrame, decision: DecisionDocument 
         threshold = scores[::-1][int(np.ceil(float(row["aim"]) * len(scores) - 1e-9)) - 1]
         agrees(row["threshold"], threshold)
         _rates(oracle, row, threshold, row["sensitivity reached"], row["specificity"])
+
+
+def _benefit(oracle: Oracle, table: pd.DataFrame) -> None:
+    assert table["detected"].unique().tolist() == list(SOUGHT)
+    for row in table.to_dict("records"):
+        codes, threshold = SOUGHT[row["detected"]], float(row["threshold"].split()[0]) / 100
+        caught = oracle.part[[f"p_{code}" for code in codes]].to_numpy().sum(axis=1) >= threshold
+        sought = oracle.target.isin(codes).to_numpy()
+        odds = threshold / (1 - threshold)
+        agrees(row["model"], (caught & sought).mean() - odds * (caught & ~sought).mean())
+        agrees(row["act on all"], sought.mean() - odds * (~sought).mean())
+        agrees(row["act on none"], 0.0)
 
 
 def _judged(oracle: Oracle, decision: DecisionDocument) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,13 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermlens.evaluation.detection import (
+    NET_BENEFIT_THRESHOLDS,
+    PREVALENCES,
+    benefits_at,
     detection_groups,
     group_scores,
     net_benefit,
+    ppv,
+    ppv_estimates,
     rates_at,
     threshold_at,
     threshold_role,
 )
+from dermlens.evaluation.intervals import draw_lesions
 from dermlens.labels import CLASSES, Vocabulary
 
 
@@ -112,3 +118,77 @@ def test_net_benefit_limits():
     assert all(point["model"] == pytest.approx(0.4) for point in curve)
     for point in net_benefit(positive_N, np.ones(5)):
         assert point["model"] == pytest.approx(point["all"])
+
+
+def drawn_scores(images=60, seed=0):
+    """Truth, scores that lean to it, and the lesions of two images each."""
+    rng = np.random.default_rng(seed)
+    positive_N = np.repeat(rng.random(images // 2) < 0.3, 2)
+    score_N = np.clip(rng.normal(0.1, 0.08, images) + 0.1 * positive_N, 0, 1)
+    return positive_N, score_N, np.repeat(np.arange(images // 2), 2)
+
+
+def test_net_benefit_of_a_draw_is_that_of_the_images_drawn():
+    """Weights are how often an image comes: the same as a table with so many rows of it."""
+    positive_N, score_N, _ = drawn_scores()
+    count_RN = np.random.default_rng(1).integers(0, 4, (5, len(score_N)))
+    found_RT = benefits_at(positive_N, score_N, count_RN.astype(float))
+    for count_N, found_T in zip(count_RN, found_RT, strict=True):
+        rows = np.repeat(np.arange(len(score_N)), count_N)
+        expected = [point["model"] for point in net_benefit(positive_N[rows], score_N[rows])]
+        np.testing.assert_allclose(found_T, expected, atol=1e-12)
+
+
+def test_net_benefit_of_weights_by_hand():
+    """Weights 2, 1, 1 at 20 %: one of four caught rightly twice over, one wrongly at a quarter."""
+    positive_N, score_N = np.array([True, False, True]), np.array([0.5, 0.3, 0.1])
+    (found,) = benefits_at(positive_N, score_N, np.array([2.0, 1.0, 1.0]), [0.2])
+    assert found == pytest.approx(2 / 4 - 1 / 4 / 4)
+
+
+@given(st.integers(0, 1000))
+def test_net_benefit_lies_between_its_limits(seed):
+    """Never above the prevalence, nor below acting on every image of no disease."""
+    positive_N, score_N, _ = drawn_scores(20, seed)
+    for threshold, value in zip(NET_BENEFIT_THRESHOLDS, benefits_at(positive_N, score_N), strict=True):
+        assert -threshold / (1 - threshold) - 1e-12 <= value <= positive_N.mean() + 1e-12
+
+
+def test_intervals_go_along_with_the_curve():
+    positive_N, score_N, _ = drawn_scores()
+    ends = [{"value": 0.0, "low": -k / 100, "high": k / 100} for k in range(10)]
+    curve = net_benefit(positive_N, score_N, intervals=ends)
+    assert [(point["low"], point["high"]) for point in curve] == [(-k / 100, k / 100) for k in range(10)]
+    plain = net_benefit(positive_N, score_N)
+    assert [{key: point[key] for key in plain[0]} for point in curve] == plain
+
+
+def test_ppv_intervals_are_percentiles_over_draws_of_lesions():
+    """Against a plain loop over tables that hold each image as often as its lesion was drawn."""
+    positive_N, score_N, lesion_N = drawn_scores(200)
+    flagged_N = score_N >= 0.15
+    resamples = draw_lesions(lesion_N, positive_N.astype(int), replicates=150, seed=2)
+    found = ppv_estimates(flagged_N, positive_N, ~positive_N, resamples, level=0.9)
+    for prevalence in PREVALENCES:
+        value = ppv(flagged_N[positive_N].mean(), flagged_N[~positive_N].mean(), prevalence)
+        of_draws = []
+        for count_L in resamples.counts:
+            rows = np.repeat(np.arange(len(score_N)), count_L[resamples.lesion])
+            flagged, positive = flagged_N[rows], positive_N[rows]
+            of_draws.append(ppv(flagged[positive].mean(), flagged[~positive].mean(), prevalence))
+        low, high = np.quantile(of_draws, [0.05, 0.95])
+        assert found[prevalence] == {
+            "value": pytest.approx(value),
+            "low": pytest.approx(low),
+            "high": pytest.approx(high),
+        }
+        assert low < value < high
+
+
+def test_ppv_is_undefined_where_nothing_is_flagged_or_sought():
+    positive_N, score_N, lesion_N = drawn_scores()
+    resamples = draw_lesions(lesion_N, positive_N.astype(int), replicates=10, seed=0)
+    nothing = {"value": None, "low": None, "high": None}
+    for flagged_N, sought_N in ((score_N > 2, positive_N), (score_N > 0.1, positive_N & False)):
+        found = ppv_estimates(flagged_N, sought_N, ~positive_N, resamples, level=0.95)
+        assert all(found[prevalence] == nothing for prevalence in PREVALENCES)

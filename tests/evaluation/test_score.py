@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 
+from dermlens.data.predictions import arrays
+from dermlens.evaluation.intervals import draw_lesions
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES
 from dermlens.sections import EvaluationConfig
@@ -200,6 +202,26 @@ def test_subgroups_say_their_n(table, scored):
         for code, recall in found["per_class_recall"].items():
             assert recall["n"] == (inside["target"] == code).sum()
             assert (recall["value"] is None) == (recall["n"] < 20)
+
+
+def test_net_benefit_has_the_intervals_of_the_lesion_bootstrap(make_predictions):
+    """The percentiles of a plain loop over the draws, threshold by threshold."""
+    table = make_predictions(210, per_lesion=3)
+    config = EvaluationConfig(bootstrap=100)
+    curve = score(table, CLASSES, config)["roles"]["selection"]["detection"]["melanoma"]["net_benefit"]
+    target_N, p_NC = arrays(table, CLASSES)
+    sought_N, p_N = target_N == CLASSES.index("mel"), p_NC[:, CLASSES.index("mel")]
+    resamples = draw_lesions(table["lesion_id"].to_numpy(str), target_N, replicates=100, seed=config.seed)
+    for point in curve:
+        odds = point["threshold"] / (1 - point["threshold"])
+        caught_N = p_N >= point["threshold"]
+        worth_N = np.where(caught_N, np.where(sought_N, 1.0, -odds), 0.0)
+        assert point["model"] == pytest.approx(worth_N.mean())
+        drawn = [np.repeat(worth_N, counts[resamples.lesion]).mean() for counts in resamples.counts]
+        np.testing.assert_allclose((point["low"], point["high"]), np.quantile(drawn, [0.025, 0.975]))
+        assert point["low"] <= point["model"] <= point["high"]
+    without = score(table, CLASSES, EvaluationConfig(bootstrap=0))["roles"]["selection"]["detection"]
+    assert {point["low"] for point in without["melanoma"]["net_benefit"]} == {None}
 
 
 def test_skin_tones_are_scored_as_other_groups_and_change_nothing_else(make_predictions):

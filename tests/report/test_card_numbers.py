@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 from calibrated import make_calibrated_run
 from cards import check_card, role_of, sections, tables
 
+from dermlens.files import read_json
 from dermlens.report.card import write_card
+from dermlens.report.detection_tables import card_net_benefit_table, net_benefit_table, suspicion_table
 from dermlens.report.run_data import read_decision
 from dermlens.runs import Run
 
@@ -37,6 +40,8 @@ def test_numbers_of_a_calibrated_run(opened, tmp_path, roles):
     run = opened if "test" in roles else make_calibrated_run(tmp_path / "sealed", roles=roles)
     card = write_card(run).read_text(encoding="utf-8")
     assert check_card(card, predictions_of(run), read_decision(run)) == LOOKED_AT
+    benefit = tables(sections(card)["Operating points"])[-1]
+    assert benefit["model"].str.contains(r"\[.+–.+\]").all()
     lead, judging = ("test", "test") if "test" in roles else ("calibration", "selection")
     for heading in ("Recall per class", "Recall in groups of patients", "Known failures"):
         assert role_of(sections(card)[heading]) == lead
@@ -60,6 +65,26 @@ def test_numbers_of_a_run_without_a_decision(new_run, tmp_path):
     assert check_card(card, predictions_of(run)) == LOOKED_AT - {"Calibration", "Sets and abstention"}
 
 
+def test_scores_of_before_give_no_net_benefit_in_a_card(opened):
+    """A card gives it with intervals or not at all; everything else of an older file is as it was."""
+    scores = read_json(opened.metrics_file)["roles"]["test"]
+    assert card_net_benefit_table(scores) is not None
+    without = copy.deepcopy(scores)
+    for found in without["detection"].values():
+        for point in found["net_benefit"]:
+            del point["low"], point["high"]
+    assert card_net_benefit_table(without) is None
+    table = net_benefit_table(without)
+    assert table is not None
+    assert not any("[" in cell for row in table.rows for cell in row)
+    for mark in without["suspicion"]["marks"]:
+        assert mark["ppv_interval"].keys() == mark["ppv"].keys()
+        for at, value in mark["ppv"].items():
+            assert mark["ppv_interval"][at]["low"] <= value <= mark["ppv_interval"][at]["high"]
+        mark.pop("ppv_interval")
+    assert not any("%" in cell and "[" in cell for row in suspicion_table(without).rows for cell in row)
+
+
 def test_the_oracle_sees_a_wrong_number(opened):
     """What checks the cards must not pass whatever it is given."""
     found = sections(write_card(opened).read_text(encoding="utf-8"))
@@ -73,4 +98,4 @@ def test_the_oracle_sees_a_wrong_number(opened):
                 with pytest.raises(AssertionError):
                     check_card(f"## {heading}\n{changed}", predictions, decision)
                 seen += 1
-    assert seen == 1 + 3 + 2 + 4 + 1 + 2
+    assert seen == 1 + 3 + 2 + 5 + 1 + 2

@@ -186,6 +186,20 @@ def test_decision_curve_keeps_the_models_line_in_sight(metrics):
         np.testing.assert_allclose(drawn_line.get_ydata(), [point[name] for point in points])
     low, high = axis.get_ylim()
     assert all(low <= point["model"] <= high for point in points)
+    assert all(low <= point["low"] <= point["high"] <= high for point in points)
+    (band,) = [artist for artist in axis.collections if artist.get_gid() == "interval"]
+    corners = {(round(x, 9), round(y, 9)) for x, y in band.get_paths()[0].vertices}
+    for point in points:
+        for end in ("low", "high"):
+            assert (round(point["threshold"], 9), round(point[end], 9)) in corners
+
+
+@pytest.mark.parametrize("ends", [{}, {"low": None, "high": None}])
+def test_a_decision_curve_without_intervals_has_no_band(ends):
+    points = [{"threshold": at, "model": 0.1, "all": 0.1 - at, "none": 0.0, **ends} for at in (0.02, 0.1)]
+    [axis] = decision_curve(points, "melanoma").axes
+    np.testing.assert_allclose(line(axis, "model").get_ydata(), [0.1, 0.1])
+    assert not axis.collections
 
 
 def test_the_kept_epoch_is_the_first_best():

@@ -13,7 +13,7 @@ import pandas as pd
 
 from dermlens import metrics
 from dermlens.evaluation.calibration import _finite
-from dermlens.evaluation.intervals import Resamples, share
+from dermlens.evaluation.intervals import Estimate, Resamples, estimate, share
 from dermlens.evaluation.subgroups import TONES, tone_groups
 from dermlens.labels import BY_CODE, Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, weighted_mean
@@ -111,9 +111,26 @@ def rates_at(
     return weighted_mean(caught_N, w * positive_N), weighted_mean(~caught_N, w * ~positive_N)
 
 
+def benefits_at(
+    positive_N: Bools,
+    score_N: Floats,
+    weights: Floats | None = None,
+    thresholds: Sequence[float] = NET_BENEFIT_THRESHOLDS,
+) -> Floats:
+    """Net benefit of acting on score ≥ p_t as `net_benefit` defines it, −p_t/(1 − p_t) … 1, (..., T)."""
+    p_T = np.asarray(thresholds, dtype=np.float64)
+    worth_NT = np.where(positive_N[:, None], 1.0, -p_T / (1 - p_T))
+    caught_NT = score_N[:, None] >= p_T
+    w = np.ones(len(score_N)) if weights is None else weights
+    return np.asarray(w @ (caught_NT * worth_NT) / w.sum(axis=-1, keepdims=True))
+
+
 def net_benefit(
-    positive_N: Bools, score_N: Floats, thresholds: Sequence[float] = NET_BENEFIT_THRESHOLDS
-) -> list[dict[str, float]]:
+    positive_N: Bools,
+    score_N: Floats,
+    thresholds: Sequence[float] = NET_BENEFIT_THRESHOLDS,
+    intervals: Sequence[Mapping[str, float | None]] | None = None,
+) -> list[dict[str, float | None]]:
     """Net benefit of acting on score ≥ p_t, against acting on everyone and on no one.
 
     TP/N − FP/N · p_t/(1 − p_t): true positives less the false ones, weighed as someone does who would accept
@@ -125,18 +142,19 @@ def net_benefit(
         positive_N: which images are sought.
         score_N: probability of the group.
         thresholds: p_t, 0 … 1.
+        intervals: of the model's net benefit, `low` and `high` for each p_t; none leaves them out.
 
     Returns:
-        One {threshold, model, all, none} for each p_t.
+        One {threshold, model, all, none} for each p_t, and with intervals `low` and `high`, of `model`.
     """
     prevalence = float(positive_N.mean())
-    curve = []
-    for threshold in thresholds:
-        odds = threshold / (1 - threshold)
-        caught_N = score_N >= threshold
-        model = float((caught_N & positive_N).mean() - odds * (caught_N & ~positive_N).mean())
-        everyone = prevalence - (1 - prevalence) * odds
-        curve.append({"threshold": threshold, "model": model, "all": everyone, "none": 0.0})
+    model_T = benefits_at(positive_N, score_N, None, thresholds)
+    curve: list[dict[str, float | None]] = []
+    for index, threshold in enumerate(thresholds):
+        everyone = prevalence - (1 - prevalence) * threshold / (1 - threshold)
+        point = {"threshold": threshold, "model": float(model_T[index]), "all": everyone, "none": 0.0}
+        ends = {} if intervals is None else {end: intervals[index][end] for end in ("low", "high")}
+        curve.append({**point, **ends})
     return curve
 
 
@@ -160,8 +178,8 @@ def suspicion_section(
     Returns:
         `malignant`, `premalignant` and `benign`, numbers of images; `auc` of malignant against benign; and
         `marks`, each with `catches`, `threshold`, `sensitivity` and `benign_flagged` as estimates,
-        `premalignant_flagged`, `ppv` by prevalence, `by_source` and, where skin tones are known,
-        `by_skin_tone`, whose shares are estimates. Pre-malignant images count on neither side.
+        `premalignant_flagged`, `ppv` and `ppv_interval` by prevalence, `by_source` and, where skin tones are
+        known, `by_skin_tone`, whose shares are estimates. Pre-malignant images count on neither side.
     """
     code_N = predictions["target"].to_numpy(dtype=str)
     score_N = predictions["suspicion"].to_numpy(dtype=np.float64)
@@ -179,6 +197,7 @@ def suspicion_section(
     marks: list[dict[str, Any]] = []
     for mark in suspicion.marks:
         flagged_N = score_N >= mark.threshold
+        ppv_by = ppv_estimates(flagged_N, malignant_N, benign_N, resamples, level=level)
         of_all = {
             "sensitivity": _flagged(flagged_N, malignant_N, resamples, level),
             "benign_flagged": _flagged(flagged_N, benign_N, resamples, level),
@@ -193,6 +212,10 @@ def suspicion_section(
                     f"{prevalence:g}": ppv(
                         of_all["sensitivity"]["value"], of_all["benign_flagged"]["value"], prevalence
                     )
+                    for prevalence in PREVALENCES
+                },
+                "ppv_interval": {
+                    f"{prevalence:g}": {end: ppv_by[prevalence][end] for end in ("low", "high")}
                     for prevalence in PREVALENCES
                 },
                 "by_source": {
@@ -243,3 +266,37 @@ def ppv(sensitivity: float | None, benign_flagged: float | None, prevalence: flo
         return None
     caught, false = prevalence * sensitivity, (1 - prevalence) * benign_flagged
     return caught / (caught + false) if caught + false > 0 else None
+
+
+def ppv_estimates(
+    flagged_N: Bools, malignant_N: Bools, benign_N: Bools, resamples: Resamples, *, level: float
+) -> dict[float, Estimate]:
+    """`ppv` of a flag by prevalence, with percentiles over draws of lesions.
+
+    Args:
+        flagged_N: which images are flagged.
+        malignant_N: which are malignant.
+        benign_N: which are benign; an image may be neither.
+        resamples: draws of their lesions; without any there is no interval.
+        level: of the intervals.
+
+    Returns:
+        {value, low, high} for each of `PREVALENCES`, 0 … 1; null where nothing is malignant, or benign, or
+        flagged.
+    """
+
+    def numbers(weights: Floats | None) -> dict[tuple[str, ...], Floats]:
+        w = np.ones(len(flagged_N)) if weights is None else weights
+        caught = weighted_mean(flagged_N, w * malignant_N)
+        false = weighted_mean(flagged_N, w * benign_N)
+        found: dict[tuple[str, ...], Floats] = {}
+        for prevalence in PREVALENCES:
+            right, wrong = prevalence * caught, (1 - prevalence) * false
+            any_flagged = right + wrong > 0
+            found[(f"{prevalence:g}",)] = np.where(
+                any_flagged, right / np.where(any_flagged, right + wrong, 1.0), np.nan
+            )
+        return found
+
+    found = estimate(numbers, resamples, level=level)
+    return {prevalence: found[(f"{prevalence:g}",)] for prevalence in PREVALENCES}

@@ -22,8 +22,10 @@ from dermlens.evaluation import subgroups
 from dermlens.evaluation.answers import answer_section
 from dermlens.evaluation.calibration import ece, ece_by_chance, equal_prior_section, line, reliability
 from dermlens.evaluation.detection import (
+    NET_BENEFIT_THRESHOLDS,
     PROBABILITIES,
     SENSITIVITIES,
+    benefits_at,
     detection_groups,
     group_scores,
     net_benefit,
@@ -383,7 +385,7 @@ class _Detection:
                 self.thresholds[name, aim] = threshold_at(positive_N, score_N, aim)
 
     def numbers(self, target_N: Ints, p_NC: Floats, weights: Floats | None) -> dict[Place, Floats]:
-        """AUC, and sensitivity and specificity at each threshold, of another role and of no role."""
+        """AUC, sensitivity and specificity at each threshold, of another role and of no role, net benefit."""
         undefined = np.full(() if weights is None else weights.shape[:-1], np.nan)
         found: dict[Place, Floats] = {}
         for name, codes in self.groups.items():
@@ -405,6 +407,9 @@ class _Detection:
                 rates = rates_at(positive_N, score_N, threshold, weights)
                 found["detection", name, f"at {threshold}", "sensitivity"] = rates[0]
                 found["detection", name, f"at {threshold}", "specificity"] = rates[1]
+            benefit = benefits_at(positive_N, score_N, weights)
+            for index, threshold in enumerate(NET_BENEFIT_THRESHOLDS):
+                found["detection", name, f"net benefit at {threshold}"] = benefit[..., index]
         return found
 
     def recalls(
@@ -446,6 +451,12 @@ class _Detection:
                 "at_probability": [
                     {"threshold": threshold, **tree[name][f"at {threshold}"]} for threshold in PROBABILITIES
                 ],
-                "net_benefit": net_benefit(positive_N, score_N),
+                "net_benefit": net_benefit(
+                    positive_N,
+                    score_N,
+                    intervals=[
+                        tree[name][f"net benefit at {threshold}"] for threshold in NET_BENEFIT_THRESHOLDS
+                    ],
+                ),
             }
         return section

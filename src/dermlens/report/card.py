@@ -194,6 +194,7 @@ def _decision_facts(
         detection_tables.suspicion_by_skin_tone(scores),
         detection_tables.probability_table(scores),
         detection_tables.operating_table(scores),
+        detection_tables.card_net_benefit_table(scores),
     )
     return {
         "judging": judging,

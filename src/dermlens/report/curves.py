@@ -226,15 +226,16 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def decision_curve(points: Sequence[Mapping[str, float]], subject: str) -> Figure:
+def decision_curve(points: Sequence[Mapping[str, float | None]], subject: str) -> Figure:
     """Net benefit of acting on the model, on everyone, on no one (Vickers and Elkin 2006).
 
     Args:
-        points: threshold, model, all, none at each threshold probability.
+        points: threshold, model, all, none at each threshold probability, and the model's `low` and `high`
+            where it has an interval.
         subject: what is detected, for the title.
 
     Returns:
-        A figure with three lines.
+        A figure with three lines, and a band about the model's where any point has an interval.
     """
     figure, [axis] = panels(height=4.0)
     looks = {
@@ -242,16 +243,25 @@ def decision_curve(points: Sequence[Mapping[str, float]], subject: str) -> Figur
         "all": ("act on every image", BLACK, (0, (5, 2))),
         "none": ("act on none", GREY, ":"),
     }
+    at = {
+        key: np.array([np.nan if (found := point.get(key)) is None else found for point in points])
+        for key in ("threshold", *looks, "low", "high")
+    }
     for name, (words, color, line) in looks.items():
         axis.plot(
-            [point["threshold"] for point in points],
-            [point[name] for point in points],
+            at["threshold"], at[name],
             color=color, linestyle=line, linewidth=1.9, label=words, gid=name,
         )  # fmt: skip
+    known_P = np.isfinite(at["low"]) & np.isfinite(at["high"])
+    if known_P.any():
+        axis.fill_between(
+            at["threshold"], at["low"], at["high"], where=known_P.tolist(),
+            color=VERMILION, alpha=0.18, linewidth=0, label="the model's interval", gid="interval",
+        )  # fmt: skip
     # Acting on everyone falls far below zero; what matters is near the model's line.
-    heights = [point["model"] for point in points]
-    top = max(0.01, *heights, *(point["all"] for point in points))
-    axis.set_ylim(min(-0.25 * top, *(1.1 * height for height in heights)), 1.12 * top)
+    lowest = [at["model"].min(), *at["low"][known_P]]
+    top = max(0.01, at["model"].max(), at["all"].max(), *at["high"][known_P])
+    axis.set_ylim(min(-0.25 * top, *(1.1 * height for height in lowest)), 1.12 * top)
     axis.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axis.set_xlabel("threshold probability")

@@ -92,12 +92,13 @@ def detection_table(scores: Mapping[str, Any]) -> Table | None:
 
 
 def net_benefit_table(scores: Mapping[str, Any]) -> Table | None:
-    """Net benefit at a few thresholds; the curves show them all."""
+    """Net benefit at a few thresholds, the model's with an interval where it has one; the curves show all."""
     rows = []
     for name, found in scores.get("detection", {}).items():
         for point in found.get("net_benefit", ()):
             if any(abs(point["threshold"] - wanted) < 1e-9 for wanted in NET_BENEFIT_AT):
-                cells = [number(point.get(who), 3) for who in ("model", "all", "none")]
+                model = estimate({**point, "value": point.get("model")}, 3)
+                cells = [model, *(number(point.get(who), 3) for who in ("all", "none"))]
                 rows.append((DETECTION.get(name, name), f"{100 * point['threshold']:.0f} %", *cells))
     columns = ("detected", "threshold", "model", "act on all", "act on none")
     note = (
@@ -109,6 +110,14 @@ def net_benefit_table(scores: Mapping[str, Any]) -> Table | None:
 
 
 # What a card says of suspicion: what the marks catch, and what a flag means where malignancy is rare.
+
+
+def card_net_benefit_table(scores: Mapping[str, Any]) -> Table | None:
+    """Net benefit for a card, which gives it only with intervals: scores of before have none."""
+    points = [
+        point for found in scores.get("detection", {}).values() for point in found.get("net_benefit", ())
+    ]
+    return net_benefit_table(scores) if any(point.get("low") is not None for point in points) else None
 
 
 def suspicion_table(scores: Mapping[str, Any]) -> Table | None:
@@ -126,7 +135,7 @@ def suspicion_table(scores: Mapping[str, Any]) -> Table | None:
             estimate(mark["benign_flagged"]),
         )
         between = number(mark["premalignant_flagged"])
-        rows.append((notes, *cells, between, *(percent(mark["ppv"][one]) for one in prevalences)))
+        rows.append((notes, *cells, between, *(_ppv(mark, one) for one in prevalences)))
     columns = (
         "set to catch", "mark", "malignant flagged", "benign flagged", "pre-malignant flagged",
         *(f"PPV at {100 * float(one):g} %" for one in prevalences),
@@ -139,6 +148,15 @@ def suspicion_table(scores: Mapping[str, Any]) -> Table | None:
         " the share that is malignant where so many are, by Bayes' rule. No `--prior` moves the suspicion."
     )
     return Table("Suspicion of malignancy", columns, rows, note)
+
+
+def _ppv(mark: Mapping[str, Any], prevalence: str) -> str:
+    """A PPV as percent, with its interval where there is one: `2.5 % [2.3–2.8 %]`."""
+    value, ends = mark["ppv"][prevalence], mark.get("ppv_interval", {}).get(prevalence, {})
+    low, high = ends.get("low"), ends.get("high")
+    if value is None or low is None or high is None:
+        return percent(value)
+    return f"{100 * value:.1f} % [{100 * low:.1f}–{100 * high:.1f} %]"
 
 
 def suspicion_by_source(scores: Mapping[str, Any]) -> Table | None:
