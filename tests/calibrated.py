@@ -69,7 +69,7 @@ def make_calibrated_run(
         reported: of these, the roles that a decision report was made of.
         bootstrap: resamples.
         recipe: more YAML for it.
-        toned: whether the skin tone of most images is known.
+        toned: whether the skin tone of most images is known, and their two sources.
         facts: more for run.json.
     """
     rng = np.random.default_rng(4)
@@ -103,6 +103,7 @@ def make_calibrated_run(
     predictions = pd.concat(frames, ignore_index=True)
     if toned:
         share = [0.05, 0.05, 0.1, 0.4, 0.2, 0.1, 0.1]
+        predictions["source"] = rng.choice(["north", "south"], len(predictions), p=[0.6, 0.4])
         predictions["skin_tone"] = rng.choice([*np.arange(6.0), np.nan], len(predictions), p=share)
     write_predictions(run.predictions_file, predictions)
     metrics = score(predictions, CLASSES, run.recipe.evaluation, decision=document)

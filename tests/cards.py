@@ -98,15 +98,25 @@ class Oracle:
     @property
     def kinds(self) -> list[str]:
         """What patients are grouped by."""
-        return ["sex", "age", "site", *(["skin tone"] if self.toned else [])]
+        return [
+            "sex",
+            "age",
+            "site",
+            *(["source"] if self.several else []),
+            *(["skin tone"] if self.toned else []),
+        ]
+
+    @property
+    def several(self) -> bool:
+        return "source" in self.part and len(set(self.part["source"])) > 1
 
     @property
     def toned(self) -> bool:
         return "skin_tone" in self.part and pd.to_numeric(self.part["skin_tone"]).notna().any()
 
     def groups(self, kind: str) -> pd.Series:
-        if kind == "sex":
-            return self.part["sex"]
+        if kind in ("sex", "source"):
+            return self.part[kind]
         if kind == "skin tone":
             names = {0: "0–2", 1: "0–2", 2: "0–2", 3: "3", 4: "4–5", 5: "4–5"}
             return pd.to_numeric(self.part["skin_tone"]).map(names).fillna("unknown")

@@ -50,6 +50,21 @@ def test_skin_tones_are_groups_where_any_is_known(make_predictions):
     assert list(found) == ["0–2", "3", "4–5", "unknown"]
 
 
+def test_sources_are_groups_where_there_are_several(make_predictions):
+    table = make_predictions(4)
+    assert "source" not in kinds(table.assign(source="here"))
+    several = table.assign(source=["there", "unknown", "here", "there"])
+    found = {g.name: g.inside.tolist() for g in find_subgroups(several) if g.kind == "source"}
+    assert found == {
+        "here": [False, False, True, False],
+        "there": [True, False, False, True],
+        "unknown": [False, True, False, False],
+    }
+    assert list(found) == ["here", "there", "unknown"]
+    order = list(dict.fromkeys(g.kind for g in find_subgroups(several.assign(skin_tone=3.0))))
+    assert order == ["sex", "age", "site", "source", "skin_tone"]
+
+
 def test_groups_partition_the_images(make_predictions):
     table = make_predictions(300)
     groups = find_subgroups(table)

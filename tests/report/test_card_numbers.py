@@ -49,7 +49,7 @@ def test_numbers_of_a_calibrated_run(opened, tmp_path, roles):
         assert role_of(sections(card)[heading]) == judging
 
 
-def test_numbers_by_skin_tone_where_it_is_known(tmp_path):
+def test_numbers_by_source_and_skin_tone_where_they_are_known(tmp_path):
     run = make_calibrated_run(tmp_path / "toned", toned=True)
     card = write_card(run).read_text(encoding="utf-8")
     assert "skin_tone" in predictions_of(run)

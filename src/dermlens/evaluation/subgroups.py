@@ -72,7 +72,8 @@ def tone_groups(predictions: pd.DataFrame) -> pd.Series[str] | None:
 def find_subgroups(predictions: pd.DataFrame) -> list[Subgroup]:
     """The groups that hold any image, in a fixed order.
 
-    By sex, by age band, by shared group of sites; by group of skin tones where any is known.
+    By sex, by age band, by shared group of sites; by source where there are several, and by group of skin
+    tones where any is known.
     """
     from dermlens.predict.sources.vocabulary import group_of
 
@@ -81,6 +82,8 @@ def find_subgroups(predictions: pd.DataFrame) -> list[Subgroup]:
         "age": predictions["age"].map(age_band),
         "site": predictions["site"].map(lambda site: group_of(str(site))),
     }
+    if "source" in predictions and len(set(predictions["source"])) > 1:
+        names["source"] = predictions["source"].astype(str)
     if (tone_N := tone_groups(predictions)) is not None:
         names["skin_tone"] = tone_N
     return [
