@@ -173,9 +173,11 @@ def decide(
         words; whether the image is no dermoscopy, so that none of it counts; and why the model abstains.
     """
     boundary = document.get("dermoscopy")
-    if boundary and len(boundary["weights"]) != len(features_D):
+    if boundary and len(boundary["weights"]) > len(features_D):
         sys.exit("model.json and the network next to it are not of one model")
-    score = boundary and float(features_D @ np.array(boundary["weights"])) + boundary["bias"]
+    score = boundary and boundary["bias"] + float(
+        features_D[-len(boundary["weights"]) :] @ np.array(boundary["weights"])
+    )
     alien = boundary is not None and not score >= 0
     doubts = ["it does not look like dermoscopy"] if alien else []
     classes, decision = document["classes"], document["decision"]

@@ -5,9 +5,17 @@ import pytest
 from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 
-from dermlens.calibration.dermoscopy import GREYSCALE, PENALTY, Features, Sets, _out_of_fold, fit_dermoscopy
+from dermlens.calibration.dermoscopy import (
+    GREYSCALE,
+    PENALTY,
+    Features,
+    Sets,
+    _boundary,
+    _out_of_fold,
+    fit_dermoscopy,
+)
 from dermlens.errors import UserError
-from dermlens.predict.document import Dermoscopy
+from dermlens.predict.document import Dermoscopy, of_last_layer
 
 ASIDE = np.array([1.0, 0.0, 0.0, 0.0])
 ELSEWHERE = np.array([0.0, 0.0, 4.0, 0.0])
@@ -50,7 +58,7 @@ def test_a_set_that_nobody_was_shown_is_judged_by_the_others():
     assert (table.loc[["own", "clinic"], "taken"] >= 0.97).all()
 
 
-def test_the_boundary_stands_where_every_clinic_is_kept_and_most_were_kept_unseen():
+def test_the_boundary_stands_where_every_clinic_is_kept():
     """The third clinic lies nearer to the photographs; a mean over clinics would give it up."""
     dermoscopic = {"a": draw(300, 0, ASIDE * 0), "b": draw(300, 1, -ASIDE), "near": draw(300, 2, ASIDE)}
     other = {"telephone": draw(300, 3, 6 * ASIDE)}
@@ -99,6 +107,33 @@ def test_the_boundary_makes_room_for_a_clinic_that_nobody_has_seen():
     found, table = fit_dermoscopy(clinics, {"street": street}, penalty=0.02)
     assert (found.scores(street.features_ND) >= 0).mean() > 0.3
     assert (table.set_index("set").loc[["a", "b", "c"], "taken"] == 1).all()
+
+
+def test_every_clinic_had_kept_its_share_unseen():
+    """The place, on the scores of boundaries that were fitted without the clinic, the odd one's too."""
+    clinics = {"a": draw(300, 0, ASIDE * 0), "b": draw(300, 1, ASIDE * 0), "odd": draw(300, 2, 2 * ASIDE)}
+    street = {"street": draw(300, 9, 6 * ASIDE)}
+    found, _ = fit_dermoscopy(clinics, street)
+    place = _boundary(Sets.of(clinics, street), PENALTY)[1] - found.bias
+    for name, clinic in clinics.items():
+        others = {other: features for other, features in clinics.items() if other != name}
+        weight_D, bias = _boundary(Sets.of(others, street), PENALTY)
+        assert (clinic.features_ND @ weight_D + bias >= place - 1e-4).mean() >= 0.98, name
+
+
+def test_a_boundary_on_an_early_layer_looks_at_the_features_that_come_last():
+    own, street = draw(300, 0, ASIDE * 0), draw(300, 1, 4 * ASIDE)
+    found, _ = fit_dermoscopy({"own": own}, {"street": street}, layer="features.7")
+    before_NF = np.concatenate([np.full((300, 5), 1e6), own.features_ND], axis=1)
+    assert found.layer == "features.7"
+    assert found.scores(before_NF).tolist() == found.scores(own.features_ND).tolist()
+    assert of_last_layer(before_NF, found).shape == (300, 5)
+    assert of_last_layer(before_NF, None).shape == (300, 5 + 4)
+    with pytest.raises(UserError, match="weights"):
+        found.check(len(found.weights) - 1)
+    plain = found.model_copy(update={"layer": ""})
+    with pytest.raises(UserError, match="weights"):
+        plain.check(len(found.weights) + 1)
 
 
 def test_greyscale_copies_are_no_sets_of_their_own_in_the_document():

@@ -17,7 +17,7 @@ from dermlens.runs import Run
 SETTINGS = (
     "data.folders=[north, south]", "data.size=48", "data.squashed={}", "data.skip=[]", "model.weights=none",
     "split={protocol: sources, selection: 0.15, calibration: 0.4, test: 0}",
-    "train.epochs=1", "train.batch_size=32",
+    "train.epochs=1", "train.resize=[]", "train.batch_size=32",
     "imbalance.sampler={kind: lesions, by_source: {south: {caps: {nv: 5}}}}", "evaluation.bootstrap=20",
     "evaluation.views={symmetries: 1}",
 )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from dermlens.errors import UserError
-from dermlens.models.classifier import build_classifier
+from dermlens.models.classifier import build_classifier, early_layer
 from dermlens.models.soft_attention import OriginalKernel
 from dermlens.models.table import METADATA_BRANCHES
 from dermlens.testing import check_backbone
@@ -72,6 +72,31 @@ def test_features_are_of_the_image_and_not_of_the_patient(kernel, branch):
     assert not torch.equal(logits_BC, other_BC)
     assert torch.equal(found["features_BD"], other["features_BD"])
     assert not torch.equal(found["features_BD"][0], found["features_BD"][1])
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0", "densenet201", "vgg16"])
+def test_a_watched_layer_is_described_after_the_features(name):
+    """Whose map has an eighth of the side; the answer is as before, and training does not look."""
+    network = build(96, backbone=name, cut="full" if name != "vgg16" else "paper", metadata="none").eval()
+    x_BCHW, _ = inputs(96)
+    with torch.inference_mode():
+        logits_BC, plain = network(x_BCHW)
+        network.watched = early_layer(network.backbone, 96)
+        caught = []
+        handle = network.backbone.get_submodule(network.watched).register_forward_hook(
+            lambda _layer, _given, out: caught.append(out.clone())
+        )
+        again_BC, found = network(x_BCHW)
+        handle.remove()
+    (map_BCHW,) = caught
+    assert map_BCHW.shape[2:] == (12, 12)
+    expected_BE = torch.cat([map_BCHW.mean((2, 3)), map_BCHW.std((2, 3), correction=0)], dim=1)
+    wide = plain["features_BD"].shape[1]
+    assert torch.equal(again_BC, logits_BC)
+    assert torch.equal(found["features_BD"][:, :wide], plain["features_BD"])
+    assert network.head.features == wide
+    torch.testing.assert_close(found["features_BD"][:, wide:], expected_BE, atol=2e-3, rtol=1e-3)
+    assert network.train()(x_BCHW)[1]["features_BD"].shape[1] == wide
 
 
 def test_idle_weights_of_the_original_kernel_alone_get_no_gradient():

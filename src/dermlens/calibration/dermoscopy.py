@@ -24,7 +24,7 @@ from dermlens.calibration.labelled import lesion_folds
 from dermlens.data.predictions import write_table
 from dermlens.errors import UserError
 from dermlens.metrics import Bools, Floats, Ints
-from dermlens.models.classifier import LesionClassifier
+from dermlens.models.classifier import LesionClassifier, early_layer
 from dermlens.models.saved import save_dermoscopy
 from dermlens.predict.document import Dermoscopy
 from dermlens.predict.pictures.preprocessing import LUMA, ViewsConfig
@@ -49,7 +49,7 @@ class Features:
     """The pictures of a set.
 
     Attributes:
-        features_ND: what the network sees in each, the metadata's part left out.
+        features_ND: what the network sees in each: means and deviations of the channels of an early map.
         lesion_N: any names of lesions, or of whatever pictures have in common.
     """
 
@@ -113,12 +113,13 @@ def fit_dermoscopy(
     *,
     kept: float = 0.98,
     penalty: float = PENALTY,
+    layer: str = "",
 ) -> tuple[Dermoscopy, pd.DataFrame]:
-    """Fit a boundary and place it where dermoscopy is kept, of these clinics and of most others.
+    """Fit a boundary and place it where dermoscopy is kept, of these clinics and of others.
 
     Each set of dermoscopy keeps its share, each picture judged by a boundary that was fitted without its
     lesion. A clinic that nobody has seen has to pass, too. So each set is also judged by a boundary that was
-    fitted without its source, and the boundary stands no higher than where half of the sets have their share
+    fitted without its source, and the boundary stands no higher than where every set has its share
     that way. A set whose name ends in `GREYSCALE` is of the source that the rest of its name says.
 
     Args:
@@ -126,6 +127,7 @@ def fit_dermoscopy(
         other: pictures that are no dermoscopy, by the name of their set.
         kept: share of dermoscopic pictures that shall be taken for such, in every set.
         penalty: as `PENALTY`.
+        layer: of the backbone that the features are of, as in `Dermoscopy`.
 
     Returns:
         What goes into model.json; and a row a set: `set`, `dermoscopy` (yes or no), `images`, `lesions`,
@@ -162,6 +164,7 @@ def fit_dermoscopy(
     found = Dermoscopy(
         weights=tuple(float(f"{weight:.{DIGITS}g}") for weight in weight_D),
         bias=float(f"{bias - place:.{DIGITS}g}"),
+        layer=layer,
         kept=kept,
         dermoscopic=_counts(dermoscopic),
         other=_counts(other),
@@ -198,7 +201,7 @@ class _Fitted:
         return weight_D, bias - self.place(sets, kept)
 
     def place(self, sets: frozenset[int], kept: float) -> float:
-        """The score above which `kept` of each set of dermoscopy lies, and of half of them were they new."""
+        """The score above which `kept` of each set of dermoscopy lies, were they new, too."""
         own = [index for index in sorted(sets) if self.side_S[index]]
         part = self.joined.part(np.isin(self.joined.set_N, sorted(sets)))
         score_N = _out_of_fold(part, self.penalty)
@@ -209,7 +212,7 @@ class _Fitted:
         for index in own:
             weight_D, bias = self.on(self.without_source(sets, index))
             unseen.append(_least(self.joined.x_ND[self.joined.set_N == index] @ weight_D + bias, 1 - kept))
-        return min(least, float(np.median(unseen)))
+        return min(least, *unseen)
 
     def on(self, sets: frozenset[int]) -> tuple[Floats, float]:
         """Weights and bias of a boundary on some of the sets, not placed yet."""
@@ -260,7 +263,7 @@ OWN = "own"
 FEWEST = 50
 """Images that make a set of a source; sources with fewer are one set together."""
 ROLES = ("selection", "calibration")
-MOST = 0.5
+MOST = 0.6
 """The largest share of a set of other pictures that a boundary of any use takes for dermoscopy."""
 STALE = ("model_card.md", "report.html")
 """What tells of the boundary before."""
@@ -329,14 +332,15 @@ def learn_dermoscopy(
                 f"set {name} holds {len(shared)} images of the run's own split, {shared[0]} first"
             )
     saved = replace(run.model(), views=ViewsConfig())  # features are of the image as it is
-
+    layer = saved.model.watched = early_layer(saved.model.backbone, saved.size)
     in_grey = replace(saved, model=cast(LesionClassifier, _InGreyscale(saved.model)))
 
     def seen(name: str, table: pd.DataFrame, of: pd.DataFrame | None = None) -> dict[str, Features]:
         shown = {}
         for ending, model in (("", saved), (GREYSCALE, in_grey)):
             found = label_outputs(model, table, of=of, device=device, cache=cache)
-            shown[name + ending] = Features(found.features_ND, found.lesion_N)
+            last = saved.model.head.features if layer else 0
+            shown[name + ending] = Features(found.features_ND[:, last:], found.lesion_N)
         return shown
 
     sets, known = _set_of_image(table), dict[str, Features]()
@@ -347,7 +351,7 @@ def learn_dermoscopy(
     others = dict[str, Features]()
     for name, given in other.items():
         others |= seen(name, given)
-    found, rows = fit_dermoscopy(known, others, kept=kept)
+    found, rows = fit_dermoscopy(known, others, kept=kept, layer=layer)
     of_use = rows[(rows["dermoscopy"] == "no") & ~rows["set"].str.endswith(GREYSCALE)]
     worst = of_use.sort_values("taken").iloc[-1]
     if worst["taken"] > MOST:

@@ -19,6 +19,7 @@ from dermlens.models.saved import SavedModel
 from dermlens.predict.answers import Answer, one_answer, percent
 from dermlens.predict.decision import scaled
 from dermlens.predict.decision_document import plain_decision
+from dermlens.predict.document import of_last_layer
 from dermlens.predict.picture import Picture
 from dermlens.predict.pictures.preprocessing import average_views
 from dermlens.predict.requests import Patient
@@ -138,8 +139,8 @@ def explain_image(
     if embedded is None:
         notes.append(why_not)
     else:
-        features_D = look(saved, image_SSC, meta_M)[1]["features_BD"][0].numpy()
-        cases = nearest_cases(embedded, features_D, EACH)
+        features_1D = look(saved, image_SSC, meta_M)[1]["features_BD"].numpy()
+        cases = nearest_cases(embedded, of_last_layer(features_1D, saved.dermoscopy)[0], EACH)
         if image.stem in embedded.image_id:
             notes.append(f"The model was trained on an image named {image.stem}.")
     return Explained(

@@ -20,7 +20,7 @@ from dermlens.files import atomic_path
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel
 from dermlens.predict.decision import unit
-from dermlens.predict.document import read_document
+from dermlens.predict.document import of_last_layer, read_document
 from dermlens.predict.pictures.preprocessing import read_square
 from dermlens.runs import Run
 
@@ -136,7 +136,7 @@ def embed(saved: SavedModel, rows: pd.DataFrame) -> Embedded:
             [read_square(path, saved.size, saved.crop, saved.colour_constancy) for path in taken]
         )
         _, features_BD = outputs(saved, x_BSSC, meta_NM[start : start + BATCH])
-        parts.append(unit(features_BD).astype(np.float16))
+        parts.append(unit(of_last_layer(features_BD, saved.dermoscopy)).astype(np.float16))
     names = rows["image_id"].to_numpy(dtype=str), rows["dx"].to_numpy(dtype=str)
     return Embedded(*names, np.concatenate(parts))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class LogitsHead(nn.Module):
 
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
+        self.features = width
         self.linear = nn.Linear(width, num_classes)
 
     def start_as_keras(self) -> None:
@@ -54,6 +55,9 @@ class MapHead(nn.Module):
         pool: `flatten`, or global average, `gap`.
         dropout: probability.
         tail: `vgg16` goes on with the authors' fifth block and dense layers instead of flattening.
+
+    Attributes:
+        features: how many numbers the last layer sees of the image, D.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class MapHead(nn.Module):
             features = channels
         else:
             features = channels * height * width
+        self.features = features
         self.linear = nn.Linear(features + (branch.width if branch is not None else 0), num_classes)
 
     def start_as_keras(self) -> None:
@@ -153,6 +158,8 @@ class LesionClassifier(nn.Module):
         feature_shape: (channels, height, width) of the backbone's output; (1000,) for the plain classifier.
         size: side of the square images that it was built for.
         divide_map: what the map at the cut is divided by.
+        watched: a layer of the backbone whose map is described at the end of `features_BD`; empty for none.
+            It is looked at in evaluation mode alone, and holds no weights of its own.
     """
 
     def __init__(
@@ -173,6 +180,7 @@ class LesionClassifier(nn.Module):
         self.feature_shape = feature_shape
         self.size = size
         self.divide_map = divide_map
+        self.watched = ""
 
     def forward(self, x_BCHW: Tensor, meta_BM: Tensor | None = None) -> tuple[Tensor, Intermediates]:
         """Classify.
@@ -183,17 +191,78 @@ class LesionClassifier(nn.Module):
 
         Returns:
             logits_BC, and intermediates: `features_BD`, what the last layer sees of the image (not of the
-            patient), `last_BCHW`, the map that was pooled or flattened to them, where there is one, and with
-            attention `alpha_BKHW`, the maps, each of sum 1.
+            patient), followed by means and deviations of a watched layer; `last_BCHW`, the map
+            that was pooled or flattened to them, where there is one; and with attention `alpha_BKHW`, the
+            maps, each of sum 1.
 
         Raises:
             ValueError: the network has a metadata branch and got no metadata.
         """
-        map_BCHW = self.backbone(self.normalize(x_BCHW))
+        if self.watched and not self.training:
+            map_BCHW, early_BE = self._watch(self.normalize(x_BCHW))
+        else:
+            map_BCHW, early_BE = self.backbone(self.normalize(x_BCHW)), None
         if self.divide_map != 1.0:
             map_BCHW = map_BCHW / self.divide_map
-        out: tuple[Tensor, Intermediates] = self.head(map_BCHW, meta_BM)
-        return out
+        logits_BC, found = self.head(map_BCHW, meta_BM)
+        if early_BE is not None:
+            found["features_BD"] = torch.cat([found["features_BD"], early_BE], dim=1)
+        return logits_BC, found
+
+    def _watch(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The backbone's map, and what the watched layer's channels are like."""
+        described: list[Tensor] = []
+        layer = self.backbone.get_submodule(self.watched)
+        # at once: layers that follow may write over the map
+        handle = layer.register_forward_hook(lambda _layer, _given, out: described.append(describe_map(out)))
+        try:
+            return self.backbone(x_BCHW), described[-1]
+        finally:
+            handle.remove()
+
+
+def describe_map(x_BCHW: Tensor) -> Tensor:
+    """Means over the positions, and standard deviations, of the channels of a map, (B, 2C)."""
+    mean_BC = x_BCHW.mean(dim=(2, 3))
+    centred_BCHW = x_BCHW - mean_BC[:, :, None, None]
+    return torch.cat([mean_BC, (centred_BCHW.square().mean(dim=(2, 3)) + 1e-6).sqrt()], dim=1)
+
+
+SHARE_OF_SIDE = 8
+"""An early map's side is this part of the image's: it shows textures and marks, hardly what they make up."""
+
+
+def early_layer(backbone: nn.Module, size: int) -> str:
+    """The last layer whose map has an eighth of the image's side; empty where there is none.
+
+    Args:
+        backbone: as of a `LesionClassifier`, on the CPU; it is run once, on an empty image.
+        size: the image's side in pixels.
+
+    Returns:
+        Its name among the backbone's modules.
+    """
+    seen: list[str] = []
+    side = -(-size // SHARE_OF_SIDE)
+
+    def note(name: str, out: Any) -> None:
+        if isinstance(out, Tensor) and out.shape[2:] == (side, side):
+            seen.append(name)
+
+    handles = [
+        layer.register_forward_hook(lambda _layer, _given, out, name=name: note(name, out))
+        for name, layer in backbone.named_modules()
+        if name and not any(layer.children())
+    ]
+    was_training = backbone.training
+    try:
+        with torch.inference_mode():
+            backbone.eval()(torch.zeros(1, 3, size, size))
+    finally:
+        backbone.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return seen[-1] if seen else ""
 
 
 class Normalize(nn.Module):

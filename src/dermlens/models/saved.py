@@ -205,6 +205,8 @@ def _loaded(folder: Path, *, decision: bool, exports: bool) -> SavedModel:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{weights_path} does not fit the network of {document_path}: {reason}") from error
+    if document.dermoscopy is not None:
+        model.watched = document.dermoscopy.layer
     if exports:
         check_folder(folder, document.manifest, but={WEIGHTS_FILE, DECISION_FILE})  # which are read here
     return SavedModel(

@@ -125,8 +125,9 @@ def ood_scores(
 
 
 def project(kind: Kind, features_ND: NDArray[np.floating], arrays: Arrays) -> Floats:
-    """The features where the score measures them, (N, K)."""
+    """The features where the score measures them, (N, K); those of an early layer have no part."""
     center_D, project_DK = (arrays[name].astype(np.float64) for name in NAMES[:2])
+    features_ND = features_ND[:, : len(center_D)]
     x_ND = unit(features_ND) if kind == "knn" else np.asarray(features_ND, dtype=np.float64)
     return np.asarray((x_ND - center_D) @ project_DK)
 

@@ -39,7 +39,10 @@ class Dermoscopy(Section):
     """The boundary: score = features · weights + bias; a picture below 0 does not look like dermoscopy.
 
     Attributes:
-        weights: one a feature of the image, the metadata's part left out.
+        weights: one a feature of the image, the metadata's part left out; with a `layer`, of its features
+            alone, which come last.
+        layer: the layer of the backbone whose map the boundary looks at; empty, in models of before, for the
+            features of the last layer.
         bias: places the boundary where `kept` says.
         kept: share of dermoscopic pictures that stay above it, every set of them counting alike, each picture
             judged by a boundary that was fitted without its lesion.
@@ -48,6 +51,7 @@ class Dermoscopy(Section):
     """
 
     weights: Annotated[tuple[float, ...], Field(min_length=1)]
+    layer: str = ""
     bias: float
     kept: Share
     dermoscopic: dict[str, PositiveInt]
@@ -61,15 +65,22 @@ class Dermoscopy(Section):
         """
         self.check(features_ND.shape[1])
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number is no dermoscopy
-            return np.asarray(features_ND.astype(np.float64) @ np.array(self.weights) + self.bias)
+            own_NE = features_ND[:, -len(self.weights) :].astype(np.float64)
+            return np.asarray(own_NE @ np.array(self.weights) + self.bias)
 
     def check(self, features: int) -> None:
         """Make sure that it is of a network with so many features. Raises: UserError."""
-        if features != len(self.weights):
+        if features < len(self.weights) or (features > len(self.weights) and not self.layer):
             raise UserError(
                 f"what tells dermoscopy in model.json has {len(self.weights)} weights, and the network"
                 f" {features} features"
             )
+
+
+def of_last_layer(features_ND: NDArray[np.floating], found: Dermoscopy | None) -> NDArray[np.floating]:
+    """What the last layer sees, without the features of an earlier one that a boundary looks at."""
+    early = len(found.weights) if found is not None and found.layer else 0
+    return features_ND[:, : features_ND.shape[1] - early]
 
 
 def is_dermoscopy(score_N: Floats) -> Bools:

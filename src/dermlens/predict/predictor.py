@@ -26,7 +26,7 @@ from dermlens.predict.answers import Answer, Evidence, by_lesion, one_answer
 from dermlens.predict.decision import Arrays, answer, decide, log_softmax, read_arrays, scaled
 from dermlens.predict.decision_document import DecisionDocument, plain_decision
 from dermlens.predict.decoding import PICTURE_MEMORY, Worker
-from dermlens.predict.document import ModelDocument, OnnxFile, read_document
+from dermlens.predict.document import ModelDocument, OnnxFile, of_last_layer, read_document
 from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import (
     DOCUMENT_FILE,
@@ -346,7 +346,8 @@ class Predictor:
     def features(self, pictures: Sequence[Picture]) -> Numbers:
         """features_ND of images as they are; what is known of patients has no part in them."""
         meta_NM = self.encode([Patient()] * len(pictures))
-        return self._network(self._squares(pictures, self.document.size), meta_NM)[1]
+        found_NF = self._network(self._squares(pictures, self.document.size), meta_NM)[1]
+        return of_last_layer(found_NF, self.document.dermoscopy)
 
     def evidence(self, picture: Picture, patient: Patient) -> Evidence | None:
         """Where an answer comes from; none for a network that gives no maps.
