@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from dermlens import metrics
-from dermlens.evaluation.calibration import _finite
-from dermlens.evaluation.intervals import Estimate, Resamples, estimate, share
+from dermlens.data.predictions import arrays
+from dermlens.evaluation.calibration import _finite, line
+from dermlens.evaluation.intervals import Estimate, Place, Resamples, estimate, share
 from dermlens.evaluation.subgroups import TONES, tone_groups
 from dermlens.labels import BY_CODE, Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, weighted_mean
@@ -162,6 +163,101 @@ def net_benefit(
 
 
 PREVALENCES = (0.01, 0.04, 0.10)
+
+
+class DetectionThresholds:
+    """Groups of diagnoses sought in one role, with thresholds fixed on another."""
+
+    def __init__(self, role: str, by_role: dict[str, pd.DataFrame], vocabulary: Vocabulary) -> None:
+        self.classes = classes = vocabulary.classes
+        self.groups = detection_groups(vocabulary)
+        self.source = threshold_role(role, list(by_role))
+        self.optimistic = self.source == role
+        target_N, p_NC = arrays(by_role[self.source], classes)
+        self.thresholds: dict[tuple[str, float], float | None] = {}
+        self.positives: dict[str, int] = {}
+        for name, codes in self.groups.items():
+            positive_N, score_N = group_scores(target_N, p_NC, classes, codes)
+            self.positives[name] = int(positive_N.sum())
+            for aim in SENSITIVITIES:
+                self.thresholds[name, aim] = threshold_at(positive_N, score_N, aim)
+
+    def numbers(self, target_N: Ints, p_NC: Floats, weights: Floats | None) -> dict[Place, Floats]:
+        """AUC, sensitivity and specificity at each threshold, of another role and of no role, net benefit."""
+        undefined = np.full(() if weights is None else weights.shape[:-1], np.nan)
+        found: dict[Place, Floats] = {}
+        for name, codes in self.groups.items():
+            positive_N, score_N = group_scores(target_N, p_NC, self.classes, codes)
+            found["detection", name, "auc"] = metrics.ranking(positive_N, score_N, weights).auc
+            found["detection", name, "slope"], found["detection", name, "intercept"] = line(
+                positive_N, score_N, weights
+            )
+            for aim in SENSITIVITIES:
+                threshold = self.thresholds[name, aim]
+                rates = (
+                    (undefined, undefined)
+                    if threshold is None
+                    else rates_at(positive_N, score_N, threshold, weights)
+                )
+                found["detection", name, str(aim), "sensitivity"] = rates[0]
+                found["detection", name, str(aim), "specificity"] = rates[1]
+            for threshold in PROBABILITIES:
+                rates = rates_at(positive_N, score_N, threshold, weights)
+                found["detection", name, f"at {threshold}", "sensitivity"] = rates[0]
+                found["detection", name, f"at {threshold}", "specificity"] = rates[1]
+            benefit = benefits_at(positive_N, score_N, weights)
+            for index, threshold in enumerate(NET_BENEFIT_THRESHOLDS):
+                found["detection", name, f"net benefit at {threshold}"] = benefit[..., index]
+        return found
+
+    def recalls(
+        self, target_N: Ints, named_N: Ints, resamples: Resamples, *, level: float
+    ) -> dict[Place, Estimate]:
+        """Of the images of each group, the share for which a class of the group is named."""
+        found: dict[Place, Estimate] = {}
+        for name, codes in self.groups.items():
+            columns = [self.classes.index(code) for code in codes]
+            positive_N = np.isin(target_N, columns)
+            one = share(np.isin(named_N[positive_N], columns), resamples.lesion[positive_N], level=level)
+            drawn = len(resamples.counts) > 0
+            found["detection", name, "recall"] = one if drawn else one | {"low": None, "high": None}
+        return found
+
+    def section(self, target_N: Ints, p_NC: Floats, tree: dict[str, Any]) -> dict[str, Any]:
+        """The part of metrics.json, from the estimates of `numbers`."""
+        section = {}
+        for name, codes in self.groups.items():
+            positive_N, score_N = group_scores(target_N, p_NC, self.classes, codes)
+            section[name] = {
+                "classes": list(codes),
+                "positives": int(positive_N.sum()),
+                "auc": tree[name]["auc"],
+                "recall": tree[name]["recall"],
+                "slope": tree[name]["slope"],
+                "intercept": tree[name]["intercept"],
+                "operating_points": [
+                    {
+                        "sensitivity_aim": aim,
+                        "threshold": self.thresholds[name, aim],
+                        "threshold_role": self.source,
+                        "threshold_positives": self.positives[name],
+                        "optimistic": self.optimistic,
+                        **tree[name][str(aim)],
+                    }
+                    for aim in SENSITIVITIES
+                ],
+                "at_probability": [
+                    {"threshold": threshold, **tree[name][f"at {threshold}"]} for threshold in PROBABILITIES
+                ],
+                "net_benefit": net_benefit(
+                    positive_N,
+                    score_N,
+                    intervals=[
+                        tree[name][f"net benefit at {threshold}"] for threshold in NET_BENEFIT_THRESHOLDS
+                    ],
+                ),
+            }
+        return section
 
 
 def suspicion_section(
