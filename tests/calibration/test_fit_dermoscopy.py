@@ -121,6 +121,16 @@ def test_every_clinic_had_kept_its_share_unseen():
         assert (clinic.features_ND @ weight_D + bias >= place - 1e-4).mean() >= 0.98, name
 
 
+def test_a_handful_of_pictures_has_no_say_in_where_an_unseen_clinic_is_kept():
+    """The one of them that is least like the others would decide for all."""
+    clinics = {"a": draw(300, 0, ASIDE * 0), "b": draw(300, 1, ASIDE * 0)}
+    street = {"street": draw(300, 9, 6 * ASIDE)}
+    alone = fit_dermoscopy(clinics, street)[1].set_index("set")
+    few = fit_dermoscopy(clinics | {"few": draw(40, 2, 2 * ASIDE)}, street)[1].set_index("set")
+    many = fit_dermoscopy(clinics | {"few": draw(400, 2, 2 * ASIDE)}, street)[1].set_index("set")
+    assert alone.loc["street", "taken"] <= few.loc["street", "taken"] < many.loc["street", "taken"]
+
+
 def test_a_boundary_on_an_early_layer_looks_at_the_features_that_come_last():
     own, street = draw(300, 0, ASIDE * 0), draw(300, 1, 4 * ASIDE)
     found, _ = fit_dermoscopy({"own": own}, {"street": street}, layer="features.7")

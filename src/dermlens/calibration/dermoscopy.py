@@ -119,8 +119,9 @@ def fit_dermoscopy(
 
     Each set of dermoscopy keeps its share, each picture judged by a boundary that was fitted without its
     lesion. A clinic that nobody has seen has to pass, too. So each set is also judged by a boundary that was
-    fitted without its source, and the boundary stands no higher than where every set has its share
-    that way. A set whose name ends in `GREYSCALE` is of the source that the rest of its name says.
+    fitted without its source, and the boundary stands no higher than where every set has its share that way,
+    but for sets so small that the share is less than a picture. A set whose name ends in `GREYSCALE` is of
+    the source that the rest of its name says.
 
     Args:
         dermoscopic: pictures by the name of their set, of lesions that the network was not trained on.
@@ -209,7 +210,8 @@ class _Fitted:
         if not self.has_both_sides(self.without_source(sets, own[0])):
             return least
         unseen = []
-        for index in own:
+        # of fewer pictures the share that may go is less than one, and the least of them would decide
+        for index in (one for one in own if np.sum(part.set_N == one) * (1 - kept) >= 1):
             weight_D, bias = self.on(self.without_source(sets, index))
             unseen.append(_least(self.joined.x_ND[self.joined.set_N == index] @ weight_D + bias, 1 - kept))
         return min(least, *unseen)
