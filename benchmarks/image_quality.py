@@ -28,6 +28,7 @@ from dermlens.data.table import read_table
 from dermlens.files import write_text
 from dermlens.predict.answers import NOT_DERMOSCOPY
 from dermlens.predict.document import Dermoscopy
+from dermlens.predict.patients import find_images
 from dermlens.predict.pictures.preprocessing import (
     LIMITS,
     SIDE,
@@ -37,7 +38,6 @@ from dermlens.predict.pictures.preprocessing import (
     read_image,
 )
 from dermlens.predict.predictor import Predictor
-from dermlens.predict.requests import find_images
 from dermlens.studies.out_of_distribution import write_photographs
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "image_quality.md"

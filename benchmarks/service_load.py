@@ -37,10 +37,10 @@ from PIL import Image  # noqa: E402
 
 from dermlens.files import write_text  # noqa: E402
 from dermlens.predict.network import OnnxNetwork  # noqa: E402
+from dermlens.predict.patients import Patient  # noqa: E402
 from dermlens.predict.picture import Picture  # noqa: E402
 from dermlens.predict.pictures.preprocessing import symmetry  # noqa: E402
 from dermlens.predict.predictor import Predictor, shipped_folder  # noqa: E402
-from dermlens.predict.requests import Patient  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "service_load.md"
 EXAMPLES = Path(str(files("dermlens.serve.page"))) / "examples"

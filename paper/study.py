@@ -293,7 +293,7 @@ def start_of(backbone: str, weights: Path | None) -> tuple[str, ...]:
     if len(found) > 1:
         raise UserError(f"--weights {weights}: {found[0].name} and {found[1].name} are both of {backbone}")
     if found:
-        from dermlens.models.starts import start_of_file
+        from dermlens.models.initial_weights import start_of_file
 
         divisor = start_of_file(found[0])[1]
         divided = (f"model.divide_map={divisor}",) if divisor != 1 else ()

@@ -22,9 +22,9 @@ from dermlens.data.table import read_set, read_table
 from dermlens.data.verify import verify
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
+from dermlens.predict.patients import find_images
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import read_image
-from dermlens.predict.requests import find_images
 
 
 def drawn(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:

@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
 from dermlens.data.config import DataConfig
 from dermlens.data.table import read_configured, read_set
 from dermlens.errors import UserError
-from dermlens.predict.requests import find_images, read_patients
+from dermlens.predict.patients import find_images, read_patients
 
 NAN = float("nan")
 

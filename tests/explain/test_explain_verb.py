@@ -17,8 +17,8 @@ from dermlens.explain.methods import METHODS
 from dermlens.explain.network import outputs
 from dermlens.models.saved import load_model, save_dermoscopy
 from dermlens.predict.document import Dermoscopy
+from dermlens.predict.patients import Patient
 from dermlens.predict.predictor import Predictor, shipped_folder
-from dermlens.predict.requests import Patient
 
 EXAMPLE = Path(str(files("dermlens.serve.page"))) / "examples" / "a.jpg"
 

@@ -12,7 +12,7 @@ from PIL import Image
 from dermlens.explain.explained import explain_image, sentences
 from dermlens.explain.figure import DISCLAIMER, draw, overlay
 from dermlens.explain.neighbours import Case
-from dermlens.predict.requests import Patient
+from dermlens.predict.patients import Patient
 from dermlens.report.plots import render
 
 from .conftest import SIDE

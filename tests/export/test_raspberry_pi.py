@@ -19,10 +19,10 @@ from saved_models import draw
 from dermlens.export.engines import ENGINES
 from dermlens.models.saved import load_model
 from dermlens.predict.decision import REASONS
+from dermlens.predict.patients import Patient
 from dermlens.predict.picture import Picture
 from dermlens.predict.pictures.preprocessing import LIMITS
 from dermlens.predict.predictor import Predictor
-from dermlens.predict.requests import Patient
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "raspberry_pi.py"
 

@@ -14,7 +14,7 @@ from dermlens.errors import UserError
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
 from dermlens.models.cuts import build_backbone
-from dermlens.models.starts import FILTER_NORMS, rescale_file, start_note, start_of_file
+from dermlens.models.initial_weights import FILTER_NORMS, rescale_file, start_note, start_of_file
 from paper.study import start_of
 
 NAME = "mobilenet_v3_large"

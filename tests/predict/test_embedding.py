@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dermlens.predict.patients import Patient
 from dermlens.predict.picture import Picture
 from dermlens.predict.predictor import Predictor
-from dermlens.predict.requests import Patient
 
 EXAMPLES = Path(str(files("dermlens.serve.page"))) / "examples"
 

@@ -19,10 +19,10 @@ import pytest
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.predict.journal import Journal
+from dermlens.predict.patients import Patient
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.predictor import Predictor
 from dermlens.predict.priors import named_prior
-from dermlens.predict.requests import Patient
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,12 @@ from dermlens.labels import CLASSES, DIAGNOSES
 from dermlens.predict.answers import Answer, state_of
 from dermlens.predict.document import read_document
 from dermlens.predict.metadata import make_encoder
+from dermlens.predict.patients import Patient
 from dermlens.predict.picture import Picture
 from dermlens.predict.pictures import preprocessing
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import constant_colours, read_square
 from dermlens.predict.predictor import Predictor, shipped_folder
-from dermlens.predict.requests import Patient
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dermlens.errors import UserError
-from dermlens.predict.requests import Patient, find_images, one_patient
-from dermlens.predict.requests import read_patients as read_table_of_patients
+from dermlens.predict.patients import Patient, find_images, one_patient
+from dermlens.predict.patients import read_patients as read_table_of_patients
 
 
 def test_folders_files_and_their_ids(lesions, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from dermlens.predict.answers import answer_json
+from dermlens.predict.patients import Patient
 from dermlens.predict.picture import Picture
-from dermlens.predict.requests import Patient
 from dermlens.serve.app import create_app, explained
 from dermlens.serve.limits import ServeConfig
 

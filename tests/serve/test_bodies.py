@@ -13,8 +13,8 @@ import pytest
 from starlette.requests import Request
 from steps import lines_run
 
+from dermlens.serve.bodies import CHUNKED, HELD, Bodies, read_body
 from dermlens.serve.limits import Problem, ServeConfig
-from dermlens.serve.requests import CHUNKED, HELD, Bodies, read_body
 
 IMAGE = bytes(range(256)) * 8192
 JSON = json.dumps({"images": [base64.b64encode(IMAGE).decode()]}).encode()
@@ -72,7 +72,7 @@ def test_all_bodies_together_are_limited_and_let_go_of():
 
 def test_large_bodies_that_stop_coming_leave_room_for_a_small_one_and_are_given_up(monkeypatch):
     """Nobody has to wait for the whole time that a request may take."""
-    monkeypatch.setattr("dermlens.serve.requests.STALLED", 0.2)
+    monkeypatch.setattr("dermlens.serve.bodies.STALLED", 0.2)
     config = ServeConfig(max_bytes=8 * 2**20, seconds=600)
 
     async def ask():

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dermlens.predict.requests import Patient
+from dermlens.predict.patients import Patient
 from dermlens.serve.engine import Engine
 from dermlens.serve.limits import Metrics, Problem, ServeConfig
 

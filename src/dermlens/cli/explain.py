@@ -48,8 +48,8 @@ def explain(
     from dermlens.explain.figure import DISCLAIMER, draw
     from dermlens.files import check_target
     from dermlens.models.saved import load_model
+    from dermlens.predict.patients import one_patient
     from dermlens.predict.predictor import shipped_folder
-    from dermlens.predict.requests import one_patient
     from dermlens.report.plots import save_figure
     from dermlens.targets import check_apart
 

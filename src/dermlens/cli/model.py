@@ -64,7 +64,7 @@ def weights(
     ] = 1.0,
 ) -> None:
     """List where ImageNet weights come from, or write a backbone's as safetensors."""
-    from dermlens.models.starts import render_sources, write_start
+    from dermlens.models.initial_weights import render_sources, write_start
     from dermlens.targets import check_apart
 
     if backbone is None:

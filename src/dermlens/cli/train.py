@@ -48,7 +48,7 @@ def start(
     classes: Classes = None,
 ) -> None:
     """Verify a data set of your own, write a first recipe for it, and print what to run next."""
-    from dermlens.training.start import start as write_recipe
+    from dermlens.training.first_recipe import start as write_recipe
 
     maps = source_maps(column, label, value, skip, classes)
     found = write_recipe(data, out, classes=names(classes), **maps)

@@ -59,9 +59,9 @@ def predict(
     """
     from dermlens.predict.answers import Answer, answer_json, by_lesion, heading_json
     from dermlens.predict.journal import Journal
+    from dermlens.predict.patients import Patient, find_images, one_patient, read_patients
     from dermlens.predict.predictor import Predictor, answer_stream
     from dermlens.predict.priors import parse_prior
-    from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
     from dermlens.predict.terminal import notes, progress, render_answers
     from dermlens.targets import check_apart
 
@@ -175,8 +175,8 @@ def embed(
     The features are of the image alone: age, sex and site have no part in them.
     """
     from dermlens.predict import embedding
+    from dermlens.predict.patients import find_images
     from dermlens.predict.predictor import Predictor
-    from dermlens.predict.requests import find_images
     from dermlens.targets import check_apart
 
     embedding.check_format(out)

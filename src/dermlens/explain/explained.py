@@ -20,9 +20,9 @@ from dermlens.predict.answers import Answer, one_answer, percent
 from dermlens.predict.decision import scaled
 from dermlens.predict.decision_document import plain_decision
 from dermlens.predict.document import of_last_layer
+from dermlens.predict.patients import Patient
 from dermlens.predict.picture import Picture
 from dermlens.predict.pictures.preprocessing import average_views
-from dermlens.predict.requests import Patient
 from dermlens.runs import Run
 
 # One image explained: the answer, its maps, what the patient adds, and the training cases it resembles.

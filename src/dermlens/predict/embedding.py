@@ -14,10 +14,10 @@ import numpy as np
 from dermlens.errors import UserError, require
 from dermlens.files import atomic_path
 from dermlens.predict.decoding import PICTURE_MEMORY, Worker
+from dermlens.predict.patients import find_images
 from dermlens.predict.picture import Needs
 from dermlens.predict.pictures.preprocessing import Numbers
 from dermlens.predict.predictor import Predictor
-from dermlens.predict.requests import find_images
 
 SUFFIXES = (".npz", ".parquet")
 

@@ -18,9 +18,9 @@ from dermlens import __version__
 from dermlens.errors import UserError, require
 from dermlens.files import atomic_path, check_target, claimed
 from dermlens.predict.answers import Answer, answer_json, answer_of_json, answer_row, by_lesion, heading_json
+from dermlens.predict.patients import Patient
 from dermlens.predict.predictor import Predictor
 from dermlens.predict.priors import ClassPrior
-from dermlens.predict.requests import Patient
 from dermlens.predict.sources.tables import is_formula
 
 CHUNK = 10_000

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from PIL import Image
 
+from dermlens.predict.patients import Patient
 from dermlens.predict.pictures.dicom import dicom_patient, is_dicom
 from dermlens.predict.pictures.images import MAX_BYTES, ImageError, from_pillow
 from dermlens.predict.pictures.preprocessing import (
@@ -25,7 +26,6 @@ from dermlens.predict.pictures.preprocessing import (
     faults,
     read_image,
 )
-from dermlens.predict.requests import Patient
 from dermlens.predict.sources.folders import image_id_of
 
 if TYPE_CHECKING:

@@ -35,10 +35,10 @@ from dermlens.predict.model_files import (
     read_measured,
 )
 from dermlens.predict.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
+from dermlens.predict.patients import Patient, find_images, one_patient, read_patients
 from dermlens.predict.picture import Needs, Picture, Source, sources_in
 from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views, symmetry, unturned
 from dermlens.predict.priors import ClassPrior, Prior, read_prior
-from dermlens.predict.requests import Patient, find_images, one_patient, read_patients
 
 # Many images, one after the other: every readable one is answered, the others are named.
 #

@@ -15,17 +15,17 @@ from fastapi.responses import JSONResponse
 from dermlens import __version__
 from dermlens.errors import UserError
 from dermlens.predict.answers import Answer, answer_json, heading_json
+from dermlens.predict.patients import Patient, one_patient
 from dermlens.predict.picture import Picture
 from dermlens.predict.pictures.images import FORMATS
 from dermlens.predict.predictor import Predictor
-from dermlens.predict.requests import Patient, one_patient
 from dermlens.predict.sources.vocabulary import known_sites
 from dermlens.serve import openapi
+from dermlens.serve.bodies import Bodies
 from dermlens.serve.engine import Engine
 from dermlens.serve.limits import Metrics, Problem, ServeConfig, shortened
 from dermlens.serve.middleware import Guard, Headers, Hosts
 from dermlens.serve.page import page_routes
-from dermlens.serve.requests import Bodies
 
 # The model's card as JSON.
 

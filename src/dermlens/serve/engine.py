@@ -23,12 +23,12 @@ from typing import Any, TypeVar
 
 from dermlens.predict.answers import Answer
 from dermlens.predict.decoding import Lane, Pool, Reply, Worker, read, why
+from dermlens.predict.patients import Patient
 from dermlens.predict.picture import Needs, Picture
 from dermlens.predict.predictor import Predictor
-from dermlens.predict.requests import Patient
 from dermlens.serve.limits import Metrics, Problem, ServeConfig, busy, late
 
-READER = "dermlens.serve.requests"
+READER = "dermlens.serve.bodies"
 QUICK_SECONDS, QUICK_MEMORY = 2.0, 160 * 2**20
 """Of a body with what is small in it."""
 LARGE_SECONDS, LARGE_MEMORY = 10.0, 448 * 2**20

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dermlens.serve.bodies import too_large
 from dermlens.serve.limits import Metrics, Problem, ServeConfig
-from dermlens.serve.requests import too_large
 
 # What every response bears, whatever has happened: headers, and a sentence for what nobody foresaw.
 

@@ -26,8 +26,8 @@ from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 from dermlens.files import write_text
 from dermlens.models.classifier import LesionClassifier, build_classifier
+from dermlens.models.initial_weights import start_note
 from dermlens.models.saved import SavedModel, save_model
-from dermlens.models.starts import start_note
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
 from dermlens.training import machine

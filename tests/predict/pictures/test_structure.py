@@ -22,7 +22,7 @@ from dermlens.predict.pictures import images
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import read_image
 from dermlens.predict.pictures.structure import check_structure
-from dermlens.serve.requests import QUICK_WORK, work
+from dermlens.serve.bodies import QUICK_WORK, work
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
 WRITTEN = {
