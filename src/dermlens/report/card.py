@@ -110,7 +110,8 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         ),
         "also_train": _also_train(record),
         "people": _people(found, classes),
-        "limits": words.data_limits(source, classes, found.acral),
+        "limits": words.data_limits(source, classes, found.acral, words.further_sets(record)),
+        "further": [provenance.CREDITS.get(name, name) for name in words.further_sets(record)],
         "uses": USES,
         "no_uses": NO_USES,
         "files": exported,
@@ -139,7 +140,8 @@ def limits_of(run: Run) -> tuple[str, ...]:
     classes = list(run.metrics.classes)
     predictions = run.predictions()
     found = read_run_data(run, run, predictions, classes, None)
-    return tuple(words.data_limits(words.provenance(predictions), classes, found.acral))
+    further = words.further_sets(run.read_record())
+    return tuple(words.data_limits(words.provenance(predictions), classes, found.acral, further))
 
 
 @dataclass(frozen=True, slots=True)

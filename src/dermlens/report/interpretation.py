@@ -149,13 +149,24 @@ def provenance(predictions: pd.DataFrame) -> str:
     return "ham10000" if predictions["lesion_id"].str.startswith("HAM_").any() else "other"
 
 
-def data_limits(source: str, classes: Sequence[str], acral: tuple[int, int] | None = None) -> list[str]:
+def further_sets(record: RunRecord) -> list[str]:
+    """The data folders that a run was trained on next to HAM10000, in the recipe's order."""
+    return [name for name in record.folders if name in record.sources and name != "ham10000"]
+
+
+def data_limits(
+    source: str,
+    classes: Sequence[str],
+    acral: tuple[int, int] | None = None,
+    further: Sequence[str] = (),
+) -> list[str]:
     """What the data cannot show.
 
     Args:
         source: as `provenance` gives it.
         classes: the codes the model knows.
         acral: how many images are of palms or soles, and of how many; none where nobody counted.
+        further: the data sets that were trained on besides, by their folders' names.
     """
     known = len(classes)
     closed = (
@@ -171,11 +182,7 @@ def data_limits(source: str, classes: Sequence[str], acral: tuple[int, int] | No
         ]
     if source == "ham10000":
         return [
-            "HAM10000 was collected at two places, in Vienna and in Queensland, and carries no label of skin "
-            "tone. How the model does on skin tones that are rare there cannot be measured here and must be "
-            "assumed to be worse.",
-            "It holds pigmented lesions of these two clinics alone, gathered in retrospect over some twenty "
-            "years: nothing was measured on patients as they came.",
+            *(_of_several(further) if further else _of_two_clinics()),
             *_acral(acral),
             "Lesions came to the collection because someone found them worth recording, and each class in "
             "the share in which it was collected: precision and calibration hold for that mixture and not "
@@ -191,6 +198,26 @@ def data_limits(source: str, classes: Sequence[str], acral: tuple[int, int] | No
         "clinics they hold, and how the diagnoses were confirmed, is for the owner of the data to state.",
         "Precision and calibration hold for the shares of the classes in these images.",
         closed,
+    ]
+
+
+def _of_two_clinics() -> list[str]:
+    return [
+        "HAM10000 was collected at two places, in Vienna and in Queensland, and carries no label of skin "
+        "tone. How the model does on skin tones that are rare there cannot be measured here and must be "
+        "assumed to be worse.",
+        "It holds pigmented lesions of these two clinics alone, gathered in retrospect over some twenty "
+        "years: nothing was measured on patients as they came.",
+    ]
+
+
+def _of_several(further: Sequence[str]) -> list[str]:
+    return [
+        "HAM10000, of Vienna and Queensland, carries no label of skin tone, and where another of its data sets"
+        " does, few images show dark skin. How the model does there is hardly measured and must be assumed to"
+        " be worse.",
+        f"It was trained on {', '.join(further)} as well. All of these were gathered in retrospect: nothing was"
+        " measured on patients as they came. A clinic that is none of them may fare worse than any of them.",
     ]
 
 

@@ -179,7 +179,7 @@ def _context(
             for name, text in FILES.items()
             if name == "report.html" or (scored.path / name).exists()
         ],
-        "limits": words.data_limits(source, classes, found.acral),
+        "limits": words.data_limits(source, classes, found.acral, words.further_sets(record)),
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
 

@@ -273,6 +273,14 @@ def licence_text(model: ModelConfig, record: RunRecord, boundary: Dermoscopy | N
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+CREDITS = {
+    "isic2017": "ISIC 2017: Codella N C F et al. Skin lesion analysis toward melanoma detection: a challenge at"
+    " ISBI 2017. arXiv:1710.05006. CC BY-NC 4.0 in the release of ISIC 2019",
+    "milk10k": "MILK10k, ISIC archive, 2025. CC BY-NC 4.0",
+}
+"""Of data sets that are known by their folder's name."""
+
+
 def _also(record: RunRecord) -> str:
     """The owners of other data sets: of `data.folders` whose sources trained, and of `data.also_train`."""
     trained = record.sources
@@ -283,7 +291,8 @@ def _also(record: RunRecord) -> str:
     return "".join(
         "\n"
         + _filled(
-            f"the owners of {names}, whose {images:,} images it was trained on as well, on their terms.",
+            f"the owners of {names}, whose {images:,} images it was trained on as well, on their terms."
+            + (f" {CREDITS[names]}." if names in CREDITS else ""),
             indent="    ",
         )
         for names, images in owed.items()
