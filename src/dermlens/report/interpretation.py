@@ -213,11 +213,12 @@ def _of_two_clinics() -> list[str]:
 
 def _of_several(further: Sequence[str]) -> list[str]:
     return [
-        "HAM10000, of Vienna and Queensland, carries no label of skin tone, and where another of its data sets"
+        "HAM10000, of Vienna and Queensland, carries no label of skin tone, and where another data set"
         " does, few images show dark skin. How the model does there is hardly measured and must be assumed to"
         " be worse.",
-        f"It was trained on {', '.join(further)} as well. All of these were gathered in retrospect: nothing was"
-        " measured on patients as they came. A clinic that is none of them may fare worse than any of them.",
+        f"It was trained on {', '.join(further)} as well. All of these were gathered in retrospect: nothing"
+        " was measured on patients as they came. A clinic that is none of them may fare"
+        " worse than any of them.",
     ]
 
 

@@ -274,8 +274,8 @@ def licence_text(model: ModelConfig, record: RunRecord, boundary: Dermoscopy | N
 
 
 CREDITS = {
-    "isic2017": "ISIC 2017: Codella N C F et al. Skin lesion analysis toward melanoma detection: a challenge at"
-    " ISBI 2017. arXiv:1710.05006. CC BY-NC 4.0 in the release of ISIC 2019",
+    "isic2017": "ISIC 2017: Codella N C F et al. Skin lesion analysis toward melanoma detection: a challenge"
+    " at ISBI 2017. arXiv:1710.05006. CC BY-NC 4.0 in the release of ISIC 2019",
     "milk10k": "MILK10k, ISIC archive, 2025. CC BY-NC 4.0",
 }
 """Of data sets that are known by their folder's name."""
