@@ -267,7 +267,7 @@ def licence_text(model: ModelConfig, record: RunRecord, boundary: Dermoscopy | N
         + _filled(images, indent="    ")
         + _also(record)
         + _shown(boundary),
-        _start(model),
+        _start(model, record.start),
         "The model comes without any warranty. It is research software and not a medical device.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -312,8 +312,13 @@ def _shown(boundary: Dermoscopy | None) -> str:
     )
 
 
-def _start(model: ModelConfig) -> str:
-    """Where the ImageNet weights come from; nothing for random ones."""
+def _start(model: ModelConfig, note: str | None) -> str:
+    """Where the first weights come from; nothing for random ones.
+
+    Args:
+        model: of the recipe.
+        note: what the file of weights says of itself.
+    """
     began = "The ImageNet weights from which training began come from"
     if model.weights == "package":
         package = PACKAGES[model.backbone]
@@ -325,6 +330,8 @@ def _start(model: ModelConfig) -> str:
         return _filled(f"{began} timm's {hub.model} ({hub.licence}).")
     if model.weights == "none":
         return ""
+    if note:
+        return _filled(f"Training began at {note}.")
     return _filled(f"{began} the file {Path(model.weights).name}, whose licence its owner states.")
 
 
