@@ -59,8 +59,9 @@ def test_scores_of_other_sets_are_recomputed(folder):
 def test_the_readme_states_the_other_sets_beside_the_own():
     """Melanoma recall of every set that the shipped model was scored on, to two digits."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert OTHER_SETS
-    for folder in OTHER_SETS:
+    own = [folder for folder in OTHER_SETS if folder.parents[1].name == "shipped_model"]
+    assert own
+    for folder in own:
         scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["roles"]["external"]
         recall = scores["per_class"]["mel"]["recall"]
         assert f"{recall['value']:.2f} [{recall['low']:.2f}–{recall['high']:.2f}]" in text
