@@ -307,12 +307,13 @@ class Limit:
 LIMITS = (
     Limit("brightness", True, 0.318, DARK),
     Limit("brightness", False, 0.87, BRIGHT),
-    Limit("contrast", True, 0.026, FLAT),
+    Limit("contrast", True, 0.0195, FLAT),
     Limit("sharpness", True, -4.0, BLURRED),
     Limit("redness", True, 0.007, UNCOLOURED),
     Limit("redness", False, 0.456, UNCOLOURED),
 )
-"""The extremes of HAM10000's training pictures, rounded away from its middle."""
+"""The extremes of HAM10000's training pictures, rounded away from its middle: contrast by more, since 2.8 % of
+MILK10k lies below HAM10000's."""
 
 
 def measured_square(image_HWC: np.ndarray) -> np.ndarray:
