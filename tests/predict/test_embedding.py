@@ -28,7 +28,7 @@ def test_features_are_those_of_the_network(dermlens, tmp_path):
         features_ND = written["features"]
     predictor = Predictor.open()
     _, expected_ND = predictor.outputs([Picture(picture)], predictor.encode([Patient()]))
-    np.testing.assert_array_equal(features_ND, expected_ND)
+    np.testing.assert_array_equal(features_ND, expected_ND[:, :1280])  # those of the last layer
     pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
     assert dermlens("embed", picture, "--out", tmp_path / "f.parquet").code == 0
     table = pd.read_parquet(tmp_path / "f.parquet")

@@ -73,7 +73,7 @@ def test_an_explanation(client, shipped):
     predicted = client.post("/v1/predict", **upload(LESION.read_bytes(), **PATIENT)).json()["answers"][0]
     assert said["answer"] == predicted
     assert list(said["evidence"]) == list(shipped.classes)
-    assert {len(row) for rows in said["evidence"].values() for row in rows} == {6}
+    assert {len(row) for rows in said["evidence"].values() for row in rows} == {7}
     assert list(said["without"]) == ["age", "sex", "site", "metadata"]
     (untold,) = shipped.predict(LESION)
     assert said["without"]["metadata"] == answer_json(untold)

@@ -67,7 +67,7 @@ def test_a_picture_with_its_patient(page, shipped):
     (untold,) = shipped.predict(LESION)
     rows = article.locator("tbody tr")
     assert rows.count() == 7
-    expect(rows.first).to_contain_text("melanoma")
+    expect(rows.first).to_contain_text("melanocytic nevus")
     expect(rows.first).to_contain_text(f"{100 * expected.p['mel']:.1f} %")
     expect(rows.first).to_contain_text(f"{100 * untold.p['mel']:.1f} %")
     expect(page.locator("#answers-heading")).to_be_focused()
@@ -75,7 +75,7 @@ def test_a_picture_with_its_patient(page, shipped):
 
 def test_the_overlay_follows_its_slider_and_its_class(page):
     ask(page, LESION)
-    expect(page.get_by_role("article")).to_contain_text("Bluer: adds more to the score of melanoma")
+    expect(page.get_by_role("article")).to_contain_text("Bluer: adds more to the score of melanocytic nevus")
     drawn = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
     heat = page.locator("canvas.heat")
 
@@ -150,7 +150,7 @@ def test_with_the_keyboard_alone(page):
         if page.evaluate("document.activeElement.dataset.example") == "a":
             break
     page.keyboard.press("Enter")
-    expect(page.get_by_role("article")).to_contain_text("melanoma")
+    expect(page.get_by_role("article")).to_contain_text("melanocytic nevus")
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_dicom_upload_gets_a_sentence_and_its_neighbour_an_answer(shipped, blo
         assert said.status_code == 200
         refused, answered = said.json()["answers"]
         assert "dicom" in refused["error"]
-        assert answered["diagnosis"] == "mel"
+        assert answered["diagnosis"] == "nv"
         for address in ("/v1/predict", "/v1/explain"):
             alone = asking.post(address, **upload(DICOM))
             assert (alone.status_code, "dicom" in alone.json()["detail"]) == (422, True)
