@@ -68,8 +68,8 @@ def test_a_picture_with_its_patient(page, shipped):
     rows = article.locator("tbody tr")
     assert rows.count() == 7
     expect(rows.first).to_contain_text("melanocytic nevus")
-    expect(rows.first).to_contain_text(f"{100 * expected.p['mel']:.1f} %")
-    expect(rows.first).to_contain_text(f"{100 * untold.p['mel']:.1f} %")
+    expect(rows.first).to_contain_text(f"{100 * expected.p['nv']:.1f} %")
+    expect(rows.first).to_contain_text(f"{100 * untold.p['nv']:.1f} %")
     expect(page.locator("#answers-heading")).to_be_focused()
 
 
