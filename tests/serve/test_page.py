@@ -90,8 +90,8 @@ def test_the_overlay_follows_its_slider_and_its_class(page):
     assert alpha() == 0
     page.get_by_label("Strength of the overlay").fill("60")
     before = heat.evaluate(drawn)
-    page.get_by_label("Show what speaks for").select_option("nv")
-    expect(page.get_by_role("article")).to_contain_text("melanocytic nevus")
+    page.get_by_label("Show what speaks for").select_option("mel")
+    expect(page.get_by_role("article")).to_contain_text("score of melanoma")
     assert heat.evaluate(drawn) != before
 
 
