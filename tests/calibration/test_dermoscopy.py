@@ -102,6 +102,20 @@ def test_what_was_learnt_outlasts_another_decision(run, photographs, cache):
     assert run.dermoscopy_file.is_file()
 
 
+def test_boundary_and_decision_are_fitted_in_any_order(run, photographs, cache):
+    """The boundary looks at an early layer, an out-of-distribution score at the last, whichever is first."""
+
+    def boundary():
+        learn_dermoscopy(run, {}, {"photographs": photographs}, kept=0.9, device="cpu", cache=cache)
+        return read_document(run.path / "model.json").dermoscopy
+
+    first = boundary()
+    assert first.layer
+    calibrate_run(run, ood="mahalanobis", device="cpu", cache=cache)
+    assert len(run.model().arrays["center_D"]) == run.model().model.head.features
+    assert len(boundary().weights) == len(first.weights)
+
+
 def test_a_table_beside_a_model_that_cannot_tell_is_not_shown(run):
     run.dermoscopy_file.write_text(
         "set,dermoscopy,images,lesions,taken,low,high,taken_unseen\nown,yes,5,5,1,1,1,\n"

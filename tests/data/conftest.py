@@ -77,9 +77,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         end = start + state.cut_after.pop(0) if state.cut_after else len(body)
+        state.sent += len(body[start:end])  # before, since the client may look as soon as it has all
         self.wfile.write(body[start:end])
         self.wfile.flush()
-        state.sent += len(body[start:end])
         if state.stall and end < len(body):
             time.sleep(20)
         self.close_connection = True

@@ -41,6 +41,16 @@ def test_knn_is_scikit_learns(world):
     np.testing.assert_allclose(ours, expected_N, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_features_of_an_early_layer_change_no_score(world, kind):
+    """They follow those of the last layer, which alone the score was fitted on."""
+    train, new = world(200, seed=5), world(40, seed=6)
+    arrays = fit_arrays(kind, train)
+    longer_NF = np.concatenate([new.features_ND, np.full((40, 6), 1e3, np.float32)], axis=1)
+    plain_N = ood_scores(kind, new.logits_NC, new.features_ND, arrays, 10)
+    assert ood_scores(kind, new.logits_NC, longer_NF, arrays, 10).tolist() == plain_N.tolist()
+
+
 def test_directions_are_pcas():
     rng = np.random.default_rng(0)
     x_ND = rng.normal(size=(300, 90)) @ rng.normal(size=(90, 90))

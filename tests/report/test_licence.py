@@ -34,6 +34,12 @@ def test_where_training_began(backbone, weights, start):
     assert "/some" not in said
 
 
+def test_a_file_of_weights_that_says_where_it_is_from_is_quoted():
+    said = words_of("mobilenet_v2", "w.safetensors", start="another network's backbone")
+    assert "Training began at another network's backbone." in said
+    assert "w.safetensors" not in said
+
+
 def test_terms_and_credit():
     said = words_of("mobilenet_v2", "none")
     assert "https://creativecommons.org/licenses/by-nc/4.0/legalcode" in said
@@ -64,5 +70,6 @@ def test_the_owners_of_every_source_that_was_trained_on_are_credited():
     }
     said = " ".join(licence_text(ModelConfig(), RunRecord(**record)).split())
     assert "the owners of isic2017, whose 2,744 images" in said
+    assert "arXiv:1710.05006" in said
     assert "milk10k" not in said
     assert "the owners of ham10000" not in said

@@ -501,6 +501,7 @@ def test_limits_follow_the_data(drawn):
     assert provenance(drawn(10, ("test",), prefix="SYN")) == "synthetic"
     assert provenance(rows.assign(lesion_id="x")) == "other"
     assert "no label of skin tone" in " ".join(data_limits("ham10000", CLASSES))
+    assert "milk10k" in " ".join(data_limits("ham10000", CLASSES, further=["isic2017", "milk10k"]))
     assert "nothing about skin" in " ".join(data_limits("synthetic", CLASSES))
     assert "knows 7 classes" in " ".join(data_limits("other", CLASSES))
 

@@ -25,6 +25,7 @@ from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel, save_decision
 from dermlens.predict.decision import Arrays, Kind, answer, answer_columns, decide
 from dermlens.predict.decision_document import Abstention, DecisionDocument, Suspicion
+from dermlens.predict.document import of_last_layer
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 from dermlens.predict.priors import ClassPrior, Prior, default_prior, read_prior
 from dermlens.runs import Run
@@ -300,7 +301,7 @@ def label_outputs(
     device: str = "auto",
     cache: Path | None = None,
 ) -> Labelled:
-    """Logits and features of a table next to its truth; a diagnosis that the model does not know is −1.
+    """Logits and last features of a table next to its truth; a diagnosis that the model does not know is −1.
 
     Args:
         saved: the model.
@@ -313,7 +314,7 @@ def label_outputs(
     position = {code: index for index, code in enumerate(saved.classes)}
     return Labelled(
         logits_NC=outputs.logits_NC,
-        features_ND=outputs.features_ND,
+        features_ND=of_last_layer(outputs.features_ND, saved.dermoscopy),
         target_N=np.array([position.get(code, -1) for code in table["dx"]], dtype=np.int64),
         lesion_N=table["lesion_id"].to_numpy(dtype=str),
         source_N=table["source"].to_numpy(dtype=str) if "source" in table else None,

@@ -333,7 +333,8 @@ def learn_dermoscopy(
             raise UserError(
                 f"set {name} holds {len(shared)} images of the run's own split, {shared[0]} first"
             )
-    saved = replace(run.model(), views=ViewsConfig())  # features are of the image as it is
+    # features are of the image as it is, and not cut by what an earlier boundary looked at
+    saved = replace(run.model(), views=ViewsConfig(), dermoscopy=None)
     layer = saved.model.watched = early_layer(saved.model.backbone, saved.size)
     in_grey = replace(saved, model=cast(LesionClassifier, _InGreyscale(saved.model)))
 

@@ -312,8 +312,8 @@ LIMITS = (
     Limit("redness", True, 0.007, UNCOLOURED),
     Limit("redness", False, 0.456, UNCOLOURED),
 )
-"""The extremes of HAM10000's training pictures, rounded away from its middle: contrast by more, since 2.8 %
-of MILK10k lies below HAM10000's."""
+"""The extremes of HAM10000's training pictures, rounded away from its middle: contrast by more, since
+MILK10k's flattest pictures lie below HAM10000's."""
 
 
 def measured_square(image_HWC: np.ndarray) -> np.ndarray:
