@@ -53,7 +53,7 @@ def weights(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Bring a start of folded filters, a safetensors file, to the filter norms of trained ones.",
+            help="Bring a start of folded filters, a safetensors file, to larger filter norms.",
         ),
     ] = None,
     note: Annotated[
