@@ -51,7 +51,8 @@ class RunRecord(Stored):
         kept_epoch: whose weights the model has.
         seconds_per_epoch: the median.
         predicted_roles: in predictions.csv.
-        soup: of a soup, its members.
+        soup: of a soup, or of joined networks, the members.
+        joined: whether they are joined networks.
     """
 
     status: Status | None = None
@@ -85,6 +86,7 @@ class RunRecord(Stored):
     seconds_per_epoch: float | None = None
     predicted_roles: list[str] = []
     soup: list[dict[str, Any]] = []
+    joined: bool = False
 
 
 class Measured(TypedDict):

@@ -158,7 +158,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "dermlens study ablate imbalance --data data/ham10000 --out imbalance/",
         "dermlens study ablate --rescore imbalance/",
     ),
-    "study ensemble": ("dermlens study ensemble folds-a/ folds-b/ --out both/",),
+    "study ensemble": (
+        "dermlens study ensemble folds-a/ folds-b/ --out both/",
+        "dermlens study ensemble runs/first runs/second --network --out runs/both",
+    ),
     "study soup": ("dermlens study soup runs/first runs/second runs/third --out runs/soup",),
     "study soft-labels": ("dermlens study soft-labels folds-a/ folds-b/ --out soft_labels.csv",),
 }

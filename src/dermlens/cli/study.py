@@ -161,8 +161,25 @@ def ablate(
     console.print(f"ablation: {folder}")
 
 
-def ensemble(members: Members, out: Out, mean: Mean = "probabilities") -> None:
+def ensemble(
+    members: Members,
+    out: Out,
+    mean: Mean = "probabilities",
+    network: Annotated[
+        bool,
+        typer.Option("--network", help="Join the networks of runs into one, as a run; logits are averaged."),
+    ] = False,
+    data: RunData = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
     """Average the predictions of several runs or cross-fits, and score them."""
+    if network:
+        from dermlens.studies.joined import join
+
+        join(members, out, data=data, device=device, cache=cache)
+        console.print(f"joined network: {out}; next: dermlens calibrate {out}")
+        return
     from dermlens.studies.ablation_page import render_study
     from dermlens.studies.ensemble import ensemble as average
 

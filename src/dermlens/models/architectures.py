@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from timm.layers.padding import pad_same
 from timm.layers.pool2d_same import MaxPool2dSame
 from torch import Tensor, nn
 
-from dermlens.models.table import KerasForm
+from dermlens.models.table import ChannelOrder, KerasForm, Normalization
 
 # How Keras draws the weights of layers that start at random.
 #
@@ -314,3 +315,45 @@ def conv_block(width: int, kernels: tuple[int, ...], out: int) -> nn.Sequential:
         }
         width = out
     return nn.Sequential(layers)
+
+
+# What stands before a backbone.
+
+
+class Normalize(nn.Module):
+    """(x − mean) / std on RGB pixels of 0 to 255; its numbers travel with the weights.
+
+    With `bgr` the colours are turned round first: the numbers, like the network, then meet blue first.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, numbers: Normalization, channel_order: ChannelOrder = "rgb") -> None:
+        super().__init__()
+        self.channel_order = channel_order
+        self.register_buffer("mean", torch.tensor(numbers.mean, dtype=torch.float32).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(numbers.std, dtype=torch.float32).view(3, 1, 1))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.channel_order == "bgr":
+            x_BCHW = x_BCHW.flip(1)
+        return (x_BCHW - self.mean) / self.std
+
+
+class JoinedBackbones(nn.Module):
+    """Backbones side by side on the same pixels: their maps, channel behind channel.
+
+    Args:
+        members: (of its pixels, the backbone), in the order of their channels.
+    """
+
+    def __init__(self, members: Sequence[tuple[Normalization, nn.Module]]) -> None:
+        super().__init__()
+        self.normalize = nn.ModuleList(Normalize(numbers) for numbers, _ in members)
+        self.members = nn.ModuleList(backbone for _, backbone in members)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Maps of equal height and width, from pixels of 0 to 255."""
+        pairs = zip(self.normalize, self.members, strict=True)
+        return torch.cat([backbone(normalize(x_BCHW)) for normalize, backbone in pairs], dim=1)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from dermlens.errors import UserError
-from dermlens.models.architectures import VGG16Tail, start_dense
+from dermlens.models.architectures import Normalize, VGG16Tail, start_dense
 from dermlens.models.config import ModelConfig
 from dermlens.models.cuts import build_backbone, feature_shape
 from dermlens.models.metadata_branch import MetadataBranch, PaperBranch, build_branch
@@ -263,27 +263,6 @@ def early_layer(backbone: nn.Module, size: int) -> str:
         for handle in handles:
             handle.remove()
     return seen[-1] if seen else ""
-
-
-class Normalize(nn.Module):
-    """(x − mean) / std on RGB pixels of 0 to 255; its numbers travel with the weights.
-
-    With `bgr` the colours are turned round first: the numbers, like the network, then meet blue first.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, numbers: Normalization, channel_order: ChannelOrder = "rgb") -> None:
-        super().__init__()
-        self.channel_order = channel_order
-        self.register_buffer("mean", torch.tensor(numbers.mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(numbers.std).view(3, 1, 1))
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        if self.channel_order == "bgr":
-            x_BCHW = x_BCHW.flip(1)
-        return (x_BCHW - self.mean) / self.std
 
 
 def build_classifier(

@@ -11,6 +11,7 @@ from dermlens.errors import UserError, nearest
 from dermlens.models.pretrained.registry import HUB, PACKAGES
 from dermlens.models.table import (
     BACKBONES,
+    JOINED,
     METADATA_BRANCHES,
     TIMM,
     AttentionKernel,
@@ -29,7 +30,8 @@ class ModelConfig(Section):
 
     Attributes:
         backbone: a row of the table of backbones (`dermlens model list`); any convolutional network of
-            timm, `timm:NAME`, or `timm:NAME@NODE` to cut it at a node; or an import path.
+            timm, `timm:NAME`, or `timm:NAME@NODE` to cut it at a node; or an import path; or several rows
+            with `+` between, whose maps are joined (`dermlens study ensemble --network`).
         backbone_settings: of a backbone from outside.
         cut: where it is cut: `paper` is where the authors' code really cuts, `full` is the last feature
             map, `plain` is the uncut network with a linear layer on its 1000 logits (the paper's Table 6).
@@ -54,7 +56,7 @@ class ModelConfig(Section):
         gamma: the learnable scalar of the paper's Eq. 1, which its code does not have.
         pool: what follows the 2×2 max-pool: `flatten` or global average, `gap`.
         dropout: before the last layer.
-        metadata: the metadata branch, a row of its registry or an import path.
+        metadata: the metadata branch, a row of its registry, several with `+` between, or an import path.
         metadata_settings: of a branch from outside.
     """
 
@@ -93,15 +95,19 @@ class ModelConfig(Section):
                 row_of(name)
             except UserError as error:
                 raise ValueError(str(error)) from error
-        elif name not in BACKBONES and not is_outside("backbone", name):
-            raise ValueError(f"not a backbone{nearest(name, BACKBONES)}")
+        elif not is_outside("backbone", name):
+            for part in name.split(JOINED):
+                if part not in BACKBONES:
+                    raise ValueError(f"not a backbone{nearest(part, BACKBONES)}")
         return name
 
     @field_validator("metadata")
     @classmethod
     def _branch_is_known(cls, name: str) -> str:
-        if name not in METADATA_BRANCHES and not is_outside("metadata_branch", name):
-            raise ValueError(f"not a metadata branch{nearest(name, METADATA_BRANCHES)}")
+        if not is_outside("metadata_branch", name):
+            for part in name.split(JOINED):
+                if part not in METADATA_BRANCHES:
+                    raise ValueError(f"not a metadata branch{nearest(part, METADATA_BRANCHES)}")
         return name
 
     @model_validator(mode="before")
@@ -121,7 +127,7 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         for key, name in (("backbone", self.backbone), ("metadata", self.metadata)):
-            is_own = name in BACKBONES or name in METADATA_BRANCHES or name.startswith(TIMM)
+            is_own = name.split(JOINED)[0] in (*BACKBONES, *METADATA_BRANCHES) or name.startswith(TIMM)
             if is_own and getattr(self, f"{key}_settings"):
                 raise ValueError(f"{key}_settings are of a {key} from outside, and {key} is {name}")
         if not self.is_known:
@@ -130,6 +136,8 @@ class ModelConfig(Section):
         if not row.has_cut(self.cut):
             cuts = [cut for cut in ("paper", "full", "plain") if row.has_cut(cut)]
             raise ValueError(f"backbone {self.backbone} has no cut {self.cut}; it has {', '.join(cuts)}")
+        if row.source == "joined" and self.weights != "none":
+            raise ValueError(f"{self.backbone} is several networks, and weights={self.weights} is of one")
         for kind, known in (("hub", HUB), ("package", PACKAGES)):
             timm = kind == "hub" and self.backbone.startswith(TIMM)
             if self.weights == kind and self.backbone not in known and not timm:
@@ -154,7 +162,7 @@ class ModelConfig(Section):
     def is_known(self) -> bool:
         """Whether its backbone may be looked up here: one from outside needs to be trusted."""
         return (
-            self.backbone in BACKBONES
+            self.backbone.split(JOINED)[0] in BACKBONES
             or self.backbone.startswith(TIMM)
             or is_trusted("backbone", self.backbone)
         )

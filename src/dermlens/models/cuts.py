@@ -15,9 +15,9 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from dermlens.errors import UserError
-from dermlens.models.architectures import NASNetMobile, PadSame, VGG16Trunk, start_backbone
+from dermlens.models.architectures import JoinedBackbones, NASNetMobile, PadSame, VGG16Trunk, start_backbone
 from dermlens.models.pretrained.sources import features_of_timm, load_pretrained, pretrained
-from dermlens.models.table import Backbone, Cut, Form, KerasForm, row_of
+from dermlens.models.table import JOINED, Backbone, Cut, Form, KerasForm, row_of
 from dermlens.plugins import resolved
 
 # From a library's network to the one of keras.applications: same parameters, slightly different function.
@@ -144,6 +144,15 @@ def build_backbone(
     row = row_of(name)
     if not row.has_cut(cut):
         raise ValueError(f"{name} has no cut {cut}")
+    if row.source == "joined":
+        members = [
+            (
+                row_of(part).input_normalization(form),
+                build_backbone(part, cut, form=form, conventions=conventions),
+            )
+            for part in name.split(JOINED)
+        ]
+        return cut_at(JoinedBackbones(members), None)
     network = _create(row, settings or {})
     if form == "keras":
         to_keras_form(network, row.keras)

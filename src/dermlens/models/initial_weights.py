@@ -76,9 +76,9 @@ def write_pretrained(backbone: str, source: str, out: Path, *, wheel: Path | Non
 # filter, as a share of it, goes with 1/‖filter‖², and folded filters of 1×1 expansions are a tenth as long as
 # trained ones. A filter in front of a batch norm may have any length without a change of the network's
 # function. How long Google's own filters are is not known here. What is chosen is eight times the median of
-# Google's EfficientNet-Lite0: of 1, 2, 4 and 8 times, three epochs each, the one whose loss came nearest to the
-# authors' log (docs/results/paper/control/mobilenet_v3_small/lengths.csv; at 1 the loss rises from epoch to
-# epoch). So agreement of the first three epochs with the log is no evidence; that of later ones is some.
+# Google's EfficientNet-Lite0: of 1, 2, 4 and 8 times, three epochs each, the one whose loss came nearest to
+# the authors' log (docs/results/paper/control/mobilenet_v3_small/lengths.csv; at 1 the loss rises).
+# So agreement of the first three epochs with the log is no evidence; that of later ones is some.
 
 
 FILTER_NORMS = {"stem": 22.4, "expand": 8.0, "depthwise": 4.0, "project": 16.0}

@@ -5,7 +5,7 @@ B batch, M metadata width, C channels of the feature map. One line on each: tabl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dermlens.errors import UserError
+from dermlens.models.table import JOINED
 from dermlens.plugins import resolved
 
 
@@ -118,6 +119,22 @@ class BatchNorm(nn.BatchNorm1d):
         return out
 
 
+class JoinedBranch(MetadataBranch):
+    """The features of several branches, one behind the other.
+
+    Args:
+        members: branches that leave the map as it is; none for a network without metadata.
+    """
+
+    def __init__(self, members: Sequence[MetadataBranch | None]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(branch or MetadataBranch() for branch in members)
+        self.width = sum(branch.width for branch in members if branch is not None)
+
+    def forward(self, meta_BM: Tensor) -> Tensor:
+        return torch.cat([branch(meta_BM) for branch in self.members], dim=1)
+
+
 BRANCHES: dict[str, type[MetadataBranch]] = {
     "paper": PaperBranch,
     "gessert": GessertBranch,
@@ -134,6 +151,11 @@ def build_branch(
         return None
     if name in BRANCHES:
         return BRANCHES[name](meta_width, channels)
+    if JOINED in name:
+        members = [build_branch(part, meta_width, channels) for part in name.split(JOINED)]
+        if any(branch and type(branch).modulate is not MetadataBranch.modulate for branch in members):
+            raise UserError(f"model.metadata {name}: a branch that reshapes the map is of one network")
+        return JoinedBranch(members)
     found, given = resolved("metadata_branch", name, settings or {}, "model.metadata")
     branch = found.function(meta_width, channels, **given)
     if not isinstance(branch, MetadataBranch):

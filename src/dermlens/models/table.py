@@ -92,7 +92,8 @@ class Backbone:
     """One row.
 
     Attributes:
-        source: who builds the uncut network; `features` is timm without what follows the last feature map.
+        source: who builds the uncut network; `features` is timm without what follows the last feature map,
+            `joined` several rows at once.
         model: its name there.
         size: side of the input in pixels.
         normalization: of the input, as the library's weights expect it.
@@ -108,7 +109,7 @@ class Backbone:
         depth_reason: why its depth is not the published one.
     """
 
-    source: Literal["timm", "torchvision", "dermlens", "features", "outside"]
+    source: Literal["timm", "torchvision", "dermlens", "features", "outside", "joined"]
     model: str
     size: int
     normalization: Normalization
@@ -318,6 +319,8 @@ METADATA_BRANCHES: dict[str, str] = {
 }
 
 
+JOINED = "+"
+"""Between the names of backbones whose maps are joined, channel behind channel: `mobilenet_v2+resnet50`."""
 TIMM = "timm:"
 """Before the name of any network of timm: `timm:resnet18`, or `timm:resnet18@layer3` to cut it there."""
 
@@ -326,7 +329,8 @@ def row_of(name: str) -> Backbone:
     """The row of a backbone: of the table, of timm, or of a plugin.
 
     Args:
-        name: a key of BACKBONES, `timm:NAME`, `timm:NAME@NODE`, an import path or an entry point.
+        name: a key of BACKBONES, `timm:NAME`, `timm:NAME@NODE`, an import path or an entry point; or several
+            of the table's, joined by `+`, each of which normalises the pixels for itself.
 
     Raises:
         UserError: there is none of that name, or it may not be resolved.
@@ -335,6 +339,9 @@ def row_of(name: str) -> Backbone:
         return BACKBONES[name]
     if name.startswith(TIMM):
         return _of_timm(name)
+    if JOINED in name:
+        size = max(row_of(part).size for part in name.split(JOINED))
+        return Backbone("joined", name, size, Normalization((0,) * 3, (1,) * 3), {"full": ""}, plain=False)
     if not is_outside("backbone", name):
         raise UserError(f"model.backbone {name} is not a backbone{nearest(name, BACKBONES)}")
     found = resolve("backbone", name, "model.backbone")

@@ -81,6 +81,7 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         "source": source,
         "record": record,
         "members": len(record.soup),
+        "joined": record.joined,
         "parameters": count(record.trainable_parameters or record.parameters),
         "seconds": duration(seconds) if (seconds := training_seconds(run.history())) else None,
         "role": roles[0],

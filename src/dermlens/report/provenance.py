@@ -121,19 +121,25 @@ def _teaching(run: Run) -> list[str]:
     return lines
 
 
-def _training(run: Run) -> list[str]:
-    members = _members(run)
+def _training(run: Run, out: str = "RUN", before: Recipe | None = None) -> list[str]:
+    """The commands that made the run's weights.
+
+    Args:
+        run: whose record and recipe there are.
+        out: what the commands call it.
+        before: what recipe.yaml holds; none for the run's own recipe.
+    """
+    members, before = _members(run), before or run.recipe
     if not members:
-        return ["dermlens train recipe.yaml --data DIR --out RUN"]
-    names = [f"MEMBER-{member.path.name}" for member in members]
-    lines = []
-    for name, member in zip(names, members, strict=True):
-        changed = differences(run.recipe, member.recipe)
-        settings = [word for setting in changed for word in ("--set", setting)]
-        lines.append(
-            shlex.join(["dermlens", "train", "recipe.yaml", "--data", "DIR", *settings, "--out", name])
-        )
-    return [*lines, shlex.join(["dermlens", "study", "soup", *names, "--out", "RUN"])]
+        settings = [word for setting in differences(before, run.recipe) for word in ("--set", setting)]
+        return [shlex.join(["dermlens", "train", "recipe.yaml", "--data", "DIR", *settings, "--out", out])]
+    names = [f"{'MEMBER' if out == 'RUN' else out}-{member.path.name}" for member in members]
+    lines = [
+        line for name, member in zip(names, members, strict=True) for line in _training(member, name, before)
+    ]
+    if run.read_record().joined:
+        return [*lines, shlex.join(["dermlens", "study", "ensemble", *names, "--network", "--out", out])]
+    return [*lines, shlex.join(["dermlens", "study", "soup", *names, "--out", out])]
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

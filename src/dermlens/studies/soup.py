@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from dermlens.errors import UserError
 from dermlens.evaluation.ledger import carry_over
 from dermlens.files import atomic_folder, copy_file, read_json, write_json
 from dermlens.models.saved import SavedModel, save_model
+from dermlens.recipe import Recipe
 from dermlens.runs import Run, check_vacant
 from dermlens.studies.crossfit import PREDICTIONS, RECORD
 from dermlens.studies.folds import held_out, merge, read_out_of_fold, write_out_of_fold
@@ -76,39 +78,57 @@ def soup(
             or images that are not there.
     """
     runs, saved = _open(members)
-    table = runs[0].table(data)
-    records = [run.read_record() for run in runs]
-    first, soup = records[0], [_member(run) for run in runs]
-    split = runs[0].split(table)
     model = saved[0].model
     model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
+    return make_run(runs, replace(saved[0], model=model), runs[0].recipe, out, data, device, cache)
 
+
+def make_run(
+    runs: Sequence[Run],
+    saved: SavedModel,
+    recipe: Recipe,
+    out: Path,
+    data: Path | None,
+    device: str,
+    cache: Path | None,
+    **facts: Any,
+) -> Run:
+    """Make a run of a model that is made of others' models.
+
+    Args:
+        runs: the others, completed, of one split.
+        saved: the model; its input and classes are theirs.
+        recipe: of the new run.
+        out: as for `soup`.
+        data: as for `soup`.
+        device: as for `soup`.
+        cache: as for `soup`.
+        facts: for run.json, where they differ from the first run's.
+    """
+    table = runs[0].table(data)
+    records = [run.read_record() for run in runs]
+    first, members = records[0], [_member(run) for run in runs]
+    split = runs[0].split(table)
     check_vacant(out)
     with atomic_folder(out) as part:
-        made = Run.create(part, runs[0].recipe)
-        made.record(
-            **first.model_dump(include={*CARRIED}, exclude_unset=True),
-            soup=soup,
-            warnings=_warnings(record.warnings for record in records),
-        )
+        made = Run.create(part, recipe)
+        carried = first.model_dump(include={*CARRIED}, exclude_unset=True)
+        warnings = _warnings(record.warnings for record in records)
+        made.record(**carried | {"soup": members, "warnings": warnings} | facts)
         split.save(made.split_file)
         for number, run in enumerate(runs, start=1):
-            folder = made.member_folder / str(number)
-            folder.mkdir(parents=True)
-            for name in RECORDED:
-                if (run.path / name).is_file():
-                    copy_file(run.path / name, folder / name)
+            _remember(run, made.member_folder / str(number))
         save_model(
             made.path,
-            model,
-            config=saved[0].config,
-            classes=saved[0].classes,
-            described=saved[0].described,
-            size=saved[0].size,
-            crop=saved[0].crop,
-            encoder_json=saved[0].encoder.to_json(),
-            views=saved[0].views,
-            colour_constancy=saved[0].colour_constancy,
+            saved.model,
+            config=saved.config,
+            classes=saved.classes,
+            described=saved.described,
+            size=saved.size,
+            crop=saved.crop,
+            encoder_json=saved.encoder.to_json(),
+            views=saved.views,
+            colour_constancy=saved.colour_constancy,
         )
         roles = [role for role in first.predicted_roles if role != "test"]
         frames = []
@@ -118,7 +138,7 @@ def soup(
             frames.append(frame.assign(role=role))
         if frames:
             write_predictions(made.predictions_file, pd.concat(frames, ignore_index=True))
-        carry_over(runs, made)
+        carry_over(list(runs), made)
         made.end("completed", predicted_roles=roles)
     return Run(out)
 
@@ -175,6 +195,16 @@ def soup_crossfits(
     facts |= score_study(read_out_of_fold(out / PREDICTIONS), recipe.evaluation)
     write_json(out / RECORD, facts)
     return facts
+
+
+def _remember(run: Run, folder: Path) -> None:
+    """Keep how a member was trained, and how its own members were."""
+    folder.mkdir(parents=True)
+    for name in RECORDED:
+        if (run.path / name).is_file():
+            copy_file(run.path / name, folder / name)
+    for member in run.members:
+        _remember(member, folder / run.member_folder.name / member.path.name)
 
 
 def is_crossfit(folder: Path) -> bool:
