@@ -25,7 +25,6 @@ from dermlens.models.table import BACKBONES, JOINED
 from dermlens.runs import Run
 from dermlens.studies.soup import make_run
 
-
 LONGEST_NAME = 100
 """Characters of a recipe's name."""
 
