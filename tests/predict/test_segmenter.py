@@ -1,4 +1,4 @@
-"""Masks of a network whose masks are known exactly: geometry, orientation, forms of pictures, wrong folders."""
+"""A network whose masks are known exactly: geometry, orientation, forms of pictures, wrong folders."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_of_the_networks_own_size_the_mask_is_the_oracle_pixel_by_pixel(segmente
 @pytest.mark.parametrize(("high", "wide"), [(64, 128), (128, 64), (96, 96), (16, 32), (20, 8)])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_band_comes_back_where_it_was(segmenters, shape, high, wide, axis):
-    """Edges at a half and a quarter of a side fall between the network's pixels, at every one of these sizes."""
+    """Edges at a half and a quarter of a side fall between the network's pixels, at all these sizes."""
     inside = block(high, wide, high // 4, high // 2, 0, wide)
     if axis:
         inside = block(high, wide, 0, high, wide // 4, wide // 2)
