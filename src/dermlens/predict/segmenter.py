@@ -51,7 +51,7 @@ class Interval(Section):
 
 
 class Agreement(Section):
-    """How well masks agree with those that people drew, on held-out images, at the network's size.
+    """How well masks agree with those of held-out images, at the network's size.
 
     Attributes:
         jaccard: index, mean over lesions of the mean over their images.
