@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from segmenters import SIDE, graph
 from sklearn.metrics import jaccard_score
 
 from dermlens.data.config import SplitConfig
@@ -132,12 +134,17 @@ def test_a_unet_learns_discs_and_its_export_is_the_network(discs, tmp_path):
     np.testing.assert_array_equal(segmenter(images[16]), found[0])
 
 
-def test_an_export_that_is_not_the_network_is_not_written(discs, tmp_path, monkeypatch):
+def test_an_export_that_is_not_the_network_is_not_written(tmp_path, monkeypatch):
+    """In the place of torch's exporter: a network that finds what is dark."""
     needs_the_extra()
-    network = LesionUNet(small()).eval()
-    monkeypatch.setattr(Segmenter, "probabilities", lambda _, x: np.full(x.shape[:3], 0.5))
+    other = onnx.load_model_from_string(graph())
+    monkeypatch.setattr("related.segmentation.onnx_graph", lambda *_: other)
+    recipe = small(size=SIDE)
+    pixels = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     with pytest.raises(RuntimeError, match="off by"):
-        export_unet(network, small(), tmp_path / "unet", discs[0][:2], trained_on="nothing", measured=None)
+        export_unet(
+            LesionUNet(recipe).eval(), recipe, tmp_path / "unet", pixels, trained_on="nothing", measured=None
+        )
     assert not (tmp_path / "unet").exists()
 
 
