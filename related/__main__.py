@@ -79,20 +79,6 @@ def unseen(
     console.print(f"published: {results / 'unseen'}; next: python -m related report")
 
 
-@related.command()
-def segment(
-    images: Annotated[Path, typer.Argument(help="A folder of images.")],
-    network: Annotated[Path, typer.Option(help="The folder of a U-Net, as train-unet leaves it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of masks to write.")],
-) -> None:
-    """Write the lesion mask of every image of a folder."""
-    from related.segmentation import load_unet, write_masks
-
-    unet, recipe = load_unet(network)
-    masks = list(write_masks(unet, recipe, images, out))
-    console.print(f"masks: {len(masks)} in {out}")
-
-
 @related.command("train-unet")
 def train_unet(
     recipe: Annotated[Path, typer.Argument(help="Such as related/recipes/unet/masks.yaml.")],
@@ -101,11 +87,12 @@ def train_unet(
     weights: Weights = None,
     cache: Cache = None,
 ) -> None:
-    """Train a U-Net on all folds but one, and score it by lesion on that one."""
+    """Train a U-Net on all folds but one, score it by lesion on that one, export it for dermlens segment."""
     from related.unet import fit_unet
 
     for name, value in fit_unet(recipe, data, out, weights=weights, cache=cache, say=console.print).items():
         console.print(f"{name}: {value}")
+    console.print(f"written: {out}; next: dermlens segment IMAGES --model {out} --out masks")
 
 
 @related.command()

@@ -10,34 +10,46 @@ Shapes: B images, S their side, C classes.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field, PositiveFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dermlens import __version__
 from dermlens.documents import Section
 from dermlens.errors import UserError, require
-from dermlens.files import atomic_path, write_text
+from dermlens.export.onnx_export import onnx_graph, random_pixels
+from dermlens.files import atomic_path, write_json, write_text
 from dermlens.models.table import HALF
-from dermlens.predict.pictures.preprocessing import crop_resize, read_image
-from dermlens.predict.sources.folders import survey
+from dermlens.predict.network import IMAGE
+from dermlens.predict.segmenter import (
+    LESION,
+    SEGMENTER_FILE,
+    SEGMENTER_ONNX,
+    Agreement,
+    Segmenter,
+    SegmenterDocument,
+    Shape,
+)
 
 Pixels = NDArray[np.uint8]
 Draw = Callable[[NDArray[np.int64]], tuple[Pixels, Pixels, NDArray[np.int64]]]
 """Rows → their images (B, S, S, 3), masks (B, S, S) of 0 or 255, and classes."""
 
 WEIGHTS, RECIPE = "unet.safetensors", "unet.json"
-ENDING = "_segmentation.png"
-"""What a mask's name adds to its image's: so `dermlens` finds it, in a folder named masks."""
+LARGEST = 1e-4
+"""Largest difference of a probability between the network and its ONNX file; rounding moves about 1e-6."""
+LICENCE = "CC BY-NC 4.0"
+"""Of weights that were trained on HAM10000, as its images are."""
 
 
 class SegmentationRecipe(Section):
@@ -59,7 +71,7 @@ class SegmentationRecipe(Section):
     encoder: str = "tf_mobilenetv3_small_100"
     start: str | None = None
     size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 128
-    shape: Literal["squash", "pad"] = "squash"
+    shape: Shape = "squash"
     classes: Annotated[int, Field(ge=0)] = 0
     epochs: PositiveInt = 4
     batch_size: PositiveInt = 32
@@ -158,52 +170,6 @@ def predict_masks(network: LesionUNet, x_BSS3: Pixels) -> Pixels:
     return np.where(mask_BSS.numpy() > 0, np.uint8(255), np.uint8(0))
 
 
-def write_masks(network: LesionUNet, recipe: SegmentationRecipe, folder: Path, out: Path) -> Iterator[str]:
-    """Write the mask of every image of a folder, in the image's own size.
-
-    Yields:
-        The file of each mask, below `out`.
-
-    Raises:
-        UserError: the folder holds no image, or one of them cannot be read.
-    """
-    found = survey(folder)
-    if not found.paths:
-        raise UserError(f"{folder} holds no images")
-    out.mkdir(parents=True, exist_ok=True)
-    for path in found.paths:
-        image_HW3 = read_image(Path(path))
-        square_SS3 = to_square(image_HW3, recipe.size, recipe.shape)
-        mask_SS = predict_masks(network, square_SS3[None])[0]
-        name = f"{Path(path).stem}{ENDING}"
-        with atomic_path(out / name) as part:
-            Image.fromarray(from_square(mask_SS, image_HW3.shape[:2], recipe.shape)).save(part, format="PNG")
-        yield name
-
-
-def to_square(image_HW3: Pixels, size: int, shape: str) -> Pixels:
-    """An image as the network sees it."""
-    if shape == "pad":
-        high, wide = image_HW3.shape[:2]
-        side = max(high, wide)
-        top, left = (side - high) // 2, (side - wide) // 2
-        padded = np.zeros((side, side, 3), np.uint8)
-        padded[top : top + high, left : left + wide] = image_HW3
-        image_HW3 = padded
-    return crop_resize(image_HW3, size, "squash")
-
-
-def from_square(mask_SS: Pixels, size: tuple[int, ...], shape: str) -> Pixels:
-    """A mask in the size of its image, its bars cut away; every pixel is 0 or 255."""
-    high, wide = size
-    if shape != "pad":
-        return np.asarray(Image.fromarray(mask_SS).resize((wide, high), Image.Resampling.NEAREST))
-    side = max(high, wide)
-    top, left = (side - high) // 2, (side - wide) // 2
-    whole = np.asarray(Image.fromarray(mask_SS).resize((side, side), Image.Resampling.NEAREST))
-    return np.ascontiguousarray(whole[top : top + high, left : left + wide])
-
-
 def save_unet(network: LesionUNet, recipe: SegmentationRecipe, folder: Path) -> None:
     """Write weights and recipe."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -220,6 +186,71 @@ def load_unet(folder: Path) -> tuple[LesionUNet, SegmentationRecipe]:
     network = LesionUNet(recipe)
     network.load_state_dict(load_file(folder / WEIGHTS))
     return network.eval(), recipe
+
+
+class ExportedUNet(nn.Module):
+    """A U-Net from bytes to the probability of lesion at each pixel, a head for the diagnosis left out."""
+
+    def __init__(self, network: LesionUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image_BSS3: Tensor) -> Tensor:
+        mask_BSS, _ = self.network(image_BSS3)
+        return torch.sigmoid(mask_BSS)
+
+
+def export_unet(
+    network: LesionUNet,
+    recipe: SegmentationRecipe,
+    folder: Path,
+    x_NSS3: Pixels,
+    *,
+    trained_on: str,
+    measured: Agreement | None,
+) -> SegmenterDocument:
+    """Write what `dermlens segment --model` reads, if it finds what the network finds.
+
+    Args:
+        network: in evaluation mode.
+        recipe: of the network.
+        folder: to write to.
+        x_NSS3: some images, on which both are compared, as on random pixels.
+        trained_on: in words.
+        measured: on held-out images.
+
+    Raises:
+        UserError: the extra `export` is not installed.
+        RuntimeError: the exported network is not the network.
+    """
+    exported = ExportedUNet(network).eval()
+    proto = onnx_graph(exported, (torch.from_numpy(random_pixels(2, recipe.size)),), [IMAGE], [LESION])
+    content: bytes = proto.SerializeToString()
+    document = SegmenterDocument(
+        dermlens=__version__,
+        name=recipe.name,
+        encoder=recipe.encoder,
+        size=recipe.size,
+        shape=recipe.shape,
+        licence=LICENCE,
+        trained_on=trained_on,
+        measured=measured,
+        sha256=hashlib.sha256(content).hexdigest(),
+        largest_difference=0.0,
+    )
+    segmenter = Segmenter(content, document, str(folder / SEGMENTER_ONNX), threads=1)
+    shown_BSS3 = np.concatenate([random_pixels(3, recipe.size), x_NSS3])
+    with torch.inference_mode():
+        expected_BSS = exported(torch.from_numpy(shown_BSS3)).numpy()
+    difference = float(np.abs(segmenter.probabilities(shown_BSS3) - expected_BSS).max())
+    if not difference <= LARGEST:
+        raise RuntimeError(f"the exported network's probabilities are off by {difference:.2g}")
+    document = document.model_copy(update={"largest_difference": difference})
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / SEGMENTER_ONNX) as part:
+        part.write_bytes(content)
+    write_json(folder / SEGMENTER_FILE, document.model_dump(mode="json"))
+    return document
 
 
 def save_encoder(network: LesionUNet, start: Path, path: Path) -> None:

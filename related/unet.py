@@ -15,9 +15,10 @@ from dermlens.data.config import DataConfig, SplitConfig
 from dermlens.data.predictions import write_csv
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured
-from dermlens.errors import UserError
+from dermlens.errors import UserError, require
 from dermlens.files import write_json
 from dermlens.labels import CLASSES
+from dermlens.predict.segmenter import Agreement
 from dermlens.sections import EvaluationConfig
 from dermlens.studies.folds import check_sealed
 from paper.study import start_of
@@ -25,6 +26,7 @@ from related.jaccard import jaccard, jaccard_scores
 from related.segmentation import (
     Pixels,
     SegmentationRecipe,
+    export_unet,
     predict_masks,
     save_unet,
     train_unet,
@@ -34,6 +36,8 @@ from related.study import read_recipe
 SPLIT = SplitConfig(manifest="grouped-v1", folds=6, fold=0)
 """The folds of the comparison, the first held out."""
 INDICES, SCORES = "jaccard.csv", "jaccard.json"
+SHOWN = 8
+"""Held-out images on which the exported network is compared with the trained one."""
 
 
 def fit_unet(
@@ -46,7 +50,10 @@ def fit_unet(
     cache: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Train a U-Net, and write it with the index of every held-out image and their means by lesion.
+    """Train a U-Net, score it and export it.
+
+    What is written: the weights, the index of every held-out image and their means by lesion, and
+    segmenter.onnx with segmenter.json, which `dermlens segment` reads.
 
     Args:
         path: of its recipe.
@@ -58,11 +65,14 @@ def fit_unet(
         say: takes a line an epoch.
 
     Raises:
-        UserError: images have no mask, or the test role is not that of `grouped-v1`.
+        UserError: images have no mask, the test role is not that of `grouped-v1`, or the extra `export` is
+            not installed.
     """
     recipe = read_recipe(SegmentationRecipe, path)
     if recipe.shape == "pad":
-        raise UserError(f"{path}: the pixel cache squashes; shape pad is for segment, on files")
+        raise UserError(f"{path}: the pixel cache squashes, so that no network of shape pad is trained")
+    for module in ("onnx", "onnxscript"):  # before the training, not after it
+        require(module, "export")
     for override in start_of("mobilenet_v3_small", weights):
         key, _, value = override.partition("=")
         if key == "model.weights":
@@ -82,7 +92,8 @@ def fit_unet(
         return images.take(rows), masks.take(rows)[..., 0], target_N[rows]
 
     role_N = table["image_id"].map(role).to_numpy()
-    network = train_unet(recipe, draw, np.flatnonzero(role_N == "train"), say)
+    rows_N = np.flatnonzero(role_N == "train")
+    network = train_unet(recipe, draw, rows_N, say)
     save_unet(network, recipe, out)
     held = np.flatnonzero(role_N == "selection")
     found = np.concatenate(
@@ -94,5 +105,16 @@ def fit_unet(
     scored: pd.DataFrame = table.iloc[held][["image_id", "lesion_id"]].assign(jaccard=found)
     write_csv(out / INDICES, scored, digits=6)
     scores = jaccard_scores(found, scored["lesion_id"].to_numpy(dtype=str), EvaluationConfig())
-    write_json(out / SCORES, {**scores, "images": len(held), "recipe": recipe.name})
+    lesions = scored["lesion_id"].nunique()
+    write_json(out / SCORES, {**scores, "images": len(held), "lesions": lesions, "recipe": recipe.name})
+    trained = table.iloc[rows_N]["lesion_id"].nunique()
+    export_unet(
+        network,
+        recipe,
+        out,
+        draw(held[:SHOWN])[0],
+        trained_on=f"{len(rows_N)} images of {trained} lesions of HAM10000 with its lesion masks,"
+        f" {recipe.epochs} epochs",
+        measured=Agreement.model_validate({**scores, "images": len(held), "lesions": lesions}),
+    )
     return dict(scores)

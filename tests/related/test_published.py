@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from dermlens.predict.segmenter import Segmenter
 from dermlens.sections import EvaluationConfig
+from related.jaccard import jaccard_scores
 from related.publication import read_published
 from related.study import load_study
 from related.table import table_of
 from related.uncertainty import uncertainty_table
 from related.unseen import SCORES, unseen_table
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results" / "related"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results" / "related"
 WITHOUT_INTERVALS = EvaluationConfig(bootstrap=0)
 
 
@@ -54,3 +58,25 @@ def test_the_table_of_unseen_classes_is_recomputed():
     again = unseen_table(scores, WITHOUT_INTERVALS)
     check(pd.read_csv(RESULTS / "unseen" / "table.csv"), again, ["left_out", "method", "measure"])
     assert not scores.duplicated(["image_id", "left_out"]).any()
+
+
+def test_the_segmenter_of_the_repository_has_the_index_that_its_images_have():
+    """Values and intervals over lesions, from the index of each image; and its card states them."""
+    scores = pd.read_csv(RESULTS / "segmentation" / "jaccard.csv", dtype={"image_id": str, "lesion_id": str})
+    stated = json.loads((RESULTS / "segmentation" / "jaccard.json").read_text(encoding="utf-8"))
+    again = jaccard_scores(
+        scores["jaccard"].to_numpy(), scores["lesion_id"].to_numpy(dtype=str), EvaluationConfig()
+    )
+    assert again["jaccard"] == pytest.approx(stated["jaccard"], abs=2e-6)
+    # an index of 0.65 to six digits may have been a little less
+    assert again["thresholded"] == pytest.approx(stated["thresholded"], abs=1e-3)
+    assert (stated["images"], stated["lesions"]) == (len(scores), scores["lesion_id"].nunique())
+    assert not scores["image_id"].duplicated().any()
+    segmenter = Segmenter.load(ROOT / "models" / "segmenter")
+    measured = segmenter.document.model_dump()["measured"]
+    assert measured == {name: stated[name] for name in measured}
+    assert (ROOT / "models" / "segmenter" / "segmenter.onnx").stat().st_size < 20_000_000
+    card = (ROOT / "models" / "segmenter" / "README.md").read_text(encoding="utf-8")
+    for name in ("jaccard", "thresholded"):
+        assert "{value:.3f} [{low:.3f}–{high:.3f}]".format(**stated[name]) in card
+    assert segmenter.document.licence in card

@@ -1,33 +1,36 @@
-"""Jaccard by hand and against scikit-learn; masks that come back in the image's size; a U-Net that learns."""
+"""Jaccard by hand and against scikit-learn; a U-Net that learns, and is exported as it is."""
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
+from segmenters import SIDE, graph
 from sklearn.metrics import jaccard_score
 
 from dermlens.data.config import SplitConfig
 from dermlens.errors import UserError
+from dermlens.predict.segmenter import Segmenter, from_square, to_square
 from dermlens.sections import EvaluationConfig
 from related.jaccard import jaccard, jaccard_scores
 from related.segmentation import (
     LesionUNet,
     SegmentationRecipe,
-    from_square,
+    export_unet,
     load_unet,
     mask_loss,
     predict_masks,
     save_encoder,
     save_unet,
-    to_square,
     train_unet,
     turned_together,
-    write_masks,
 )
 from related.study import load_study, read_recipe
 
@@ -58,20 +61,6 @@ def test_a_lesion_counts_once_and_less_than_065_counts_as_nothing():
     at = jaccard_scores(np.array([0.65, 0.649]), np.array(["a", "b"]), QUICK)
     assert at["thresholded"]["value"] == pytest.approx(0.325)
     assert 0.7 - 1e-9 <= scores["jaccard"]["low"] < scores["jaccard"]["high"] <= 0.8 + 1e-9
-
-
-@pytest.mark.parametrize("shape", ["squash", "pad"])
-def test_a_mask_comes_back_where_the_lesion_was(shape):
-    image = np.zeros((90, 120, 3), np.uint8)
-    truth = np.zeros((90, 120), bool)
-    truth[20:60, 30:100] = True
-    image[truth] = 255
-    square = to_square(image, 96, shape)
-    assert square.shape == (96, 96, 3)
-    back = from_square(np.where(square[..., 0] > 127, np.uint8(255), np.uint8(0)), (90, 120), shape)
-    assert back.shape == (90, 120)
-    assert set(np.unique(back)) <= {0, 255}
-    assert jaccard((back > 0)[None], truth[None])[0] > 0.9
 
 
 def test_images_and_masks_are_turned_alike():
@@ -119,7 +108,7 @@ def small(**keys):
     )
 
 
-def test_a_unet_learns_discs_and_writes_masks_for_any_folder(discs, tmp_path):
+def test_a_unet_learns_discs_and_its_export_is_the_network(discs, tmp_path):
     needs_the_extra()
     images, masks, target = discs
     network = train_unet(
@@ -133,16 +122,30 @@ def test_a_unet_learns_discs_and_writes_masks_for_any_folder(discs, tmp_path):
     save_unet(network, small(classes=2), tmp_path / "unet")
     again, recipe = load_unet(tmp_path / "unet")
     np.testing.assert_array_equal(predict_masks(again, images[16:]), found)
-    (tmp_path / "pictures").mkdir()
-    Image.fromarray(images[16]).resize((96, 72)).save(tmp_path / "pictures" / "one.png")
-    assert list(write_masks(again, recipe, tmp_path / "pictures", tmp_path / "masks")) == [
-        "one_segmentation.png"
-    ]
-    with Image.open(tmp_path / "masks" / "one_segmentation.png") as mask:
-        assert mask.size == (96, 72)
-        assert set(np.unique(np.asarray(mask))) <= {0, 255}
-    with pytest.raises(UserError, match="holds no images"):
-        list(write_masks(again, recipe, tmp_path / "unet", tmp_path / "masks"))
+    document = export_unet(again, recipe, tmp_path / "unet", images[:4], trained_on="16 discs", measured=None)
+    assert document.largest_difference < 1e-4
+    segmenter = Segmenter.load(tmp_path / "unet")
+    assert segmenter.document == document
+    probabilities = segmenter.probabilities(images[16:])
+    np.testing.assert_array_equal(np.where(probabilities > 0.5, 255, 0), found)
+    with torch.inference_mode():
+        logits = again(torch.from_numpy(images[16:]))[0]
+    np.testing.assert_allclose(probabilities, torch.sigmoid(logits).numpy(), atol=1e-4)
+    np.testing.assert_array_equal(segmenter(images[16]), found[0])
+
+
+def test_an_export_that_is_not_the_network_is_not_written(tmp_path, monkeypatch):
+    """In the place of torch's exporter: a network that finds what is dark."""
+    needs_the_extra()
+    other = onnx.load_model_from_string(graph())
+    monkeypatch.setattr("related.segmentation.onnx_graph", lambda *_: other)
+    recipe = small(size=SIDE)
+    pixels = np.zeros((1, SIDE, SIDE, 3), np.uint8)
+    with pytest.raises(RuntimeError, match="off by"):
+        export_unet(
+            LesionUNet(recipe).eval(), recipe, tmp_path / "unet", pixels, trained_on="nothing", measured=None
+        )
+    assert not (tmp_path / "unet").exists()
 
 
 def test_an_encoder_is_handed_over_and_the_rest_of_the_start_stays(tmp_path):
@@ -166,15 +169,16 @@ def test_an_encoder_is_handed_over_and_the_rest_of_the_start_stays(tmp_path):
         LesionUNet(small(start=str(tmp_path / "wrong.safetensors")))
 
 
-def test_the_forms_of_the_articles_run(tmp_path):
+def test_the_forms_of_the_articles_run():
     """448 squashed and 600 padded: one image through each, from random weights."""
     needs_the_extra()
     folder = next(iter(load_study().systems.values())).recipe.parent / "unet"
     for name in ("mahbod_448", "wonderm_600"):
         recipe = read_recipe(SegmentationRecipe, folder / f"{name}.yaml")
-        square = to_square(np.zeros((450, 600, 3), np.uint8), recipe.size, recipe.shape)
+        image = np.zeros((450, 600, 3), np.uint8)
+        square = to_square(image, image.shape[:2], recipe.size, recipe.shape)
         mask = predict_masks(LesionUNet(recipe).eval(), square[None])[0]
-        assert from_square(mask, (450, 600), recipe.shape).shape == (450, 600)
+        assert from_square(mask / 255, (450, 600), recipe.shape).shape == (450, 600)
 
 
 def test_a_folder_without_masks_is_refused(data, cache, tmp_path):
@@ -186,3 +190,24 @@ def test_a_folder_without_masks_is_refused(data, cache, tmp_path):
     split = SplitConfig(protocol="grouped", test=0.15, folds=3)
     with pytest.raises(UserError, match="no mask"):
         fit_unet(path, bare, tmp_path / "out", split=split, cache=cache)
+
+
+def test_what_is_trained_is_scored_exported_and_read_by_the_verb(data, cache, tmp_path, dermlens):
+    needs_the_extra()
+    from related.unet import fit_unet
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text("{name: tiny, size: 32, epochs: 1, batch_size: 16}")
+    split = SplitConfig(protocol="grouped", test=0.15, folds=3)
+    scores = fit_unet(path, data, tmp_path / "out", split=split, cache=cache, say=lambda _: None)
+    document = json.loads((tmp_path / "out" / "segmenter.json").read_text())
+    measured = document["measured"]
+    assert {name: measured[name] for name in ("jaccard", "thresholded")} == scores
+    with (tmp_path / "out" / "jaccard.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert measured["images"] == len(rows)
+    assert measured["lesions"] == len({row["lesion_id"] for row in rows})
+    image = next(Path(data).rglob("*.jpg"))
+    code, _, _ = dermlens("segment", image, "--model", tmp_path / "out", "--out", tmp_path / "masks")
+    assert code == 0
+    assert (tmp_path / "masks" / f"{image.stem}_segmentation.png").is_file()

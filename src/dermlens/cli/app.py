@@ -178,7 +178,7 @@ TRUST = "trust_code"
 STORED = {"run", "runs", "resume", "members", "model", "named"}
 """Parameters of verbs that name a stored run or model."""
 
-WITHOUT_CODE = ("predict", "serve")
+WITHOUT_CODE = ("predict", "segment", "serve")
 """Verbs that open ONNX files alone, which name no code that could be run."""
 
 

@@ -14,7 +14,13 @@ from dermlens.cli.app import HELP_OPTIONS, Commands, app
 Verb = Callable[..., Any]
 
 PANELS: dict[str, dict[str, Verb]] = {
-    "Use": {"predict": use.predict, "merge": use.merge, "explain": explain.explain, "serve": use.serve},
+    "Use": {
+        "predict": use.predict,
+        "merge": use.merge,
+        "explain": explain.explain,
+        "segment": use.segment,
+        "serve": use.serve,
+    },
     "Train": {
         "start": train.start,
         "train": train.train,
@@ -77,6 +83,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "explain": (
         "dermlens explain lesion.jpg --out why.png",
         "dermlens explain lesion.jpg --model runs/first --data data/ham10000 --class mel",
+    ),
+    "segment": (
+        "dermlens segment visit/ --model models/segmenter --out masks/",
+        "dermlens segment lesion.jpg scan.dcm --model models/segmenter --out masks/ --json",
     ),
     "serve": (
         "dermlens serve",

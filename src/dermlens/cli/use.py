@@ -1,4 +1,4 @@
-"""Verbs that use a model, without torch: predict, merge, embed, serve."""
+"""Verbs that use a model, without torch: predict, merge, embed, segment, serve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ from dermlens.cli.options import (
     Threads,
     ValueMaps,
     out_file,
+    out_folder,
     source_maps,
 )
 from dermlens.errors import UserError, require
@@ -130,11 +131,7 @@ def predict(
             given = list(journal.answers()) if as_json else []
             journal.finish()
     if as_json:
-        document = heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable}
-        text = json.dumps(document, indent=2, ensure_ascii=False)
-        if not fits(text):
-            text = json.dumps(document, indent=2)
-        print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
+        _print_json(heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable})
     elif journal is not None and journal.done:
         console.print(
             f"written: {out}, {len(journal.done)} images; uncertain: {journal.uncertain}, withheld:"
@@ -193,6 +190,73 @@ def embed(
 
 def _say(sentence: str) -> None:
     print(f"dermlens: {sentence}", file=sys.stderr)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    if not fits(text):
+        text = json.dumps(document, indent=2)
+    print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
+
+
+# The verb that outlines lesions: from the base install, too.
+
+
+def segment(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of them.")],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model", metavar="DIR", help="The segmenter, such as models/segmenter of the repository."
+        ),
+    ],
+    out: Annotated[Path, out_folder("The folder of masks to write.")],
+    as_json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Write the lesion mask of each image. Research software, not a medical device.
+
+    A mask is a PNG of 0 and 255 in the image's own size, <image>_segmentation.png; masks.csv in the same
+    folder has what each shows. A job that was interrupted goes on when the same command is given again.
+    """
+    from dermlens.predict.masks import TABLE, MaskFolder, job_json, write_masks
+    from dermlens.predict.patients import find_images
+    from dermlens.predict.segmenter import LIMITS, Segmenter
+    from dermlens.predict.terminal import progress
+
+    found = find_images(images)
+    for doubt in found.doubts:
+        _say(doubt)
+    segmenter = Segmenter.load(model, threads)
+    unreadable = dict[str, str]()
+    with MaskFolder(out, segmenter, found.images) as folder:
+        if folder.done:
+            _say(f"going on where {folder.journal} ends: {len(folder.done)} images are done")
+        left = len(found.images) - len(folder.done)
+        try:
+            for image_id, one in progress(write_masks(segmenter, found.images, folder), left):
+                if isinstance(one, str):
+                    unreadable[image_id] = one
+        except KeyboardInterrupt:
+            kept = f"{len(folder.done)} masks are kept in {out}"
+            raise KeyboardInterrupt(f"interrupted; {kept}") from None
+        folder.finish()
+    unreadable |= found.unreadable
+    for sentence in unreadable.values():
+        _say(sentence)
+    if as_json:
+        _print_json(job_json(segmenter, folder, unreadable))
+    elif folder.done:
+        masks = folder.done.values()
+        empty, cut = sum(one.empty for one in masks), sum(one.touches_border for one in masks)
+        console.print(
+            f"written: {out}, {len(masks)} masks and {TABLE}; without a lesion: {empty}, touching the border:"
+            f" {cut}"
+        )
+        for limit in LIMITS:
+            console.print(limit)
+    if unreadable:
+        raise typer.Exit(2)
 
 
 # The verb that serves: a model, its page and its API.

@@ -128,9 +128,33 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
         RuntimeError: the exported network is not the network.
     """
     onnx = require("onnx", "export")
-    require("onnxscript", "export")
     network = ExportedNetwork(saved).eval()
-    inputs = tuple(network.sample(_random_pixels(2, saved.size)))
+    inputs = tuple(network.sample(random_pixels(2, saved.size)))
+    proto = onnx_graph(network, inputs, [IMAGE, META][: len(inputs)], network.outputs)
+    if set(saved.views.sizes) - {saved.size}:
+        _free_size(proto)
+    with atomic_path(path) as part:
+        part.write_bytes(proto.SerializeToString())
+        onnx.checker.check_model(str(part))
+        return _compare(network, OnnxNetwork(part.read_bytes(), str(path)), images)
+
+
+def onnx_graph(
+    network: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str], outputs: Sequence[str]
+) -> Any:
+    """A network as an ONNX ModelProto with all tensors inside, its batch size free.
+
+    Args:
+        network: in evaluation mode.
+        inputs: an example of each.
+        names: of the inputs.
+        outputs: names of what it returns.
+
+    Raises:
+        UserError: the extra `export` is not installed.
+    """
+    require("onnx", "export")
+    require("onnxscript", "export")
     with warnings.catch_warnings():
         # what torch says here is for its own authors, and that two inputs share their free axis
         warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -141,19 +165,14 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
             inputs,
             dynamo=True,
             dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
-            input_names=[IMAGE, META][: len(inputs)],
-            output_names=list(network.outputs),
+            input_names=list(names),
+            output_names=list(outputs),
             external_data=False,
             verbose=False,
         )
     proto = program.model_proto
     _without_traces(proto)
-    if set(saved.views.sizes) - {saved.size}:
-        _free_size(proto)
-    with atomic_path(path) as part:
-        part.write_bytes(proto.SerializeToString())
-        onnx.checker.check_model(str(part))
-        return _compare(network, OnnxNetwork(part.read_bytes(), str(path)), images)
+    return proto
 
 
 class ExportedNetwork(nn.Module):
@@ -258,8 +277,8 @@ def _compare(network: ExportedNetwork, exported: OnnxNetwork, images: Sequence[P
     for size in sorted({saved.size, *saved.views.sizes}):
         squares = [read_square(image, size, saved.crop, saved.colour_constancy)[None] for image in images]
         for pixels in (
-            _random_pixels(1, size),
-            np.concatenate([_random_pixels(RANDOM_IMAGES, size), *squares]),
+            random_pixels(1, size),
+            np.concatenate([random_pixels(RANDOM_IMAGES, size), *squares]),
         ):
             inputs = network.sample(pixels)
             with torch.inference_mode():
@@ -295,7 +314,7 @@ def _compare_maps(expected: Mapping[str, Numbers], found: Mapping[str, Numbers])
                 raise RuntimeError(f"the exported network's {name} are off by {off:.2g}")
 
 
-def _random_pixels(count: int, size: int) -> np.ndarray:
+def random_pixels(count: int, size: int) -> np.ndarray:
     """Noise and gradients: noise alone all looks alike to a network."""
     rng = np.random.default_rng(size)
     x_BSSC = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from dermlens.predict.decision_document import DecisionDocument, Share, decision
 from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import DOCUMENT_FILE, KEY, check_content, sealed
 from dermlens.predict.pictures.preprocessing import ColourConstancy, ViewsConfig
+
+AnyDocument = TypeVar("AnyDocument", bound=Section)
 
 # Whether a picture is dermoscopy at all: one linear look at what the network sees in it.
 #
@@ -225,18 +227,35 @@ def read_document(path: Path) -> ModelDocument:
         raise UserError(
             f"{path} does not exist; a saved model is a folder with model.json and model.safetensors"
         )
+    content, document = read_described(path, ModelDocument, "model")
+    check_content(path, content)
+    return document
+
+
+def read_described(path: Path, kind: type[AnyDocument], what: str) -> tuple[dict[str, Any], AnyDocument]:
+    """Read a document that describes something.
+
+    Args:
+        path: of a JSON file.
+        kind: its class.
+        what: it describes, for errors.
+
+    Returns:
+        What the file holds, and the same as its class.
+
+    Raises:
+        UserError: it is not JSON, or not of that class.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        document = ModelDocument.model_validate(content)
+        return content, kind.model_validate(content)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the whole"
         message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path} does not describe a dermlens model: {key}: {message}") from error
-    check_content(path, content)
-    return document
+        raise UserError(f"{path} does not describe a dermlens {what}: {key}: {message}") from error
 
 
 def write_document(folder: Path, document: ModelDocument) -> ModelDocument:

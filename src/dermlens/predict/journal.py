@@ -103,7 +103,7 @@ class Journal:
         self._held = ExitStack()
         try:
             self._file = self._claimed()
-            self._resume(_sealed(job))
+            self._resume(sealed_line(job))
         except UserError:
             self._held.close()
             raise
@@ -127,7 +127,7 @@ class Journal:
             line |= {"row": answer_row(found, self._classes), "answer": answer_json(found)}
             line |= {"score": None if found.score is None else list(found.score)}
             self._count(line)
-        self._write(_sealed(line))
+        self._write(sealed_line(line))
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """The answers so far, as `--json` has them."""
@@ -216,7 +216,7 @@ class Journal:
     def _resume_line(self, number: int, text: bytes) -> str:
         """Take a line's answer. Returns: the image it is of, if that has other bytes now; else nothing."""
         try:
-            line = _unsealed(text)
+            line = unsealed_line(text)
             image_id = str(line["image_id"])
             where = "" if "unreadable" in line else str(line["file"][0])
             whole = not where or (isinstance(line["row"], dict) and isinstance(line["answer"]["state"], str))
@@ -257,7 +257,7 @@ class Journal:
             for number, text in enumerate(file):
                 if number and number not in self._void:
                     try:
-                        line = _unsealed(text)
+                        line = unsealed_line(text)
                     except ValueError as error:
                         raise UserError(
                             f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew"
@@ -279,19 +279,19 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _sealed(line: Mapping[str, Any]) -> bytes:
+def sealed_line(line: Mapping[str, Any]) -> bytes:
     """A line of JSON whose last entry is the CRC-32 of the others."""
     text = json.dumps(line)
     return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}\n'.encode()
 
 
-def _unsealed(text: bytes) -> dict[str, Any]:
-    """Read what `_sealed` wrote. Raises: ValueError when bits have changed, or it is something else."""
+def unsealed_line(text: bytes) -> dict[str, Any]:
+    """Read what `sealed_line` wrote. Raises: ValueError when bits have changed, or it is something else."""
     try:
         line = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is no line of ours") from error
-    if not isinstance(line, dict) or _sealed({k: v for k, v in line.items() if k != "crc32"}) != text:
+    if not isinstance(line, dict) or sealed_line({k: v for k, v in line.items() if k != "crc32"}) != text:
         raise ValueError("the check sum is not the line's")
     del line["crc32"]
     return line

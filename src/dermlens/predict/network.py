@@ -110,6 +110,37 @@ SERIOUS = 3
 """ONNX Runtime's level of errors; below it, it speaks of its own optimisations."""
 
 
+def open_session(content: bytes, name: str, threads: int | None = None) -> Any:
+    """A session of ONNX Runtime on the processor, which threads may share.
+
+    Args:
+        content: of the file, with all tensors inside: ONNX Runtime would read external ones from wherever the
+            process works, outside every check sum.
+        name: of the file, for errors.
+        threads: that one call uses; none for as many as the process has cores, by its container's quota too.
+
+    Raises:
+        UserError: it is no ONNX network, or keeps data in other files.
+    """
+    if _EXTERNAL in content:
+        raise UserError(
+            f"{name} keeps data in other files, which no check sum covers: export it again, with all of"
+            " them in itself"
+        )
+    onnxruntime = onnx_runtime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SERIOUS
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # set, not left at 0: the runtime would pin threads to cores, which a container may forbid
+    options.intra_op_num_threads = threads or usable_cores()
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # what the runtime raises has no common class but this
+        raise UserError(f"{name} is not an ONNX network that can be run: {first_line(error)}") from error
+
+
 class OnnxNetwork:
     """A session that threads may share: it holds no state between calls. One call uses all cores it may.
 
@@ -120,34 +151,15 @@ class OnnxNetwork:
         outputs: the names of what it can give.
 
     Args:
-        content: of the file, with all tensors inside: ONNX Runtime would read external ones from wherever the
-            process works, outside every check sum.
-        name: of the file, for errors.
-        threads: that one call uses; none for as many as the process has cores, by its container's quota too.
+        content, name, threads: as `open_session` takes them.
 
     Raises:
         UserError: it is no ONNX network of ours, or keeps data in other files.
     """
 
     def __init__(self, content: bytes, name: str, threads: int | None = None) -> None:
-        if _EXTERNAL in content:
-            raise UserError(
-                f"{name} keeps data in other files, which no check sum covers: export it again, with all of"
-                " them in itself"
-            )
         self.name = name
-        onnxruntime = onnx_runtime()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = SERIOUS
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        # set, not left at 0: the runtime would pin threads to cores, which a container may forbid
-        options.intra_op_num_threads = threads or usable_cores()
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # what the runtime raises has no common class but this
-            raise UserError(f"{name} is not an ONNX network that can be run: {_first_line(error)}") from error
+        self._session = open_session(content, name, threads)
         entries = (*self._session.get_inputs(), *self._session.get_outputs())
         shapes = {entry.name: entry.shape for entry in entries}
         self.outputs = tuple(entry.name for entry in self._session.get_outputs())
@@ -185,9 +197,10 @@ class OnnxNetwork:
         except Exception as error:
             size = x_BSSC.shape[1]
             raise UserError(
-                f"{self.name} does not take images of {size} pixels: {_first_line(error)}"
+                f"{self.name} does not take images of {size} pixels: {first_line(error)}"
             ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The beginning of what the runtime says."""
     return str(error).strip().partition("\n")[0][:200]

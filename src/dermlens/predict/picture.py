@@ -24,6 +24,7 @@ from dermlens.predict.pictures.preprocessing import (
     constant_colours,
     crop_resize,
     faults,
+    image_size,
     read_image,
 )
 from dermlens.predict.sources.folders import image_id_of
@@ -99,6 +100,14 @@ class Picture:
         if min_side not in self._decoded:
             self._decoded[min_side] = self._decode(min_side)
         return self._decoded[min_side]
+
+    def own_size(self) -> tuple[int, int]:
+        """Height and width in pixels, upright, however small it is decoded. Raises: ImageError."""
+        if isinstance(self._source, (Path, bytes)):
+            wide, high = image_size(self._source)
+            return high, wide
+        high, wide = self.pixels(SIDE).shape[:2]
+        return high, wide
 
     def square(self, size: int, crop: Crop, colour_constancy: ColourConstancy) -> np.ndarray:
         """uint8 (S, S, 3), as `read_square` makes it. Raises: ImageError."""

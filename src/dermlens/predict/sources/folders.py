@@ -228,7 +228,7 @@ def _list(place: Path, found: Survey, shown: Path, *, follow: bool) -> list[Path
                 found.masks.setdefault(stem.removesuffix(MASK_ENDING), []).append(prefix + name)
             else:
                 found.images.setdefault(stem, []).append(prefix + name)
-        elif is_table_name(name) and not is_else:
+        elif is_table_name(name) and not is_else and not of_masks:
             found.tables.append(shown / name)
         elif not of_masks:
             found.others.append(prefix + name)
