@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.calibration.decision import fit_decision
-from dermlens.calibration.labelled import Labelled
+from dermlens.calibration.probabilities import Labelled
 from dermlens.data.predictions import write_predictions, write_table
 from dermlens.evaluation.score import score
 from dermlens.files import write_json

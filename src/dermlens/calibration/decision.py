@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermlens.calibration.abstention import fit_ood, fit_sets
-from dermlens.calibration.labelled import Labelled
-from dermlens.calibration.probabilities import even_weights, fit_even_scaling
-from dermlens.calibration.suspicion import fit_marks
+from dermlens.calibration.abstention import fit_marks, fit_ood, fit_sets
+from dermlens.calibration.probabilities import Labelled, even_weights, fit_even_scaling
 from dermlens.data.predictions import arrays as truth_and_probabilities
 from dermlens.data.predictions import classes_of, holds_answers, read_predictions, write_predictions
 from dermlens.errors import UserError

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from dermlens.calibration.decision import label_outputs
-from dermlens.calibration.labelled import lesion_folds
+from dermlens.calibration.probabilities import lesion_folds
 from dermlens.data.predictions import write_table
 from dermlens.errors import UserError
 from dermlens.metrics import Bools, Floats, Ints

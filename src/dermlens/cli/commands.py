@@ -8,13 +8,13 @@ from typing import Any
 
 import typer
 
-from dermlens.cli import analyze, data, explain, model, study, train, use
+from dermlens.cli import analyze, data, model, study, train, use
 from dermlens.cli.app import HELP_OPTIONS, Commands, app
 
 Verb = Callable[..., Any]
 
 PANELS: dict[str, dict[str, Verb]] = {
-    "Use": {"predict": use.predict, "merge": use.merge, "explain": explain.explain, "serve": use.serve},
+    "Use": {"predict": use.predict, "merge": use.merge, "explain": analyze.explain, "serve": use.serve},
     "Train": {
         "start": train.start,
         "train": train.train,

@@ -15,28 +15,29 @@ import pandas as pd
 import pandera.pandas as pa
 
 from dermlens.data.config import DataConfig
-from dermlens.data.readers.account import Account
+from dermlens.data.readers.account import Account, telltales
 from dermlens.data.readers.diagnoses import BINARY, class_of
 from dermlens.data.readers.identity import (
     check_formulas,
     check_twice,
     checked_ids,
+    complete_from_headers,
     lesions_of,
     one_spelling,
+    or_folder,
+    paths_of,
     patients_of_folders,
+    patients_of_headers,
     patients_of_names,
 )
 from dermlens.data.readers.names import Diagnoses, classes_of, is_binary
-from dermlens.data.readers.origin import or_folder
-from dermlens.data.readers.picture_files import complete_from_headers, paths_of, patients_of_headers
-from dermlens.data.readers.plugged import read_by_plugin
 from dermlens.data.readers.roles import source_roles
 from dermlens.data.readers.source import Source, read_source
 from dermlens.data.readers.tables import DX_FURTHER
-from dermlens.data.readers.telltales import telltales
-from dermlens.errors import UserError
+from dermlens.errors import UserError, nearest
 from dermlens.plugins import PluggedReader
-from dermlens.predict.sources.folders import locate
+from dermlens.predict.sources.folders import locate, survey
+from dermlens.predict.sources.tables import NAMES, Problems
 from dermlens.predict.sources.values import DARKEST, LIGHTEST, ValueMap, Values
 from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
@@ -366,3 +367,44 @@ def _note(
         account.notes.append(
             f"{contrary:,} images lie in a folder of another diagnosis than the table's, which counts"
         )
+
+
+# A data set as someone's own reader reads it.
+
+
+def read_by_plugin(folder: Path, reader: PluggedReader) -> Source:
+    """Read a data set as someone's own reader does.
+
+    Args:
+        folder: the data folder, or the table itself.
+        reader: `data.reader` of a recipe.
+
+    Raises:
+        UserError: it may not be resolved, or it returned no frame, no `image_id` or `dx`, or a column of
+            another name.
+    """
+    found, settings = reader.resolve()
+    frame = found.function(folder, **settings)
+    if not isinstance(frame, pd.DataFrame) or not len(frame):
+        raise UserError(
+            f"data.reader {reader.kind} returned {type(frame).__name__}, which has no row of an image"
+        )
+    for name in ("image_id", "dx"):
+        if name not in frame:
+            raise UserError(f"data.reader {reader.kind} returned no column {name}")
+    if strange := [str(name) for name in frame if name not in NAMES]:
+        raise UserError(
+            f"data.reader {reader.kind} returned a column {strange[0]}, which is not"
+            f" ours{nearest(strange[0], NAMES)}"
+        )
+    text = {
+        name: ["" if pd.isna(cell) else str(cell) for cell in frame[name]]
+        if name in frame
+        else [""] * len(frame)
+        for name in NAMES
+    }
+    where = [f"{reader.kind}, row {row}" for row in range(len(frame))]
+    rows = pd.DataFrame({**text, DX_FURTHER: [()] * len(frame), "where": where})
+    place = folder.parent if folder.is_file() else folder
+    account = Account(folder, notes=[f"read by {reader.kind}"])
+    return Source(rows, survey(place), account, Problems())

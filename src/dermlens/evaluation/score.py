@@ -19,8 +19,14 @@ from dermlens import metrics
 from dermlens.data.predictions import arrays, diagnoses, is_answered, shown_at
 from dermlens.errors import UserError
 from dermlens.evaluation import subgroups
-from dermlens.evaluation.answers import answer_section
-from dermlens.evaluation.calibration import ece, ece_by_chance, equal_prior_section, line, reliability
+from dermlens.evaluation.calibration import (
+    answer_section,
+    ece,
+    ece_by_chance,
+    equal_prior_section,
+    line,
+    reliability,
+)
 from dermlens.evaluation.detection import DetectionThresholds, suspicion_section
 from dermlens.evaluation.intervals import (
     Estimate,

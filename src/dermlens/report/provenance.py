@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from dermlens.calibration.dermoscopy import is_own
-from dermlens.data.sources import HAM10000
-from dermlens.evaluation.publish import without_paths
+from dermlens.data.fetch import HAM10000
+from dermlens.evaluation.ledger import without_paths
 from dermlens.models.config import ModelConfig
 from dermlens.models.pretrained.registry import HUB, PACKAGES
 from dermlens.predict.document import Dermoscopy, ModelDocument, read_document

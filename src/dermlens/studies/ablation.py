@@ -11,7 +11,7 @@ import pandas as pd
 
 from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError, nearest
-from dermlens.evaluation.publish import without_paths
+from dermlens.evaluation.ledger import without_paths
 from dermlens.files import copy_file, read_json, write_json, write_text
 from dermlens.recipe import Recipe
 from dermlens.runs import Run, environment, taken_back

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from dermlens.evaluation.transfer import Decision
+from dermlens.evaluation.subgroups import Decision
 from dermlens.records import NONE, estimate_text
 from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
 from dermlens.studies.matrix import SIBLINGS

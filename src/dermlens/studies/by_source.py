@@ -24,8 +24,8 @@ from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
-from dermlens.evaluation.publish import publish_training, without_paths
-from dermlens.evaluation.transfer import Difference, mean_over_sources, score_source
+from dermlens.evaluation.ledger import publish_training, without_paths
+from dermlens.evaluation.subgroups import Difference, mean_over_sources, score_source
 from dermlens.files import read_json, write_json
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel, load_model

@@ -11,14 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.data.manifest import HOME, Split, load_manifest
-from dermlens.data.predictions import (
-    AFTER,
-    BEFORE,
-    SUM_TOLERANCE,
-    classes_of,
-    read_predictions,
-    write_csv,
-)
+from dermlens.data.predictions import AFTER, BEFORE, SUM_TOLERANCE, classes_of, read_predictions, write_csv
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError

@@ -21,7 +21,7 @@ from sklearn.datasets import load_sample_images
 from dermlens import metrics
 from dermlens.calibration.abstention import fit_ood
 from dermlens.calibration.decision import label_outputs, run_outputs
-from dermlens.calibration.labelled import Labelled
+from dermlens.calibration.probabilities import Labelled
 from dermlens.data.manifest import Split
 from dermlens.data.predictions import write_table
 from dermlens.data.split import resolve_split
@@ -36,7 +36,7 @@ from dermlens.predict.sources.folders import links_followed
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.studies.folds import check_fold, check_sealed, train_fold
-from dermlens.studies.missing_metadata import without_metadata
+from dermlens.studies.reliability import without_metadata
 
 # How well out-of-distribution scores tell other images from new ones of the known kind.
 

@@ -14,8 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermlens import metrics
-from dermlens.calibration.labelled import Labelled
-from dermlens.calibration.probabilities import class_weights, fit_even_scaling
+from dermlens.calibration.probabilities import Labelled, class_weights, fit_even_scaling
 from dermlens.data.predictions import arrays, classes_of
 from dermlens.evaluation.calibration import ece
 from dermlens.evaluation.intervals import (

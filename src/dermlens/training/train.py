@@ -31,7 +31,6 @@ from dermlens.models.saved import SavedModel, save_model
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
 from dermlens.training import machine
-from dermlens.training.batches import EpochBatches
 from dermlens.training.callbacks import FrozenBackbone, FrozenBlocks, History, make_loggers, make_schedule
 from dermlens.training.checkpoints import CHECKPOINT_FILE as CHECKPOINT
 from dermlens.training.checkpoints import KEY as BEGAN_WITH
@@ -45,7 +44,7 @@ from dermlens.training.checkpoints import (
     check_unchanged,
 )
 from dermlens.training.drop_block import DropBlockRamp
-from dermlens.training.inputs import Inputs, as_the_network_sees
+from dermlens.training.inputs import EpochBatches, Inputs, as_the_network_sees
 from dermlens.training.losses import make_loss
 from dermlens.training.losses_cost import make_ramp
 from dermlens.training.machine import Device, keep_memory

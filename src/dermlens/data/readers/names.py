@@ -12,11 +12,12 @@ from dermlens.data.readers.account import Account
 from dermlens.data.readers.diagnoses import (
     binary_of,
     class_of,
+    hot,
     is_bare_carcinoma,
     is_diagnosis,
     is_of_ham10000,
+    unknown_hot,
 )
-from dermlens.data.readers.onehot import hot, unknown_hot
 from dermlens.errors import UserError, nearest
 from dermlens.labels import CLASSES
 from dermlens.predict.sources.folders import Survey, image_id_of, normal

@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from dermlens.data.readers.account import Account
-from dermlens.data.readers.class_folders import class_names, read_class_folders
-from dermlens.data.readers.companions import is_companion, join_companions
-from dermlens.data.readers.diagnoses import BINARY, binary_of, class_of, is_diagnosis
+from dermlens.data.readers.companions import is_companion, join_companions, listed_roles
+from dermlens.data.readers.diagnoses import BINARY, binary_of, class_of, is_diagnosis, is_onehot
+from dermlens.data.readers.identity import refuse_audited_inputs
 from dermlens.data.readers.names import (
     LESIONS,
     folder_column,
@@ -26,11 +26,15 @@ from dermlens.data.readers.names import (
     may_group,
     refuse_columns,
 )
-from dermlens.data.readers.onehot import is_onehot
-from dermlens.data.readers.origin import refuse_audited_inputs
-from dermlens.data.readers.role_lists import listed_roles
 from dermlens.data.readers.roles import role_column, role_of_name, role_of_word, unused_column
-from dermlens.data.readers.tables import DX_FURTHER, is_table, read_columns, read_onehot
+from dermlens.data.readers.tables import (
+    DX_FURTHER,
+    class_names,
+    is_table,
+    read_class_folders,
+    read_columns,
+    read_onehot,
+)
 from dermlens.errors import UserError
 from dermlens.predict.sources.folders import Survey, image_id_of, is_table_name, survey
 from dermlens.predict.sources.sheets import Sheet, read_header, read_sheet
