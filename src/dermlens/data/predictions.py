@@ -2,9 +2,8 @@
 
 Columns: image_id, lesion_id, role, target (a class code), p_<class> for every class in the order of the
 logits, where the model is calibrated what it answers (`dermlens.predict.decision`), age, sex, site, dx_type,
-source and, where the data grade it, skin_tone.
-Probabilities keep nine significant digits, enough to restore a float32, so
-that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's metric).
+source and, where the data grade it, skin_tone. Probabilities keep nine significant digits, enough to restore
+a float32, so that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's metric).
 """
 
 from __future__ import annotations

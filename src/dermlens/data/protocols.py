@@ -243,9 +243,8 @@ def take_given(given: Mapping[str, str]) -> dict[str, str]:
     roles = set(given.values())
     if "train" not in roles or len(roles) < 2:
         raise UserError(
-            f"protocol given takes the roles of the source's folders (train, val, test) or of a column; "
-            "found: "
-            f"{', '.join(sorted(roles)) or 'none'}; another protocol draws them"
+            "protocol given takes the roles of the source's folders (train, val, test) or of a column; "
+            f"found: {', '.join(sorted(roles)) or 'none'}; another protocol draws them"
         )
     return dict(given)
 

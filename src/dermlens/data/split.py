@@ -106,8 +106,7 @@ class Leak:
             return f" None of {known} is of a patient who is trained on."
         return (
             f" {self.by_patient / self.of_patients:.1%} of {known} are of a patient who is trained on: "
-            "scores on "
-            "them are higher than new patients would give."
+            "scores on them are higher than new patients would give."
         )
 
 

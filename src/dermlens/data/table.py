@@ -82,8 +82,7 @@ class Reading:
         table: the LesionTable.
         account: what was made of the source: which table was read, what was mapped, dropped and left out.
         roles: train, selection, calibration or test by image id, where the source's folders or a column of
-            its
-            table give them; empty where they do not.
+            its table give them; empty where they do not.
     """
 
     table: pd.DataFrame
@@ -115,8 +114,7 @@ def read_table(
         columns: the source's column by ours, where the source has names of its own: `{"image_id": "Datei"}`;
             several are joined with a plus: `{"lesion_id": "patient_id+lesion_id"}`.
         labels: our class by the source's diagnosis, where it has codes of its own: `{"NEV": "nv"}`; an empty
-            one
-            leaves the images out.
+            one leaves the images out.
         values: the source's words for ages, sexes and sites by ours: `{"sex.male": "h"}`.
         classes: the valid classes; none takes the seven of HAM10000 or, where `labels` leads outside them,
             the classes it leads to, or `benign` and `malignant` where the source says no more.

@@ -121,17 +121,15 @@ def _shared_patients(kept: pd.DataFrame, own: pd.DataFrame) -> list[str]:
         return []
     if not ours:
         return [
-            f"external: {int(known.sum())} images are of known patients; it could not be checked whether"
-            " the run's own"
-            " images are of the same ones, since of those no patient is known"
+            f"external: {int(known.sum())} images are of known patients; it could not be checked whether the "
+            "run's own images are of the same ones, since of those no patient is known"
         ]
     shared = int(kept["patient_id"].isin(ours).sum())
     if not shared:
         return []
     return [
-        f"external: {shared} images are, by patient id, of patients of the run's own split; if the ids"
-        " mean the same"
-        " people, the scores flatter the model"
+        f"external: {shared} images are, by patient id, of patients of the run's own split; if the ids mean "
+        "the same people, the scores flatter the model"
     ]
 
 

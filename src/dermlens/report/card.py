@@ -333,11 +333,10 @@ def reporting_page() -> str:
     lines = [
         "# Reporting checklists",
         "",
-        "Where the model that ships with dermlens, and the software around it, answer each item of two"
-        " checklists, and where they do not. Items are in our words; the published lists hold. § is a section"
-        " of the"
-        f" [model card](../{CARD}). This page is made from `src/dermlens/report/checklists.csv` by"
-        " `python -m dermlens.report.card > docs/reporting.md`.",
+        "Where the model that ships with dermlens, and the software around it, answer each item of two "
+        "checklists, and where they do not. Items are in our words; the published lists hold. § is a section "
+        f"of the [model card](../{CARD}). This page is made from `src/dermlens/report/checklists.csv` by "
+        "`python -m dermlens.report.card > docs/reporting.md`.",
     ]
     for name, items in checklists().items():
         lines += ["", f"## {name}", "", f"{CITATIONS[name]}.", ""]

@@ -115,9 +115,8 @@ def equal_table(scores: Mapping[str, Any]) -> Table | None:
         "intercept",
     )  # fmt: skip
     note = (
-        "Every class weighs the same. By chance: the error, and its band, were every probability"
-        " exactly right."
-        " Slope below 1: too sure; intercept below 0: too high on the whole."
+        "Every class weighs the same. By chance: the error, and its band, were every probability exactly "
+        "right. Slope below 1: too sure; intercept below 0: too high on the whole."
     )
     return Table("At equal class shares", columns, rows, note)
 

@@ -141,11 +141,10 @@ def suspicion_table(scores: Mapping[str, Any]) -> Table | None:
         *(f"PPV at {100 * float(one):g} %" for one in prevalences),
     )  # fmt: skip
     note = (
-        f"Of {found['malignant']} malignant, {found['benign']} benign and {found['premalignant']}"
-        f" pre-malignant"
-        f" images; AUC of malignant against benign {number(found['auc'], 3)}. PPV: of the lesions that"
-        f" are flagged,"
-        " the share that is malignant where so many are, by Bayes' rule. No `--prior` moves the suspicion."
+        f"Of {found['malignant']} malignant, {found['benign']} benign and {found['premalignant']} "
+        f"pre-malignant images; AUC of malignant against benign {number(found['auc'], 3)}. PPV: of the "
+        "lesions that are flagged, the share that is malignant where so many are, by Bayes' rule. No "
+        "`--prior` moves the suspicion."
     )
     return Table("Suspicion of malignancy", columns, rows, note)
 

@@ -335,9 +335,8 @@ def _table(
     if not predictions["image_id"].isin(table["image_id"]).any():
         if data is not None:
             raise UserError(
-                f"--data {folder} holds none of the scored images: name the folder they are in, or "
-                "score this set "
-                f"first with `dermlens evaluate {run.path} --data {folder}`"
+                f"--data {folder} holds none of the scored images: name the folder they are in, or score "
+                f"this set first with `dermlens evaluate {run.path} --data {folder}`"
             )
         return None, f"No pictures: {folder} holds none of the scored images."
     return table, ""

@@ -280,12 +280,10 @@ def as_line(row: Row, epochs: int) -> str:
 
     assert row["epoch"] is not None
     return (
-        f"epoch {int(row['epoch']) + 1:>{len(str(epochs))}}/{epochs}"
-        f"  train loss {shown('train_loss', '.4f')}"
-        f"  val loss {shown('val_loss', '.4f')}"
-        f"  accuracy {shown('val_accuracy', '.4f')}"
-        f"  mean recall {shown('val_mean_recall', '.4f')}"
-        f"  {shown('seconds', '.1f')} s"
+        f"epoch {int(row['epoch']) + 1:>{len(str(epochs))}}/{epochs}  train loss "
+        f"{shown('train_loss', '.4f')}  val loss {shown('val_loss', '.4f')}  accuracy "
+        f"{shown('val_accuracy', '.4f')}  mean recall {shown('val_mean_recall', '.4f')}  "
+        f"{shown('seconds', '.1f')} s"
     )
 
 

@@ -100,8 +100,7 @@ class Account:
         if self.left_out:
             said.append(
                 f"left out: {_images(sum(self.left_out.values()))}, whose diagnosis is in none of the "
-                "classes, or is "
-                f"dropped: {_counts(self.left_out)}; --label OURS=THEIRS reads one as a class"
+                f"classes, or is dropped: {_counts(self.left_out)}; --label OURS=THEIRS reads one as a class"
             )
         return said
 
@@ -157,9 +156,8 @@ def telltales(table: pd.DataFrame) -> list[str]:
     }
     found = {name: uncertainty_coefficient(words, table["dx"]) for name, words in fields.items()}
     return [
-        f"{name} nearly gives the class away: it takes {share:.0%} of the uncertainty about it, by what "
-        "it says or by "
-        "being missing; a network that is told it learns that, and not lesions"
+        f"{name} nearly gives the class away: it takes {share:.0%} of the uncertainty about it, by what it "
+        "says or by being missing; a network that is told it learns that, and not lesions"
         for name, share in found.items()
         if share > MOST
     ]

@@ -138,9 +138,7 @@ def lesions_of(
     account: Account,
     columns: Mapping[str, str],
 ) -> list[str]:
-    """Lesion ids; the image's where there is none, and joined with the patient's where patients share
-    them.
-    """
+    """Lesion ids; the image's where there is none, and joined with the patient's where patients share one."""
     named = ["" if is_missing(lesion) else lesion for lesion in lesion_ids]
     known = [one or "" for one in one_spelling("lesion_id", named, account)]
     of_lesion: dict[str, set[str]] = {}

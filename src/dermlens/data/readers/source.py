@@ -87,8 +87,7 @@ def read_source(
 
     Raises:
         UserError: there is no table and there are no class folders, there are several tables, the table lacks
-        a
-            column, or it holds what a model says.
+        a column, or it holds what a model says.
     """
     refuse_audited_inputs(columns)
     columns = columns or None  # the command line and recipes say "no map" with an empty one
@@ -207,9 +206,8 @@ class _Reader:
         header = read_header(table)
         if is_answers(header):
             raise UserError(
-                f"{table} holds what a model says of images (columns p_…, set, abstain), and no diagnosis"
-                " that is"
-                " known to be true; name the table with the diagnoses"
+                f"{table} holds what a model says of images (columns p_…, set, abstain), and no diagnosis "
+                "that is known to be true; name the table with the diagnoses"
             )
         account, problems = Account(table), Problems()
         others = [other for other in found.tables if other.absolute() != table.absolute()]
@@ -283,9 +281,8 @@ class _Reader:
             )
         if births := [name for name in account.unread if is_birth_column(sheet, name)]:
             account.notes.append(
-                f"dates of birth, and perhaps who somebody is, stand in {', '.join(births)}: not read; an"
-                " age is a"
-                " number of years on the day of the photograph"
+                f"dates of birth, and perhaps who somebody is, stand in {', '.join(births)}: not read; an "
+                "age is a number of years on the day of the photograph"
             )
         groups = [name for name in account.unread if may_group(sheet, name)]
         lesions = [name for name in account.unread if plain(name) in LESIONS and groups_rows(sheet, name)]
@@ -328,9 +325,8 @@ class _Reader:
         tables = [table for table in found.tables if not is_answers(read_header(table))]
         if (doubtful := [table for table in tables if _is_named_as_answers(table)]) and doubtful == tables:
             raise UserError(
-                f"{source} holds no table but {doubtful[0]}, which by its name is what a model says; if it"
-                " is the truth,"
-                " name it"
+                f"{source} holds no table but {doubtful[0]}, which by its name is what a model says; if it "
+                "is the truth, name it"
             )
         if tables:
             return self.read(

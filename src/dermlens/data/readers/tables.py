@@ -131,8 +131,7 @@ def read_onehot(
 
     Args:
         truth: images and a column a class, 1 in one of them and 0 in the others. MILK10k's names lesions:
-            their
-            images are those that a companion gives to them.
+            their images are those that a companion gives to them.
         companions: tables that may say which images are of a lesion.
         classes: names of columns that are classes, beside those of diagnoses.
         account: takes what was read.
