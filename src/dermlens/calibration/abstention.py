@@ -84,9 +84,6 @@ def fit_sets(
     )
 
 
-# Fit an out-of-distribution score: its arrays on the training role, its threshold on the calibration role.
-
-
 DIRECTIONS = 64
 BANK = 1024
 """Training images that `knn` keeps: 256 KB of them."""
@@ -174,9 +171,6 @@ def _spread(target_N: Ints, rng: np.random.Generator) -> Ints:
         members = shuffled[target_N[shuffled] == index]
         turn_N[members] = np.arange(len(members))
     return np.sort(shuffled[np.argsort(turn_N[shuffled], kind="stable")[:BANK]]).astype(np.int64)
-
-
-# Marks of suspicion: from where on a lesion is flagged, fitted source by source.
 
 
 CATCHES = (0.90, 0.95)

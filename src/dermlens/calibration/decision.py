@@ -126,9 +126,6 @@ def _quantile(value_N: Floats, weight_N: Floats, share: float) -> float:
     return float(value_N[order][np.searchsorted(below, share)])
 
 
-# Give a run its decision: fitted on its own roles, written into its model, its predictions answered anew.
-
-
 NEEDED = "calibration"
 STALE = (
     "metrics.json",

@@ -30,9 +30,6 @@ from dermlens.predict.document import Dermoscopy
 from dermlens.predict.pictures.preprocessing import LUMA, ViewsConfig
 from dermlens.runs import Run
 
-# Fit what tells dermoscopy from other pictures, and measure it on pictures that it has not seen.
-
-
 FOLDS = 5
 PENALTY = 1.0
 """λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one. Strong, so that the
@@ -255,9 +252,6 @@ def _boundary(joined: Sets, penalty: float) -> tuple[Floats, float]:
 def _least(score_N: Floats, share: float) -> float:
     """The largest score that leaves no more than a share of them below it."""
     return float(np.sort(score_N)[int(share * len(score_N))])
-
-
-# Teach a run's model to tell dermoscopy from other pictures, by pictures of both kinds.
 
 
 OWN = "own"

@@ -81,9 +81,6 @@ def lesion_folds(
         yield np.flatnonzero(~judged_N), np.flatnonzero(judged_N)
 
 
-# Calibrated probabilities at equal class shares, fitted on images that nothing was trained on.
-
-
 # Fit what turns logits into calibrated probabilities where all classes are equally frequent: one temperature,
 # and a bias a class. The prior that an answer is shown for comes in later, and moves nothing else.
 #

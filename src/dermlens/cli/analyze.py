@@ -159,9 +159,6 @@ def source_probe(
     console.print(f"written: {out}")
 
 
-# The verb that shows what an answer goes by.
-
-
 def explain(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image to explain.")],
     model: Annotated[

@@ -110,9 +110,6 @@ def command_path(ctx: Any) -> str:
     return " ".join(parts)
 
 
-# What every verb shares: the app, the streams, tables, and how errors end.
-
-
 # Standard output and error that take every character, and that may be closed.
 #
 # What a result is decorated with must not decide over the result: a dash that the terminal's encoding lacks
@@ -203,9 +200,6 @@ def _occupy() -> None:
         if number > 2:
             os.close(number)
             return
-
-
-# Frames and lists as a person reads them on a terminal.
 
 
 def frame_table(frame: pd.DataFrame, title: str) -> Table:

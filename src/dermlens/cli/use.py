@@ -195,9 +195,6 @@ def _say(sentence: str) -> None:
     print(f"dermlens: {sentence}", file=sys.stderr)
 
 
-# The verb that serves: a model, its page and its API.
-
-
 LEAST_KEY = 8
 NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,20}", re.ASCII)
 SECONDS, MEGABYTES = (1, 3600), (0.1, 1024)

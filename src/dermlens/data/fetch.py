@@ -151,12 +151,6 @@ SOURCES = {
 }
 
 
-# `dermlens data fetch`: a published data set, from where its authors keep it, on their terms.
-
-
-# An archive into a folder: flat, within limits, all of it or nothing.
-
-
 MOST_ENTRIES = 100_000
 MOST_BYTES = 40 << 30
 """Unpacked; ISIC 2019, the largest archive in `sources`, has about 10 GB."""
@@ -240,9 +234,6 @@ def _refuse_other_content(folder: Path, kept: dict[str, zipfile.ZipInfo]) -> Non
         path = folder / name
         if not path.is_file() or path.stat().st_size != info.file_size:
             raise UserError(f"{folder} is there, but {name} in it is not the archive's; move the folder away")
-
-
-# `dermlens data fetch`: a published data set, from where its authors keep it, on their terms.
 
 
 RECORD = "fetched.json"

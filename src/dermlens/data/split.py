@@ -29,8 +29,6 @@ from dermlens.data.protocols import (
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 
-# Classes without an image in a role: means over classes are over the others there, with a note.
-
 
 def absent_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     """A sentence for each role in which a class has no image.
@@ -283,9 +281,8 @@ def shuffled_metadata(table: pd.DataFrame, seed: int, fields: Sequence[str] = FI
 # Roles for images: made by a protocol or read from a manifest, then checked.
 #
 # The manifest `grouped-v1` is what `make_split(table, SplitConfig())` gives for HAM10000: by lesion, seed 0,
-# 65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens data split --data DIR`).
-# Folds of one seed have its test lesions, another seed has others: to leave them alone, vary the fold
-# and not the seed.
+# 65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens data split --data DIR`). Folds of one
+# seed have its test lesions, another seed has others: to leave them alone, vary the fold and not the seed.
 
 
 def make_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None) -> Split:

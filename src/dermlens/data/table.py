@@ -367,9 +367,6 @@ def _note(
         )
 
 
-# A data set as someone's own reader reads it.
-
-
 def read_by_plugin(folder: Path, reader: PluggedReader) -> Source:
     """Read a data set as someone's own reader does.
 

@@ -23,8 +23,6 @@ from dermlens.records import Metrics, estimate_text
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
 
-# Runs side by side on the images they share, with paired intervals for the differences.
-#
 # A difference is taken resample by resample on the same draw of lesions: what is hard for both runs cancels,
 # and the interval is narrower than two intervals laid side by side suggest. It says how far the difference of
 # these two trained models may be due to the images drawn, not what another seed of the training would change.

@@ -23,8 +23,6 @@ from dermlens.recipe import Recipe
 from dermlens.records import Metrics
 from dermlens.runs import Run
 
-# `dermlens evaluate`: a run's own roles, its sealed test role, or any other labelled set.
-#
 # The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger of the
 # run, even where its predictions lie in the run already. Under `singletons` alone the test role is all that
 # is held out; it is scored like any other and `open_test` merely enters it. Of another set, images of the

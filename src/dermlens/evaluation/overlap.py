@@ -19,9 +19,6 @@ from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import read_image
 from dermlens.runs import Run
 
-# What another set has in common with the run's own split: images by name, copies by content, lesions.
-
-
 NO_FILES = pd.DataFrame(
     {"image_id": pd.Series(dtype=str), "path": pd.Series(dtype=str), "patient_id": pd.Series(dtype=object)}
 )

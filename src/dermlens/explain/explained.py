@@ -32,9 +32,6 @@ from dermlens.predict.pictures.preprocessing import average_views, read_square
 from dermlens.report.plots import BLUE, GREY, ORANGE, PURPLE
 from dermlens.runs import Run
 
-# One image explained: the answer, its maps, what the patient adds, and the training cases it resembles.
-
-
 EACH = 3
 """Training cases shown of each class."""
 
@@ -163,9 +160,6 @@ def explain_image(
         notes=notes,
         vocabulary=saved.vocabulary,
     )
-
-
-# An explained image in sentences.
 
 
 def sentences(explained: Explained) -> Iterator[str]:

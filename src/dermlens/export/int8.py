@@ -34,9 +34,6 @@ from dermlens.predict.network import IMAGE, META, ONNX_FILE, Network, OnnxNetwor
 from dermlens.runs import Run
 from dermlens.training.predict import view_batches
 
-# A table's images answered as `dermlens predict` answers them, by any network, from the pixel cache.
-
-
 BATCH = 16
 
 

@@ -39,8 +39,6 @@ from dermlens.predict.network import (
 from dermlens.predict.pictures.preprocessing import Numbers, Pixels, read_square
 from dermlens.runs import Run
 
-# A saved model as ONNX, checked against the network that it was made from.
-#
 # The exported network takes what a decoder gives, uint8 pixels in rows, and normalises inside: no caller can
 # get it wrong. Views and the decision stay outside, in `dermlens.predict.predictor`.
 #

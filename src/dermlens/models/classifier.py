@@ -16,8 +16,6 @@ from dermlens.models.metadata_branch import MetadataBranch, PaperBranch, build_b
 from dermlens.models.soft_attention import SoftAttention
 from dermlens.models.table import HALF, ChannelOrder, Normalization, row_of
 
-# What follows the backbone: attention, pooling, metadata, one linear layer.
-#
 # B batch, C classes in `logits_BC`, channels in `x_BCHW`, H × W positions, M metadata width, D features.
 
 

@@ -110,9 +110,6 @@ def _stride_first(network: nn.Module) -> None:
             module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
 
 
-# Backbones: created by their library, put into Keras's form, loaded, cut.
-
-
 def build_backbone(
     name: str,
     cut: Cut,

@@ -99,9 +99,6 @@ def _in_rows(answers: Mapping[str, Answer]) -> Table:
     return table
 
 
-# Answers of several parts of one job, as one file: an image has one answer, or the files disagree.
-
-
 Part = tuple[Any, list[dict[str, Any]], dict[str, str]]
 """What all parts must have in common; the answers; why some images have none."""
 
@@ -178,9 +175,6 @@ def _read_json(path: Path) -> Part:
     if not all(isinstance(one, dict) and {"lesion_id", "image_id"} & set(one) for one in answers):
         raise UserError(f"{path} has an answer without image_id or lesion_id")
     return content, answers, unreadable
-
-
-# The features of images: what a network sees in each, for methods of one's own. Free of torch.
 
 
 SUFFIXES = (".npz", ".parquet")

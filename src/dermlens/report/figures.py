@@ -168,9 +168,6 @@ def _legend(figure: Figure, axis: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
 
 
-# The figures of a report: drawn, saved into the run's folder, and ready to stand inside the page.
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A figure inside the page.

@@ -150,9 +150,6 @@ def _changed(before: Any, after: Any, at: tuple[str, ...]) -> Iterator[str]:
         yield f"{'.'.join(at)}={text.strip().removesuffix('...').strip()}"
 
 
-# The files of an exported folder, as its card lists them.
-
-
 @dataclass(frozen=True, slots=True)
 class Exported:
     """A folder that `dermlens export` made.
@@ -229,9 +226,6 @@ def _watched(found: dict[str, Any]) -> dict[str, str]:
     names = [name for name in found if name.endswith("_recall")]
     known = {"mean_recall": "mean recall", "mel_recall": "melanoma recall"}
     return {name: known.get(name, f"recall of {name.removesuffix('_recall')}") for name in names}
-
-
-# The licence file that accompanies weights that were trained on HAM10000.
 
 
 LEGAL_CODE = "legalcode"

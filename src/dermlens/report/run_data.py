@@ -21,9 +21,6 @@ from dermlens.predict.sources.vocabulary import group_of
 from dermlens.records import RoleScores, RunRecord, ScoredSet
 from dermlens.runs import Run
 
-# Files that a run may have: its decision, reports of it, scores elsewhere.
-
-
 OUT_OF_DISTRIBUTION = "*_ood*.csv"
 """What `analyze out-of-distribution` and `analyze unseen-class` write; cards show those of a run."""
 
@@ -160,9 +157,6 @@ def _read(path: Path, *, words: Sequence[str], numbers: Sequence[str]) -> pd.Dat
             )
         table[name] = column
     return table.astype(dict.fromkeys(words, str))
-
-
-# What a report needs next to the scores: history, counts, people and images, as far as they are there.
 
 
 @dataclass(frozen=True, slots=True)

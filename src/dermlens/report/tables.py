@@ -71,9 +71,6 @@ def in_role_order(roles: Iterable[str]) -> list[str]:
     return sorted(roles, key=lambda role: ROLE_ORDER.index(role) if role in ROLE_ORDER else len(ROLE_ORDER))
 
 
-# The tables of the report, as plain cells; the template only draws them.
-
-
 OVERALL = {
     "balanced_accuracy_isic": (
         "mean recall of the diagnosis (ISIC's balanced accuracy; a tie counts as wrong)",

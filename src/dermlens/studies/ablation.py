@@ -32,8 +32,6 @@ from dermlens.studies.matrix import Matrix, budgeted, epoch_size, parse_matrix
 from dermlens.studies.scores import compare_arms
 from dermlens.training.inputs import RolePlan, read_role_plan
 
-# An ablation: every arm of a matrix cross-fitted on the same folds, from the same start, at one budget.
-#
 # matrix.yaml        the matrix
 # arms/<arm>/        a cross-fit each
 # What can be published, and from which all scores can be computed again:
@@ -319,9 +317,6 @@ def _arm_facts(folder: Path, plan: Plan) -> dict[str, Any]:
         "table_sha256": facts["table_sha256"],
         "recipe": without_paths(plan.recipe.model_dump(mode="json")),
     }
-
-
-# The trained folds of an arm.
 
 
 def folds_of(arm: Path) -> list[Run]:

@@ -20,9 +20,6 @@ from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
 from dermlens.studies.matrix import SIBLINGS
 from dermlens.studies.scores import OVERALL, Row, by_arm
 
-# The page of an ablation: what was asked, the tables, how they were made.
-
-
 SHOWN = {
     "mean_recall": "mean recall",
     "recall_mel": "melanoma recall",

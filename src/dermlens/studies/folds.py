@@ -19,8 +19,6 @@ from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.training.fit import fit, resume_fit
 
-# The folds of a recipe: the same run several times, other lesions held out each time, never of test.
-
 
 def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Recipe]:
     """A recipe for each fold, as `unit_recipe` makes it.
@@ -167,9 +165,6 @@ def held_out(run: Run, split: Split) -> pd.DataFrame:
             f" it, or delete {run.path} to train the fold again"
         )
     return predictions
-
-
-# Predictions by networks that never saw the images: a run's table with a column `fold`.
 
 
 ROLE = "out_of_fold"

@@ -38,9 +38,6 @@ from dermlens.runs import Run
 from dermlens.studies.folds import check_fold, check_sealed, train_fold
 from dermlens.studies.reliability import without_metadata
 
-# How well out-of-distribution scores tell other images from new ones of the known kind.
-
-
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FITTED = ("train", "selection", "calibration")
 """The roles that a score is fitted on, shown on, and has its threshold from."""
@@ -196,9 +193,6 @@ def _auroc(familiar_N: Floats, lesion_N: Any, ood_S: Floats, lesion_S: Any) -> d
         lambda weights: {("auroc",): metrics.ranking(outside, score, weights).auc}, resamples, level=0.95
     )["auroc",]
     return {"auroc": found["value"], "low": found["low"], "high": found["high"]}
-
-
-# Images of another kind altogether, shown to a trained run.
 
 
 def far_ood(

@@ -32,8 +32,6 @@ from dermlens.report.run_data import METADATA_MEASURES
 from dermlens.runs import Run
 from dermlens.training.predict import predict_table
 
-# What a decision is worth, as tables and figures: calibration, sets, abstention.
-#
 # Every function takes arrays, so that a run, a cross-fit and a test can all be shown by them.
 
 
@@ -217,9 +215,6 @@ def write_decision_report(
     curve = risk_coverage_curve(tables["risk_coverage"], tables["answered"].iloc[0])
     save_figure(curve, folder / "risk_coverage.png")
     return tables
-
-
-# What a run's decision is worth, shown on one of its roles.
 
 
 def report_run(

@@ -277,9 +277,6 @@ def _check_roles(recipe: Recipe, split: Split) -> None:
         )
 
 
-# The batches of each epoch, as Lightning asks for them.
-
-
 Batch = dict[str, Tensor]
 
 VALIDATION_BATCH = 64

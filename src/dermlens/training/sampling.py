@@ -16,9 +16,6 @@ from dermlens.labels import CLASSES
 from dermlens.plugins import PluggedSampler
 from dermlens.sections import ClassDraws, LesionSamplerConfig, PowerSamplerConfig, SamplerConfig
 
-# Which images make up an epoch.
-
-
 Indices = NDArray[np.int64]
 
 

@@ -185,9 +185,6 @@ def _first(keys: Sequence[str]) -> str:
     return f"{len(keys):,} image{'' if len(keys) == 1 else 's'}, {keys[0]} first"
 
 
-# Roles by lists beside a table: Derm7pt's `train_indexes.csv`, or `train.txt` with names of images.
-
-
 ENDINGS = (".txt", ".lst", ".list")
 INDEXES = {"indexes", "index", "indices", "idx"}
 """The header of Derm7pt's lists: numbers of rows of its table, the first 0."""

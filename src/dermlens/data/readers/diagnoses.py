@@ -12,8 +12,6 @@ from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.tables import is_answers, theirs
 from dermlens.predict.sources.vocabulary import is_missing, plain
 
-# Diagnoses by their usual names, and what each of them belongs to.
-#
 # A diagnosis is a kind of others: Reed's nevus is a nevus, seborrheic keratosis is one of HAM10000's `bkl`.
 # So a table is read by whatever list of classes is asked for: by the most specific of them that a name falls
 # under.

@@ -34,9 +34,6 @@ from dermlens.predict.sources.tables import (
 )
 from dermlens.predict.sources.vocabulary import age_of, is_date, is_missing, plain, sexes_of, site_of
 
-# Diagnoses of a source, to the codes of the class list.
-
-
 NO_DIAGNOSIS = "unknown"
 """How an empty diagnosis is named in a label map."""
 UNTOLD = "\0"
