@@ -171,16 +171,7 @@ def read_set(
     lesion groupings and metadata if they are there); tables of the ISIC archive; MILK10k; PAD-UFES-20;
     Derm7pt; BCN20000; any table with a column map; a folder per class.
 
-    Args:
-        folder: as for `read_table`.
-        columns: likewise.
-        labels: likewise.
-        values: likewise.
-        classes: likewise.
-        skip: likewise.
-        squashed: likewise.
-        reader: reads the rows in the place of the readers here.
-        check_files: likewise.
+    The arguments are those of `read_table`; `reader` reads the rows in the place of the readers here.
 
     Raises:
         UserError: as `read_table`; or a reader from outside returned what is no table of images.
@@ -244,7 +235,7 @@ def read_set(
             "path": paths_of(
                 located.ids, located.paths, where, source.found, problems, check_files=check_files
             ),
-            "dx_type": [_or_unknown(word) for word in rows["dx_type"]],
+            "dx_type": ["unknown" if is_missing(word) else word for word in rows["dx_type"]],
             "source": origins,
             "mask": pd.Series(
                 [source.found.mask(path) if path else None for path in located.paths], dtype=object
@@ -331,10 +322,6 @@ def table_sha256(table: pd.DataFrame) -> str:
     cells = [ages if name == "age" else ordered[name].tolist() for name in IDENTITY]
     lines = ["\t".join(row) for row in zip(*cells, strict=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _or_unknown(word: str) -> str:
-    return "unknown" if is_missing(word) else word
 
 
 def _note(

@@ -78,7 +78,7 @@ def evaluate_run(
             "--column, --label, --value and --skip go with --data of another set; the run's own images are"
             " read as its recipe maps them"
         )
-    report = say or _nothing
+    report = say or (lambda _: None)
     mix = _mix(run, prior)
     if data is not None and not open_test:
         return _evaluate_other(run, data, maps, report, mix, device=device, cache=cache, ledger=ledger)
@@ -121,10 +121,6 @@ class Maps(TypedDict):
     columns: Mapping[str, str] | None
     labels: Mapping[str, str] | None
     values: ValueMap | None
-
-
-def _nothing(sentence: str) -> None:
-    del sentence
 
 
 def _evaluate_own(

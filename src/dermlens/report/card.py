@@ -20,7 +20,7 @@ from dermlens.records import estimate_text as estimate
 from dermlens.report import decision_tables, detection_tables, provenance, run_data, tables
 from dermlens.report import interpretation as words
 from dermlens.report.provenance import Exported
-from dermlens.report.run_data import RunData, measure_leak, read_run_data, training_seconds
+from dermlens.report.run_data import RunData, measure_leak, read_run_data
 from dermlens.report.tables import count, duration, environment, in_role_order
 from dermlens.runs import Run
 
@@ -85,7 +85,7 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
         "record": record,
         "members": len(record.soup),
         "parameters": count(record.trainable_parameters or record.parameters),
-        "seconds": duration(seconds) if (seconds := training_seconds(run.history())) else None,
+        "seconds": duration(found.seconds) if found.seconds else None,
         "role": roles[0],
         "scores": scores,
         "classes": [(code, vocabulary.name(code), scores["per_class"][code]) for code in classes],
@@ -195,8 +195,7 @@ def _decision_facts(
         }
     points = (
         detection_tables.suspicion_table(scores),
-        detection_tables.suspicion_by_source(scores),
-        detection_tables.suspicion_by_skin_tone(scores),
+        *detection_tables.suspicion_by_group(scores),
         detection_tables.probability_table(scores),
         detection_tables.operating_table(scores),
         detection_tables.card_net_benefit_table(scores),

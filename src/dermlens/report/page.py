@@ -145,8 +145,7 @@ def _context(
             table
             for table in (
                 detection_tables.suspicion_table(scores),
-                detection_tables.suspicion_by_source(scores),
-                detection_tables.suspicion_by_skin_tone(scores),
+                *detection_tables.suspicion_by_group(scores),
                 detection_tables.detection_table(scores),
                 detection_tables.operating_table(scores),
                 detection_tables.probability_table(scores),

@@ -94,12 +94,8 @@ def read_missing_metadata(run: Run) -> pd.DataFrame | None:
     scores = run.metrics.roles.get(first["role"])
     if scores is None:
         raise UserError(f"{path} is of role {first['role']}, which metrics.json next to it has no scores of")
-    measured = {name: _value(scores, place) for name, place in METADATA_MEASURES.items()} | {
-        "images": scores["images"]
-    }
-    if not all(
-        np.isclose(first[name], measured[name], rtol=0, atol=SAME, equal_nan=True) for name in measured
-    ):
+    now = {name: measured(scores, name) for name in METADATA_MEASURES} | {"images": scores["images"]}
+    if not all(np.isclose(first[name], now[name], rtol=0, atol=SAME, equal_nan=True) for name in now):
         raise UserError(
             f"{path} is of other predictions than metrics.json: write it again with `dermlens analyze"
             f" missing-metadata {run.path} --role {first['role']} --out {path}`"
@@ -129,10 +125,11 @@ OLDER_COLUMNS = {"told": "metadata"}
 """Columns of tables of earlier versions, by today's names."""
 
 
-def _value(scores: Mapping[str, Any], place: Sequence[str]) -> float:
-    """One value of a role's scores; NaN where undefined."""
-    found: Any = scores if place else {"value": sought_recall(scores).get("value")}
-    for key in (*place, "value"):
+def measured(scores: Mapping[str, Any], name: str, end: str = "value") -> float:
+    """One of `METADATA_MEASURES` of a role's scores, or an end of its interval; NaN where undefined."""
+    place = METADATA_MEASURES[name]
+    found: Any = scores if place else sought_recall(scores)
+    for key in (*place, end):
         found = (found or {}).get(key)
     return math.nan if found is None else float(found)
 
@@ -181,8 +178,10 @@ class RunData:
 
     @property
     def seconds(self) -> float | None:
-        """How long the training took."""
-        return training_seconds(self.history)
+        """How long the epochs took together; none where nobody wrote it down."""
+        if self.history is None or "seconds" not in self.history:
+            return None
+        return float(self.history["seconds"].sum()) or None
 
     @property
     def acral(self) -> tuple[int, int] | None:
@@ -266,7 +265,14 @@ def read_run_data(
             people, note = joined[["role", "age", "sex", "site"]], ""
             counts = _counts(joined["role"], joined["dx"])
     counts = counts or _counts(predictions["role"], predictions["target"])
-    return RunData(run.history(), _in_order(counts), _sorted(people), note, table, why_not)
+    return RunData(
+        run.history(),
+        dict(sorted(counts.items(), key=lambda one: _place(one[0]))),
+        _sorted(people),
+        note,
+        table,
+        why_not,
+    )
 
 
 def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, Any] | None:
@@ -296,13 +302,6 @@ def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, An
         "by_class": {str(code): float(share) for code, share in by_class.items()},
         "by_list": int(listed.sum()),
     }
-
-
-def training_seconds(history: pd.DataFrame | None) -> float | None:
-    """How long the epochs took together; none where nobody wrote it down."""
-    if history is None or "seconds" not in history:
-        return None
-    return float(history["seconds"].sum()) or None
 
 
 def _table(
@@ -345,11 +344,6 @@ def _counts(roles: pd.Series, codes: pd.Series) -> dict[str, dict[str, int]]:
         str(role): {str(code): int(n) for code, n in of_role.value_counts().items()}
         for role, of_role in codes.groupby(roles)
     }
-
-
-def _in_order(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Mapping[str, int]]:
-    """Roles as training uses them."""
-    return {role: counts[role] for role in sorted(counts, key=_place)}
 
 
 def _sorted(people: pd.DataFrame) -> pd.DataFrame:

@@ -108,10 +108,13 @@ def left_out_predictions(folder: Path) -> dict[str, pd.DataFrame]:
     """
     if not (folder / RECORD).is_file():
         raise UserError(f"{folder} is no cross-fit by source: it has no {RECORD}")
-    runs = [Run(path) for path in sorted(folder.glob(f"{UNIT}*"))]
-    return {
-        run.path.name.removeprefix(UNIT): _left_out(run) for run in runs if run.predictions_file.is_file()
-    }
+    found = {}
+    for run in map(Run, sorted(folder.glob(f"{UNIT}*"))):
+        if run.predictions_file.is_file():
+            rows = run.predictions()
+            rows = rows[rows["role"] == "selection"].reset_index(drop=True)
+            found[run.path.name.removeprefix(UNIT)] = rows
+    return found
 
 
 def publish_by_source(out: Path, folder: Path) -> None:
@@ -137,11 +140,6 @@ def publish_by_source(out: Path, folder: Path) -> None:
 def _unit(source: str) -> str:
     """The folder of a training."""
     return f"{UNIT}{source}"
-
-
-def _left_out(run: Run) -> pd.DataFrame:
-    predictions = run.predictions()
-    return predictions[predictions["role"] == "selection"].reset_index(drop=True)
 
 
 def _scores(predictions: Mapping[str, pd.DataFrame], recipe: Recipe, *, complete: bool) -> dict[str, Any]:

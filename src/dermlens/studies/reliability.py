@@ -5,7 +5,6 @@ Shapes: N images, C classes, K points of a curve.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,14 @@ from dermlens.calibration.probabilities import Labelled, class_weights
 from dermlens.data.predictions import write_table
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.calibration import answer_numbers, ece, fate, reliability
-from dermlens.evaluation.detection import sought_recall
 from dermlens.evaluation.intervals import draw_lesions, estimate
 from dermlens.evaluation.score import score
 from dermlens.labels import Vocabulary
-from dermlens.models.saved import SavedModel
 from dermlens.predict.decision import Answers, Arrays, answer, at_prior, log_softmax, scaled
 from dermlens.predict.decision_document import DecisionDocument
 from dermlens.report.curves import coverage_bars, reliability_diagram, risk_coverage_curve
 from dermlens.report.plots import save_figure
-from dermlens.report.run_data import METADATA_MEASURES
+from dermlens.report.run_data import METADATA_MEASURES, measured
 from dermlens.runs import Run
 from dermlens.training.predict import predict_table
 
@@ -260,23 +257,13 @@ def report_run(
 
 def without_metadata(table: pd.DataFrame) -> pd.DataFrame:
     """A LesionTable whose patients nothing is known of."""
-    return without_site(table).assign(age=np.nan, sex="unknown")
-
-
-def without_site(table: pd.DataFrame) -> pd.DataFrame:
-    """A LesionTable that does not say where on the body."""
-    return table.assign(site="unknown")
-
-
-def site_alone(table: pd.DataFrame) -> pd.DataFrame:
-    """A LesionTable that says nothing of the patient but where on the body."""
-    return without_metadata(table).assign(site=table["site"])
+    return table.assign(age=np.nan, sex="unknown", site="unknown")
 
 
 KNOWN: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "age, sex and site": lambda table: table,
-    "age and sex": without_site,
-    "site": site_alone,
+    "age and sex": lambda table: table.assign(site="unknown"),
+    "site": lambda table: table.assign(age=np.nan, sex="unknown"),
     "nothing": without_metadata,
 }
 
@@ -318,34 +305,19 @@ def missing_metadata(
     table = run.table(data)
     split = run.split(table)
     of_role = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, reduced in KNOWN.items():
         if reduced(of_role).equals(of_role):
             found = own
         else:
-            found = _answered(saved, reduced(of_role), table, role, device=device, cache=cache)
+            found = predict_table(saved, reduced(of_role), of=table, device=device, cache_root=cache)
+            found = found.assign(role=role)
         metrics = score(found, saved.classes, run.recipe.evaluation, described=saved.described)
         scores = metrics["roles"][role]
-        rows.append({"metadata": name, "role": role, "images": scores["images"]} | _measured(scores))
+        rows.append({"metadata": name, "role": role, "images": scores["images"]})
+        for measure in METADATA_MEASURES:
+            for key, end in (("value", ""), ("low", "_low"), ("high", "_high")):
+                rows[-1][f"{measure}{end}"] = measured(scores, measure, key)
     result = pd.DataFrame(rows)
     write_table(path, result)
     return result
-
-
-def _answered(
-    saved: SavedModel, rows: pd.DataFrame, of: pd.DataFrame, role: str, *, device: str, cache: Path | None
-) -> pd.DataFrame:
-    return predict_table(saved, rows, of=of, device=device, cache_root=cache).assign(role=role)
-
-
-def _measured(scores: Mapping[str, Any]) -> dict[str, float]:
-    """The measures of a role's scores, each with its interval; NaN where undefined."""
-    found: dict[str, float] = {}
-    for name, place in METADATA_MEASURES.items():
-        value: Any = scores if place else sought_recall(scores)
-        for key in place:
-            value = value.get(key, {})
-        for key, end in (("value", ""), ("low", "_low"), ("high", "_high")):
-            known = value.get(key)
-            found[f"{name}{end}"] = math.nan if known is None else known
-    return found

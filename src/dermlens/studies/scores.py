@@ -227,9 +227,10 @@ def score_study(table: pd.DataFrame, config: EvaluationConfig) -> dict[str, Any]
         folds of each.
     """
     classes = classes_of(table)
+    drawn = {"replicates": config.bootstrap, "level": config.level, "seed": config.seed, "unit": "lesion"}
     return {
         "classes": list(classes),
-        "bootstrap": bootstrap_facts(config),
+        "bootstrap": drawn,
         "roles": {str(role): _score_role(part, classes, config) for role, part in table.groupby("role")},
     }
 
@@ -251,11 +252,6 @@ def _over_folds(
         for place in by_fold[0]:
             found[name, *place] = over_folds([float(one[place]) for one in by_fold], level=level)
     return nest(found)
-
-
-def bootstrap_facts(config: EvaluationConfig) -> dict[str, Any]:
-    """How the intervals were drawn."""
-    return {"replicates": config.bootstrap, "level": config.level, "seed": config.seed, "unit": "lesion"}
 
 
 def _score_role(table: pd.DataFrame, classes: tuple[str, ...], config: EvaluationConfig) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def soup_crossfits(
         "status": "partial",
         "soup": [str(member) for member in members],
         "sha256": {name: [_sha256(Run(path).model_file) for path in inner] for name, inner in folds.items()},
-        "warnings": _warnings(_crossfit_record(member).get("warnings") or () for member in members),
+        "warnings": _warnings(read_json(member / RECORD).get("warnings") or () for member in members),
         "missing": names[0],
     }
     _begin(out, facts)
@@ -211,7 +211,7 @@ def _begin(out: Path, facts: dict[str, Any]) -> None:
         write_json(out / RECORD, facts)
         return
     sums = facts["sha256"]
-    ours = {out: is_crossfit(out) and _crossfit_record(out).get("sha256") == sums}
+    ours = {out: is_crossfit(out) and read_json(out / RECORD).get("sha256") == sums}
     ours |= {out / name: _is_soup_of(Run(out / name), sums[name]) for name in sums}
     if others := [path for path, is_ours in ours.items() if not is_ours]:
         raise UserError(
@@ -224,11 +224,6 @@ def _is_soup_of(run: Run, sums: Sequence[str]) -> bool:
     if not run.path.exists():
         return True
     return run.record_file.is_file() and [one["sha256"] for one in run.read_record().soup] == list(sums)
-
-
-def _crossfit_record(folder: Path) -> dict[str, Any]:
-    """The content of crossfit.json."""
-    return read_json(folder / RECORD)
 
 
 def _warnings(of_members: Iterable[Iterable[str]]) -> list[str]:

@@ -196,16 +196,9 @@ class FrozenBlocks(pl.Callback):
 
 
 COLUMNS = (
-    "epoch",
-    "step",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_mean_recall",
-    "lr",
+    "epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_mean_recall", "lr",
     "seconds",
-)
+)  # fmt: skip
 """`epoch` counts from 0; `val_*` are empty in a run that validates on nothing; `lr` is the epoch's last."""
 
 Row = dict[str, float | int | None]

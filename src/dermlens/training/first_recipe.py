@@ -97,7 +97,8 @@ def start(
     roles = set(read.roles.values())
     given = "train" in roles and len(roles) > 1
     resolve_split(table, SplitConfig(protocol="given" if given else "grouped"), read.roles)
-    known = has_metadata(table)
+    words = table[["sex", "site"]] != "unknown"
+    known = bool(table["age"].notna().any() or words.to_numpy().any())
     command = shlex.join(["dermlens", "train", str(out), "--data", str(data)])
     text = TEMPLATE.format(
         folder=json.dumps(data.resolve().name)[1:-1],
@@ -125,12 +126,6 @@ def start(
             "dermlens report runs/first",
         ),
     )
-
-
-def has_metadata(table: pd.DataFrame) -> bool:
-    """Whether an age, a sex or a site is known of any image of a LesionTable."""
-    words = table[["sex", "site"]] != "unknown"
-    return bool(table["age"].notna().any() or words.to_numpy().any())
 
 
 def _reading(
