@@ -5,7 +5,6 @@ Shapes: N images, C classes, B bins, R draws, `...` the leading axes of the weig
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,24 +25,6 @@ from dermlens.predict.decision_document import DecisionDocument
 BINS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Images whose highest probability lies in (low, high].
-
-    Attributes:
-        low, high: the bin.
-        count: images in it.
-        confidence, accuracy: their mean highest probability and the share named rightly; none for an empty
-            bin.
-    """
-
-    low: float
-    high: float
-    count: int
-    confidence: float | None
-    accuracy: float | None
-
-
 def ece(target_N: Ints, p_NC: Floats, weights: Floats | None = None, bins: int = BINS) -> Floats:
     """Expected calibration error: Σ_b n_b/N · |accuracy_b − confidence_b|, (...).
 
@@ -60,23 +41,26 @@ def ece(target_N: Ints, p_NC: Floats, weights: Floats | None = None, bins: int =
 
 
 def reliability(target_N: Ints, p_NC: Floats, bins: int = BINS) -> list[dict[str, float | int | None]]:
-    """The bins of the reliability diagram, empty ones included, as plain numbers."""
+    """The bins of the reliability diagram, empty ones included, as plain numbers.
+
+    Returns:
+        `low` and `high`, between which (low, high] the highest probability of `count` images lies, its mean
+        `confidence` and `accuracy`, the share named rightly; both none for an empty bin.
+    """
     edges, where_N = _edges(bins), bin_of(p_NC, bins)
     right_N, confidence_N = _right(target_N, p_NC), p_NC.max(axis=1)
-    found = []
+    found: list[dict[str, float | int | None]] = []
     for index in range(bins):
         inside_N = where_N == index
-        count = int(inside_N.sum())
-        found.append(
-            Bin(
-                low=float(edges[index]),
-                high=float(edges[index + 1]),
-                count=count,
-                confidence=float(weighted_mean(confidence_N[inside_N])) if count else None,
-                accuracy=float(weighted_mean(right_N[inside_N])) if count else None,
-            )
-        )
-    return [asdict(entry) for entry in found]
+        entry: dict[str, float | int | None] = {
+            "low": float(edges[index]),
+            "high": float(edges[index + 1]),
+            "count": int(inside_N.sum()),
+        }
+        for name, value_N in (("confidence", confidence_N), ("accuracy", right_N)):
+            entry[name] = float(weighted_mean(value_N[inside_N])) if entry["count"] else None
+        found.append(entry)
+    return found
 
 
 def _right(target_N: Ints, p_NC: Floats) -> Floats:

@@ -167,7 +167,11 @@ def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) ->
     for role in (role for role in ROLE_ORDER if any(of_image == role for _, of_image in shared)):
         ids = sorted(image_id for image_id, of_image in shared if of_image == role)
         aligned = {name: table.loc[ids] for name, table in by_image.items()}
-        _same_truth(aligned, names[0])
+        for name, table in aligned.items():
+            differs = table["target"] != aligned[names[0]]["target"]
+            if differs.any():
+                one = differs.index[differs.to_numpy()][0]
+                raise UserError(f"image {one} has another diagnosis in run {name} than in run {names[0]}")
         roles[role] = _compare_role(aligned, classes, config)
     looks = {name: run_openings(run) for name, run in zip(names, runs, strict=True)}
     return Comparison(names, classes, config, roles, looks, warnings)
@@ -233,14 +237,6 @@ def _names(runs: Sequence[Run]) -> tuple[str, ...]:
     if twice is not None:
         raise UserError(f"run {twice} is named twice: compare needs different runs")
     return tuple(names)
-
-
-def _same_truth(tables: dict[str, pd.DataFrame], first: str) -> None:
-    for name, table in tables.items():
-        differs = table["target"] != tables[first]["target"]
-        if differs.any():
-            image_id = differs.index[differs.to_numpy()][0]
-            raise UserError(f"image {image_id} has another diagnosis in run {name} than in run {first}")
 
 
 def _dotted(found: dict[Place, Estimate]) -> dict[str, Estimate]:

@@ -16,7 +16,6 @@ from dermlens.errors import UserError
 from dermlens.evaluation.ledger import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.score import score
-from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.priors import ClassPrior, Prior, read_prior
 from dermlens.predict.sources.values import ValueMap
 from dermlens.recipe import Recipe
@@ -87,17 +86,11 @@ def evaluate_run(
     )
 
 
-def run_decision(run: Run) -> DecisionDocument | None:
-    """The decision in a run's model.json; none where there is no such file, or it has none."""
-    document = run.document()
-    return document.decision if document is not None else None
-
-
 def _mix(run: Run, prior: Prior) -> ClassPrior | None:
     """The case mix that is asked for; none for the model's own. Raises: UserError."""
     if prior is None:
         return None
-    decision = run_decision(run)
+    decision = run.decision()
     if decision is None or decision.prior is None:
         raise UserError(
             f"run {run.path} is not calibrated, so it has no case mix: dermlens calibrate {run.path}"
@@ -162,7 +155,7 @@ def _evaluate_own(
         classes,
         recipe.evaluation,
         described=recipe.data.facts,
-        decision=run_decision(run),
+        decision=run.decision(),
         prior=mix,
     )
     metrics["warnings"] = _own_warnings(run, metrics) + absent_classes(_support(metrics)) + _rare(scored)
@@ -306,7 +299,7 @@ def score_other(run: Run, external: pd.DataFrame, mix: ClassPrior | None = None)
         recipe.evaluation,
         only=["external"],
         described=recipe.data.facts,
-        decision=run_decision(run),
+        decision=run.decision(),
         prior=mix,
     )
 

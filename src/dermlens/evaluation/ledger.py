@@ -35,22 +35,10 @@ from dermlens.runs import Run, environment
 # link: its target is appended to.
 
 
+SCORES = ("accuracy", "mean_recall", "mean_recall_low", "mean_recall_high", "melanoma_recall")
 COLUMNS = (
-    "date",
-    "run",
-    "recipe",
-    "recipe_sha256",
-    "manifest",
-    "split_sha256",
-    "code",
-    "how",
-    "images",
-    "accuracy",
-    "mean_recall",
-    "mean_recall_low",
-    "mean_recall_high",
-    "melanoma_recall",
-)
+    "date", "run", "recipe", "recipe_sha256", "manifest", "split_sha256", "code", "how", "images", *SCORES,
+)  # fmt: skip
 HEADER = ",".join(COLUMNS) + "\n"
 
 
@@ -275,11 +263,7 @@ def _enter(run: Run, project: Path | None, **found: object) -> None:
         "manifest": recipe.split.manifest or recipe.split.protocol,
         "split_sha256": _sha256(run.split_file),
         "code": f"{code}, commit {now['git_commit']}" if now["git_commit"] else code,
-        "accuracy": None,
-        "mean_recall": None,
-        "mean_recall_low": None,
-        "mean_recall_high": None,
-        "melanoma_recall": None,
+        **dict.fromkeys(SCORES),
     }
     own = run.ledger_file
     ledgers = [own] if project is None or project.resolve() == own.resolve() else [project, own]

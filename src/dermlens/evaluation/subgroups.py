@@ -343,13 +343,7 @@ def score_source(predictions: pd.DataFrame, config: EvaluationConfig) -> dict[st
 
     def statistic(weights: Floats | None) -> dict[Place, Floats]:
         counts = metrics.one_vs_rest(target_N, named_N, len(classes), weights)
-        auc_C = np.stack(
-            [
-                metrics.ranking(target_N == index, p_NC[:, index], weights).auc
-                for index in range(len(classes))
-            ],
-            axis=-1,
-        )
+        auc_C = metrics.auc_by_class(target_N, p_NC, weights)
         found: dict[Place, Floats] = {
             ("macro_auc",): auc_C[..., is_kept_C].mean(axis=-1),
             ("mean_recall",): counts.recall[..., is_kept_C].mean(axis=-1),

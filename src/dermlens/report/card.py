@@ -73,7 +73,7 @@ def card_text(run: Run, *, found: RunData | None = None, exported: Exported | No
     scores = metrics.roles[roles[0]]
     source = words.provenance(predictions)
     is_decided = metrics.decision == "calibrated"
-    decision = run_data.read_decision(run) if is_decided else None
+    decision = run.decision() if is_decided else None
     ood = decision.ood.kind if decision and decision.ood else None
     recipe_text = provenance.recipe_text(recipe).rstrip() if recipe else ""
     facts: dict[str, Any] = {

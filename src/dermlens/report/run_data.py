@@ -16,7 +16,6 @@ from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.detection import sought_recall
-from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.sources.vocabulary import group_of
 from dermlens.records import RoleScores, RunRecord, ScoredSet
 from dermlens.runs import Run
@@ -26,12 +25,6 @@ OUT_OF_DISTRIBUTION = "*_ood*.csv"
 
 SAME = 5e-4
 """Another machine's forward pass moves a calibration error by less; another decision by far more."""
-
-
-def read_decision(run: Run) -> DecisionDocument | None:
-    """The decision in model.json; none where there is no such file, or it has none."""
-    document = run.document()
-    return document.decision if document else None
 
 
 def read_calibration(run: Run, role: str, scores: Mapping[str, Any]) -> pd.DataFrame | None:

@@ -179,13 +179,7 @@ def numbers(
         Each (...), by name; recall by class behind it.
     """
     counts = metrics.one_vs_rest(target_N, decided.named_N, len(classes), weights)
-    auc_C = np.stack(
-        [
-            metrics.ranking(target_N == index, decided.p_NC[:, index], weights).auc
-            for index in range(len(classes))
-        ],
-        axis=-1,
-    )
+    auc_C = metrics.auc_by_class(target_N, decided.p_NC, weights)
     judged = weights
     if decided.even:
         alike_N = class_weights(target_N, np.full(len(classes), 1 / len(classes)))
