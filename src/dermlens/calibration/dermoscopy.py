@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dermlens.calibration.decision import label_outputs
 from dermlens.calibration.probabilities import lesion_folds
-from dermlens.data.predictions import write_table
+from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError
 from dermlens.metrics import Bools, Floats, Ints
 from dermlens.models.classifier import LesionClassifier, early_layer
@@ -359,7 +359,7 @@ def learn_dermoscopy(
         )
     for name in STALE:
         (run.path / name).unlink(missing_ok=True)
-    write_table(run.dermoscopy_file, rows)
+    write_csv(run.dermoscopy_file, rows)
     save_dermoscopy(run.path, found)
     return rows
 

@@ -30,6 +30,31 @@ Tell = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
+class RemoteFile:
+    """One file to download.
+
+    Attributes:
+        name: what it is called here; an archive (`.zip`) becomes a folder of its name without `.zip`.
+        hosts: beginnings of its address; the next one is tried where one does not have the file.
+        path: the rest of the address.
+        size: in bytes, where published.
+        md5, sha256: as published; a file with neither is recorded as unverified.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    path: str
+    size: int | None = None
+    md5: str | None = None
+    sha256: str | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether a check sum is published."""
+        return bool(self.md5 or self.sha256)
+
+
+@dataclass(frozen=True)
 class Sums:
     """What a file holds."""
 
@@ -239,28 +264,3 @@ def _mark_of(part: Path) -> Path:
 def _forget(part: Path) -> None:
     part.unlink(missing_ok=True)
     _mark_of(part).unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file to download.
-
-    Attributes:
-        name: what it is called here; an archive (`.zip`) becomes a folder of its name without `.zip`.
-        hosts: beginnings of its address; the next one is tried where one does not have the file.
-        path: the rest of the address.
-        size: in bytes, where published.
-        md5, sha256: as published; a file with neither is recorded as unverified.
-    """
-
-    name: str
-    hosts: tuple[str, ...]
-    path: str
-    size: int | None = None
-    md5: str | None = None
-    sha256: str | None = None
-
-    @property
-    def verified(self) -> bool:
-        """Whether a check sum is published."""
-        return bool(self.md5 or self.sha256)

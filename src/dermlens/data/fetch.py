@@ -214,7 +214,12 @@ def unpack(file: Path, folder: Path) -> int:
         with zipfile.ZipFile(file) as archive:
             kept = members(archive, file.name)
             if folder.exists():
-                _refuse_other_content(folder, kept)
+                for name, info in kept.items():
+                    there = folder / name
+                    if not there.is_file() or there.stat().st_size != info.file_size:
+                        raise UserError(
+                            f"{folder} is there, but {name} in it is not the archive's; move the folder away"
+                        )
                 return len(kept)
             with atomic_folder(folder) as part:
                 for name, info in kept.items():
@@ -227,13 +232,6 @@ def unpack(file: Path, folder: Path) -> int:
             f"{folder} could not be written ({error.strerror}); nothing of it was kept"
         ) from error
     return len(kept)
-
-
-def _refuse_other_content(folder: Path, kept: dict[str, zipfile.ZipInfo]) -> None:
-    for name, info in kept.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != info.file_size:
-            raise UserError(f"{folder} is there, but {name} in it is not the archive's; move the folder away")
 
 
 RECORD = "fetched.json"
@@ -285,7 +283,14 @@ def fetch(
             console.print(f"{remote.name}: here already")
             continue
         sums = _download_with_bar(remote, destination, console, pause_s)
-        entry = _entry(remote, sums)
+        entry: dict[str, Any] = {
+            "addresses": [host + remote.path for host in remote.hosts],
+            "bytes": sums.size,
+            "sha256": sums.sha256,
+            "md5": sums.md5,
+            "verified": remote.verified,
+            "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         target = destination / remote.name
         if target.suffix == ".zip":
             entry["unpacked"] = unpack(target, target.with_suffix(""))
@@ -342,26 +347,9 @@ def _is_whole(remote: RemoteFile, destination: Path, entry: dict[str, Any] | Non
     return target.is_file() and target.stat().st_size == entry["bytes"]
 
 
-def _entry(remote: RemoteFile, sums: Sums) -> dict[str, Any]:
-    return {
-        "addresses": [host + remote.path for host in remote.hosts],
-        "bytes": sums.size,
-        "sha256": sums.sha256,
-        "md5": sums.md5,
-        "verified": remote.verified,
-        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _download_with_bar(remote: RemoteFile, destination: Path, console: Console, pause_s: float) -> Sums:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bar:
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(remote.name, total=remote.size)
         return download(
             remote,

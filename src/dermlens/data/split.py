@@ -214,9 +214,10 @@ def with_siblings(split: Split, table: pd.DataFrame, siblings: Literal["withheld
     Raises:
         UserError: a class has fewer images to make room than siblings to put in.
     """
-    rows = split.roles.merge(table[["image_id", "dx"]], on="image_id", validate="one_to_one")
-    rows = rows.assign(group=lesion_groups(table).to_numpy()[_places(rows, table)], draw=_draws(rows))
-    rows = rows.sort_values("draw")
+    known = table[["image_id", "dx"]].assign(group=lesion_groups(table))
+    rows = split.roles.merge(known, on="image_id", validate="one_to_one")
+    draws = [hashlib.sha256(f"siblings/{image}".encode()).hexdigest() for image in rows["image_id"]]
+    rows = rows.assign(draw=draws).sort_values("draw")
     held = rows[rows["role"] == "selection"]
     scored = held.drop_duplicates("group")
     others = held.drop(index=scored.index)
@@ -234,16 +235,6 @@ def with_siblings(split: Split, table: pd.DataFrame, siblings: Literal["withheld
     keep[others.index] = True
     rows.loc[others.index, "role"] = "train"
     return Split(_roles(rows[keep]), split.header | {"protocol": "siblings"})
-
-
-def _places(rows: pd.DataFrame, table: pd.DataFrame) -> list[int]:
-    """Where the images of the rows stand in the table."""
-    place = {image: index for index, image in enumerate(table["image_id"])}
-    return [place[image] for image in rows["image_id"]]
-
-
-def _draws(rows: pd.DataFrame) -> list[str]:
-    return [hashlib.sha256(f"siblings/{image}".encode()).hexdigest() for image in rows["image_id"]]
 
 
 def _roles(rows: pd.DataFrame) -> pd.DataFrame:

@@ -116,7 +116,7 @@ def verify(
     groups = exact_groups(marks, readable["path"].tolist())
     _judge_exact(readable, groups, seen)
     if near_duplicates:
-        equal = {pair for group in groups for pair in _pairs(group)}
+        equal = {(i, j) for group in groups for i in group for j in group if i < j}
         _tell_near(readable, [pair for pair in near_pairs(marks) if pair not in equal], seen)
     _tell_table(table, seen)
     return seen
@@ -173,10 +173,6 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     seen.problems += damaged
     seen.sizes = dict(sizes.most_common())
     return marks
-
-
-def _pairs(group: list[int]) -> list[tuple[int, int]]:
-    return [(i, j) for i in group for j in group if i < j]
 
 
 def _judge_exact(readable: pd.DataFrame, groups: list[list[int]], seen: Verification) -> None:

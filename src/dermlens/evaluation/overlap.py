@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 
 from dermlens.data.duplicates import SIDE, fingerprint, matches
+from dermlens.data.manifest import shipped_rows
 from dermlens.data.protocols import contents, lesion_groups, of_shared_lesions
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
@@ -192,8 +191,7 @@ def find_copies(test_ids: Sequence[str], own: Mapping[str, str], paths: Sequence
 @cache
 def shipped_fingerprints() -> dict[str, bytes]:
     """The fingerprints of the test role of `grouped-v1`, by image id."""
-    text = (files("dermlens.data.manifests") / SHIPPED).read_text(encoding="utf-8")
-    return {row["image_id"]: bytes.fromhex(row["fingerprint"]) for row in csv.DictReader(text.splitlines())}
+    return {row["image_id"]: bytes.fromhex(row["fingerprint"]) for row in shipped_rows(SHIPPED)}
 
 
 def _fingerprints(paths: Sequence[str]) -> dict[str, bytes]:

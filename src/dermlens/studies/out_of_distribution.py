@@ -23,7 +23,7 @@ from dermlens.calibration.abstention import fit_ood
 from dermlens.calibration.decision import label_outputs, run_outputs
 from dermlens.calibration.probabilities import Labelled
 from dermlens.data.manifest import Split
-from dermlens.data.predictions import write_table
+from dermlens.data.predictions import write_csv
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, read_set, table_sha256
 from dermlens.errors import UserError, nearest
@@ -236,7 +236,7 @@ def far_ood(
         name: label_outputs(saved, known(table), device=device, cache=cache) for name, table in sets.items()
     }
     result = out_of_distribution_table(train, calibration, familiar, shown)
-    write_table(path, result)
+    write_csv(path, result)
     return result
 
 
@@ -330,7 +330,7 @@ def unseen_class(
         train, familiar, calibration = (found[role].labelled for role in FITTED)
         sets = {one.code: label_outputs(saved, left_out, of=table, device=device, cache=cache)}
         rows.append(out_of_distribution_table(train, calibration, familiar, sets))
-        write_table(out / TABLE, pd.concat(rows, ignore_index=True))
+        write_csv(out / TABLE, pd.concat(rows, ignore_index=True))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from dermlens import metrics
 from dermlens.calibration.decision import run_outputs
 from dermlens.calibration.probabilities import Labelled, class_weights
-from dermlens.data.predictions import write_table
+from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError, nearest
 from dermlens.evaluation.calibration import answer_numbers, ece, fate, reliability
 from dermlens.evaluation.intervals import draw_lesions, estimate
@@ -203,7 +203,7 @@ def write_decision_report(
         "answered": pd.DataFrame([as_answered(role, answers, vocabulary)]),
     }
     for name, table in tables.items():
-        write_table(folder / f"{name}.csv", table)
+        write_csv(folder / f"{name}.csv", table)
     for stage, p_NC in (("before", np.exp(log_softmax(role.logits_NC))), ("after", answers.p_NC)):
         figure = reliability_diagram(reliability(role.target_N, p_NC))
         save_figure(figure, folder / f"reliability_{stage}.png")
@@ -319,5 +319,5 @@ def missing_metadata(
             for key, end in (("value", ""), ("low", "_low"), ("high", "_high")):
                 rows[-1][f"{measure}{end}"] = measured(scores, measure, key)
     result = pd.DataFrame(rows)
-    write_table(path, result)
+    write_csv(path, result)
     return result
