@@ -54,10 +54,6 @@ if TYPE_CHECKING:
 
 _VERSIONED = ("dermlens", "torch", "torchvision", "timm", "lightning", "numpy", "pandas", "scikit-learn")
 
-OWN_DATA = "name the run's own data by --data"
-"""What to do about a table that is not the one the run was split on."""
-
-
 StoredT = TypeVar("StoredT", bound=Stored)
 
 
@@ -231,19 +227,18 @@ class Run:
 
     # What needs torch or pandas: imported here and nowhere above.
 
-    def split(self, table: pd.DataFrame | None = None, *, remedy: str = OWN_DATA) -> Split:
+    def split(self, table: pd.DataFrame | None = None) -> Split:
         """The manifest.
 
         Args:
             table: the LesionTable that it shall be for; none skips that check.
-            remedy: what to do about another table.
 
         Raises:
             UserError: there is none, a row of it is malformed, or it is of another table.
         """
         from dermlens.data.manifest import load_manifest
 
-        return load_manifest(str(self.split_file), table, remedy)
+        return load_manifest(str(self.split_file), table, "name the run's own data by --data")
 
     def images(self, data: Path | None = None) -> Path:
         """Where the run's images are: in `data`, or where they were when it was trained.

@@ -88,17 +88,16 @@ DIRECTIONS = 64
 BANK = 1024
 """Training images that `knn` keeps: 256 KB of them."""
 NEIGHBOURS = 10
+KEPT = 0.95
+"""Share of lesions that are in-distribution."""
 RIDGE = 1e-6
 """Added to the shared covariance, as a share of its mean variance: a direction may not vary at all."""
 
 
-def fit_arrays(kind: Kind, train: Labelled, *, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """The arrays of a score; `energy` has none.
+def fit_arrays(kind: Kind, train: Labelled) -> dict[str, NDArray[np.float32]]:
+    """The arrays of a score, from the training role; `energy` has none.
 
-    Args:
-        kind: which score.
-        train: the training role.
-        seed: of the images that `knn` keeps, drawn evenly over the classes as far as these have them.
+    The images that `knn` keeps are drawn evenly over the classes as far as these have them.
     """
     if kind == "energy":
         return {}
@@ -107,7 +106,7 @@ def fit_arrays(kind: Kind, train: Labelled, *, seed: int = 0) -> dict[str, NDArr
     project_DK = principal_directions(x_ND - center_D)
     x_NK = (x_ND - center_D) @ project_DK
     if kind == "knn":
-        points_MK = x_NK[_spread(train.target_N, np.random.default_rng(seed))]
+        points_MK = x_NK[_spread(train.target_N, np.random.default_rng(0))]
     else:
         present = np.unique(train.target_N)
         means_CK = np.stack([x_NK[train.target_N == index].mean(axis=0) for index in present])
@@ -121,17 +120,15 @@ def fit_arrays(kind: Kind, train: Labelled, *, seed: int = 0) -> dict[str, NDArr
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def principal_directions(centered_ND: Floats, most: int = DIRECTIONS) -> Floats:
+def principal_directions(centered_ND: Floats) -> Floats:
     """The directions of the largest variance, (D, K): orthonormal, K no more than there are."""
     variance_D, direction_DD = np.linalg.eigh(centered_ND.T @ centered_ND / len(centered_ND))
     varies = int((variance_D > 1e-10 * variance_D[-1]).sum())
-    return np.asarray(direction_DD[:, ::-1][:, : max(1, min(most, varies))])
+    return np.asarray(direction_DD[:, ::-1][:, : max(1, min(DIRECTIONS, varies))])
 
 
-def fit_ood(
-    kind: Kind, train: Labelled, calibration: Labelled, *, kept: float = 0.95, seed: int = 0
-) -> tuple[Ood, Arrays]:
-    """A score with its threshold: a new lesion of the same kind stays below it with probability `kept`.
+def fit_ood(kind: Kind, train: Labelled, calibration: Labelled) -> tuple[Ood, Arrays]:
+    """A score with its threshold: a new lesion of the same kind stays below it with probability `KEPT`.
 
     As for the sets, a lesion counts by its worst image.
 
@@ -139,24 +136,22 @@ def fit_ood(
         kind: which score.
         train: the training role.
         calibration: the calibration role.
-        kept: share of lesions that are in-distribution.
-        seed: as for `fit_arrays`.
 
     Returns:
         The score, and its arrays.
     """
-    arrays = fit_arrays(kind, train, seed=seed)
+    arrays = fit_arrays(kind, train)
     neighbours = min(NEIGHBOURS, len(arrays["points_MK"])) if kind == "knn" else None
     score_N = ood_scores(kind, calibration.logits_NC, calibration.features_ND, arrays, neighbours)
     index_N, target_L = lesions_of(calibration.target_N, calibration.lesion_N)
     worst_L = np.full(len(target_L), -np.inf)
     np.maximum.at(worst_L, index_N, score_N)
-    bound = -lower_bound(-worst_L, 1 - kept)
+    bound = -lower_bound(-worst_L, 1 - KEPT)
     ood = Ood(
         kind=kind,
         # with fewer lesions than a share needs, the least typical of them is still in-distribution
         threshold=bound if np.isfinite(bound) else float(worst_L.max()),
-        kept=kept,
+        kept=KEPT,
         neighbours=neighbours,
         sha256=arrays_sha256(arrays) if arrays else None,
     )

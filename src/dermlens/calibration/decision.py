@@ -49,7 +49,6 @@ def fit_decision(
     scored: Labelled | None = None,
     ood: Kind = "energy",
     prior: ClassPrior | None = None,
-    seed: int = 0,
 ) -> tuple[DecisionDocument, Arrays]:
     """Fit a decision.
 
@@ -61,7 +60,6 @@ def fit_decision(
             for the calibration role.
         ood: kind of the out-of-distribution score.
         prior: the case mix that answers hold for; none for `specialist`, or of own classes `equal`.
-        seed: of the folds of cross-validation and of the images that `knn` keeps.
 
     Returns:
         The document, and the arrays of the score.
@@ -76,8 +74,8 @@ def fit_decision(
             f"no image is of class {classes[int(np.argmin(count_C))]}: a decision is fitted on images"
             f" of every class"
         )
-    scaling, score_NC = fit_even_scaling(scored, seed=seed)
-    score, arrays = fit_ood(ood, train or calibration, calibration, seed=seed)
+    scaling, score_NC = fit_even_scaling(scored)
+    score, arrays = fit_ood(ood, train or calibration, calibration)
     document = DecisionDocument(
         classes=classes,
         prior=prior or default_prior(classes),

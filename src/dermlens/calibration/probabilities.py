@@ -150,12 +150,11 @@ def fit_scaling(kind: Kind, logits_NC: Floats, target_N: Ints, weight_N: Floats)
     return Scaling(temperature=1 / max(float(found[0]), cold), bias=tuple(found[1:].tolist()))
 
 
-def fit_even_scaling(role: Labelled, *, seed: int = 0) -> tuple[Scaling, Floats]:
+def fit_even_scaling(role: Labelled) -> tuple[Scaling, Floats]:
     """The scaling that ships, and the probabilities of each image by one that has not seen its lesion.
 
     Args:
         role: images that nothing was trained on.
-        seed: of the folds.
 
     Returns:
         The scaling, with its log loss before and after: the kind of less log loss on lesions that it was not
@@ -172,7 +171,7 @@ def fit_even_scaling(role: Labelled, *, seed: int = 0) -> tuple[Scaling, Floats]
 
     def out_of_fold(kind: Kind) -> Floats:
         score_NC = np.empty(role.logits_NC.shape)
-        for fit_N, judge_N in lesion_folds(role.target_N, role.lesion_N, folds=FOLDS, seed=seed):
+        for fit_N, judge_N in lesion_folds(role.target_N, role.lesion_N, folds=FOLDS, seed=0):
             if len(judge_N):
                 found = fit_scaling(kind, role.logits_NC[fit_N], role.target_N[fit_N], weight_N[fit_N])
                 score_NC[judge_N] = scaled(role.logits_NC[judge_N], found)

@@ -25,16 +25,15 @@ from dermlens.predict.decision_document import DecisionDocument
 BINS = 15
 
 
-def ece(target_N: Ints, p_NC: Floats, weights: Floats | None = None, bins: int = BINS) -> Floats:
+def ece(target_N: Ints, p_NC: Floats, weights: Floats | None = None) -> Floats:
     """Expected calibration error: Σ_b n_b/N · |accuracy_b − confidence_b|, (...).
 
     Args:
         target_N: class indices.
         p_NC: probabilities.
         weights: (..., N); none for ones.
-        bins: B, of equal width over 0 … 1.
     """
-    inside_NB = (bin_of(p_NC, bins)[:, None] == np.arange(bins)).astype(np.float64)
+    inside_NB = (bin_of(p_NC, BINS)[:, None] == np.arange(BINS)).astype(np.float64)
     gap_NB = (_right(target_N, p_NC) - p_NC.max(axis=1))[:, None] * inside_NB
     w = np.ones(len(target_N)) if weights is None else weights
     return np.asarray(np.abs(w @ gap_NB).sum(axis=-1) / w.sum(axis=-1))
@@ -96,7 +95,7 @@ STEPS, CLOSE = 50, 1e-9
 
 
 def ece_by_chance(
-    p_NC: Floats, *, draws: int, seed: int, level: float, bins: int = BINS, weights: Floats | None = None
+    p_NC: Floats, *, draws: int, seed: int, level: float, weights: Floats | None = None
 ) -> dict[str, float | None]:
     """The calibration error that chance alone gives, were every probability exactly right.
 
@@ -105,7 +104,6 @@ def ece_by_chance(
         draws: R, how often right and wrong are drawn; 0 for none.
         seed: of the draws.
         level: 0.95 for the 2.5th and 97.5th percentile.
-        bins: as for `ece`.
         weights: (N,), of the images; none for ones.
 
     Returns:
@@ -116,7 +114,7 @@ def ece_by_chance(
         return {"mean": None, "low": None, "high": None}
     p_N = p_NC.max(axis=1)
     w_N = np.ones(images) if weights is None else weights / weights.mean()
-    inside_NB = w_N[:, None] * (bin_of(p_NC, bins)[:, None] == np.arange(bins))
+    inside_NB = w_N[:, None] * (bin_of(p_NC, BINS)[:, None] == np.arange(BINS))
     rng = np.random.default_rng(seed)
     found = []
     for start in range(0, draws, BLOCK):

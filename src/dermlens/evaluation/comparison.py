@@ -131,15 +131,14 @@ class Comparison:
         }
 
 
-def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) -> Comparison:
+def compare_runs(runs: Sequence[Run]) -> Comparison:
     """Compare runs on the images that all of them predicted in the same role.
 
     A sealed test role takes no part, even where it was opened in every run: a look at it is a line in the
     ledger, and a comparison writes none.
 
     Args:
-        runs: two or more; the first is what the others are compared with.
-        config: of the bootstrap; none takes that of the first run's recipe.
+        runs: two or more; the others are compared with the first, whose recipe sets the bootstrap.
 
     Raises:
         UserError: fewer than two runs, other classes, no image in common, or an image with two diagnoses.
@@ -162,7 +161,7 @@ def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) ->
         )
     shared, warnings = _without_sealed(runs, shared)
     by_image = {name: table.set_index("image_id") for name, table in tables.items()}
-    config = config or runs[0].recipe.evaluation
+    config = runs[0].recipe.evaluation
     roles = {}
     for role in (role for role in ROLE_ORDER if any(of_image == role for _, of_image in shared)):
         ids = sorted(image_id for image_id, of_image in shared if of_image == role)

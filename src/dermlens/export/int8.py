@@ -88,7 +88,6 @@ def compare(
     vocabulary: Vocabulary,
     *,
     replicates: int = REPLICATES,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Measure what is lost, and say whether it may be.
 
@@ -100,7 +99,6 @@ def compare(
         vocabulary: their codes, and which of them are sought: `mel`, or the malignant own classes. Without
             any only the mean recall counts.
         replicates: resamples of lesions.
-        seed: of the resampling.
 
     Returns:
         `accepted`; `why`, a sentence; `images`, `lesions`, `changed` (share of images that are named
@@ -119,7 +117,7 @@ def compare(
         before, after = recalls(before_N, weights), recalls(after_N, weights)
         return {(name,): before[name] - after[name] for name in watched}
 
-    resamples = draw_lesions(lesion_N, target_N, replicates=replicates, seed=seed)
+    resamples = draw_lesions(lesion_N, target_N, replicates=replicates, seed=0)
     losses = estimate(lost, resamples, level=ONE_SIDED)
     before, after = recalls(before_N, None), recalls(after_N, None)
     found: dict[str, Any] = {}

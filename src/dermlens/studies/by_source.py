@@ -167,13 +167,12 @@ LESIONS = 200
 REPLICATES = 1000
 
 
-def probe_lesions(table: pd.DataFrame, *, lesions: int = LESIONS, seed: int = 0) -> pd.DataFrame:
+def probe_lesions(table: pd.DataFrame, *, lesions: int = LESIONS) -> pd.DataFrame:
     """One image each of as many nevi of every source that has so many, none of the project's own test role.
 
     Args:
         table: a LesionTable of several sources.
         lesions: of a source, at least two a fold.
-        seed: of the draw.
 
     Returns:
         Rows of the table, index 0 … N−1, with the column `group`, the lesion.
@@ -184,7 +183,7 @@ def probe_lesions(table: pd.DataFrame, *, lesions: int = LESIONS, seed: int = 0)
     sealed = load_manifest(HOME).ids("test")
     rows = table.assign(group=lesion_groups(table))
     rows = rows[(rows["dx"] == CLASS) & ~rows["image_id"].isin(sealed)]
-    rows = rows.sample(frac=1, random_state=seed).drop_duplicates("group")
+    rows = rows.sample(frac=1, random_state=0).drop_duplicates("group")
     drawn = rows.groupby("source").head(lesions)
     enough = drawn["source"].value_counts() == lesions
     if enough.sum() < 2:
@@ -193,20 +192,19 @@ def probe_lesions(table: pd.DataFrame, *, lesions: int = LESIONS, seed: int = 0)
     return kept.sort_values("image_id", ignore_index=True)
 
 
-def probe_source(features_ND: Numbers, source_N: np.ndarray, group_N: np.ndarray, *, seed: int = 0) -> Any:
+def probe_source(features_ND: Numbers, source_N: np.ndarray, group_N: np.ndarray) -> Any:
     """Sources that a linear probe names for lesions that it was not taught on, in five folds.
 
     Args:
         features_ND: as the network's last layer sees them.
         source_N: names.
         group_N: the lesion of each.
-        seed: of the folds.
 
     Returns:
         Names, (N,).
     """
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     return cross_val_predict(probe, features_ND, source_N, groups=group_N, cv=folds)
 
 
