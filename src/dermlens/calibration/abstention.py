@@ -183,8 +183,7 @@ def fit_marks(
     """A mark for each of `CATCHES`: the lowest of the sources' own.
 
     A source's own mark is the highest that a new malignant lesion of it reaches with the probability that is
-    asked for, all its images counted: a lesion's score is that of its least suspicious image. Sources
-        with too
+    asked for, all its images counted: a lesion's score is that of its least suspicious image. Sources of too
     few malignant lesions for one have no say; where that is all of them, they are taken together.
     Pre-malignant lesions count on neither side.
 

@@ -126,16 +126,9 @@ def _quantile(value_N: Floats, weight_N: Floats, share: float) -> float:
 
 NEEDED = "calibration"
 STALE = (
-    "metrics.json",
-    "model_card.md",
-    "report.html",
-    "missing_metadata.csv",
-    "told.csv",
-    "decision/*",
-    "evaluations/*/metrics.json",
-    "evaluations/*/report.html",
-    "priors",
-)
+    "metrics.json", "model_card.md", "report.html", "missing_metadata.csv", "told.csv", "decision/*",
+    "evaluations/*/metrics.json", "evaluations/*/report.html", "priors",
+)  # fmt: skip
 """What tells of a run's decision next to its model and predictions; the verbs that wrote it make it again."""
 
 
@@ -190,7 +183,7 @@ def calibrate_run(
     saved = run.model(decision=False)
     mix = None if prior is None else read_prior(prior, saved.classes, "--prior")
     scored = None if out_of_fold is None else _out_of_fold(out_of_fold, saved.classes)
-    held_out = [role for role in ("selection", NEEDED) if role == NEEDED or role in _roles(run)]
+    held_out = [role for role in ("selection", NEEDED) if role == NEEDED or role in run.split().role_names]
     roles = held_out if ood == "energy" else ["train", *held_out]
     outputs = run_outputs(run, saved, roles, data=data, device=device, cache=cache, say=say)
     document, arrays = fit_decision(
@@ -210,11 +203,6 @@ def calibrate_run(
     save_decision(run.path, document, arrays)
     write_predictions(run.predictions_file, pd.concat(answered, ignore_index=True))
     return document
-
-
-def _roles(run: Run) -> list[str]:
-    """The roles of a run's split."""
-    return run.split().role_names
 
 
 def _out_of_fold(path: Path, classes: Sequence[str]) -> Labelled:

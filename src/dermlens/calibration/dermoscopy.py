@@ -6,7 +6,7 @@ Shapes: N images, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
 
@@ -88,13 +88,7 @@ class Sets:
 
     def part(self, rows: Ints | Bools) -> Sets:
         """Some of the pictures."""
-        return Sets(
-            self.x_ND[rows],
-            self.is_dermoscopy_N[rows],
-            self.set_N[rows],
-            self.source_N[rows],
-            self.lesion_N[rows],
-        )
+        return Sets(*(getattr(self, one.name)[rows] for one in fields(self)))
 
     def weights(self) -> Floats:
         """Of each picture, (N,), of mean 1."""

@@ -264,7 +264,11 @@ def _int8(content: bytes, document: ModelDocument, table: pd.DataFrame, root: Pa
     """The quantised file."""
     tools = onnx_runtime("quantization")
     preparation = onnx_runtime("quantization.shape_inference")
-    cache = _cache(document, table, document.size, root)
+    cache = open_cache(
+        table, size=document.size, crop=document.crop, colour_constancy=document.colour_constancy, root=root
+    )
+    encoder = encoder_from_json(document.encoder)
+    meta_NM = encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())
     with tempfile.TemporaryDirectory() as scratch:
         given, prepared, made = (Path(scratch) / f"{name}.onnx" for name in ("given", "prepared", "made"))
         given.write_bytes(content)
@@ -272,7 +276,7 @@ def _int8(content: bytes, document: ModelDocument, table: pd.DataFrame, root: Pa
         tools.quantize_static(
             str(prepared),
             str(made),
-            _Ranges(cache, _metadata(document, table)),
+            _Ranges(cache, meta_NM),
             op_types_to_quantize=["Conv", "Clip", "Relu"],  # the last two end in the range of their input
             nodes_to_exclude=_sensitive(prepared),
             per_channel=True,
@@ -305,14 +309,3 @@ class _Ranges:
         self._next += 1
         feed = {IMAGE: self._cache.take(row)}
         return feed | ({META: self._meta_NM[row]} if self._meta_NM.shape[1] else {})
-
-
-def _cache(document: ModelDocument, table: pd.DataFrame, size: int, root: Path | None) -> PixelCache:
-    return open_cache(
-        table, size=size, crop=document.crop, colour_constancy=document.colour_constancy, root=root
-    )
-
-
-def _metadata(document: ModelDocument, table: pd.DataFrame) -> np.ndarray:
-    encoder = encoder_from_json(document.encoder)
-    return encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())

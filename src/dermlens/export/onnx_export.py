@@ -145,7 +145,10 @@ def export_onnx(saved: SavedModel, path: Path, *, images: Sequence[Path] = ()) -
             verbose=False,
         )
     proto = program.model_proto
-    _without_traces(proto)
+    graph = proto.graph
+    # torch's stack traces of each node's making name the folders of one machine
+    for made in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del made.metadata_props[:]
     if set(saved.views.sizes) - {saved.size}:
         _free_size(proto)
     with atomic_path(path) as part:
@@ -227,13 +230,6 @@ class _SizelessAttention(nn.Module):
         alpha_BKHW = weight_BKHW / weight_BKHW.sum(dim=(2, 3), keepdim=True)
         attended_BCHW = x_BCHW * alpha_BKHW.sum(dim=1, keepdim=True)
         return attended_BCHW if self.gamma is None else self.gamma * attended_BCHW, alpha_BKHW
-
-
-def _without_traces(proto: Any) -> None:
-    """Take away what torch notes of each node's making: its stack traces name the folders of one machine."""
-    graph = proto.graph
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
 
 
 def _free_size(proto: Any) -> None:

@@ -210,22 +210,21 @@ class Exported:
 def _int8(found: dict[str, Any]) -> str:
     """What the int8 network loses, or would have lost."""
     stays = "int8 took the place of fp32" if found["accepted"] else "int8 was tried and refused"
+    known = {"mean_recall": "mean recall", "mel_recall": "melanoma recall"}
+    watched = {
+        name: known.get(name, f"recall of {name.removesuffix('_recall')}")
+        for name in found
+        if name.endswith("_recall")
+    }
     losses = [
         f"{words} from {number(found[name]['before'], 3)} to {number(found[name]['after'], 3)}, with 95 %"
         f" confidence by no more than {number(100 * found[name]['lost_at_most'], 1)} points"
-        for name, words in _watched(found).items()
+        for name, words in watched.items()
     ]
     return (
         f"{stays}: {found['why']}. On {found['images']:,} images of the selection and calibration roles it"
         f" names {percent(found['changed'])} otherwise; {'; '.join(losses)}."
     )
-
-
-def _watched(found: dict[str, Any]) -> dict[str, str]:
-    """The recalls that the gate looked at, in words."""
-    names = [name for name in found if name.endswith("_recall")]
-    known = {"mean_recall": "mean recall", "mel_recall": "melanoma recall"}
-    return {name: known.get(name, f"recall of {name.removesuffix('_recall')}") for name in names}
 
 
 LEGAL_CODE = "legalcode"

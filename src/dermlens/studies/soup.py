@@ -37,18 +37,9 @@ from dermlens.training.predict import predict_table
 
 RECORDED = ("run.json", "recipe.yaml", "history.csv")
 CARRIED = (
-    "data",
-    "table_sha256",
-    "also_train",
-    "sources",
-    "folders",
-    "start",
-    "split",
-    "counts",
-    "class_weights",
-    "seeds",
-    "trainable_parameters",
-)
+    "data", "table_sha256", "also_train", "sources", "folders", "start", "split", "counts", "class_weights",
+    "seeds", "trainable_parameters",
+)  # fmt: skip
 
 
 def soup(
