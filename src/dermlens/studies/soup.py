@@ -71,8 +71,7 @@ def soup(
     records = [run.read_record() for run in runs]
     first, soup = records[0], [_member(run) for run in runs]
     split = runs[0].split(table)
-    model = saved[0].model
-    model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
+    saved[0].model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
 
     check_vacant(out)
     with atomic_folder(out) as part:
@@ -89,18 +88,7 @@ def soup(
             for name in RECORDED:
                 if (run.path / name).is_file():
                     copy_file(run.path / name, folder / name)
-        save_model(
-            made.path,
-            model,
-            config=saved[0].config,
-            classes=saved[0].classes,
-            described=saved[0].described,
-            size=saved[0].size,
-            crop=saved[0].crop,
-            encoder_json=saved[0].encoder.to_json(),
-            views=saved[0].views,
-            colour_constancy=saved[0].colour_constancy,
-        )
+        save_model(made.path, saved[0])
         roles = [role for role in first.predicted_roles if role != "test"]
         frames = []
         for role in roles:

@@ -115,12 +115,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
     trainer = _trainer(run, recipe, hardware, [one for one in callbacks if one is not None], logger)
     if machine.is_first():
         run.record(**{BEGAN_WITH: began_with})
-    _loop(
-        trainer,
-        task,
-        EpochBatches(inputs, recipe, world=hardware.devices),
-        run,
-    )
+    _loop(trainer, task, EpochBatches(inputs, recipe, world=hardware.devices), run)
     if not machine.is_first():
         return {}
     if best is not None:
@@ -333,16 +328,5 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
         predicted.append(frame)
     if predicted:
         write_text(run.predictions_file, pd.concat(predicted).to_csv(index=False, float_format="%.9g"))
-    save_model(
-        run.path,
-        model,
-        config=saved.config,
-        classes=saved.classes,
-        described=saved.described,
-        size=saved.size,
-        crop=saved.crop,
-        encoder_json=saved.encoder.to_json(),
-        views=saved.views,
-        colour_constancy=saved.colour_constancy,
-    )
+    save_model(run.path, saved)
     return roles
