@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import pandas as pd
 import pandera.pandas as pa
@@ -45,6 +46,15 @@ log = logging.getLogger("dermlens.data")
 """Takes the account of data where the caller wants the table alone; the command line prints it."""
 IDENTITY = ("image_id", "lesion_id", "dx", "age", "sex", "site")
 """The columns that say which data these are: a table's hash is over them."""
+
+
+class Maps(TypedDict, total=False):
+    """What a source calls its columns, diagnoses and words, and the valid classes: as for `read_table`."""
+
+    columns: Mapping[str, str] | None
+    labels: Mapping[str, str] | None
+    values: ValueMap | None
+    classes: Sequence[str] | None
 
 
 def schema(classes: Sequence[str]) -> pa.DataFrameSchema:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import pandas as pd
 
 from dermlens.data.manifest import Split
 from dermlens.data.predictions import classes_of, is_answered, write_predictions
 from dermlens.data.split import absent_classes
-from dermlens.data.table import read_set, table_sha256
+from dermlens.data.table import Maps, read_set, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
@@ -106,14 +106,6 @@ def _folder(run: Run, mix: ClassPrior | None) -> Path:
     own = mix.name != "own"
     shares = "-".join(f"{share:.3g}" for share in mix.shares)
     return run.path / "priors" / (mix.name if own else shares)
-
-
-class Maps(TypedDict):
-    """How names in someone's table become ours."""
-
-    columns: Mapping[str, str] | None
-    labels: Mapping[str, str] | None
-    values: ValueMap | None
 
 
 def _evaluate_own(
@@ -316,13 +308,8 @@ def _evaluate_other(
     ledger: Path | None,
 ) -> Metrics:
     recipe = run.recipe
-    read = read_set(
-        data,
-        **maps,
-        classes=recipe.data.classes,
-        skip=recipe.data.skip,
-        squashed=recipe.data.squashed,
-    )
+    maps = {**maps, "classes": recipe.data.classes}
+    read = read_set(data, **maps, skip=recipe.data.skip, squashed=recipe.data.squashed)
     table = read.table
     for sentence in read.account.sentences():
         say(sentence)
