@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -270,7 +270,7 @@ def _build(
     at_once = min(max(1, CHUNK // int(np.prod(shape[1:]))), len(files))
     chunk = np.zeros((at_once, *shape[1:]), np.uint8)
     with ThreadPoolExecutor(_cores()) as pool, atomic_path(path) as part, part.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        _write_header(file, shape)
         for start in range(0, len(files), at_once):
             stop = min(start + at_once, len(files))
             rows = chunk[: stop - start]
@@ -285,6 +285,10 @@ def _build(
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _fill(row_SSC: np.ndarray, source: File | None, *, crop: Crop, colour_constancy: ColourConstancy) -> None:
