@@ -73,22 +73,14 @@ def _make_network(name: str, folder: Path) -> None:
     from dermlens.labels import CLASSES
     from dermlens.models.classifier import build_classifier
     from dermlens.models.config import ModelConfig
-    from dermlens.models.saved import save_model
+    from dermlens.models.saved import SavedModel, save_model
     from dermlens.predict.metadata import make_encoder
 
     torch.manual_seed(0)
     config = ModelConfig(backbone=name, cut="plain", form="library", attention="none", metadata="none")
     model = build_classifier(config, num_classes=7, meta_width=0, size=NETWORKS[name])
     encoder = make_encoder("none").fit([], [], [])
-    save_model(
-        folder,
-        model,
-        config=config,
-        classes=CLASSES,
-        size=NETWORKS[name],
-        crop="center",
-        encoder_json=encoder.to_json(),
-    )
+    save_model(folder, SavedModel(model, config, CLASSES, NETWORKS[name], "center", encoder))
 
 
 def _make_int8(folder: Path) -> None:

@@ -31,8 +31,7 @@ from dermlens.models.table import BACKBONES
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import environment
 from dermlens.studies.matrix import epoch_size
-from dermlens.training.batches import EpochBatches
-from dermlens.training.inputs import Inputs, RolePlan, read_inputs
+from dermlens.training.inputs import EpochBatches, Inputs, RolePlan, read_inputs
 from dermlens.training.machine import resolve_device
 from dermlens.training.task import LesionTask
 from dermlens.training.train import class_weights_of, make_task, quiet

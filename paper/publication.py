@@ -18,7 +18,7 @@ from dermlens import metrics
 from dermlens.data.predictions import arrays, classes_of, read_predictions, write_csv, write_predictions
 from dermlens.data.table import read_configured
 from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
-from dermlens.evaluation.publish import publish_recipe, without_paths
+from dermlens.evaluation.ledger import publish_recipe, without_paths
 from dermlens.files import copy_file, read_json, write_json
 from dermlens.metrics import Floats
 from dermlens.recipe import load_recipe

@@ -20,8 +20,7 @@ from torch.optim import Optimizer
 
 from dermlens.errors import UserError
 from dermlens.models.classifier import LesionClassifier
-from dermlens.training.batches import Batch
-from dermlens.training.inputs import Inputs
+from dermlens.training.inputs import Batch, Inputs
 from dermlens.training.optimisers import make_optimizer
 from dermlens.training.task import LesionTask
 from related.crckd import (

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dermlens.data.predictions import read_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.publish import without_paths
+from dermlens.evaluation.ledger import without_paths
 from dermlens.files import write_json
 from dermlens.runs import Run
 from dermlens.studies.folds import IMAGES, merge, read_images, read_tables, write_arm, write_images

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from dermlens.calibration.decision import fit_decision
-from dermlens.calibration.labelled import Labelled
-from dermlens.data.predictions import write_predictions, write_table
+from dermlens.calibration.probabilities import Labelled
+from dermlens.data.predictions import write_csv, write_predictions
 from dermlens.evaluation.score import score
 from dermlens.files import write_json
 from dermlens.labels import CLASSES, Vocabulary
@@ -99,7 +99,7 @@ def make_calibrated_run(
         frames.append(table.assign(**p, **answer_columns(answers, CLASSES)))
         if role in reported:
             path = folder / "decision" / role / "calibration.csv"
-            write_table(path, calibration_table(labelled, document))
+            write_csv(path, calibration_table(labelled, document))
     predictions = pd.concat(frames, ignore_index=True)
     if toned:
         share = [0.05, 0.05, 0.1, 0.4, 0.2, 0.1, 0.1]

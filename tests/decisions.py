@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dermlens.calibration.labelled import Labelled
+from dermlens.calibration.probabilities import Labelled
 
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 PRIOR = np.array([0.05, 0.07, 0.12, 0.03, 0.13, 0.56, 0.04])

@@ -78,16 +78,8 @@ def save_tiny(
         scale = 1 / logits_BC.std(dim=0).mean()
         model.head.linear.weight.mul_(scale)
         model.head.linear.bias.mul_(scale).sub_(scale * logits_BC.mean(dim=0))
-    save_model(
-        folder,
-        model,
-        config=config,
-        classes=CLASSES,
-        size=SIZE,
-        crop="center",
-        encoder_json=encoder.to_json(),
-        views=views,
-    )
+    seen = {} if views is None else {"views": views}
+    save_model(folder, SavedModel(model, config, CLASSES, SIZE, "center", encoder, **seen))
     if decided:
         save_decision(folder, DECISION, {})
     return load_model(folder)

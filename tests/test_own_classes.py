@@ -16,7 +16,7 @@ from dermlens.files import write_json
 from dermlens.labels import Vocabulary
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
-from dermlens.models.saved import load_model, save_model
+from dermlens.models.saved import SavedModel, load_model, save_model
 from dermlens.predict.metadata import make_encoder
 from dermlens.recipe import load_recipe, parse_recipe
 from dermlens.report.gallery import worst_errors
@@ -140,16 +140,7 @@ def test_it_travels_with_the_model(tmp_path):
     facts = parse_recipe(OWN, "here").data.facts
     encoder = make_encoder("none")
     model = build_classifier(config, num_classes=3, meta_width=0, size=64)
-    save_model(
-        tmp_path,
-        model,
-        config=config,
-        classes=CODES,
-        size=64,
-        crop="center",
-        encoder_json=encoder.to_json(),
-        described=facts,
-    )
+    save_model(tmp_path, SavedModel(model, config, CODES, 64, "center", encoder, described=facts))
     found = load_model(tmp_path).vocabulary
     assert found.name("Melanom") == "malignant melanoma"
     assert (found.malignant, found.sought_group) == (("Melanom",), "malignant")

@@ -13,7 +13,6 @@ from dermlens.evaluation.ledger import run_openings
 from dermlens.predict.document import read_document
 from dermlens.predict.model_files import read_measured, write_measured
 from dermlens.report.card import card_text
-from dermlens.report.run_data import read_decision
 from dermlens.runs import Run
 
 ROOT = Path(__file__).parents[1]
@@ -62,4 +61,4 @@ def test_the_page_shows_what_the_published_predictions_say(tmp_path):
 
 
 def test_the_published_decision_is_the_shipped_one():
-    assert read_decision(Run(PUBLISHED)) == read_document(SHIPPED / "model.json").decision
+    assert Run(PUBLISHED).decision() == read_document(SHIPPED / "model.json").decision

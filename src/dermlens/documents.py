@@ -11,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dermlens.errors import UserError, nearest
 
-# The base of every part of a recipe.
-
 
 class Section(BaseModel):
     """A frozen part of a recipe: unknown keys are errors, defaults are checked too, numbers are finite.
@@ -136,9 +134,6 @@ def _places(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tupl
     for name, begin, value in entries:
         yield (*path, name), f"line {begin.start_mark.line + 1}"
         yield from _places(value, (*path, name))
-
-
-# What is wrong with a document, as one sentence: the place, the key, and what would be right.
 
 
 def sentence(

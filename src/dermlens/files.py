@@ -19,8 +19,6 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout, lock_descrip
 from dermlens.errors import UserError
 from dermlens.targets import file_source, file_target, folder_target
 
-# Files and folders that are either whole or absent, whatever stops the process.
-#
 # Each is written under the name `.<name>.part` next to its place, locked while its process lives. What a
 # killed process left is therefore known, and the next that writes to the same place clears it away.
 

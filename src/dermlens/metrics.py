@@ -208,6 +208,12 @@ def ranking(positive_N: Bools, score_N: Floats, weights: Floats | None = None) -
     return Ranking(score=score[last], tp=tp[..., last], fp=fp[..., last])
 
 
+def auc_by_class(target_N: Ints, p_NC: Floats, weights: Floats | None = None) -> Floats:
+    """The area under the ROC curve of each class against the rest, (..., C)."""
+    classes = range(p_NC.shape[1])
+    return np.stack([ranking(target_N == one, p_NC[:, one], weights).auc for one in classes], axis=-1)
+
+
 def log_loss(target_N: Ints, p_NC: Floats, weights: Floats | None = None) -> Floats:
     """Mean of −log p_true in nats, p cut at the smallest step of float64 as scikit-learn does, (...)."""
     p_true_N = np.take_along_axis(p_NC, target_N[:, None], axis=1)[:, 0]

@@ -79,9 +79,6 @@ def plugin(kind: Kind, settings: type[Section] = Section, **facts: Any) -> Calla
     return mark
 
 
-# Trust: who may have code run.
-
-
 _resolved: set[tuple[str, str]] = set()
 _trusting: ContextVar[bool] = ContextVar("trusting", default=False)
 
@@ -114,9 +111,6 @@ def remember_trusted(kind: Kind, name: str) -> None:
     """Where names are resolved now, let this one be resolved later: the recipe that names it was trusted."""
     if _trusting.get():
         _resolved.add((kind, name))
-
-
-# From a name to the code.
 
 
 def is_outside(kind: Kind, name: object) -> bool:

@@ -39,6 +39,7 @@ from pydantic import ValidationError
 
 from dermlens.errors import UserError
 from dermlens.files import read_json, write_json
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.document import ModelDocument, read_document
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.records import Metrics, RunRecord, Status, Stored
@@ -53,10 +54,6 @@ if TYPE_CHECKING:
 
 _VERSIONED = ("dermlens", "torch", "torchvision", "timm", "lightning", "numpy", "pandas", "scikit-learn")
 
-OWN_DATA = "name the run's own data by --data"
-"""What to do about a table that is not the one the run was split on."""
-
-
 StoredT = TypeVar("StoredT", bound=Stored)
 
 
@@ -69,6 +66,16 @@ def _read(path: Path, kind: type[StoredT]) -> StoredT:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise UserError(f"{path} was not written by dermlens: {key}: {first['msg']}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file or folder of a run is, by its name."""
+
+    name: str
+
+    def __get__(self, run: Run, kind: type[Run] | None = None) -> Path:
+        return run.path / self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,29 +124,27 @@ class Run:
 
     # What is in the folder, and where.
 
-    @property
-    def record_file(self) -> Path:
-        return self.path / "run.json"
-
-    @property
-    def recipe_file(self) -> Path:
-        return self.path / "recipe.yaml"
-
-    @property
-    def split_file(self) -> Path:
-        return self.path / "split.csv"
-
-    @property
-    def model_file(self) -> Path:
-        return self.path / "model.safetensors"
-
-    @property
-    def document_file(self) -> Path:
-        return self.path / "model.json"
-
-    @property
-    def history_file(self) -> Path:
-        return self.path / "history.csv"
+    record_file = _Place("run.json")
+    recipe_file = _Place("recipe.yaml")
+    split_file = _Place("split.csv")
+    model_file = _Place("model.safetensors")
+    document_file = _Place("model.json")
+    history_file = _Place("history.csv")
+    metrics_file = _Place("metrics.json")
+    ledger_file = _Place("test_ledger.csv")
+    """A line for each look at the test role."""
+    report_file = _Place("report.html")
+    card_file = _Place("model_card.md")
+    dermoscopy_file = _Place("dermoscopy.csv")
+    """How well the model tells pictures that are no dermoscopy, where that was measured."""
+    figures = _Place("figures")
+    checkpoints = _Place("checkpoints")
+    decision_reports = _Place("decision")
+    """A folder a role that the decision was judged on."""
+    evaluations = _Place("evaluations")
+    """A folder a set that the run was scored on apart from its own."""
+    member_folder = _Place("members")
+    """The folder of a soup that says how each of its members was trained."""
 
     @property
     def predictions_file(self) -> Path:
@@ -148,60 +153,15 @@ class Run:
         return packed if packed.is_file() and not plain.is_file() else plain
 
     @property
-    def metrics_file(self) -> Path:
-        return self.path / "metrics.json"
-
-    @property
-    def ledger_file(self) -> Path:
-        """A line for each look at the test role."""
-        return self.path / "test_ledger.csv"
-
-    @property
-    def report_file(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def card_file(self) -> Path:
-        return self.path / "model_card.md"
-
-    @property
-    def dermoscopy_file(self) -> Path:
-        """How well the model tells pictures that are no dermoscopy, where that was measured."""
-        return self.path / "dermoscopy.csv"
-
-    @property
     def missing_metadata_file(self) -> Path:
         """Scores with less metadata, where that was measured; `told.csv` in runs of earlier versions."""
         path, older = self.path / "missing_metadata.csv", self.path / "told.csv"
         return older if older.is_file() and not path.is_file() else path
 
     @property
-    def figures(self) -> Path:
-        return self.path / "figures"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def decision_reports(self) -> Path:
-        """A folder a role that the decision was judged on."""
-        return self.path / "decision"
-
-    @property
-    def evaluations(self) -> Path:
-        """A folder a set that the run was scored on apart from its own."""
-        return self.path / "evaluations"
-
-    @property
     def scored_sets(self) -> list[Run]:
         """Those folders, each with scores and predictions as a run has them."""
         return [Run(file.parent) for file in sorted(self.evaluations.glob("*/metrics.json"))]
-
-    @property
-    def member_folder(self) -> Path:
-        """The folder of a soup that says how each of its members was trained."""
-        return self.path / "members"
 
     @property
     def members(self) -> list[Run]:
@@ -260,21 +220,25 @@ class Run:
         """model.json; none where the run has no model. Raises: UserError when it is damaged."""
         return read_document(self.document_file) if self.document_file.is_file() else None
 
+    def decision(self) -> DecisionDocument | None:
+        """The decision in model.json; none where there is no such file, or it has none."""
+        document = self.document()
+        return document.decision if document is not None else None
+
     # What needs torch or pandas: imported here and nowhere above.
 
-    def split(self, table: pd.DataFrame | None = None, *, remedy: str = OWN_DATA) -> Split:
+    def split(self, table: pd.DataFrame | None = None) -> Split:
         """The manifest.
 
         Args:
             table: the LesionTable that it shall be for; none skips that check.
-            remedy: what to do about another table.
 
         Raises:
             UserError: there is none, a row of it is malformed, or it is of another table.
         """
         from dermlens.data.manifest import load_manifest
 
-        return load_manifest(str(self.split_file), table, remedy)
+        return load_manifest(str(self.split_file), table, "name the run's own data by --data")
 
     def images(self, data: Path | None = None) -> Path:
         """Where the run's images are: in `data`, or where they were when it was trained.

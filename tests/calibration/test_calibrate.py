@@ -12,7 +12,7 @@ from dermlens.data.predictions import write_predictions
 from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.errors import UserError
 from dermlens.evaluation.evaluate import evaluate_run
-from dermlens.evaluation.publish import publish_run
+from dermlens.evaluation.ledger import publish_run
 from dermlens.predict.decision import ANSWERED, Kind, at_prior, log_softmax, scaled
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.report.card import write_card

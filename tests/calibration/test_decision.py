@@ -5,7 +5,7 @@ import pytest
 from decisions import CLASSES, PRIOR
 
 from dermlens.calibration.decision import fit_decision
-from dermlens.calibration.labelled import Labelled
+from dermlens.calibration.probabilities import Labelled
 from dermlens.errors import UserError
 from dermlens.evaluation.calibration import ece
 from dermlens.labels import Vocabulary

@@ -7,8 +7,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from dermlens.calibration.labelled import Labelled
-from dermlens.calibration.probabilities import class_weights, even_weights, fit_even_scaling, fit_scaling
+from dermlens.calibration.probabilities import (
+    Labelled,
+    class_weights,
+    even_weights,
+    fit_even_scaling,
+    fit_scaling,
+)
 from dermlens.predict.decision import scaled
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.calibration.labelled import lesion_counts, lesion_folds, lesions_of
+from dermlens.calibration.probabilities import lesion_counts, lesion_folds, lesions_of
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=60)
 

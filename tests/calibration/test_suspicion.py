@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.calibration.suspicion import fit_marks
+from dermlens.calibration.abstention import fit_marks
 from dermlens.evaluation.detection import ppv
 from dermlens.labels import CLASSES
 from dermlens.predict.decision_document import Suspicion

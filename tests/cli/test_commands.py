@@ -11,10 +11,9 @@ from collections import defaultdict
 import pytest
 import typer
 
-from dermlens.cli.app import app
+from dermlens.cli.app import OPTIONS, PAPER, VERBS, WORDS, app
 from dermlens.cli.commands import EXAMPLES, GROUPS, PANELS
 from dermlens.cli.options import recipe_overrides, source_maps
-from dermlens.cli.renamed import OPTIONS, PAPER, VERBS, WORDS
 from dermlens.errors import UserError
 
 ROOT = typer.main.get_command(app)

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from scored_runs import make_predictions as make_predictions
 
-from dermlens.data.sources import RemoteFile
+from dermlens.data.download import RemoteFile
 
 
 @dataclass

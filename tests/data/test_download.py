@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dermlens.data.download import TRIES, download, sums_of
-from dermlens.data.sources import RemoteFile
+from dermlens.data.download import TRIES, RemoteFile, download, sums_of
 from dermlens.errors import UserError
 
 BODY = bytes(range(256)) * 400

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dermlens.data.fetch import RECORD, fetch
-from dermlens.data.sources import CC_BY_NC, SOURCES, RemoteFile, Source
+from dermlens.data.download import RemoteFile
+from dermlens.data.fetch import CC_BY_NC, RECORD, SOURCES, Source, fetch
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 
@@ -184,7 +184,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from dermlens.data.fetch import fetch
-from dermlens.data.sources import CC_BY_NC, SOURCES, RemoteFile, Source
+from dermlens.data.fetch import CC_BY_NC, SOURCES, Source; from dermlens.data.download import RemoteFile
 big = RemoteFile("big.bin", (), "/big.bin", int(sys.argv[3]), None, sys.argv[4])
 SOURCES["big"] = Source("big", CC_BY_NC, (), (big,))
 fetch("big", Path(sys.argv[1]), accept_licence=True, base_url=sys.argv[2], pause_s=0)

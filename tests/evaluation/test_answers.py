@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from dermlens.data.predictions import arrays, read_predictions, write_predictions
 from dermlens.errors import UserError
-from dermlens.evaluation.answers import fate
+from dermlens.evaluation.calibration import fate
 from dermlens.evaluation.comparison import render_metrics
 from dermlens.evaluation.score import score
 from dermlens.labels import CLASSES, Vocabulary

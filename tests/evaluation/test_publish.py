@@ -8,7 +8,7 @@ import pytest
 from calibrated import make_calibrated_run
 
 from dermlens.errors import UserError
-from dermlens.evaluation.publish import publish_run
+from dermlens.evaluation.ledger import publish_run
 from dermlens.report.card import write_card
 
 

@@ -103,5 +103,4 @@ def _save(folder: Path, settings: dict[str, str], metadata: str) -> None:
     config = ModelConfig.model_validate(settings)
     encoder = make_encoder(metadata).fit([30.0, 50.0], ["male", "female"], ["back", "face"])
     model = build_classifier(config, num_classes=7, meta_width=encoder.width, size=SIDE)
-    written = {"classes": CLASSES, "size": SIDE, "crop": "center", "encoder_json": encoder.to_json()}
-    save_model(folder, model, config=config, **written)
+    save_model(folder, SavedModel(model, config, CLASSES, SIDE, "center", encoder))

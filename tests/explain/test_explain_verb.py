@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermlens.cli.explain import explain
+from dermlens.cli.analyze import explain
 from dermlens.explain.explained import explain_image
 from dermlens.explain.methods import METHODS
 from dermlens.explain.network import outputs

@@ -9,8 +9,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from dermlens.explain.explained import explain_image, sentences
-from dermlens.explain.figure import DISCLAIMER, draw, overlay
+from dermlens.explain.explained import DISCLAIMER, draw, explain_image, overlay, sentences
 from dermlens.explain.neighbours import Case
 from dermlens.predict.patients import Patient
 from dermlens.report.plots import render

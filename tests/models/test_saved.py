@@ -9,7 +9,7 @@ import torch
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
-from dermlens.models.saved import load_model, save_decision, save_model
+from dermlens.models.saved import SavedModel, load_model, save_decision, save_model
 from dermlens.predict.decision import arrays_sha256
 from dermlens.predict.decision_document import Ood, plain_decision
 from dermlens.predict.document import read_document, write_document
@@ -29,8 +29,7 @@ def save(folder, name="mobilenet_v3_small", cut="paper", size=64, **settings):
     for module in model.modules():  # statistics that differ from a new network's
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)
-    facts = {"classes": CLASSES, "size": size, "crop": "squash", "encoder_json": fitted.to_json()}
-    save_model(folder, model, config=config, **facts)
+    save_model(folder, SavedModel(model, config, CLASSES, size, "squash", fitted))
     return model, fitted
 
 

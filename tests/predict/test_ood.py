@@ -10,7 +10,7 @@ from sklearn.preprocessing import normalize
 
 from dermlens.calibration import abstention as fitting
 from dermlens.calibration.abstention import fit_arrays, fit_ood, principal_directions
-from dermlens.calibration.labelled import Labelled
+from dermlens.calibration.probabilities import Labelled
 from dermlens.predict.decision import BLOCK, ood_scores
 
 KINDS = ("energy", "mahalanobis", "knn")

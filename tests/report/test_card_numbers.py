@@ -13,7 +13,6 @@ from cards import check_card, role_of, sections, tables
 from dermlens.files import read_json
 from dermlens.report.card import write_card
 from dermlens.report.detection_tables import card_net_benefit_table, net_benefit_table, suspicion_table
-from dermlens.report.run_data import read_decision
 from dermlens.runs import Run
 
 LOOKED_AT = {
@@ -39,7 +38,7 @@ def predictions_of(run: Run) -> pd.DataFrame:
 def test_numbers_of_a_calibrated_run(opened, tmp_path, roles):
     run = opened if "test" in roles else make_calibrated_run(tmp_path / "sealed", roles=roles)
     card = write_card(run).read_text(encoding="utf-8")
-    assert check_card(card, predictions_of(run), read_decision(run)) == LOOKED_AT
+    assert check_card(card, predictions_of(run), run.decision()) == LOOKED_AT
     benefit = tables(sections(card)["Operating points"])[-1]
     assert benefit["model"].str.contains(r"\[.+–.+\]").all()
     lead, judging = ("test", "test") if "test" in roles else ("calibration", "selection")
@@ -53,7 +52,7 @@ def test_numbers_by_source_and_skin_tone_where_they_are_known(tmp_path):
     run = make_calibrated_run(tmp_path / "toned", toned=True)
     card = write_card(run).read_text(encoding="utf-8")
     assert "skin_tone" in predictions_of(run)
-    assert check_card(card, predictions_of(run), read_decision(run)) == LOOKED_AT
+    assert check_card(card, predictions_of(run), run.decision()) == LOOKED_AT
     (by_tone,) = [table for table in tables(sections(card)["Operating points"]) if "skin tone" in table]
     for cell in (by_tone["malignant flagged"], by_tone["benign flagged"]):
         assert cell.str.fullmatch(r"[01]\.\d\d \[[01]\.\d\d–[01]\.\d\d\]").all()
@@ -88,7 +87,7 @@ def test_scores_of_before_give_no_net_benefit_in_a_card(opened):
 def test_the_oracle_sees_a_wrong_number(opened):
     """What checks the cards must not pass whatever it is given."""
     found = sections(write_card(opened).read_text(encoding="utf-8"))
-    predictions, decision = predictions_of(opened), read_decision(opened)
+    predictions, decision = predictions_of(opened), opened.decision()
     seen = 0
     for heading in LOOKED_AT:
         for table in tables(found[heading]):

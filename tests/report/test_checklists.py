@@ -9,8 +9,7 @@ import pytest
 from calibrated import make_calibrated_run
 from cards import sections, tables
 
-from dermlens.report.card import card_text
-from dermlens.report.checklists import CITATIONS, SECTION, checklist_section, checklists, reporting_page
+from dermlens.report.card import CITATIONS, SECTION, card_text, checklist_section, checklists, reporting_page
 
 ROOT = Path(__file__).parents[2]
 EVERY = [(name, item) for name, items in checklists().items() for item in items]

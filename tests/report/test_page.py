@@ -23,7 +23,7 @@ from dermlens.files import write_json
 from dermlens.labels import CLASSES, Vocabulary
 from dermlens.models.classifier import build_classifier
 from dermlens.models.config import ModelConfig
-from dermlens.models.saved import save_model
+from dermlens.models.saved import SavedModel, save_model
 from dermlens.predict.metadata import make_encoder
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.records import Metrics, RunRecord
@@ -284,15 +284,7 @@ def pictured(new_run, drawn, tmp_path_factory) -> tuple[Run, Path]:
     torch.manual_seed(0)
     config = ModelConfig()
     model = build_classifier(config, num_classes=7, meta_width=encoder.width, size=64)
-    save_model(
-        run.path,
-        model,
-        config=config,
-        classes=CLASSES,
-        size=64,
-        crop="center",
-        encoder_json=encoder.to_json(),
-    )
+    save_model(run.path, SavedModel(model, config, CLASSES, 64, "center", encoder))
     return run, data
 
 
@@ -336,15 +328,7 @@ def test_a_model_without_attention_is_said_to_have_none(pictured, new_run, tmp_p
     encoder = make_encoder("none")
     config = ModelConfig(attention="none", metadata="none")
     model = build_classifier(config, num_classes=7, meta_width=0, size=64)
-    save_model(
-        run.path,
-        model,
-        config=config,
-        classes=CLASSES,
-        size=64,
-        crop="center",
-        encoder_json=encoder.to_json(),
-    )
+    save_model(run.path, SavedModel(model, config, CLASSES, 64, "center", encoder))
     page = Page(write_report(run, data=data).read_text(encoding="utf-8"))
     assert "no attention module" in page.text
     assert not any(str(attrs["alt"]).startswith("Attention") for attrs in page.attributes("img"))

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from dermlens.evaluation.publish import without_paths
+from dermlens.evaluation.ledger import without_paths
 from dermlens.recipe import parse_recipe
 from dermlens.report.provenance import commands, differences, recipe_text
 from dermlens.runs import Run

@@ -6,7 +6,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from dermlens.calibration.abstention import fit_ood
-from dermlens.calibration.labelled import Labelled
+from dermlens.calibration.probabilities import Labelled
 from dermlens.predict.decision import ood_scores
 from dermlens.studies import out_of_distribution
 from dermlens.studies.out_of_distribution import out_of_distribution_table, write_photographs

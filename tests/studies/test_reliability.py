@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dermlens.calibration.decision import fit_decision
-from dermlens.calibration.labelled import Labelled
+from dermlens.calibration.probabilities import Labelled
 from dermlens.errors import UserError
 from dermlens.labels import Vocabulary
 from dermlens.predict.decision import answer

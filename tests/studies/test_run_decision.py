@@ -15,10 +15,9 @@ from dermlens.evaluation.evaluate import evaluate_run
 from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
 from dermlens.studies import out_of_distribution as far
-from dermlens.studies.missing_metadata import KNOWN as TOLD_LESS
-from dermlens.studies.missing_metadata import missing_metadata
 from dermlens.studies.out_of_distribution import write_photographs
-from dermlens.studies.reliability import report_run
+from dermlens.studies.reliability import KNOWN as TOLD_LESS
+from dermlens.studies.reliability import missing_metadata, report_run
 from dermlens.training.fit import fit
 
 TOLD = """

@@ -15,7 +15,7 @@ from dermlens.data.predictions import read_predictions
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.evaluation.evaluate import evaluate_run
-from dermlens.evaluation.publish import publish_run
+from dermlens.evaluation.ledger import publish_run
 from dermlens.recipe import parse_recipe
 from dermlens.report.card import write_card
 from dermlens.runs import Run

@@ -19,9 +19,8 @@ from dermlens.data.table import read_table
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.training import train as training
-from dermlens.training.batches import EpochBatches, resized
 from dermlens.training.fit import fit
-from dermlens.training.inputs import read_inputs, read_role_plan
+from dermlens.training.inputs import EpochBatches, read_inputs, read_role_plan, resized
 from dermlens.training.machine import keep_memory
 from dermlens.training.task import LesionTask
 

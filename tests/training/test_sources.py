@@ -13,8 +13,7 @@ import torch
 from dermlens.errors import UserError
 from dermlens.recipe import Recipe
 from dermlens.training import train as training
-from dermlens.training.batches import EpochBatches
-from dermlens.training.inputs import Inputs, read_inputs, read_role_plan
+from dermlens.training.inputs import EpochBatches, Inputs, read_inputs, read_role_plan
 
 SETTINGS = (
     "train.epochs=3",

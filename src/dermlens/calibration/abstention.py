@@ -1,4 +1,4 @@
-"""What an answer abstains by: conformal sets, and a score of how unlike the training images an image is.
+"""Conformal sets, how unlike the training images an image is, and marks of suspicion.
 
 Shapes: N images, C classes, L lesions, D features, K directions, M points.
 """
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermlens.calibration.labelled import Labelled, lesions_of
+from dermlens.calibration.probabilities import Labelled, lesions_of
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import Arrays, Kind, arrays_sha256, ood_scores, unit
-from dermlens.predict.decision_document import Ood, Sets
+from dermlens.predict.decision_document import Mark, MarkAt, Ood, Sets, Suspicion
 
 # Class-conditional split conformal sets, on the calibration role, lesion by lesion.
 #
@@ -84,24 +84,20 @@ def fit_sets(
     )
 
 
-# Fit an out-of-distribution score: its arrays on the training role, its threshold on the calibration role.
-
-
 DIRECTIONS = 64
 BANK = 1024
 """Training images that `knn` keeps: 256 KB of them."""
 NEIGHBOURS = 10
+KEPT = 0.95
+"""Share of lesions that are in-distribution."""
 RIDGE = 1e-6
 """Added to the shared covariance, as a share of its mean variance: a direction may not vary at all."""
 
 
-def fit_arrays(kind: Kind, train: Labelled, *, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """The arrays of a score; `energy` has none.
+def fit_arrays(kind: Kind, train: Labelled) -> dict[str, NDArray[np.float32]]:
+    """The arrays of a score, from the training role; `energy` has none.
 
-    Args:
-        kind: which score.
-        train: the training role.
-        seed: of the images that `knn` keeps, drawn evenly over the classes as far as these have them.
+    The images that `knn` keeps are drawn evenly over the classes as far as these have them.
     """
     if kind == "energy":
         return {}
@@ -110,7 +106,7 @@ def fit_arrays(kind: Kind, train: Labelled, *, seed: int = 0) -> dict[str, NDArr
     project_DK = principal_directions(x_ND - center_D)
     x_NK = (x_ND - center_D) @ project_DK
     if kind == "knn":
-        points_MK = x_NK[_spread(train.target_N, np.random.default_rng(seed))]
+        points_MK = x_NK[_spread(train.target_N, np.random.default_rng(0))]
     else:
         present = np.unique(train.target_N)
         means_CK = np.stack([x_NK[train.target_N == index].mean(axis=0) for index in present])
@@ -124,17 +120,15 @@ def fit_arrays(kind: Kind, train: Labelled, *, seed: int = 0) -> dict[str, NDArr
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def principal_directions(centered_ND: Floats, most: int = DIRECTIONS) -> Floats:
+def principal_directions(centered_ND: Floats) -> Floats:
     """The directions of the largest variance, (D, K): orthonormal, K no more than there are."""
     variance_D, direction_DD = np.linalg.eigh(centered_ND.T @ centered_ND / len(centered_ND))
     varies = int((variance_D > 1e-10 * variance_D[-1]).sum())
-    return np.asarray(direction_DD[:, ::-1][:, : max(1, min(most, varies))])
+    return np.asarray(direction_DD[:, ::-1][:, : max(1, min(DIRECTIONS, varies))])
 
 
-def fit_ood(
-    kind: Kind, train: Labelled, calibration: Labelled, *, kept: float = 0.95, seed: int = 0
-) -> tuple[Ood, Arrays]:
-    """A score with its threshold: a new lesion of the same kind stays below it with probability `kept`.
+def fit_ood(kind: Kind, train: Labelled, calibration: Labelled) -> tuple[Ood, Arrays]:
+    """A score with its threshold: a new lesion of the same kind stays below it with probability `KEPT`.
 
     As for the sets, a lesion counts by its worst image.
 
@@ -142,24 +136,22 @@ def fit_ood(
         kind: which score.
         train: the training role.
         calibration: the calibration role.
-        kept: share of lesions that are in-distribution.
-        seed: as for `fit_arrays`.
 
     Returns:
         The score, and its arrays.
     """
-    arrays = fit_arrays(kind, train, seed=seed)
+    arrays = fit_arrays(kind, train)
     neighbours = min(NEIGHBOURS, len(arrays["points_MK"])) if kind == "knn" else None
     score_N = ood_scores(kind, calibration.logits_NC, calibration.features_ND, arrays, neighbours)
     index_N, target_L = lesions_of(calibration.target_N, calibration.lesion_N)
     worst_L = np.full(len(target_L), -np.inf)
     np.maximum.at(worst_L, index_N, score_N)
-    bound = -lower_bound(-worst_L, 1 - kept)
+    bound = -lower_bound(-worst_L, 1 - KEPT)
     ood = Ood(
         kind=kind,
         # with fewer lesions than a share needs, the least typical of them is still in-distribution
         threshold=bound if np.isfinite(bound) else float(worst_L.max()),
-        kept=kept,
+        kept=KEPT,
         neighbours=neighbours,
         sha256=arrays_sha256(arrays) if arrays else None,
     )
@@ -174,3 +166,84 @@ def _spread(target_N: Ints, rng: np.random.Generator) -> Ints:
         members = shuffled[target_N[shuffled] == index]
         turn_N[members] = np.arange(len(members))
     return np.sort(shuffled[np.argsort(turn_N[shuffled], kind="stable")[:BANK]]).astype(np.int64)
+
+
+CATCHES = (0.90, 0.95)
+"""Shares of malignant lesions that marks are set to catch."""
+
+
+def fit_marks(
+    suspicion: Suspicion,
+    suspicion_N: Floats,
+    target_N: Ints,
+    lesion_N: NDArray[Any],
+    source_N: NDArray[Any],
+    classes: Sequence[str],
+) -> tuple[Mark, ...]:
+    """A mark for each of `CATCHES`: the lowest of the sources' own.
+
+    A source's own mark is the highest that a new malignant lesion of it reaches with the probability that is
+    asked for, all its images counted: a lesion's score is that of its least suspicious image. Sources of too
+    few malignant lesions for one have no say; where that is all of them, they are taken together.
+    Pre-malignant lesions count on neither side.
+
+    Args:
+        suspicion: which classes are malignant, and which in between.
+        suspicion_N: of images, by probabilities that have not seen their truth.
+        target_N: class indices.
+        lesion_N: names of lesions.
+        source_N: names of sources.
+        classes: codes.
+
+    Returns:
+        Nothing where there is no malignant lesion.
+    """
+    index_N, target_L = lesions_of(target_N, lesion_N)
+    source_L = np.empty(len(target_L), dtype=source_N.dtype)
+    source_L[index_N] = source_N
+    worst_L = np.full(len(target_L), np.inf)
+    np.minimum.at(worst_L, index_N, suspicion_N)
+    code_L = np.asarray(classes)[target_L]
+    malignant_L = np.isin(code_L, suspicion.malignant)
+    benign_L = ~malignant_L & ~np.isin(code_L, suspicion.premalignant)
+    if not malignant_L.any():
+        return ()
+    images_L = np.bincount(index_N)
+    marks = []
+    for catches in CATCHES:
+        own = {
+            str(name): bound
+            for name in np.unique(source_L)
+            if np.isfinite(bound := lower_bound(worst_L[malignant_L & (source_L == name)], 1 - catches))
+        }
+        together = lower_bound(worst_L[malignant_L], 1 - catches)
+        lowest = min(own, key=lambda name: own[name]) if own else "all"
+        threshold = own[lowest] if own else together
+        if not np.isfinite(threshold):
+            threshold = float(worst_L[malignant_L].min())
+        flagged_L = np.bincount(index_N, suspicion_N >= threshold) / images_L
+        by_source = {
+            str(name): MarkAt(
+                threshold=own.get(str(name)),
+                malignant=int((of_L := source_L == name)[malignant_L].sum()),
+                benign=int(of_L[benign_L].sum()),
+                caught=_mean((worst_L >= threshold)[malignant_L & of_L]),
+                benign_flagged=_mean(flagged_L[benign_L & of_L]),
+            )
+            for name in np.unique(source_L)
+        }
+        shares = [at.benign_flagged for at in by_source.values() if at.benign_flagged is not None]
+        marks.append(
+            Mark(
+                catches=catches,
+                threshold=max(float(threshold), 0.0),
+                source=lowest,
+                benign_flagged=float(np.mean(shares)) if shares else None,
+                by_source=by_source,
+            )
+        )
+    return tuple(marks)
+
+
+def _mean(value_L: NDArray[Any]) -> float | None:
+    return float(value_L.mean()) if len(value_L) else None

@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermlens.calibration.abstention import fit_ood, fit_sets
-from dermlens.calibration.labelled import Labelled
-from dermlens.calibration.probabilities import even_weights, fit_even_scaling
-from dermlens.calibration.suspicion import fit_marks
+from dermlens.calibration.abstention import fit_marks, fit_ood, fit_sets
+from dermlens.calibration.probabilities import Labelled, even_weights, fit_even_scaling
 from dermlens.data.predictions import arrays as truth_and_probabilities
 from dermlens.data.predictions import classes_of, holds_answers, read_predictions, write_predictions
 from dermlens.errors import UserError
@@ -51,7 +49,6 @@ def fit_decision(
     scored: Labelled | None = None,
     ood: Kind = "energy",
     prior: ClassPrior | None = None,
-    seed: int = 0,
 ) -> tuple[DecisionDocument, Arrays]:
     """Fit a decision.
 
@@ -63,7 +60,6 @@ def fit_decision(
             for the calibration role.
         ood: kind of the out-of-distribution score.
         prior: the case mix that answers hold for; none for `specialist`, or of own classes `equal`.
-        seed: of the folds of cross-validation and of the images that `knn` keeps.
 
     Returns:
         The document, and the arrays of the score.
@@ -78,8 +74,8 @@ def fit_decision(
             f"no image is of class {classes[int(np.argmin(count_C))]}: a decision is fitted on images"
             f" of every class"
         )
-    scaling, score_NC = fit_even_scaling(scored, seed=seed)
-    score, arrays = fit_ood(ood, train or calibration, calibration, seed=seed)
+    scaling, score_NC = fit_even_scaling(scored)
+    score, arrays = fit_ood(ood, train or calibration, calibration)
     document = DecisionDocument(
         classes=classes,
         prior=prior or default_prior(classes),
@@ -128,21 +124,11 @@ def _quantile(value_N: Floats, weight_N: Floats, share: float) -> float:
     return float(value_N[order][np.searchsorted(below, share)])
 
 
-# Give a run its decision: fitted on its own roles, written into its model, its predictions answered anew.
-
-
 NEEDED = "calibration"
 STALE = (
-    "metrics.json",
-    "model_card.md",
-    "report.html",
-    "missing_metadata.csv",
-    "told.csv",
-    "decision/*",
-    "evaluations/*/metrics.json",
-    "evaluations/*/report.html",
-    "priors",
-)
+    "metrics.json", "model_card.md", "report.html", "missing_metadata.csv", "told.csv", "decision/*",
+    "evaluations/*/metrics.json", "evaluations/*/report.html", "priors",
+)  # fmt: skip
 """What tells of a run's decision next to its model and predictions; the verbs that wrote it make it again."""
 
 
@@ -197,7 +183,7 @@ def calibrate_run(
     saved = run.model(decision=False)
     mix = None if prior is None else read_prior(prior, saved.classes, "--prior")
     scored = None if out_of_fold is None else _out_of_fold(out_of_fold, saved.classes)
-    held_out = [role for role in ("selection", NEEDED) if role == NEEDED or role in _roles(run)]
+    held_out = [role for role in ("selection", NEEDED) if role == NEEDED or role in run.split().role_names]
     roles = held_out if ood == "energy" else ["train", *held_out]
     outputs = run_outputs(run, saved, roles, data=data, device=device, cache=cache, say=say)
     document, arrays = fit_decision(
@@ -217,11 +203,6 @@ def calibrate_run(
     save_decision(run.path, document, arrays)
     write_predictions(run.predictions_file, pd.concat(answered, ignore_index=True))
     return document
-
-
-def _roles(run: Run) -> list[str]:
-    """The roles of a run's split."""
-    return run.split().role_names
 
 
 def _out_of_fold(path: Path, classes: Sequence[str]) -> Labelled:

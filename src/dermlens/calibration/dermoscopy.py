@@ -6,7 +6,7 @@ Shapes: N images, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,8 +20,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from dermlens.calibration.decision import label_outputs
-from dermlens.calibration.labelled import lesion_folds
-from dermlens.data.predictions import write_table
+from dermlens.calibration.probabilities import lesion_folds
+from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError
 from dermlens.metrics import Bools, Floats, Ints
 from dermlens.models.classifier import LesionClassifier, early_layer
@@ -29,9 +29,6 @@ from dermlens.models.saved import save_dermoscopy
 from dermlens.predict.document import Dermoscopy
 from dermlens.predict.pictures.preprocessing import LUMA, ViewsConfig
 from dermlens.runs import Run
-
-# Fit what tells dermoscopy from other pictures, and measure it on pictures that it has not seen.
-
 
 FOLDS = 5
 PENALTY = 1.0
@@ -91,13 +88,7 @@ class Sets:
 
     def part(self, rows: Ints | Bools) -> Sets:
         """Some of the pictures."""
-        return Sets(
-            self.x_ND[rows],
-            self.is_dermoscopy_N[rows],
-            self.set_N[rows],
-            self.source_N[rows],
-            self.lesion_N[rows],
-        )
+        return Sets(*(getattr(self, one.name)[rows] for one in fields(self)))
 
     def weights(self) -> Floats:
         """Of each picture, (N,), of mean 1."""
@@ -257,9 +248,6 @@ def _least(score_N: Floats, share: float) -> float:
     return float(np.sort(score_N)[int(share * len(score_N))])
 
 
-# Teach a run's model to tell dermoscopy from other pictures, by pictures of both kinds.
-
-
 OWN = "own"
 """The set of the run's own images that it was not trained on, where they have one source."""
 FEWEST = 50
@@ -365,7 +353,7 @@ def learn_dermoscopy(
         )
     for name in STALE:
         (run.path / name).unlink(missing_ok=True)
-    write_table(run.dermoscopy_file, rows)
+    write_csv(run.dermoscopy_file, rows)
     save_dermoscopy(run.path, found)
     return rows
 

@@ -1,19 +1,85 @@
-"""Calibrated probabilities at equal class shares, fitted on images that nothing was trained on.
+"""What a decision is fitted on, lesion by lesion, and calibrated probabilities at equal class shares.
 
-Shapes: N images, C classes, K parameters.
+Shapes: N images, C classes, D features, L lesions, K parameters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermlens.calibration.labelled import Labelled, lesion_folds
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import log_softmax, scaled
 from dermlens.predict.decision_document import Scaling
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The images of one role.
+
+    Attributes:
+        logits_NC: of the network, before any scaling.
+        features_ND: what its last layer sees.
+        target_N: class indices.
+        lesion_N: any names of lesions.
+        source_N: names of the data sets or clinics; none for one.
+    """
+
+    logits_NC: Floats
+    features_ND: NDArray[np.floating]
+    target_N: Ints
+    lesion_N: NDArray[Any]
+    source_N: NDArray[Any] | None = None
+
+    @property
+    def sources(self) -> NDArray[Any]:
+        """The source of each image, as text."""
+        return (
+            np.full(len(self.target_N), "all")
+            if self.source_N is None
+            else np.asarray(self.source_N, dtype=str)
+        )
+
+
+def lesions_of(target_N: Ints, lesion_N: NDArray[Any]) -> tuple[Ints, Ints]:
+    """Number the lesions; images of one lesion with different diagnoses are counted as different lesions.
+
+    Returns:
+        index_N, the lesion of each image in 0 … L−1, and target_L.
+    """
+    _, name_N = np.unique(lesion_N, return_inverse=True)
+    pairs_L2, index_N = np.unique(np.stack([name_N, target_N], axis=1), axis=0, return_inverse=True)
+    return index_N.reshape(-1).astype(np.int64), pairs_L2[:, 1].astype(np.int64)
+
+
+def lesion_counts(target_N: Ints, lesion_N: NDArray[Any], classes: int) -> Ints:
+    """Lesions of each class, (C,)."""
+    return np.bincount(lesions_of(target_N, lesion_N)[1], minlength=classes).astype(np.int64)
+
+
+def lesion_folds(
+    target_N: Ints, lesion_N: NDArray[Any], *, folds: int, seed: int
+) -> Iterator[tuple[Ints, Ints]]:
+    """Cross-validation that keeps a lesion on one side and spreads each class evenly.
+
+    Yields:
+        Where the images to fit on and those to judge by stand, fold by fold.
+    """
+    index_N, target_L = lesions_of(target_N, lesion_N)
+    rng = np.random.default_rng(seed)
+    # dealt class by class from a shuffled pack, so that folds differ by one lesion of a class at the most
+    order_L = rng.permutation(len(target_L))
+    order_L = order_L[np.argsort(target_L[order_L], kind="stable")]
+    fold_L = np.empty(len(target_L), dtype=np.int64)
+    fold_L[order_L] = np.arange(len(target_L)) % folds
+    for fold in range(folds):
+        judged_N = fold_L[index_N] == fold
+        yield np.flatnonzero(~judged_N), np.flatnonzero(judged_N)
+
 
 # Fit what turns logits into calibrated probabilities where all classes are equally frequent: one temperature,
 # and a bias a class. The prior that an answer is shown for comes in later, and moves nothing else.
@@ -84,12 +150,11 @@ def fit_scaling(kind: Kind, logits_NC: Floats, target_N: Ints, weight_N: Floats)
     return Scaling(temperature=1 / max(float(found[0]), cold), bias=tuple(found[1:].tolist()))
 
 
-def fit_even_scaling(role: Labelled, *, seed: int = 0) -> tuple[Scaling, Floats]:
+def fit_even_scaling(role: Labelled) -> tuple[Scaling, Floats]:
     """The scaling that ships, and the probabilities of each image by one that has not seen its lesion.
 
     Args:
         role: images that nothing was trained on.
-        seed: of the folds.
 
     Returns:
         The scaling, with its log loss before and after: the kind of less log loss on lesions that it was not
@@ -106,7 +171,7 @@ def fit_even_scaling(role: Labelled, *, seed: int = 0) -> tuple[Scaling, Floats]
 
     def out_of_fold(kind: Kind) -> Floats:
         score_NC = np.empty(role.logits_NC.shape)
-        for fit_N, judge_N in lesion_folds(role.target_N, role.lesion_N, folds=FOLDS, seed=seed):
+        for fit_N, judge_N in lesion_folds(role.target_N, role.lesion_N, folds=FOLDS, seed=0):
             if len(judge_N):
                 found = fit_scaling(kind, role.logits_NC[fit_N], role.target_N[fit_N], weight_N[fit_N])
                 score_NC[judge_N] = scaled(role.logits_NC[judge_N], found)

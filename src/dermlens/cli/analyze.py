@@ -1,7 +1,8 @@
-"""Verbs about what a model's answers are worth: its calibration, and images that it does not know."""
+"""Verbs about what a model's answers go by, and what they are worth."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from dermlens.cli.app import console, say
 from dermlens.cli.options import (
+    Age,
     Cache,
     Classes,
     Columns,
@@ -22,6 +24,8 @@ from dermlens.cli.options import (
     Role,
     RunData,
     RunFolder,
+    Sex,
+    Site,
     Skip,
     ValueMaps,
     named_folders,
@@ -31,6 +35,7 @@ from dermlens.cli.options import (
     recipe_overrides,
     source_maps,
 )
+from dermlens.errors import UserError
 
 TableFile = Annotated[Path, out_file("The CSV to write.")]
 
@@ -62,7 +67,7 @@ def missing_metadata(
     """Score a role's images with all, part and none of age, sex and site."""
     from dermlens.report.run_data import METADATA_MEASURES
     from dermlens.runs import Run
-    from dermlens.studies.missing_metadata import missing_metadata as score
+    from dermlens.studies.reliability import missing_metadata as score
 
     table = score(Run.open(run), role, out, data=data, device=device, cache=cache)
     console.print(table[["metadata", "images", *METADATA_MEASURES]].round(3).to_string(index=False))
@@ -152,3 +157,68 @@ def source_probe(
     for sentence in probe_sentences(found):
         console.print(sentence)
     console.print(f"written: {out}")
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image to explain.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", metavar="DIR", help="Another model than the one that ships: a run, or its copy."
+        ),
+    ] = None,
+    age: Age = None,
+    sex: Sex = None,
+    site: Site = None,
+    out: Annotated[Path | None, out_file("FILE.png or FILE.svg; else <image>_explained.png.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "-d", metavar="DIR", help="The run's data, for the nearest training cases."),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="attention, evidence, contrast, grad_cam, occlusion, kernel_shap; else all that fit."
+        ),
+    ] = None,
+    class_code: Annotated[
+        str | None, typer.Option("--class", metavar="CODE", help="Explain this class, not the one named.")
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """Show what an answer rests on: maps, what age, sex and site add, training cases like this one.
+
+    Research software, not a medical device.
+    """
+    from dermlens.explain.explained import DISCLAIMER, draw, explain_image, sentences
+    from dermlens.files import check_target
+    from dermlens.models.saved import load_model
+    from dermlens.predict.patients import one_patient
+    from dermlens.predict.predictor import shipped_folder
+    from dermlens.report.plots import save_figure
+    from dermlens.targets import check_apart
+
+    if image.is_dir():
+        raise UserError(f"{image} is a folder; explain takes one image")
+    folder = model or shipped_folder()
+    target = out or Path(f"{image.stem}_explained.png")
+    if target.suffix.lower() not in (".png", ".svg"):
+        raise UserError(f"--out {target}: figures are written as .png or .svg")
+    check_target(target)
+    check_apart(target, [image])
+    found = explain_image(
+        load_model(folder),
+        folder,
+        image,
+        one_patient(age, sex, site),
+        methods=method or (),
+        class_code=class_code,
+        data=data,
+        cache=cache,
+        say=lambda sentence: print(f"dermlens: {sentence}", file=sys.stderr),
+    )
+    save_figure(draw(found), target)
+    for sentence in sentences(found):
+        console.print(sentence)
+    console.print(f"written: {target}")
+    console.print(DISCLAIMER)

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from dermlens.cli import analyze, data, explain, model, study, train, use
+from dermlens.cli import analyze, data, model, study, train, use
 from dermlens.cli.app import HELP_OPTIONS, Commands, app
 
 Verb = Callable[..., Any]
@@ -17,7 +17,7 @@ PANELS: dict[str, dict[str, Verb]] = {
     "Use": {
         "predict": use.predict,
         "merge": use.merge,
-        "explain": explain.explain,
+        "explain": analyze.explain,
         "segment": use.segment,
         "serve": use.serve,
     },

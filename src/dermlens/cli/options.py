@@ -40,15 +40,9 @@ def to_result(path: Path | None) -> Path | None:
 
 SIGNS = ("run.json", "crossfit.json", "ablation.json", "ensemble.json", DOCUMENT_FILE)
 KEPT = {
-    *SIGNS,
-    "recipe.yaml",
-    "split.csv",
-    "history.csv",
-    "predictions.csv",
-    "predictions.csv.gz",
-    "metrics.json",
-    "test_ledger.csv",
-}
+    *SIGNS, "recipe.yaml", "split.csv", "history.csv", "predictions.csv", "predictions.csv.gz",
+    "metrics.json", "test_ledger.csv",
+}  # fmt: skip
 """What a folder with such a sign holds besides the files of a model."""
 
 

@@ -60,10 +60,10 @@ def predict(
     """
     from dermlens.predict.answers import Answer, answer_json, by_lesion, heading_json
     from dermlens.predict.journal import Journal
+    from dermlens.predict.outputs import notes, progress, render_answers
     from dermlens.predict.patients import Patient, find_images, one_patient, read_patients
     from dermlens.predict.predictor import Predictor, answer_stream
     from dermlens.predict.priors import parse_prior
-    from dermlens.predict.terminal import notes, progress, render_answers
     from dermlens.targets import check_apart
 
     if table is not None and (age or sex or site):
@@ -153,7 +153,7 @@ def merge(
     out: Annotated[Path, out_file("FILE.csv or FILE.json, as the parts are.")],
 ) -> None:
     """Join the answers of several parts of a job into one file; parts that disagree are refused."""
-    from dermlens.predict.merge import merge as join
+    from dermlens.predict.outputs import merge as join
 
     console.print(f"written: {out}, {join(files, out)} answers")
 
@@ -171,17 +171,17 @@ def embed(
 
     The features are of the image alone: age, sex and site have no part in them.
     """
-    from dermlens.predict import embedding
+    from dermlens.predict import outputs
     from dermlens.predict.patients import find_images
     from dermlens.predict.predictor import Predictor
     from dermlens.targets import check_apart
 
-    embedding.check_format(out)
+    outputs.check_format(out)
     check_apart(out, find_images(images).images.values())
-    found = embedding.embed(Predictor.open(model, threads), images)
+    found = outputs.embed(Predictor.open(model, threads), images)
     for sentence in (*found.doubts, *found.unreadable.values()):
         _say(sentence)
-    embedding.write_features(out, found)
+    outputs.write_features(out, found)
     count, width = found.features_ND.shape
     console.print(f"written: {out}, {count} images, {width} features each")
     if found.unreadable:
@@ -197,9 +197,6 @@ def _print_json(document: dict[str, Any]) -> None:
     if not fits(text):
         text = json.dumps(document, indent=2)
     print(text.encode(errors="backslashreplace").decode())  # a folder's name may be no text
-
-
-# The verb that outlines lesions: from the base install, too.
 
 
 def segment(
@@ -220,9 +217,9 @@ def segment(
     folder has what each shows. A job that was interrupted goes on when the same command is given again.
     """
     from dermlens.predict.masks import TABLE, MaskFolder, job_json, write_masks
+    from dermlens.predict.outputs import progress
     from dermlens.predict.patients import find_images
     from dermlens.predict.segmenter import LIMITS, Segmenter
-    from dermlens.predict.terminal import progress
 
     found = find_images(images)
     for doubt in found.doubts:
@@ -257,9 +254,6 @@ def segment(
             console.print(limit)
     if unreadable:
         raise typer.Exit(2)
-
-
-# The verb that serves: a model, its page and its API.
 
 
 LEAST_KEY = 8

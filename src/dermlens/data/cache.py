@@ -41,9 +41,7 @@ from dermlens.predict.pictures.preprocessing import (
 from dermlens.predict.sources.folders import begins_as_dicom
 
 VERSION = 1  # of the pixels: raise it when the same file would give others
-DICOM_VERSION = (
-    2  # of the pixels of DICOM files: 2 converts by the header's profile, and reads RGB frames as such
-)
+DICOM_VERSION = 2  # of DICOM files' pixels: 2 converts by the header's profile, and reads RGB frames as such
 SUMS = "crc32"  # of every row, in the JSON file
 CHUNK = 32 * 2**20  # bytes of pixels in memory while building
 

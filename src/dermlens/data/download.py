@@ -15,7 +15,6 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from dermlens import __version__
-from dermlens.data.sources import RemoteFile
 from dermlens.errors import UserError
 
 TRIES = 6
@@ -28,6 +27,31 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 Tell = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes there will be, if known."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file to download.
+
+    Attributes:
+        name: what it is called here; an archive (`.zip`) becomes a folder of its name without `.zip`.
+        hosts: beginnings of its address; the next one is tried where one does not have the file.
+        path: the rest of the address.
+        size: in bytes, where published.
+        md5, sha256: as published; a file with neither is recorded as unverified.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    path: str
+    size: int | None = None
+    md5: str | None = None
+    sha256: str | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether a check sum is published."""
+        return bool(self.md5 or self.sha256)
 
 
 @dataclass(frozen=True)

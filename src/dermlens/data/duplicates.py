@@ -141,8 +141,6 @@ def _signs(prints: Sequence[bytes]) -> np.ndarray:
 # Images that are there twice: pixel by pixel, or nearly, by their perceptual fingerprints.
 
 
-DECODE = SIDE
-"""Short side, in pixels, of the scaled-down decode that everything here begins with."""
 DIGEST = 16
 """Bytes."""
 
@@ -156,14 +154,14 @@ class Mark:
 
 
 def mark(pixels_HW3: np.ndarray) -> Mark:
-    """Mark a decode of DECODE pixels or more."""
+    """Mark a decode of SIDE pixels or more."""
     digest = hashlib.blake2b(pixels_HW3.tobytes(), digest_size=DIGEST).digest()
     return Mark(digest, fingerprint(pixels_HW3))
 
 
 def marker() -> Worker:
     """A process that marks files for this one, behind the limits that `predict` decodes with."""
-    return Worker(Needs((DECODE,), "squash", "none"), PICTURE_MEMORY, __name__)
+    return Worker(Needs((SIDE,), "squash", "none"), PICTURE_MEMORY, __name__)
 
 
 def marked(worker: Worker, path: Path) -> tuple[Mark, tuple[int, int]]:
@@ -189,7 +187,7 @@ def _marks(needs: Needs) -> dict[str, Handler]:
         del blob
         path = Path(os.fsdecode(bytes.fromhex(header["path"])))
         try:
-            one = mark(read_image(path, min_side=DECODE))
+            one = mark(read_image(path, min_side=SIDE))
             yield {"size": image_size(path)}, one.digest + one.fingerprint
         except ImageError as error:
             yield {"error": str(error)}, b""

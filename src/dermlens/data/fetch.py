@@ -1,4 +1,4 @@
-"""`dermlens data fetch`: a published data set, from where its authors keep it, on their terms."""
+"""`dermlens data fetch`: published data sets, where they lie, and on what terms they are given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -14,12 +14,141 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dermlens.data.download import PAUSE_S, Sums, download
-from dermlens.data.sources import SOURCES, RemoteFile, Source
+from dermlens.data.download import PAUSE_S, RemoteFile, Sums, download
 from dermlens.errors import UserError, nearest
 from dermlens.files import atomic_folder, read_json, write_json
 
-# An archive into a folder: flat, within limits, all of it or nothing.
+
+@dataclass(frozen=True)
+class Licence:
+    """The terms of a data set, in words that a person can decide on."""
+
+    name: str
+    meaning: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: its files, its terms and what to cite."""
+
+    name: str
+    licence: Licence
+    citation: tuple[str, ...]
+    remotes: tuple[RemoteFile, ...]
+
+
+CC_BY_NC = Licence(
+    "CC BY-NC 4.0",
+    "free to use and share for non-commercial purposes, with attribution; models trained on it "
+    "inherit the limit",
+    "https://creativecommons.org/licenses/by-nc/4.0/",
+)
+DATAVERSE = ("https://dataverse.harvard.edu/api/access/datafile",)
+ISIC = ("https://isic-challenge-data.s3.amazonaws.com", "https://isic-archive.s3.amazonaws.com/challenges")
+
+
+def _isic(path: str) -> RemoteFile:
+    """A file of the ISIC challenges, which publish no check sums."""
+    return RemoteFile(path.rpartition("/")[2], ISIC, f"/{path}")
+
+
+HAM10000_PAPER = (
+    "Tschandl P, Rosendahl C, Kittler H. The HAM10000 dataset, a large collection of multi-source "
+    "dermatoscopic images of common pigmented skin lesions. Sci Data 5, 180161 (2018). "
+    "doi:10.1038/sdata.2018.161"
+)
+ISIC2018_PAPER = (
+    "Codella N, Rotemberg V, Tschandl P, et al. Skin Lesion Analysis Toward Melanoma Detection 2018: "
+    "A Challenge Hosted by the International Skin Imaging Collaboration (ISIC). arXiv:1902.03368"
+)
+
+HAM10000 = Source(
+    "ham10000",
+    CC_BY_NC,
+    (
+        HAM10000_PAPER,
+        "Lesion masks: Tschandl P, Rinner C, Apalla Z, et al. Human–computer collaboration for skin cancer "
+        "recognition. Nat Med 26, 1229–1234 (2020). doi:10.1038/s41591-020-0942-0",
+    ),
+    (
+        RemoteFile(
+            "HAM10000_metadata.csv",
+            DATAVERSE,
+            # Without `format=original` Dataverse gives its own tab-separated export, of another check sum.
+            "/4338392?format=original",
+            690_218,
+            "8f85fb1aa29d80a2797247e434deb79d",
+            "de17ec44cb25ea9c3f6378ba18d69224c740afd62e86ec2edc6a894d6aa663d3",
+        ),
+        RemoteFile(
+            "HAM10000_segmentations_lesion_tschandl.zip",
+            DATAVERSE,
+            "/3838943",
+            10_808_743,
+            "6e8d252e09cfdb0189199f15985a5b84",
+        ),
+        RemoteFile(
+            "HAM10000_images_part_1.zip",
+            DATAVERSE,
+            "/3172585",
+            1_366_522_108,
+            "4639bfa73ab251610530a97c898e6e46",
+            "6202a599129c2efe81c25aea8586d422eeda8a4fae5df49dd7b7bbf956d419db",
+        ),
+        RemoteFile(
+            "HAM10000_images_part_2.zip",
+            DATAVERSE,
+            "/3172584",
+            1_403_566_547,
+            "da43d6cc50f6613013be07e8986b384b",
+            "9677f30118c21ecc667a147de369d89acb25efab046fd32f6b13ad677ce2d6d0",
+        ),
+    ),
+)
+
+ISIC2018_VALIDATION = Source(
+    "isic2018-validation",
+    CC_BY_NC,
+    (HAM10000_PAPER, ISIC2018_PAPER),
+    (
+        _isic("2018/ISIC2018_Task3_Validation_GroundTruth.zip"),
+        _isic("2018/ISIC2018_Task3_Validation_Input.zip"),
+    ),
+)
+
+ISIC2018_TEST = Source(
+    "isic2018-test",
+    CC_BY_NC,
+    (HAM10000_PAPER, ISIC2018_PAPER),
+    (
+        # The challenge's own files have all 1,512 images; HAM10000's record has 1,511, and age, sex and site.
+        _isic("2018/ISIC2018_Task3_Test_GroundTruth.zip"),
+        RemoteFile("metadata/ISIC2018_Task3_Test_GroundTruth.csv", DATAVERSE, "/6924466?format=original"),
+        _isic("2018/ISIC2018_Task3_Test_Input.zip"),
+    ),
+)
+
+ISIC2019_TRAINING = Source(
+    "isic2019-training",
+    CC_BY_NC,
+    (
+        HAM10000_PAPER,
+        "Codella N, Gutman D, Celebi ME, et al. Skin Lesion Analysis Toward Melanoma Detection: A Challenge "
+        "at the 2017 International Symposium on Biomedical Imaging (ISBI). arXiv:1710.05006",
+        "Combalia M, Codella N, Rotemberg V, et al. BCN20000: Dermoscopic Lesions in the Wild. "
+        "arXiv:1908.02288",
+    ),
+    (
+        _isic("2019/ISIC_2019_Training_GroundTruth.csv"),
+        _isic("2019/ISIC_2019_Training_Metadata.csv"),
+        _isic("2019/ISIC_2019_Training_Input.zip"),
+    ),
+)
+
+SOURCES = {
+    source.name: source for source in (HAM10000, ISIC2018_VALIDATION, ISIC2018_TEST, ISIC2019_TRAINING)
+}
 
 
 MOST_ENTRIES = 100_000
@@ -85,7 +214,12 @@ def unpack(file: Path, folder: Path) -> int:
         with zipfile.ZipFile(file) as archive:
             kept = members(archive, file.name)
             if folder.exists():
-                _refuse_other_content(folder, kept)
+                for name, info in kept.items():
+                    there = folder / name
+                    if not there.is_file() or there.stat().st_size != info.file_size:
+                        raise UserError(
+                            f"{folder} is there, but {name} in it is not the archive's; move the folder away"
+                        )
                 return len(kept)
             with atomic_folder(folder) as part:
                 for name, info in kept.items():
@@ -98,16 +232,6 @@ def unpack(file: Path, folder: Path) -> int:
             f"{folder} could not be written ({error.strerror}); nothing of it was kept"
         ) from error
     return len(kept)
-
-
-def _refuse_other_content(folder: Path, kept: dict[str, zipfile.ZipInfo]) -> None:
-    for name, info in kept.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != info.file_size:
-            raise UserError(f"{folder} is there, but {name} in it is not the archive's; move the folder away")
-
-
-# `dermlens data fetch`: a published data set, from where its authors keep it, on their terms.
 
 
 RECORD = "fetched.json"
@@ -159,7 +283,14 @@ def fetch(
             console.print(f"{remote.name}: here already")
             continue
         sums = _download_with_bar(remote, destination, console, pause_s)
-        entry = _entry(remote, sums)
+        entry: dict[str, Any] = {
+            "addresses": [host + remote.path for host in remote.hosts],
+            "bytes": sums.size,
+            "sha256": sums.sha256,
+            "md5": sums.md5,
+            "verified": remote.verified,
+            "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         target = destination / remote.name
         if target.suffix == ".zip":
             entry["unpacked"] = unpack(target, target.with_suffix(""))
@@ -216,26 +347,9 @@ def _is_whole(remote: RemoteFile, destination: Path, entry: dict[str, Any] | Non
     return target.is_file() and target.stat().st_size == entry["bytes"]
 
 
-def _entry(remote: RemoteFile, sums: Sums) -> dict[str, Any]:
-    return {
-        "addresses": [host + remote.path for host in remote.hosts],
-        "bytes": sums.size,
-        "sha256": sums.sha256,
-        "md5": sums.md5,
-        "verified": remote.verified,
-        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _download_with_bar(remote: RemoteFile, destination: Path, console: Console, pause_s: float) -> Sums:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bar:
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(remote.name, total=remote.size)
         return download(
             remote,

@@ -113,7 +113,8 @@ class LesionBatches(Dataset[dict[str, Tensor]]):
             int64 (B,), `augment` bool (B,).
         """
         return {
-            "image": _channels_first(self.cache.take(draw.rows)),
+            # the same memory under the names that torch expects, which makes it channels-last
+            "image": torch.from_numpy(self.cache.take(draw.rows)).permute(0, 3, 1, 2),
             "meta": torch.from_numpy(self.meta_NM[draw.rows]),
             "target": torch.from_numpy(self.target_N[draw.rows]),
             "row": torch.from_numpy(draw.rows),
@@ -174,8 +175,3 @@ def make_loader(
         del edges[-2]  # one image alone has no variance for a batch norm to divide by
     draws = [Draw(rows_E[first:end], augment_E[first:end]) for first, end in itertools.pairwise(edges)]
     return DataLoader(LesionBatches(cache, meta_NM, target_N), sampler=draws, batch_size=None)
-
-
-def _channels_first(pixels_BSSC: np.ndarray) -> Tensor:
-    """The same memory under the names that torch expects, which makes it channels-last."""
-    return torch.from_numpy(pixels_BSSC).permute(0, 3, 1, 2)

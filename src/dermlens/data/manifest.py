@@ -112,6 +112,12 @@ class Split:
         write_text(path, self.text())
 
 
+def shipped_rows(name: str) -> list[dict[str, str]]:
+    """The rows of a CSV next to the manifests that come with dermlens."""
+    text = (files("dermlens.data") / "manifests" / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
 def make_roles(table: pd.DataFrame, role_of_image: Mapping[str, str]) -> pd.DataFrame:
     """The `roles` frame of a Split: the table's images that have a role, sorted by image id."""
     kept = table.loc[table["image_id"].isin(list(role_of_image)), ["image_id", "lesion_id"]]
@@ -163,9 +169,13 @@ def _parse(name: str, text: str) -> Split:
     # Not splitlines(), which parts at U+2028 and others that may stand in an id.
     lines = list(io.StringIO(text, newline=""))
     body = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    header = dict(
-        _header_line(name, number, line.rstrip("\r\n")) for number, line in enumerate(lines[:body], start=1)
-    )
+    header = {}
+    for number, line in enumerate(lines[:body], start=1):
+        key, colon, value = line.lstrip("#").partition(":")
+        if not colon:
+            stated = line.rstrip("\r\n")
+            raise UserError(f"split manifest {name}, line {number}: '{stated}' should read '# key: value'")
+        header[key.strip()] = value.strip()
     if header.get("manifest", VERSION) != VERSION:
         raise UserError(
             f"split manifest {name} has form {header['manifest']}, and this dermlens reads form {VERSION}: "
@@ -196,13 +206,6 @@ def _parse(name: str, text: str) -> Split:
             "folds count from fold-0 without a gap, with test in addition and no other role"
         )
     return split
-
-
-def _header_line(name: str, number: int, line: str) -> tuple[str, str]:
-    key, colon, value = line.lstrip("#").partition(":")
-    if not colon:
-        raise UserError(f"split manifest {name}, line {number}: '{line}' should read '# key: value'")
-    return key.strip(), value.strip()
 
 
 def _check_row(name: str, number: int, row: list[str], seen: dict[str, int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 from pydantic import ValidationError
@@ -14,9 +14,8 @@ from dermlens.data.config import DataConfig, SplitConfig
 from dermlens.data.manifest import Split
 from dermlens.data.readers.account import Account
 from dermlens.data.split import absent_classes, leak, make_split
-from dermlens.data.table import read_configured_set, read_set
+from dermlens.data.table import Maps, read_configured_set, read_set
 from dermlens.errors import UserError
-from dermlens.predict.sources.values import ValueMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,7 @@ def new_split(
     settings: Mapping[str, Any],
     *,
     folders: Sequence[str] = (),
-    classes: Sequence[str] | None = None,
-    columns: Mapping[str, str] | None = None,
-    labels: Mapping[str, str] | None = None,
-    values: ValueMap | None = None,
+    **maps: Unpack[Maps],
 ) -> NewSplit:
     """Draw a split of a data set.
 
@@ -63,10 +59,7 @@ def new_split(
         settings: of `SplitConfig`; None stands for what was not asked for. Where neither a protocol nor
             anything else is asked for, the roles that the source gives are taken.
         folders: data folders within `data` that make one table.
-        classes: the valid classes, as `read_table` takes them.
-        columns: the source's column by ours.
-        labels: our class by the source's diagnosis.
-        values: the source's words of age, sex and site by ours.
+        **maps: as for `read_table`.
 
     Raises:
         UserError: a setting is out of range, the table cannot be read, or the protocol cannot be drawn.
@@ -78,15 +71,12 @@ def new_split(
         first = error.errors()[0]
         option = f"--{first['loc'][0]} {first['input']}" if first["loc"] else "split"
         raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from error
-    maps = {"columns": columns or {}, "labels": labels or {}, "values": values or {}}
     if folders:
-        own = {} if classes is None else {"classes": tuple(classes)}
-        together = DataConfig.model_validate({"folders": tuple(folders), **maps, **own})
+        stated = {name: value for name, value in maps.items() if value is not None}
+        together = DataConfig.model_validate({"folders": tuple(folders), **stated})
         read = read_configured_set(data, together, check_files=False)
     else:
-        read = read_set(
-            data, columns=columns, labels=labels, values=values, classes=classes, check_files=False
-        )
+        read = read_set(data, **maps, check_files=False)
     roles = set(read.roles.values())
     if not asked and "train" in roles and len(roles) > 1:
         config = SplitConfig(protocol="given")  # whoever names shares, folds or a seed wants a draw

@@ -2,9 +2,8 @@
 
 Columns: image_id, lesion_id, role, target (a class code), p_<class> for every class in the order of the
 logits, where the model is calibrated what it answers (`dermlens.predict.decision`), age, sex, site, dx_type,
-source and, where the data grade it, skin_tone.
-Probabilities keep nine significant digits, enough to restore a float32, so
-that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's metric).
+source and, where the data grade it, skin_tone. Probabilities keep nine significant digits, enough to restore
+a float32, so that rounding makes no ties (a tie for the maximum counts as wrong in the ISIC's metric).
 """
 
 from __future__ import annotations
@@ -134,8 +133,8 @@ def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
     write_csv(path, predictions[_columns(predictions)], digits=9)
 
 
-def write_csv(path: Path, table: pd.DataFrame, *, digits: int) -> None:
-    """Write numbers to so many significant digits; compressed where the name ends in `.gz`.
+def write_csv(path: Path, table: pd.DataFrame, *, digits: int = 6) -> None:
+    """Write a table, whole or not at all, to so many significant digits; compressed where it ends in `.gz`.
 
     The same table gives the same bytes: neither the time nor a file's name is in them.
     """
@@ -188,9 +187,3 @@ def _refuse(bad_N: Any, path: Path, why: str) -> None:
     """Name the first bad row as a spreadsheet shows it: the header is row 1."""
     if bad_N.any():
         raise UserError(f"{path}, row {int(np.flatnonzero(bad_N)[0]) + 2}: {why}")
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all."""
-    with atomic_path(path) as part:
-        table.to_csv(part, index=False, float_format="%.6g", lineterminator="\n")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
-from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from dermlens.data.manifest import Split
+from dermlens.data.manifest import Split, shipped_rows
 from dermlens.errors import UserError, nearest
 
 # Which images show one lesion: same lesion id, a known second id, or the very same file.
@@ -105,10 +103,8 @@ def same_lesion_list() -> tuple[tuple[str, str, str], ...]:
     """The shipped lists as one: rows of (group, image id, lesion id)."""
     rows = []
     for name in GROUP_LISTS:
-        text = (files("dermlens.data") / "manifests" / name).read_text(encoding="utf-8")
         rows += [
-            (f"{name}/{row['lesion_group']}", row["image_id"], row["lesion_id"])
-            for row in csv.DictReader(text.splitlines())
+            (f"{name}/{row['lesion_group']}", row["image_id"], row["lesion_id"]) for row in shipped_rows(name)
         ]
     return tuple(rows)
 
@@ -116,8 +112,7 @@ def same_lesion_list() -> tuple[tuple[str, str, str], ...]:
 @cache
 def found_later() -> dict[str, str]:
     """Group by image id of lesions of HAM10000 that were found to be one after `grouped-v1` was drawn."""
-    text = (files("dermlens.data") / "manifests" / "same_lesion_found_later.csv").read_text(encoding="utf-8")
-    return {row["image_id"]: row["lesion_group"] for row in csv.DictReader(text.splitlines())}
+    return {row["image_id"]: row["lesion_group"] for row in shipped_rows("same_lesion_found_later.csv")}
 
 
 def of_shared_lesions(image_ids: Iterable[str], others: Iterable[str]) -> set[str]:
@@ -130,9 +125,7 @@ def of_shared_lesions(image_ids: Iterable[str], others: Iterable[str]) -> set[st
         image_ids: of one set.
         others: of the other.
     """
-    text = (files("dermlens.data") / "manifests" / "shared_lesions.csv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    theirs = set(others)
+    rows, theirs = shipped_rows("shared_lesions.csv"), set(others)
     groups = {row["lesion_group"] for row in rows if row["image_id"] in theirs}
     return {row["image_id"] for row in rows if row["lesion_group"] in groups} & set(image_ids)
 
@@ -243,9 +236,8 @@ def take_given(given: Mapping[str, str]) -> dict[str, str]:
     roles = set(given.values())
     if "train" not in roles or len(roles) < 2:
         raise UserError(
-            f"protocol given takes the roles of the source's folders (train, val, test) or of a column; "
-            "found: "
-            f"{', '.join(sorted(roles)) or 'none'}; another protocol draws them"
+            "protocol given takes the roles of the source's folders (train, val, test) or of a column; "
+            f"found: {', '.join(sorted(roles)) or 'none'}; another protocol draws them"
         )
     return dict(given)
 

@@ -29,8 +29,6 @@ from dermlens.data.protocols import (
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
 
-# Classes without an image in a role: means over classes are over the others there, with a note.
-
 
 def absent_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     """A sentence for each role in which a class has no image.
@@ -106,8 +104,7 @@ class Leak:
             return f" None of {known} is of a patient who is trained on."
         return (
             f" {self.by_patient / self.of_patients:.1%} of {known} are of a patient who is trained on: "
-            "scores on "
-            "them are higher than new patients would give."
+            "scores on them are higher than new patients would give."
         )
 
 
@@ -217,9 +214,10 @@ def with_siblings(split: Split, table: pd.DataFrame, siblings: Literal["withheld
     Raises:
         UserError: a class has fewer images to make room than siblings to put in.
     """
-    rows = split.roles.merge(table[["image_id", "dx"]], on="image_id", validate="one_to_one")
-    rows = rows.assign(group=lesion_groups(table).to_numpy()[_places(rows, table)], draw=_draws(rows))
-    rows = rows.sort_values("draw")
+    known = table[["image_id", "dx"]].assign(group=lesion_groups(table))
+    rows = split.roles.merge(known, on="image_id", validate="one_to_one")
+    draws = [hashlib.sha256(f"siblings/{image}".encode()).hexdigest() for image in rows["image_id"]]
+    rows = rows.assign(draw=draws).sort_values("draw")
     held = rows[rows["role"] == "selection"]
     scored = held.drop_duplicates("group")
     others = held.drop(index=scored.index)
@@ -237,16 +235,6 @@ def with_siblings(split: Split, table: pd.DataFrame, siblings: Literal["withheld
     keep[others.index] = True
     rows.loc[others.index, "role"] = "train"
     return Split(_roles(rows[keep]), split.header | {"protocol": "siblings"})
-
-
-def _places(rows: pd.DataFrame, table: pd.DataFrame) -> list[int]:
-    """Where the images of the rows stand in the table."""
-    place = {image: index for index, image in enumerate(table["image_id"])}
-    return [place[image] for image in rows["image_id"]]
-
-
-def _draws(rows: pd.DataFrame) -> list[str]:
-    return [hashlib.sha256(f"siblings/{image}".encode()).hexdigest() for image in rows["image_id"]]
 
 
 def _roles(rows: pd.DataFrame) -> pd.DataFrame:
@@ -284,9 +272,8 @@ def shuffled_metadata(table: pd.DataFrame, seed: int, fields: Sequence[str] = FI
 # Roles for images: made by a protocol or read from a manifest, then checked.
 #
 # The manifest `grouped-v1` is what `make_split(table, SplitConfig())` gives for HAM10000: by lesion, seed 0,
-# 65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens data split --data DIR`).
-# Folds of one seed have its test lesions, another seed has others: to leave them alone, vary the fold
-# and not the seed.
+# 65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens data split --data DIR`). Folds of one
+# seed have its test lesions, another seed has others: to leave them alone, vary the fold and not the seed.
 
 
 def make_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None) -> Split:

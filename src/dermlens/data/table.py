@@ -10,33 +10,35 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import pandas as pd
 import pandera.pandas as pa
 
 from dermlens.data.config import DataConfig
-from dermlens.data.readers.account import Account
+from dermlens.data.readers.account import Account, telltales
 from dermlens.data.readers.diagnoses import BINARY, class_of
 from dermlens.data.readers.identity import (
     check_formulas,
     check_twice,
     checked_ids,
+    complete_from_headers,
     lesions_of,
     one_spelling,
+    or_folder,
+    paths_of,
     patients_of_folders,
+    patients_of_headers,
     patients_of_names,
 )
 from dermlens.data.readers.names import Diagnoses, classes_of, is_binary
-from dermlens.data.readers.origin import or_folder
-from dermlens.data.readers.picture_files import complete_from_headers, paths_of, patients_of_headers
-from dermlens.data.readers.plugged import read_by_plugin
 from dermlens.data.readers.roles import source_roles
 from dermlens.data.readers.source import Source, read_source
 from dermlens.data.readers.tables import DX_FURTHER
-from dermlens.data.readers.telltales import telltales
-from dermlens.errors import UserError
+from dermlens.errors import UserError, nearest
 from dermlens.plugins import PluggedReader
-from dermlens.predict.sources.folders import locate
+from dermlens.predict.sources.folders import locate, survey
+from dermlens.predict.sources.tables import NAMES, Problems
 from dermlens.predict.sources.values import DARKEST, LIGHTEST, ValueMap, Values
 from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
@@ -44,6 +46,15 @@ log = logging.getLogger("dermlens.data")
 """Takes the account of data where the caller wants the table alone; the command line prints it."""
 IDENTITY = ("image_id", "lesion_id", "dx", "age", "sex", "site")
 """The columns that say which data these are: a table's hash is over them."""
+
+
+class Maps(TypedDict, total=False):
+    """What a source calls its columns, diagnoses and words, and the valid classes: as for `read_table`."""
+
+    columns: Mapping[str, str] | None
+    labels: Mapping[str, str] | None
+    values: ValueMap | None
+    classes: Sequence[str] | None
 
 
 def schema(classes: Sequence[str]) -> pa.DataFrameSchema:
@@ -81,8 +92,7 @@ class Reading:
         table: the LesionTable.
         account: what was made of the source: which table was read, what was mapped, dropped and left out.
         roles: train, selection, calibration or test by image id, where the source's folders or a column of
-            its
-            table give them; empty where they do not.
+            its table give them; empty where they do not.
     """
 
     table: pd.DataFrame
@@ -114,8 +124,7 @@ def read_table(
         columns: the source's column by ours, where the source has names of its own: `{"image_id": "Datei"}`;
             several are joined with a plus: `{"lesion_id": "patient_id+lesion_id"}`.
         labels: our class by the source's diagnosis, where it has codes of its own: `{"NEV": "nv"}`; an empty
-            one
-            leaves the images out.
+            one leaves the images out.
         values: the source's words for ages, sexes and sites by ours: `{"sex.male": "h"}`.
         classes: the valid classes; none takes the seven of HAM10000 or, where `labels` leads outside them,
             the classes it leads to, or `benign` and `malignant` where the source says no more.
@@ -172,16 +181,7 @@ def read_set(
     lesion groupings and metadata if they are there); tables of the ISIC archive; MILK10k; PAD-UFES-20;
     Derm7pt; BCN20000; any table with a column map; a folder per class.
 
-    Args:
-        folder: as for `read_table`.
-        columns: likewise.
-        labels: likewise.
-        values: likewise.
-        classes: likewise.
-        skip: likewise.
-        squashed: likewise.
-        reader: reads the rows in the place of the readers here.
-        check_files: likewise.
+    The arguments are those of `read_table`; `reader` reads the rows in the place of the readers here.
 
     Raises:
         UserError: as `read_table`; or a reader from outside returned what is no table of images.
@@ -245,7 +245,7 @@ def read_set(
             "path": paths_of(
                 located.ids, located.paths, where, source.found, problems, check_files=check_files
             ),
-            "dx_type": [_or_unknown(word) for word in rows["dx_type"]],
+            "dx_type": ["unknown" if is_missing(word) else word for word in rows["dx_type"]],
             "source": origins,
             "mask": pd.Series(
                 [source.found.mask(path) if path else None for path in located.paths], dtype=object
@@ -334,10 +334,6 @@ def table_sha256(table: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _or_unknown(word: str) -> str:
-    return "unknown" if is_missing(word) else word
-
-
 def _note(
     table: pd.DataFrame, source: Source, classes: Sequence[str], labels: Mapping[str, str], account: Account
 ) -> None:
@@ -366,3 +362,41 @@ def _note(
         account.notes.append(
             f"{contrary:,} images lie in a folder of another diagnosis than the table's, which counts"
         )
+
+
+def read_by_plugin(folder: Path, reader: PluggedReader) -> Source:
+    """Read a data set as someone's own reader does.
+
+    Args:
+        folder: the data folder, or the table itself.
+        reader: `data.reader` of a recipe.
+
+    Raises:
+        UserError: it may not be resolved, or it returned no frame, no `image_id` or `dx`, or a column of
+            another name.
+    """
+    found, settings = reader.resolve()
+    frame = found.function(folder, **settings)
+    if not isinstance(frame, pd.DataFrame) or not len(frame):
+        raise UserError(
+            f"data.reader {reader.kind} returned {type(frame).__name__}, which has no row of an image"
+        )
+    for name in ("image_id", "dx"):
+        if name not in frame:
+            raise UserError(f"data.reader {reader.kind} returned no column {name}")
+    if strange := [str(name) for name in frame if name not in NAMES]:
+        raise UserError(
+            f"data.reader {reader.kind} returned a column {strange[0]}, which is not"
+            f" ours{nearest(strange[0], NAMES)}"
+        )
+    text = {
+        name: ["" if pd.isna(cell) else str(cell) for cell in frame[name]]
+        if name in frame
+        else [""] * len(frame)
+        for name in NAMES
+    }
+    where = [f"{reader.kind}, row {row}" for row in range(len(frame))]
+    rows = pd.DataFrame({**text, DX_FURTHER: [()] * len(frame), "where": where})
+    place = folder.parent if folder.is_file() else folder
+    account = Account(folder, notes=[f"read by {reader.kind}"])
+    return Source(rows, survey(place), account, Problems())

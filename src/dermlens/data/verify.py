@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 import pandas as pd
 from rich.console import Group, RenderableType
@@ -14,9 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dermlens.data.duplicates import Mark, exact_groups, marked, marker, near_pairs
-from dermlens.data.table import read_set
+from dermlens.data.table import Maps, read_set
 from dermlens.errors import UserError
-from dermlens.predict.sources.values import ValueMap
 
 SHOWN = 5
 """Names in one sentence; the count says how many there are."""
@@ -73,24 +73,13 @@ class Verification:
         return Group(*lines)
 
 
-def verify(
-    folder: Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    labels: Mapping[str, str] | None = None,
-    values: ValueMap | None = None,
-    classes: Sequence[str] | None = None,
-    near_duplicates: bool = True,
-) -> Verification:
+def verify(folder: Path, *, near_duplicates: bool = True, **maps: Unpack[Maps]) -> Verification:
     """Read a data set's table and decode every image of it.
 
     Args:
-        folder: as for `read_table`, as are the next four.
-        columns: the source's column by ours.
-        labels: our class by the source's diagnosis.
-        values: the source's words of age, sex and site by ours.
-        classes: the valid classes.
+        folder: as for `read_table`.
         near_duplicates: whether to look for pictures that are nearly the same.
+        **maps: as for `read_table`.
 
     Returns:
         Wrong are: images that are missing, truncated or no images; equal images of different lesions or with
@@ -100,7 +89,7 @@ def verify(
     Raises:
         UserError: the table cannot be read.
     """
-    read = read_set(folder, columns=columns, labels=labels, values=values, classes=classes, check_files=False)
+    read = read_set(folder, **maps, check_files=False)
     table = read.table
     seen = Verification(
         Path(folder),
@@ -116,7 +105,7 @@ def verify(
     groups = exact_groups(marks, readable["path"].tolist())
     _judge_exact(readable, groups, seen)
     if near_duplicates:
-        equal = {pair for group in groups for pair in _pairs(group)}
+        equal = {(i, j) for group in groups for i in group for j in group if i < j}
         _tell_near(readable, [pair for pair in near_pairs(marks) if pair not in equal], seen)
     _tell_table(table, seen)
     return seen
@@ -173,10 +162,6 @@ def _decode(table: pd.DataFrame, seen: Verification) -> dict[int, Mark]:
     seen.problems += damaged
     seen.sizes = dict(sizes.most_common())
     return marks
-
-
-def _pairs(group: list[int]) -> list[tuple[int, int]]:
-    return [(i, j) for i in group for j in group if i < j]
 
 
 def _judge_exact(readable: pd.DataFrame, groups: list[list[int]], seen: Verification) -> None:

@@ -1,21 +1,21 @@
-"""Whether a stated probability comes true: reliability, calibration error, slope and intercept.
+"""Whether a stated probability comes true, and what sets and abstention do for the images.
 
 Shapes: N images, C classes, B bins, R draws, `...` the leading axes of the weights.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dermlens import metrics
-from dermlens.data.predictions import arrays
-from dermlens.evaluation.intervals import BLOCK
+from dermlens.data.predictions import arrays, diagnoses
+from dermlens.evaluation.intervals import BLOCK, Place, Resamples, estimate, mean_recall, nest, share
+from dermlens.labels import Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, predicted_classes, weighted_mean
-from dermlens.predict.decision import at_equal
+from dermlens.predict.decision import REASONS, at_equal, sets_of
 from dermlens.predict.decision_document import DecisionDocument
 
 # Reliability bins and the expected calibration error look at the highest probability of each image alone
@@ -25,57 +25,41 @@ from dermlens.predict.decision_document import DecisionDocument
 BINS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Images whose highest probability lies in (low, high].
-
-    Attributes:
-        low, high: the bin.
-        count: images in it.
-        confidence, accuracy: their mean highest probability and the share named rightly; none for an empty
-            bin.
-    """
-
-    low: float
-    high: float
-    count: int
-    confidence: float | None
-    accuracy: float | None
-
-
-def ece(target_N: Ints, p_NC: Floats, weights: Floats | None = None, bins: int = BINS) -> Floats:
+def ece(target_N: Ints, p_NC: Floats, weights: Floats | None = None) -> Floats:
     """Expected calibration error: Σ_b n_b/N · |accuracy_b − confidence_b|, (...).
 
     Args:
         target_N: class indices.
         p_NC: probabilities.
         weights: (..., N); none for ones.
-        bins: B, of equal width over 0 … 1.
     """
-    inside_NB = (bin_of(p_NC, bins)[:, None] == np.arange(bins)).astype(np.float64)
+    inside_NB = (bin_of(p_NC, BINS)[:, None] == np.arange(BINS)).astype(np.float64)
     gap_NB = (_right(target_N, p_NC) - p_NC.max(axis=1))[:, None] * inside_NB
     w = np.ones(len(target_N)) if weights is None else weights
     return np.asarray(np.abs(w @ gap_NB).sum(axis=-1) / w.sum(axis=-1))
 
 
 def reliability(target_N: Ints, p_NC: Floats, bins: int = BINS) -> list[dict[str, float | int | None]]:
-    """The bins of the reliability diagram, empty ones included, as plain numbers."""
+    """The bins of the reliability diagram, empty ones included, as plain numbers.
+
+    Returns:
+        `low` and `high`, between which (low, high] the highest probability of `count` images lies, its mean
+        `confidence` and `accuracy`, the share named rightly; both none for an empty bin.
+    """
     edges, where_N = _edges(bins), bin_of(p_NC, bins)
     right_N, confidence_N = _right(target_N, p_NC), p_NC.max(axis=1)
-    found = []
+    found: list[dict[str, float | int | None]] = []
     for index in range(bins):
         inside_N = where_N == index
-        count = int(inside_N.sum())
-        found.append(
-            Bin(
-                low=float(edges[index]),
-                high=float(edges[index + 1]),
-                count=count,
-                confidence=float(weighted_mean(confidence_N[inside_N])) if count else None,
-                accuracy=float(weighted_mean(right_N[inside_N])) if count else None,
-            )
-        )
-    return [asdict(entry) for entry in found]
+        entry: dict[str, float | int | None] = {
+            "low": float(edges[index]),
+            "high": float(edges[index + 1]),
+            "count": int(inside_N.sum()),
+        }
+        for name, value_N in (("confidence", confidence_N), ("accuracy", right_N)):
+            entry[name] = float(weighted_mean(value_N[inside_N])) if entry["count"] else None
+        found.append(entry)
+    return found
 
 
 def _right(target_N: Ints, p_NC: Floats) -> Floats:
@@ -111,7 +95,7 @@ STEPS, CLOSE = 50, 1e-9
 
 
 def ece_by_chance(
-    p_NC: Floats, *, draws: int, seed: int, level: float, bins: int = BINS, weights: Floats | None = None
+    p_NC: Floats, *, draws: int, seed: int, level: float, weights: Floats | None = None
 ) -> dict[str, float | None]:
     """The calibration error that chance alone gives, were every probability exactly right.
 
@@ -120,7 +104,6 @@ def ece_by_chance(
         draws: R, how often right and wrong are drawn; 0 for none.
         seed: of the draws.
         level: 0.95 for the 2.5th and 97.5th percentile.
-        bins: as for `ece`.
         weights: (N,), of the images; none for ones.
 
     Returns:
@@ -131,7 +114,7 @@ def ece_by_chance(
         return {"mean": None, "low": None, "high": None}
     p_N = p_NC.max(axis=1)
     w_N = np.ones(images) if weights is None else weights / weights.mean()
-    inside_NB = w_N[:, None] * (bin_of(p_NC, bins)[:, None] == np.arange(bins))
+    inside_NB = w_N[:, None] * (bin_of(p_NC, BINS)[:, None] == np.arange(BINS))
     rng = np.random.default_rng(seed)
     found = []
     for start in range(0, draws, BLOCK):
@@ -232,3 +215,104 @@ def equal_prior_section(
 
 def _finite(value: Floats) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+# What became of the images when the model could also give a set of diagnoses, or abstain.
+
+
+def answer_section(
+    predictions: pd.DataFrame, vocabulary: Vocabulary, resamples: Resamples, *, level: float
+) -> dict[str, Any]:
+    """The part of metrics.json on sets and abstention.
+
+    Args:
+        predictions: of one role, answered.
+        vocabulary: the classes, in the order of the probabilities.
+        resamples: draws of its lesions.
+        level: of the intervals.
+
+    Returns:
+        `answered`, `accuracy_answered`, `mean_recall_answered`, `set_size`; for each class `coverage`,
+        `set_size`, `abstained` and `recall_answered`; `reasons`, how many images each holds for; and
+        `melanomas`, or `malignant` where own classes are, counted by what became of them.
+    """
+    classes = vocabulary.classes
+    target_N, _ = arrays(predictions, classes)
+    diagnosis_N = diagnoses(predictions, classes)
+    assert diagnosis_N is not None  # the table is answered
+    set_NC = sets_of(predictions["set"].tolist(), classes)
+    abstain_N = (predictions["uncertain"] == "yes").to_numpy()
+
+    def numbers(weights: Floats | None) -> dict[Place, Floats]:
+        return answer_numbers(target_N, diagnosis_N, set_NC, abstain_N, classes, weights)
+
+    estimates = estimate(numbers, resamples, level=level)
+    if len(resamples.counts):
+        covered_N = set_NC[np.arange(len(target_N)), target_N]
+        for index, code in enumerate(classes):
+            of_class = target_N == index
+            shares = {"coverage": (of_class, covered_N), "abstained": (of_class, abstain_N)}
+            shares["recall_answered"] = (of_class & ~abstain_N, diagnosis_N == index)
+            for name, (rows, yes_N) in shares.items():
+                estimates["per_class", code, name] = share(yes_N[rows], resamples.lesion[rows], level=level)
+        estimates["mean_recall_answered",] = mean_recall(
+            target_N, diagnosis_N, len(classes), resamples, level=level, inside_N=~abstain_N
+        )
+    section = nest(estimates)
+    listed = [set(cell.split("; ")) for cell in predictions["reason"]]
+    section["reasons"] = {word: sum(word in words for words in listed) for word in REASONS}
+    if vocabulary.sought_group:
+        found = fate(target_N, diagnosis_N, set_NC, abstain_N, vocabulary)
+        section["melanomas" if vocabulary.sought_group == "melanoma" else "malignant"] = found
+    return section
+
+
+def answer_numbers(
+    target_N: Ints,
+    diagnosis_N: Ints,
+    set_NC: Bools,
+    abstain_N: Bools,
+    classes: tuple[str, ...],
+    weights: Floats | None,
+) -> dict[Place, Floats]:
+    """Every share and mean of `answer_section`, each (...)."""
+    w = np.ones(len(target_N)) if weights is None else weights
+    covered_N = set_NC[np.arange(len(target_N)), target_N]
+    size_N = set_NC.sum(axis=1)
+    kept = metrics.one_vs_rest(target_N, diagnosis_N, len(classes), w * ~abstain_N)
+    found: dict[Place, Floats] = {
+        ("answered",): metrics.weighted_mean(~abstain_N, w),
+        ("accuracy_answered",): metrics.weighted_mean(diagnosis_N == target_N, w * ~abstain_N),
+        ("mean_recall_answered",): metrics.macro(kept.recall, kept.support),
+        ("coverage",): metrics.weighted_mean(covered_N, w),
+        ("set_size",): metrics.weighted_mean(size_N, w),
+    }
+    for index, code in enumerate(classes):
+        of_class = w * (target_N == index)
+        found |= {
+            ("per_class", code, "coverage"): metrics.weighted_mean(covered_N, of_class),
+            ("per_class", code, "set_size"): metrics.weighted_mean(size_N, of_class),
+            ("per_class", code, "abstained"): metrics.weighted_mean(abstain_N, of_class),
+            ("per_class", code, "recall_answered"): kept.recall[..., index],
+        }
+    return found
+
+
+def fate(
+    target_N: Ints, diagnosis_N: Ints, set_NC: Bools, abstain_N: Bools, vocabulary: Vocabulary
+) -> dict[str, int]:
+    """The images of the classes that are sought by what became of them; the last four sum to the first.
+
+    Returns:
+        `images`; `named`, for which any of these classes is named, whether or not the model abstains;
+        `in_set`, not named but in the set; `abstained`, neither, but the model abstains; `missed`, none of
+        these: an answer that does not mention them.
+    """
+    columns = [vocabulary.classes.index(code) for code in vocabulary.sought]
+    of_class = np.isin(target_N, columns)
+    named_N = of_class & np.isin(diagnosis_N, columns)
+    in_set_N = of_class & ~named_N & set_NC[:, columns].any(axis=1)
+    abstained_N = of_class & ~named_N & ~in_set_N & abstain_N
+    counts = {"images": of_class, "named": named_N, "in_set": in_set_N, "abstained": abstained_N}
+    found = {name: int(inside_N.sum()) for name, inside_N in counts.items()}
+    return found | {"missed": found["images"] - found["named"] - found["in_set"] - found["abstained"]}

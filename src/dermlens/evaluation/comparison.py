@@ -23,8 +23,6 @@ from dermlens.records import Metrics, estimate_text
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
 
-# Runs side by side on the images they share, with paired intervals for the differences.
-#
 # A difference is taken resample by resample on the same draw of lesions: what is hard for both runs cancels,
 # and the interval is narrower than two intervals laid side by side suggest. It says how far the difference of
 # these two trained models may be due to the images drawn, not what another seed of the training would change.
@@ -133,15 +131,14 @@ class Comparison:
         }
 
 
-def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) -> Comparison:
+def compare_runs(runs: Sequence[Run]) -> Comparison:
     """Compare runs on the images that all of them predicted in the same role.
 
     A sealed test role takes no part, even where it was opened in every run: a look at it is a line in the
     ledger, and a comparison writes none.
 
     Args:
-        runs: two or more; the first is what the others are compared with.
-        config: of the bootstrap; none takes that of the first run's recipe.
+        runs: two or more; the others are compared with the first, whose recipe sets the bootstrap.
 
     Raises:
         UserError: fewer than two runs, other classes, no image in common, or an image with two diagnoses.
@@ -164,12 +161,16 @@ def compare_runs(runs: Sequence[Run], config: EvaluationConfig | None = None) ->
         )
     shared, warnings = _without_sealed(runs, shared)
     by_image = {name: table.set_index("image_id") for name, table in tables.items()}
-    config = config or runs[0].recipe.evaluation
+    config = runs[0].recipe.evaluation
     roles = {}
     for role in (role for role in ROLE_ORDER if any(of_image == role for _, of_image in shared)):
         ids = sorted(image_id for image_id, of_image in shared if of_image == role)
         aligned = {name: table.loc[ids] for name, table in by_image.items()}
-        _same_truth(aligned, names[0])
+        for name, table in aligned.items():
+            differs = table["target"] != aligned[names[0]]["target"]
+            if differs.any():
+                one = differs.index[differs.to_numpy()][0]
+                raise UserError(f"image {one} has another diagnosis in run {name} than in run {names[0]}")
         roles[role] = _compare_role(aligned, classes, config)
     looks = {name: run_openings(run) for name, run in zip(names, runs, strict=True)}
     return Comparison(names, classes, config, roles, looks, warnings)
@@ -235,14 +236,6 @@ def _names(runs: Sequence[Run]) -> tuple[str, ...]:
     if twice is not None:
         raise UserError(f"run {twice} is named twice: compare needs different runs")
     return tuple(names)
-
-
-def _same_truth(tables: dict[str, pd.DataFrame], first: str) -> None:
-    for name, table in tables.items():
-        differs = table["target"] != tables[first]["target"]
-        if differs.any():
-            image_id = differs.index[differs.to_numpy()][0]
-            raise UserError(f"image {image_id} has another diagnosis in run {name} than in run {first}")
 
 
 def _dotted(found: dict[Place, Estimate]) -> dict[str, Estimate]:

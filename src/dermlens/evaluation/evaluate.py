@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import pandas as pd
 
 from dermlens.data.manifest import Split
 from dermlens.data.predictions import classes_of, is_answered, write_predictions
 from dermlens.data.split import absent_classes
-from dermlens.data.table import read_set, table_sha256
+from dermlens.data.table import Maps, read_set, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import enter_opening, seals_test
 from dermlens.evaluation.overlap import without_own
 from dermlens.evaluation.score import score
-from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.priors import ClassPrior, Prior, read_prior
 from dermlens.predict.sources.values import ValueMap
 from dermlens.recipe import Recipe
 from dermlens.records import Metrics
 from dermlens.runs import Run
 
-# `dermlens evaluate`: a run's own roles, its sealed test role, or any other labelled set.
-#
 # The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger of the
 # run, even where its predictions lie in the run already. Under `singletons` alone the test role is all that
 # is held out; it is scored like any other and `open_test` merely enters it. Of another set, images of the
@@ -80,7 +77,7 @@ def evaluate_run(
             "--column, --label, --value and --skip go with --data of another set; the run's own images are"
             " read as its recipe maps them"
         )
-    report = say or _nothing
+    report = say or (lambda _: None)
     mix = _mix(run, prior)
     if data is not None and not open_test:
         return _evaluate_other(run, data, maps, report, mix, device=device, cache=cache, ledger=ledger)
@@ -89,17 +86,11 @@ def evaluate_run(
     )
 
 
-def run_decision(run: Run) -> DecisionDocument | None:
-    """The decision in a run's model.json; none where there is no such file, or it has none."""
-    document = run.document()
-    return document.decision if document is not None else None
-
-
 def _mix(run: Run, prior: Prior) -> ClassPrior | None:
     """The case mix that is asked for; none for the model's own. Raises: UserError."""
     if prior is None:
         return None
-    decision = run_decision(run)
+    decision = run.decision()
     if decision is None or decision.prior is None:
         raise UserError(
             f"run {run.path} is not calibrated, so it has no case mix: dermlens calibrate {run.path}"
@@ -115,18 +106,6 @@ def _folder(run: Run, mix: ClassPrior | None) -> Path:
     own = mix.name != "own"
     shares = "-".join(f"{share:.3g}" for share in mix.shares)
     return run.path / "priors" / (mix.name if own else shares)
-
-
-class Maps(TypedDict):
-    """How names in someone's table become ours."""
-
-    columns: Mapping[str, str] | None
-    labels: Mapping[str, str] | None
-    values: ValueMap | None
-
-
-def _nothing(sentence: str) -> None:
-    del sentence
 
 
 def _evaluate_own(
@@ -168,7 +147,7 @@ def _evaluate_own(
         classes,
         recipe.evaluation,
         described=recipe.data.facts,
-        decision=run_decision(run),
+        decision=run.decision(),
         prior=mix,
     )
     metrics["warnings"] = _own_warnings(run, metrics) + absent_classes(_support(metrics)) + _rare(scored)
@@ -312,7 +291,7 @@ def score_other(run: Run, external: pd.DataFrame, mix: ClassPrior | None = None)
         recipe.evaluation,
         only=["external"],
         described=recipe.data.facts,
-        decision=run_decision(run),
+        decision=run.decision(),
         prior=mix,
     )
 
@@ -329,13 +308,8 @@ def _evaluate_other(
     ledger: Path | None,
 ) -> Metrics:
     recipe = run.recipe
-    read = read_set(
-        data,
-        **maps,
-        classes=recipe.data.classes,
-        skip=recipe.data.skip,
-        squashed=recipe.data.squashed,
-    )
+    maps = {**maps, "classes": recipe.data.classes}
+    read = read_set(data, **maps, skip=recipe.data.skip, squashed=recipe.data.squashed)
     table = read.table
     for sentence in read.account.sentences():
         say(sentence)

@@ -17,8 +17,6 @@ from scipy import stats
 from dermlens import metrics
 from dermlens.metrics import Bools, Floats, Ints
 
-# How far a number may be off: percentile intervals from a bootstrap over lesions.
-#
 # Lesions are drawn with replacement, not images: images of one lesion are right and wrong together, and
 # intervals over images would be too narrow (Field and Welsh 2007 on bootstrapping clustered data). The draw
 # is stratified by the class of the lesion, as the splits are: every resample has as many lesions of each
@@ -134,8 +132,7 @@ def _percentiles(value_R: Floats, tails: list[float]) -> tuple[float | None, flo
     return float(low), float(high)
 
 
-# The interval of a share whose images come in lesions: Clopper and Pearson's, of the effective sample
-# size.
+# The interval of a share whose images come in lesions: Clopper and Pearson's, of the effective sample size.
 #
 # A bootstrap needs many lesions: with a dozen its percentiles are too narrow, and where all images are right
 # it says nothing at all. Clopper and Pearson's interval (1934) inverts the binomial test, so it holds for any

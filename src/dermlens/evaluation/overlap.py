@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 
 from dermlens.data.duplicates import SIDE, fingerprint, matches
+from dermlens.data.manifest import shipped_rows
 from dermlens.data.protocols import contents, lesion_groups, of_shared_lesions
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
@@ -18,9 +17,6 @@ from dermlens.evaluation.ledger import enter_copies
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import read_image
 from dermlens.runs import Run
-
-# What another set has in common with the run's own split: images by name, copies by content, lesions.
-
 
 NO_FILES = pd.DataFrame(
     {"image_id": pd.Series(dtype=str), "path": pd.Series(dtype=str), "patient_id": pd.Series(dtype=object)}
@@ -121,17 +117,15 @@ def _shared_patients(kept: pd.DataFrame, own: pd.DataFrame) -> list[str]:
         return []
     if not ours:
         return [
-            f"external: {int(known.sum())} images are of known patients; it could not be checked whether"
-            " the run's own"
-            " images are of the same ones, since of those no patient is known"
+            f"external: {int(known.sum())} images are of known patients; it could not be checked whether the "
+            "run's own images are of the same ones, since of those no patient is known"
         ]
     shared = int(kept["patient_id"].isin(ours).sum())
     if not shared:
         return []
     return [
-        f"external: {shared} images are, by patient id, of patients of the run's own split; if the ids"
-        " mean the same"
-        " people, the scores flatter the model"
+        f"external: {shared} images are, by patient id, of patients of the run's own split; if the ids mean "
+        "the same people, the scores flatter the model"
     ]
 
 
@@ -197,8 +191,7 @@ def find_copies(test_ids: Sequence[str], own: Mapping[str, str], paths: Sequence
 @cache
 def shipped_fingerprints() -> dict[str, bytes]:
     """The fingerprints of the test role of `grouped-v1`, by image id."""
-    text = (files("dermlens.data.manifests") / SHIPPED).read_text(encoding="utf-8")
-    return {row["image_id"]: bytes.fromhex(row["fingerprint"]) for row in csv.DictReader(text.splitlines())}
+    return {row["image_id"]: bytes.fromhex(row["fingerprint"]) for row in shipped_rows(SHIPPED)}
 
 
 def _fingerprints(paths: Sequence[str]) -> dict[str, bytes]:

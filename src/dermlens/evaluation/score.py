@@ -19,8 +19,14 @@ from dermlens import metrics
 from dermlens.data.predictions import arrays, diagnoses, is_answered, shown_at
 from dermlens.errors import UserError
 from dermlens.evaluation import subgroups
-from dermlens.evaluation.answers import answer_section
-from dermlens.evaluation.calibration import ece, ece_by_chance, equal_prior_section, line, reliability
+from dermlens.evaluation.calibration import (
+    answer_section,
+    ece,
+    ece_by_chance,
+    equal_prior_section,
+    line,
+    reliability,
+)
 from dermlens.evaluation.detection import DetectionThresholds, suspicion_section
 from dermlens.evaluation.intervals import (
     Estimate,
@@ -265,13 +271,12 @@ def _score_role(
     estimates = estimate(numbers, resamples, level=config.level)
     estimates |= recall_estimates(target_N, p_NC, classes, resamples, diagnosis_N, level=config.level)
     named_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
+    counts = metrics.one_vs_rest(target_N, named_N, len(classes))
     estimates |= detection.recalls(target_N, named_N, resamples, level=config.level)
     estimates |= subgroups.recall_estimates(
         target_N, p_NC, classes, groups, resamples, diagnosis_N, level=config.level
     )
     tree = nest(estimates)
-    predicted_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N
-    counts = metrics.one_vs_rest(target_N, predicted_N, len(classes))
     scored = {
         "images": len(predictions),
         "lesions": int(predictions["lesion_id"].nunique()),
@@ -280,16 +285,12 @@ def _score_role(
         "averages": tree["averages"],
         "per_class": {
             code: {
-                "support": int(counts.support[index]),
-                "tp": int(counts.tp[index]),
-                "fp": int(counts.fp[index]),
-                "fn": int(counts.fn[index]),
-                "tn": int(counts.tn[index]),
+                **{name: int(getattr(counts, name)[index]) for name in ("support", "tp", "fp", "fn", "tn")},
                 **tree["per_class"][code],
             }
             for index, code in enumerate(classes)
         },
-        "confusion": metrics.confusion_matrix(target_N, predicted_N, len(classes)).tolist(),
+        "confusion": metrics.confusion_matrix(target_N, named_N, len(classes)).tolist(),
         "reliability": reliability(target_N, p_NC),
         "calibration": {
             "ece_by_chance": ece_by_chance(

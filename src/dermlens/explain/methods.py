@@ -204,7 +204,6 @@ def kernel_shap(
     target: int,
     *,
     samples: int = SAMPLES,
-    seed: int = 0,
 ) -> Heat:
     """Shapley values of the score, estimated: patches against the blurred image, the patient against nobody.
 
@@ -218,7 +217,6 @@ def kernel_shap(
         meta_M: encoded metadata.
         target: class index.
         samples: coalitions drawn; the estimate's noise falls with their root.
-        seed: of the draw.
 
     Returns:
         Heat that adds up: a patch's value spread over its pixels, its rest the score of the blurred image of
@@ -248,7 +246,7 @@ def kernel_shap(
     if not saved.encoder.width:  # Captum takes no empty input
         inputs, stand_ins, features = inputs[:1], stand_ins[:1], features[:1]  # type: ignore[assignment]
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         explainer = captum.KernelShap(
             score if saved.encoder.width else lambda x_BCSS: score(x_BCSS, x_BCSS.new_empty(len(x_BCSS), 0))
         )

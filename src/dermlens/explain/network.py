@@ -17,8 +17,6 @@ from dermlens.models.saved import SavedModel
 from dermlens.predict.decision import Answers, answer, at_prior, scaled
 from dermlens.predict.decision_document import plain_decision
 
-# What every explanation gives: a heat map on the square that the network saw, and what the patient adds.
-#
 # S side of the square in pixels, K attention heads, h × w cells of a coarse map.
 
 

@@ -34,9 +34,6 @@ from dermlens.predict.network import IMAGE, META, ONNX_FILE, Network, OnnxNetwor
 from dermlens.runs import Run
 from dermlens.training.predict import view_batches
 
-# A table's images answered as `dermlens predict` answers them, by any network, from the pixel cache.
-
-
 BATCH = 16
 
 
@@ -91,7 +88,6 @@ def compare(
     vocabulary: Vocabulary,
     *,
     replicates: int = REPLICATES,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Measure what is lost, and say whether it may be.
 
@@ -103,7 +99,6 @@ def compare(
         vocabulary: their codes, and which of them are sought: `mel`, or the malignant own classes. Without
             any only the mean recall counts.
         replicates: resamples of lesions.
-        seed: of the resampling.
 
     Returns:
         `accepted`; `why`, a sentence; `images`, `lesions`, `changed` (share of images that are named
@@ -122,7 +117,7 @@ def compare(
         before, after = recalls(before_N, weights), recalls(after_N, weights)
         return {(name,): before[name] - after[name] for name in watched}
 
-    resamples = draw_lesions(lesion_N, target_N, replicates=replicates, seed=seed)
+    resamples = draw_lesions(lesion_N, target_N, replicates=replicates, seed=0)
     losses = estimate(lost, resamples, level=ONE_SIDED)
     before, after = recalls(before_N, None), recalls(after_N, None)
     found: dict[str, Any] = {}
@@ -269,7 +264,11 @@ def _int8(content: bytes, document: ModelDocument, table: pd.DataFrame, root: Pa
     """The quantised file."""
     tools = onnx_runtime("quantization")
     preparation = onnx_runtime("quantization.shape_inference")
-    cache = _cache(document, table, document.size, root)
+    cache = open_cache(
+        table, size=document.size, crop=document.crop, colour_constancy=document.colour_constancy, root=root
+    )
+    encoder = encoder_from_json(document.encoder)
+    meta_NM = encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())
     with tempfile.TemporaryDirectory() as scratch:
         given, prepared, made = (Path(scratch) / f"{name}.onnx" for name in ("given", "prepared", "made"))
         given.write_bytes(content)
@@ -277,7 +276,7 @@ def _int8(content: bytes, document: ModelDocument, table: pd.DataFrame, root: Pa
         tools.quantize_static(
             str(prepared),
             str(made),
-            _Ranges(cache, _metadata(document, table)),
+            _Ranges(cache, meta_NM),
             op_types_to_quantize=["Conv", "Clip", "Relu"],  # the last two end in the range of their input
             nodes_to_exclude=_sensitive(prepared),
             per_channel=True,
@@ -310,14 +309,3 @@ class _Ranges:
         self._next += 1
         feed = {IMAGE: self._cache.take(row)}
         return feed | ({META: self._meta_NM[row]} if self._meta_NM.shape[1] else {})
-
-
-def _cache(document: ModelDocument, table: pd.DataFrame, size: int, root: Path | None) -> PixelCache:
-    return open_cache(
-        table, size=size, crop=document.crop, colour_constancy=document.colour_constancy, root=root
-    )
-
-
-def _metadata(document: ModelDocument, table: pd.DataFrame) -> np.ndarray:
-    encoder = encoder_from_json(document.encoder)
-    return encoder.encode(table["age"], table["sex"].tolist(), table["site"].tolist())

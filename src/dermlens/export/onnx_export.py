@@ -39,8 +39,6 @@ from dermlens.predict.network import (
 from dermlens.predict.pictures.preprocessing import Numbers, Pixels, read_square
 from dermlens.runs import Run
 
-# A saved model as ONNX, checked against the network that it was made from.
-#
 # The exported network takes what a decoder gives, uint8 pixels in rows, and normalises inside: no caller can
 # get it wrong. Views and the decision stay outside, in `dermlens.predict.predictor`.
 #
@@ -171,7 +169,10 @@ def onnx_graph(
             verbose=False,
         )
     proto = program.model_proto
-    _without_traces(proto)
+    graph = proto.graph
+    # torch's stack traces of each node's making name the folders of one machine
+    for made in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del made.metadata_props[:]
     return proto
 
 
@@ -248,13 +249,6 @@ class _SizelessAttention(nn.Module):
         alpha_BKHW = weight_BKHW / weight_BKHW.sum(dim=(2, 3), keepdim=True)
         attended_BCHW = x_BCHW * alpha_BKHW.sum(dim=1, keepdim=True)
         return attended_BCHW if self.gamma is None else self.gamma * attended_BCHW, alpha_BKHW
-
-
-def _without_traces(proto: Any) -> None:
-    """Take away what torch notes of each node's making: its stack traces name the folders of one machine."""
-    graph = proto.graph
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
 
 
 def _free_size(proto: Any) -> None:

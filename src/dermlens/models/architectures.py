@@ -99,7 +99,7 @@ class NASNetMobile(nn.Module):
     Every cell takes the outputs of the two before it. Input 224 × 224, last map 7 × 7 × 1056.
     """
 
-    def __init__(self, classes: int = 1000) -> None:
+    def __init__(self) -> None:
         super().__init__()
         filters, repeats = 1056 // 24, 4
         self.stem_conv = nn.Conv2d(3, 32, 3, stride=2, bias=False)
@@ -116,7 +116,7 @@ class NASNetMobile(nn.Module):
             self.cells.append(cell)
             before, now = now, (cell.out, now[1] * (2 if kind is ReductionCell else 1))
         self.act = nn.ReLU()
-        self.classifier = nn.Linear(now[0], classes)
+        self.classifier = nn.Linear(now[0], 1000)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -16,9 +16,8 @@ from dermlens.models.metadata_branch import MetadataBranch, PaperBranch, build_b
 from dermlens.models.soft_attention import SoftAttention
 from dermlens.models.table import HALF, ChannelOrder, Normalization, row_of
 
-# What follows the backbone: attention, pooling, metadata, one linear layer.
-#
-# B batch, C classes in `logits_BC`, channels in `x_BCHW`, H × W positions, M metadata width, D features.
+# B batch, C classes in `logits_BC` and channels in `x_BCHW`, H × W positions, K heads, M metadata width,
+# D features.
 
 
 Intermediates = dict[str, Tensor]
@@ -140,12 +139,6 @@ class MapHead(nn.Module):
         found["last_BCHW"] = x_BCHW
         found["features_BD"] = x_BCHW.mean(dim=(2, 3)) if self.global_average else x_BCHW.flatten(1)
         return found
-
-
-# The classifier: pixels in, scores out, and what it looked at.
-#
-# B batch, C classes in `logits_BC` and channels in `x_BCHW`, H × W positions, K heads, M metadata width,
-# D features.
 
 
 class LesionClassifier(nn.Module):
@@ -349,8 +342,6 @@ def assemble(
 # what the metadata branch adds, and the bias. For global averaging this is the class activation map of Zhou
 # and others ("Learning Deep Features for Discriminative Localization", CVPR 2016), over the number of
 # positions.
-#
-# B batch, C classes in `evidence_BCHW` and channels in `last_BCHW`, H × W positions.
 
 
 def evidence(head: MapHead | LogitsHead, last_BCHW: Tensor) -> Tensor:

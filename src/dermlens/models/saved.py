@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -32,10 +32,10 @@ WEIGHTS_FILE = "model.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
-    """A loaded model with all that its input and output need.
+    """A model with all that its input and output need.
 
     Attributes:
-        model: the network, in evaluation mode, on the CPU.
+        model: the network; once loaded in evaluation mode, on the CPU.
         config: how it was built.
         classes: labels, in the order of the logits.
         size: side of the square input in pixels.
@@ -68,49 +68,30 @@ class SavedModel:
         return Vocabulary(self.classes, self.described)
 
 
-def save_model(
-    folder: Path,
-    model: LesionClassifier,
-    *,
-    config: ModelConfig,
-    classes: Sequence[str],
-    size: int,
-    crop: Literal["center", "squash"],
-    encoder_json: Mapping[str, Any],
-    views: ViewsConfig | None = None,
-    colour_constancy: ColourConstancy = "none",
-    described: Mapping[str, Mapping[str, Any]] | None = None,
-) -> None:
+def save_model(folder: Path, saved: SavedModel) -> None:
     """Write a model; the weights first, then the document that holds their check sum.
 
     Args:
         folder: a run directory, or any other.
-        model: the network.
-        config: how it was built.
-        classes: labels, in the order of the logits.
-        size: side of the square input in pixels.
-        crop: how an image becomes square.
-        encoder_json: the fitted metadata encoder, as its `to_json` gives it.
-        views: what is averaged at prediction; none for the image as it is.
-        colour_constancy: how the light of a picture is taken out of it.
-        described: of own classes, `name` and `malignant`.
+        saved: the network and what its input needs. Its decision and what tells dermoscopy are left out:
+            `save_decision` and `save_dermoscopy` write them.
 
     Raises:
         OSError: as the writing raised it; no half-written file stays.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    weights = safetensors.torch.save(tensors)
+    state = saved.model.state_dict()
+    weights = safetensors.torch.save({name: one.detach().cpu().contiguous() for name, one in state.items()})
     document = ModelDocument(
         dermlens=__version__,
-        model=config.model_dump(mode="json"),
-        classes=tuple(classes),
-        size=size,
-        crop=crop,
-        encoder=dict(encoder_json),
-        meta_width=encoder_from_json(dict(encoder_json)).width,
-        views=views or ViewsConfig(),
-        colour_constancy=colour_constancy,
-        described={code: ClassFacts.model_validate(facts) for code, facts in (described or {}).items()},
+        model=saved.config.model_dump(mode="json"),
+        classes=saved.classes,
+        size=saved.size,
+        crop=saved.crop,
+        encoder=saved.encoder.to_json(),
+        meta_width=saved.encoder.width,
+        views=saved.views,
+        colour_constancy=saved.colour_constancy,
+        described={code: ClassFacts.model_validate(facts) for code, facts in saved.described.items()},
         sha256=hashlib.sha256(weights).hexdigest(),
     )
     with atomic_path(folder / WEIGHTS_FILE) as part:
@@ -145,17 +126,6 @@ def save_dermoscopy(folder: Path, found: Dermoscopy) -> None:
         write_document(folder, document)
 
 
-def _network_of(document: ModelDocument, path: Path) -> ModelConfig:
-    """The network that a document describes. Raises: UserError when it is none of ours."""
-    try:
-        return ModelConfig.model_validate(document.model)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(("model", *map(str, first["loc"])))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path} does not describe a dermlens model: {key}: {reason}") from error
-
-
 def load_model(
     folder: Path, *, decision: bool = True, exports: bool = True, trust_code: bool = False
 ) -> SavedModel:
@@ -182,8 +152,14 @@ def _loaded(folder: Path, *, decision: bool, exports: bool) -> SavedModel:
     tensors = read_tensors(weights_path)
     if hashlib.sha256(weights_path.read_bytes()).hexdigest() != document.sha256:
         raise UserError(f"{weights_path} is not the file that {document_path} was written for")
+    try:
+        written = ModelConfig.model_validate(document.model)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(("model", *map(str, first["loc"])))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{document_path} does not describe a dermlens model: {key}: {reason}") from error
     # the weights are all in the file: none are fetched, and none are drawn
-    written = _network_of(document, document_path)
     config = written.model_copy(
         update={
             "weights": "none",

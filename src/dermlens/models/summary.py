@@ -87,9 +87,8 @@ def count(model: nn.Module) -> Counts:
     statistics = sum(buffer.numel() for name, buffer in model.named_buffers() if "running_" in name)
     has_branch = any(isinstance(module, MetadataBranch) for module in model.modules())
     trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    return trainable, sum(
-        parameter.numel() for parameter in parameters
-    ) + statistics + has_branch * _AGE_NORMALIZER
+    total = sum(parameter.numel() for parameter in parameters) + statistics
+    return trainable, total + has_branch * _AGE_NORMALIZER
 
 
 def depth(network: nn.Module) -> int:
@@ -113,7 +112,13 @@ def cells(row: Row) -> list[str]:
     sides = "×".join(map(str, row["feature_map"]))
     numbers = ("trainable", "published_trainable", "difference", "total", "published_total")
     shape = f"{row['input']} → {sides}"
-    return [row["name"], row["cut"], shape, str(row["depth"]), *(_digits(row[key]) for key in numbers)]
+    return [
+        row["name"],
+        row["cut"],
+        shape,
+        str(row["depth"]),
+        *("–" if row[key] is None else f"{row[key]:,}" for key in numbers),
+    ]
 
 
 def notes(rows: list[Row]) -> list[str]:
@@ -169,7 +174,3 @@ def _image_only(name: str, backbone: fx.GraphModule) -> Row:
         "published_total": published.image_only[1],
         "difference": published.image_only[0] - trainable,
     }
-
-
-def _digits(number: int | None) -> str:
-    return "–" if number is None else f"{number:,}"

@@ -26,8 +26,6 @@ from dermlens.report.plots import (
     title,
 )
 
-# Curves: training, ROC, precision–recall.
-#
 # Legend: N images, C classes; p_NC are probabilities.
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dermlens.evaluation.detection import sought_recall
 from dermlens.labels import Vocabulary
-from dermlens.predict.decision_document import DecisionDocument, Scaling
+from dermlens.predict.decision_document import DecisionDocument
 from dermlens.records import NONE, Metrics, number
 from dermlens.records import estimate_text as estimate
 from dermlens.report.tables import Table, percent
@@ -41,22 +41,17 @@ def judging_role(roles: Sequence[str], *, decided: bool) -> str:
     return preferred[0] if preferred else roles[0]
 
 
-def scaling_kind(scaling: Scaling) -> str:
-    """The row of `SCALINGS`."""
-    if scaling.scale is not None:
-        return "vector"
-    return "temperature" if scaling.bias is None else "bias"
-
-
 def scaling_words(document: DecisionDocument) -> list[str]:
     """How probabilities were made, and for whom they hold."""
-    kind = scaling_kind(document.scaling)
+    scaling = document.scaling
+    kind = "vector" if scaling.scale is not None else "temperature" if scaling.bias is None else "bias"
     notes = [f"Scaling to equal class shares: `{kind}` ({SCALINGS[kind]})."]
-    if found := document.scaling.log_loss:
+    if found := scaling.log_loss:
         losses = ", ".join(f"{name} {number(loss, 3)}" for name, loss in found.items())
         notes.append(f"Log loss at equal shares, each image scaled without its lesion: {losses}.")
     if document.prior is not None:
-        shares = _by_class(document.classes, [f"{100 * share:.1f} %" for share in document.prior.shares])
+        pairs = zip(document.classes, document.prior.shares, strict=True)
+        shares = ", ".join(f"{code} {100 * share:.1f} %" for code, share in pairs)
         notes.append(
             f"Unless another case mix is asked for, the probabilities hold for `{document.prior.name}`,"
             f" {document.prior.words}: {shares}. The named diagnosis is the most probable one."
@@ -115,15 +110,10 @@ def equal_table(scores: Mapping[str, Any]) -> Table | None:
         "intercept",
     )  # fmt: skip
     note = (
-        "Every class weighs the same. By chance: the error, and its band, were every probability"
-        " exactly right."
-        " Slope below 1: too sure; intercept below 0: too high on the whole."
+        "Every class weighs the same. By chance: the error, and its band, were every probability exactly "
+        "right. Slope below 1: too sure; intercept below 0: too high on the whole."
     )
     return Table("At equal class shares", columns, rows, note)
-
-
-def _by_class(classes: Sequence[str], shown: Iterable[str]) -> str:
-    return ", ".join(f"{code} {value}" for code, value in zip(classes, shown, strict=True))
 
 
 def decision_table(metrics: Metrics, roles: Sequence[str], marks: Mapping[str, str]) -> Table:

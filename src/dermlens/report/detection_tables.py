@@ -141,11 +141,10 @@ def suspicion_table(scores: Mapping[str, Any]) -> Table | None:
         *(f"PPV at {100 * float(one):g} %" for one in prevalences),
     )  # fmt: skip
     note = (
-        f"Of {found['malignant']} malignant, {found['benign']} benign and {found['premalignant']}"
-        f" pre-malignant"
-        f" images; AUC of malignant against benign {number(found['auc'], 3)}. PPV: of the lesions that"
-        f" are flagged,"
-        " the share that is malignant where so many are, by Bayes' rule. No `--prior` moves the suspicion."
+        f"Of {found['malignant']} malignant, {found['benign']} benign and {found['premalignant']} "
+        f"pre-malignant images; AUC of malignant against benign {number(found['auc'], 3)}. PPV: of the "
+        "lesions that are flagged, the share that is malignant where so many are, by Bayes' rule. No "
+        "`--prior` moves the suspicion."
     )
     return Table("Suspicion of malignancy", columns, rows, note)
 
@@ -159,43 +158,26 @@ def _ppv(mark: Mapping[str, Any], prevalence: str) -> str:
     return f"{100 * value:.1f} % [{100 * low:.1f}–{100 * high:.1f} %]"
 
 
-def suspicion_by_source(scores: Mapping[str, Any]) -> Table | None:
-    """The mark that catches most, source by source, worst first; none for one source."""
+def suspicion_by_group(scores: Mapping[str, Any]) -> list[Table]:
+    """The mark that catches most, by source, worst first, and by skin tone, darkest first, where known."""
     found = scores.get("suspicion")
-    marks = found["marks"] if found else []
-    if not marks or not marks[-1]["by_source"]:
-        return None
-    rows = [
-        (
-            name,
-            str(one["malignant"]),
-            str(one["benign"]),
-            number(one["sensitivity"]),
-            number(one["benign_flagged"]),
-        )
-        for name, one in marks[-1]["by_source"].items()
-    ]
-    rows.sort(key=lambda row: row[3])
-    columns = ("source", "malignant", "benign", "malignant flagged", "benign flagged")
-    return Table(f"At the mark for {percent(marks[-1]['catches'])}, by source", columns, rows)
-
-
-def suspicion_by_skin_tone(scores: Mapping[str, Any]) -> Table | None:
-    """The mark that catches most, by skin tone, darkest first; none where no skin tone is known."""
-    found = scores.get("suspicion")
-    marks = found["marks"] if found else []
-    if not marks or not marks[-1].get("by_skin_tone"):
-        return None
-    rows = [
-        (
-            name,
-            str(one["malignant"]),
-            str(one["benign"]),
-            estimate(one["sensitivity"]),
-            estimate(one["benign_flagged"]),
-        )
-        for name, one in marks[-1]["by_skin_tone"].items()
-    ]
-    columns = ("skin tone", "malignant", "benign", "malignant flagged", "benign flagged")
-    caught = percent(marks[-1]["catches"])
-    return Table(f"At the mark for {caught}, by {GRADED['skin_tone']}", columns, rows)
+    if not found or not found["marks"]:
+        return []
+    mark, tables = found["marks"][-1], []
+    for kind, shown in (("source", number), ("skin_tone", estimate)):
+        rows = [
+            (
+                name,
+                str(one["malignant"]),
+                str(one["benign"]),
+                *map(shown, (one["sensitivity"], one["benign_flagged"])),
+            )
+            for name, one in mark.get(f"by_{kind}", {}).items()
+        ]
+        if kind == "source":
+            rows.sort(key=lambda row: row[3])
+        if rows:
+            columns = (kind.replace("_", " "), "malignant", "benign", "malignant flagged", "benign flagged")
+            caption = f"At the mark for {percent(mark['catches'])}, by {GRADED.get(kind, kind)}"
+            tables.append(Table(caption, columns, rows))
+    return tables

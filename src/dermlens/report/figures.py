@@ -122,6 +122,10 @@ def common_role(scores: Sequence[Metrics], roles: Collection[str] | None = None)
 def _draw_bars(axis: Axes, scores: Sequence[Metrics], names: Sequence[str], measure: str, role: str) -> None:
     classes = list(scores[0].classes)
     width = 0.82 / len(scores)
+    ticks = []  # a class with its number of images, where all runs have the same
+    for code in classes:
+        supports = {metrics.roles[role]["per_class"][code]["support"] for metrics in scores}
+        ticks.append(f"{code}\nn = {supports.pop()}" if len(supports) == 1 else code)
     for index, (metrics, name) in enumerate(zip(scores, names, strict=True)):
         mark = run_mark(index)
         labelled = False
@@ -139,17 +143,11 @@ def _draw_bars(axis: Axes, scores: Sequence[Metrics], names: Sequence[str], meas
             )  # fmt: skip
             labelled = True
             _whisker(axis, value, x, across=True)
-    axis.set_xticks(range(len(classes)), [_tick(code, scores, role) for code in classes])
+    axis.set_xticks(range(len(classes)), ticks)
     axis.set_ylim(0, 1.02)
     axis.grid(False, axis="x")
     axis.set_ylabel(MEASURES[measure])
     title(axis, f"{MEASURES[measure]} per class, role {role}")
-
-
-def _tick(code: str, scores: Sequence[Metrics], role: str) -> str:
-    """A class with its number of images, where all runs have the same."""
-    supports = {metrics.roles[role]["per_class"][code]["support"] for metrics in scores}
-    return f"{code}\nn = {supports.pop()}" if len(supports) == 1 else code
 
 
 def _whisker(axis: Axes, value: Mapping[str, float | None], place: float, *, across: bool) -> None:
@@ -166,9 +164,6 @@ def _whisker(axis: Axes, value: Mapping[str, float | None], place: float, *, acr
 def _legend(figure: Figure, axis: Axes) -> None:
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
-
-
-# The figures of a report: drawn, saved into the run's folder, and ready to stand inside the page.
 
 
 @dataclass(frozen=True, slots=True)

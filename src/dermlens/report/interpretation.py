@@ -99,11 +99,9 @@ def protocol_words(
         sentences.append("The class the model names is the one with the highest probability.")
     if metrics.decision == "calibrated":
         sentences.append(
-            f"The class the model names is the most probable one in the case mix {_mix(metrics)}; every"
-            f" number is "
-            "of those probabilities, but for what is marked as being at equal class shares and for"
-            " suspicion, which "
-            "no case mix moves."
+            f"The class the model names is the most probable one in the case mix {_mix(metrics)}; every "
+            "number is of those probabilities, but for what is marked as being at equal class shares and for "
+            "suspicion, which no case mix moves."
         )
     return sentences
 
@@ -279,10 +277,9 @@ def _role(role: str, recipes: Sequence[Recipe], protocol: str | None, *, decided
         clean = ", so its scores are as good as a test's, as long as no one chooses between runs by them"
     if role == "calibration" and decided:
         return (
-            "Role calibration: no image of it was trained on. Scaling, marks, sets and abstention were"
-            " fitted on "
-            "it: calibration error, log loss, what is flagged and coverage are flattered, and recall a"
-            " little."
+            "Role calibration: no image of it was trained on. Scaling, marks, sets and abstention were "
+            "fitted on it: calibration error, log loss, what is flagged and coverage are flattered, and "
+            "recall a little."
         )
     if role == "calibration":
         return (

@@ -19,7 +19,7 @@ from dermlens.report import provenance as made
 from dermlens.report.card import write_card
 from dermlens.report.curves import kept_epoch
 from dermlens.report.gallery import build_gallery, worst_errors
-from dermlens.report.run_data import RunData, find_scored, measure_leak, read_decision, read_run_data
+from dermlens.report.run_data import RunData, find_scored, measure_leak, read_run_data
 from dermlens.report.tables import ROLE_ORDER, count, duration, environment, in_role_order
 from dermlens.runs import Run
 
@@ -145,8 +145,7 @@ def _context(
             table
             for table in (
                 detection_tables.suspicion_table(scores),
-                detection_tables.suspicion_by_source(scores),
-                detection_tables.suspicion_by_skin_tone(scores),
+                *detection_tables.suspicion_by_group(scores),
                 detection_tables.detection_table(scores),
                 detection_tables.operating_table(scores),
                 detection_tables.probability_table(scores),
@@ -258,7 +257,7 @@ HISTORY = {
 
 def _commands(run: Run, roles: list[str], *, decided: bool) -> list[str]:
     """The commands that lead to this page again; DIR is the data, RUN a new folder."""
-    decision = read_decision(run) if decided else None
+    decision = run.decision() if decided else None
     ood = decision.ood.kind if decision is not None and decision.ood is not None else None
     if any(role in ROLE_ORDER for role in roles):
         return made.commands(run, roles, ood=ood, decided=decided, int8=None)

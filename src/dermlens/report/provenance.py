@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from dermlens.calibration.dermoscopy import is_own
-from dermlens.data.sources import HAM10000
-from dermlens.evaluation.publish import without_paths
+from dermlens.data.fetch import HAM10000
+from dermlens.evaluation.ledger import without_paths
 from dermlens.models.config import ModelConfig
 from dermlens.models.pretrained.registry import HUB, PACKAGES
 from dermlens.predict.document import Dermoscopy, ModelDocument, read_document
@@ -156,9 +156,6 @@ def _changed(before: Any, after: Any, at: tuple[str, ...]) -> Iterator[str]:
         yield f"{'.'.join(at)}={text.strip().removesuffix('...').strip()}"
 
 
-# The files of an exported folder, as its card lists them.
-
-
 @dataclass(frozen=True, slots=True)
 class Exported:
     """A folder that `dermlens export` made.
@@ -219,25 +216,21 @@ class Exported:
 def _int8(found: dict[str, Any]) -> str:
     """What the int8 network loses, or would have lost."""
     stays = "int8 took the place of fp32" if found["accepted"] else "int8 was tried and refused"
+    known = {"mean_recall": "mean recall", "mel_recall": "melanoma recall"}
+    watched = {
+        name: known.get(name, f"recall of {name.removesuffix('_recall')}")
+        for name in found
+        if name.endswith("_recall")
+    }
     losses = [
         f"{words} from {number(found[name]['before'], 3)} to {number(found[name]['after'], 3)}, with 95 %"
         f" confidence by no more than {number(100 * found[name]['lost_at_most'], 1)} points"
-        for name, words in _watched(found).items()
+        for name, words in watched.items()
     ]
     return (
         f"{stays}: {found['why']}. On {found['images']:,} images of the selection and calibration roles it"
         f" names {percent(found['changed'])} otherwise; {'; '.join(losses)}."
     )
-
-
-def _watched(found: dict[str, Any]) -> dict[str, str]:
-    """The recalls that the gate looked at, in words."""
-    names = [name for name in found if name.endswith("_recall")]
-    known = {"mean_recall": "mean recall", "mel_recall": "melanoma recall"}
-    return {name: known.get(name, f"recall of {name.removesuffix('_recall')}") for name in names}
-
-
-# The licence file that accompanies weights that were trained on HAM10000.
 
 
 LEGAL_CODE = "legalcode"

@@ -16,25 +16,15 @@ from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.detection import sought_recall
-from dermlens.predict.decision_document import DecisionDocument
 from dermlens.predict.sources.vocabulary import group_of
 from dermlens.records import RoleScores, RunRecord, ScoredSet
 from dermlens.runs import Run
-
-# Files that a run may have: its decision, reports of it, scores elsewhere.
-
 
 OUT_OF_DISTRIBUTION = "*_ood*.csv"
 """What `analyze out-of-distribution` and `analyze unseen-class` write; cards show those of a run."""
 
 SAME = 5e-4
 """Another machine's forward pass moves a calibration error by less; another decision by far more."""
-
-
-def read_decision(run: Run) -> DecisionDocument | None:
-    """The decision in model.json; none where there is no such file, or it has none."""
-    document = run.document()
-    return document.decision if document else None
 
 
 def read_calibration(run: Run, role: str, scores: Mapping[str, Any]) -> pd.DataFrame | None:
@@ -97,12 +87,8 @@ def read_missing_metadata(run: Run) -> pd.DataFrame | None:
     scores = run.metrics.roles.get(first["role"])
     if scores is None:
         raise UserError(f"{path} is of role {first['role']}, which metrics.json next to it has no scores of")
-    measured = {name: _value(scores, place) for name, place in METADATA_MEASURES.items()} | {
-        "images": scores["images"]
-    }
-    if not all(
-        np.isclose(first[name], measured[name], rtol=0, atol=SAME, equal_nan=True) for name in measured
-    ):
+    now = {name: measured(scores, name) for name in METADATA_MEASURES} | {"images": scores["images"]}
+    if not all(np.isclose(first[name], now[name], rtol=0, atol=SAME, equal_nan=True) for name in now):
         raise UserError(
             f"{path} is of other predictions than metrics.json: write it again with `dermlens analyze"
             f" missing-metadata {run.path} --role {first['role']} --out {path}`"
@@ -132,10 +118,11 @@ OLDER_COLUMNS = {"told": "metadata"}
 """Columns of tables of earlier versions, by today's names."""
 
 
-def _value(scores: Mapping[str, Any], place: Sequence[str]) -> float:
-    """One value of a role's scores; NaN where undefined."""
-    found: Any = scores if place else {"value": sought_recall(scores).get("value")}
-    for key in (*place, "value"):
+def measured(scores: Mapping[str, Any], name: str, end: str = "value") -> float:
+    """One of `METADATA_MEASURES` of a role's scores, or an end of its interval; NaN where undefined."""
+    place = METADATA_MEASURES[name]
+    found: Any = scores if place else sought_recall(scores)
+    for key in (*place, end):
         found = (found or {}).get(key)
     return math.nan if found is None else float(found)
 
@@ -162,9 +149,6 @@ def _read(path: Path, *, words: Sequence[str], numbers: Sequence[str]) -> pd.Dat
     return table.astype(dict.fromkeys(words, str))
 
 
-# What a report needs next to the scores: history, counts, people and images, as far as they are there.
-
-
 @dataclass(frozen=True, slots=True)
 class RunData:
     """The data of a run.
@@ -187,8 +171,10 @@ class RunData:
 
     @property
     def seconds(self) -> float | None:
-        """How long the training took."""
-        return training_seconds(self.history)
+        """How long the epochs took together; none where nobody wrote it down."""
+        if self.history is None or "seconds" not in self.history:
+            return None
+        return float(self.history["seconds"].sum()) or None
 
     @property
     def acral(self) -> tuple[int, int] | None:
@@ -272,7 +258,14 @@ def read_run_data(
             people, note = joined[["role", "age", "sex", "site"]], ""
             counts = _counts(joined["role"], joined["dx"])
     counts = counts or _counts(predictions["role"], predictions["target"])
-    return RunData(run.history(), _in_order(counts), _sorted(people), note, table, why_not)
+    return RunData(
+        run.history(),
+        dict(sorted(counts.items(), key=lambda one: _place(one[0]))),
+        _sorted(people),
+        note,
+        table,
+        why_not,
+    )
 
 
 def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, Any] | None:
@@ -304,13 +297,6 @@ def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, An
     }
 
 
-def training_seconds(history: pd.DataFrame | None) -> float | None:
-    """How long the epochs took together; none where nobody wrote it down."""
-    if history is None or "seconds" not in history:
-        return None
-    return float(history["seconds"].sum()) or None
-
-
 def _table(
     run: Run,
     record: RunRecord,
@@ -335,9 +321,8 @@ def _table(
     if not predictions["image_id"].isin(table["image_id"]).any():
         if data is not None:
             raise UserError(
-                f"--data {folder} holds none of the scored images: name the folder they are in, or "
-                "score this set "
-                f"first with `dermlens evaluate {run.path} --data {folder}`"
+                f"--data {folder} holds none of the scored images: name the folder they are in, or score "
+                f"this set first with `dermlens evaluate {run.path} --data {folder}`"
             )
         return None, f"No pictures: {folder} holds none of the scored images."
     return table, ""
@@ -352,11 +337,6 @@ def _counts(roles: pd.Series, codes: pd.Series) -> dict[str, dict[str, int]]:
         str(role): {str(code): int(n) for code, n in of_role.value_counts().items()}
         for role, of_role in codes.groupby(roles)
     }
-
-
-def _in_order(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Mapping[str, int]]:
-    """Roles as training uses them."""
-    return {role: counts[role] for role in sorted(counts, key=_place)}
 
 
 def _sorted(people: pd.DataFrame) -> pd.DataFrame:

@@ -71,9 +71,6 @@ def in_role_order(roles: Iterable[str]) -> list[str]:
     return sorted(roles, key=lambda role: ROLE_ORDER.index(role) if role in ROLE_ORDER else len(ROLE_ORDER))
 
 
-# The tables of the report, as plain cells; the template only draws them.
-
-
 OVERALL = {
     "balanced_accuracy_isic": (
         "mean recall of the diagnosis (ISIC's balanced accuracy; a tie counts as wrong)",
@@ -270,7 +267,8 @@ def subgroup_tables(scores: Mapping[str, Any], classes: Sequence[str]) -> list[T
         found = list(groups.values())
         rows = [("images", *(str(group["images"]) for group in found))]
         for code in classes:
-            cells = [_kept_back(group["per_class_recall"].get(code)) for group in found]
+            recalls = [group["per_class_recall"].get(code) for group in found]
+            cells = [NONE if one is None else f"{estimate(one)}\nn = {one['n']}" for one in recalls]
             rows.append((f"recall of {code}", *cells))
         for words, name in (("mean recall", "balanced_accuracy_isic"), ("accuracy", "accuracy")):
             rows.append((words, *(estimate(group.get(name)) for group in found)))
@@ -280,13 +278,6 @@ def subgroup_tables(scores: Mapping[str, Any], classes: Sequence[str]) -> list[T
         )
         tables.append(Table(f"By {GRADED.get(kind, kind)}", ("score", *groups), rows, note))
     return tables
-
-
-def _kept_back(found: Mapping[str, Any] | None) -> str:
-    """A group's recall of a class with its n; a dash with n where it is withheld."""
-    if found is None:
-        return NONE
-    return f"{estimate(found)}\nn = {found['n']}"
 
 
 def counts_table(counts: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> Table:

@@ -27,9 +27,6 @@ from dermlens.serve.limits import Metrics, Problem, ServeConfig, shortened
 from dermlens.serve.middleware import Guard, Headers, Hosts
 from dermlens.serve.page import page_routes
 
-# The model's card as JSON.
-
-
 CARD = "MODEL_CARD.md"
 
 
@@ -54,9 +51,6 @@ def describe(predictor: Predictor, config: ServeConfig) -> dict[str, Any]:
         },
         "card": card.read_text(encoding="utf-8") if card is not None and card.is_file() else None,
     }
-
-
-# Where in a picture an answer comes from, and what it owes to what is known of the patient.
 
 
 UNKNOWN = Patient()

@@ -9,9 +9,6 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from dermlens.documents import Section
 
-# What a service may be asked to do at once.
-
-
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -46,9 +43,6 @@ class ServeConfig(Section):
     def most_images(self) -> int:
         """In a request, as they must all be inside at once."""
         return min(self.max_images, self.queue)
-
-
-# How a request is refused: a status and one sentence.
 
 
 LONGEST_SENTENCE = 300

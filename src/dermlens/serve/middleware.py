@@ -19,9 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dermlens.serve.bodies import too_large
 from dermlens.serve.limits import Metrics, Problem, ServeConfig
 
-# What every response bears, whatever has happened: headers, and a sentence for what nobody foresaw.
-
-
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
     " img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 ABOUT = (
-    "What a model makes of dermoscopic images. Research software, not a medical device: it diagnoses nobody."
-    " A picture that is too poor, or seems to be no dermoscopy, gets no numbers. Images stay in memory"
-    " and are forgotten"
-    " with the answer."
+    "What a model makes of dermoscopic images. Research software, not a medical device: it diagnoses nobody. "
+    "A picture that is too poor, or seems to be no dermoscopy, gets no numbers. Images stay in memory and "
+    "are forgotten with the answer."
 )
 _PATIENT: dict[str, dict[str, Any]] = {
     "age": {"type": "string", "description": "Years, 0 to 120.", "examples": ["55"]},

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError, nearest
-from dermlens.evaluation.publish import without_paths
+from dermlens.evaluation.ledger import without_paths
 from dermlens.files import copy_file, read_json, write_json, write_text
 from dermlens.recipe import Recipe
 from dermlens.runs import Run, environment, taken_back
@@ -32,8 +32,6 @@ from dermlens.studies.matrix import Matrix, budgeted, epoch_size, parse_matrix
 from dermlens.studies.scores import compare_arms
 from dermlens.training.inputs import RolePlan, read_role_plan
 
-# An ablation: every arm of a matrix cross-fitted on the same folds, from the same start, at one budget.
-#
 # matrix.yaml        the matrix
 # arms/<arm>/        a cross-fit each
 # What can be published, and from which all scores can be computed again:
@@ -100,7 +98,9 @@ def ablate(
         plans = begin(matrix, data, out)
         for name in matrix.names if only is None else [name for name in matrix.names if name in only]:
             train_arm(matrix, plans[name], name, data, out, device=device, cache=cache)
-    return collect(matrix, plans, out)
+    if not gather(matrix, plans, out) or not is_trained(out / "arms" / matrix.baseline):
+        return None
+    return rescore(out)
 
 
 def begin(matrix: Matrix, data: Path, out: Path) -> dict[str, Plan]:
@@ -129,13 +129,6 @@ def train_arm(
         device=device,
         cache=cache,
     )
-
-
-def collect(matrix: Matrix, plans: Mapping[str, Plan], out: Path) -> pd.DataFrame | None:
-    """Write down the arms that are trained, and score them. Returns: as for `ablate`."""
-    if not gather(matrix, plans, out) or not is_trained(out / "arms" / matrix.baseline):
-        return None
-    return rescore(out)
 
 
 def rescore(folder: Path) -> pd.DataFrame:
@@ -234,19 +227,16 @@ def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
         # Reading looks at the content of every image, and arms seldom differ in their data.
         if (asked := recipe.data.model_dump_json() + recipe.split.model_dump_json()) not in read:
             read[asked] = read_role_plan(fold, data)
-            _check_scored(name, read[asked], matrix.baseline, read[next(iter(read))])
+            first = read[next(iter(read))]
+            if read[asked].split.ids("selection") != first.split.ids("selection"):
+                raise UserError(
+                    f"arm {name} scores other images than {matrix.baseline}: set split.siblings for all arms"
+                    " or for none"
+                )
         size = epoch_size(fold, read[asked])
         within = budgeted(fold, size, matrix.images).model_copy(update={"split": recipe.split})
         plans[name] = Plan(within, within.train.epochs * size)
     return plans
-
-
-def _check_scored(arm: str, found: RolePlan, baseline: str, first: RolePlan) -> None:
-    """Refuse an arm that would be scored on other images than the baseline."""
-    if found.split.ids("selection") != first.split.ids("selection"):
-        raise UserError(
-            f"arm {arm} scores other images than {baseline}: set split.siblings for all arms or for none"
-        )
 
 
 def _begin(out: Path, matrix: Matrix) -> None:
@@ -319,9 +309,6 @@ def _arm_facts(folder: Path, plan: Plan) -> dict[str, Any]:
         "table_sha256": facts["table_sha256"],
         "recipe": without_paths(plan.recipe.model_dump(mode="json")),
     }
-
-
-# The trained folds of an arm.
 
 
 def folds_of(arm: Path) -> list[Run]:

@@ -14,14 +14,11 @@ from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from dermlens.evaluation.transfer import Decision
+from dermlens.evaluation.subgroups import Decision
 from dermlens.records import NONE, estimate_text
 from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
 from dermlens.studies.matrix import SIBLINGS
 from dermlens.studies.scores import OVERALL, Row, by_arm
-
-# The page of an ablation: what was asked, the tables, how they were made.
-
 
 SHOWN = {
     "mean_recall": "mean recall",
@@ -80,13 +77,12 @@ def _how(record: Mapping[str, Any]) -> str:
         if names
     )
     return (
-        f"{matrix['folds']} folds of all lesions but those of the test role: {record['images']:,} images of"
-        f" {record['lesions']:,} lesions, each scored once{by}; no setting"
-        f" is chosen on them.{apart} Each training begins alike and sees about"
-        f" {matrix['images']:,} images (`{matrix['recipe']}`). {intervals}\n\n"
-        f"Made by dermlens {record['versions']['dermlens']} on {record['machine']['processor']},"
-        f" {hours:.1f} hours of training. This page is generated from"
-        " `ablation.json` and the predictions next to it."
+        f"{matrix['folds']} folds of all lesions but those of the test role: {record['images']:,} images of "
+        f"{record['lesions']:,} lesions, each scored once{by}; no setting is chosen on them.{apart} Each "
+        f"training begins alike and sees about {matrix['images']:,} images (`{matrix['recipe']}`). "
+        f"{intervals}\n\nMade by dermlens {record['versions']['dermlens']} on "
+        f"{record['machine']['processor']}, {hours:.1f} hours of training. This page is generated from "
+        "`ablation.json` and the predictions next to it."
     )
 
 

@@ -24,8 +24,8 @@ from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
-from dermlens.evaluation.publish import publish_training, without_paths
-from dermlens.evaluation.transfer import Difference, mean_over_sources, score_source
+from dermlens.evaluation.ledger import publish_training, without_paths
+from dermlens.evaluation.subgroups import Difference, mean_over_sources, score_source
 from dermlens.files import read_json, write_json
 from dermlens.metrics import Floats
 from dermlens.models.saved import SavedModel, load_model
@@ -108,10 +108,13 @@ def left_out_predictions(folder: Path) -> dict[str, pd.DataFrame]:
     """
     if not (folder / RECORD).is_file():
         raise UserError(f"{folder} is no cross-fit by source: it has no {RECORD}")
-    runs = [Run(path) for path in sorted(folder.glob(f"{UNIT}*"))]
-    return {
-        run.path.name.removeprefix(UNIT): _left_out(run) for run in runs if run.predictions_file.is_file()
-    }
+    found = {}
+    for run in map(Run, sorted(folder.glob(f"{UNIT}*"))):
+        if run.predictions_file.is_file():
+            rows = run.predictions()
+            rows = rows[rows["role"] == "selection"].reset_index(drop=True)
+            found[run.path.name.removeprefix(UNIT)] = rows
+    return found
 
 
 def publish_by_source(out: Path, folder: Path) -> None:
@@ -139,11 +142,6 @@ def _unit(source: str) -> str:
     return f"{UNIT}{source}"
 
 
-def _left_out(run: Run) -> pd.DataFrame:
-    predictions = run.predictions()
-    return predictions[predictions["role"] == "selection"].reset_index(drop=True)
-
-
 def _scores(predictions: Mapping[str, pd.DataFrame], recipe: Recipe, *, complete: bool) -> dict[str, Any]:
     """Scores by source, and the mean of the losses where every source is there."""
     scored = {source: score_source(table, recipe.evaluation) for source, table in predictions.items()}
@@ -169,13 +167,12 @@ LESIONS = 200
 REPLICATES = 1000
 
 
-def probe_lesions(table: pd.DataFrame, *, lesions: int = LESIONS, seed: int = 0) -> pd.DataFrame:
+def probe_lesions(table: pd.DataFrame, *, lesions: int = LESIONS) -> pd.DataFrame:
     """One image each of as many nevi of every source that has so many, none of the project's own test role.
 
     Args:
         table: a LesionTable of several sources.
         lesions: of a source, at least two a fold.
-        seed: of the draw.
 
     Returns:
         Rows of the table, index 0 … N−1, with the column `group`, the lesion.
@@ -186,7 +183,7 @@ def probe_lesions(table: pd.DataFrame, *, lesions: int = LESIONS, seed: int = 0)
     sealed = load_manifest(HOME).ids("test")
     rows = table.assign(group=lesion_groups(table))
     rows = rows[(rows["dx"] == CLASS) & ~rows["image_id"].isin(sealed)]
-    rows = rows.sample(frac=1, random_state=seed).drop_duplicates("group")
+    rows = rows.sample(frac=1, random_state=0).drop_duplicates("group")
     drawn = rows.groupby("source").head(lesions)
     enough = drawn["source"].value_counts() == lesions
     if enough.sum() < 2:
@@ -195,20 +192,19 @@ def probe_lesions(table: pd.DataFrame, *, lesions: int = LESIONS, seed: int = 0)
     return kept.sort_values("image_id", ignore_index=True)
 
 
-def probe_source(features_ND: Numbers, source_N: np.ndarray, group_N: np.ndarray, *, seed: int = 0) -> Any:
+def probe_source(features_ND: Numbers, source_N: np.ndarray, group_N: np.ndarray) -> Any:
     """Sources that a linear probe names for lesions that it was not taught on, in five folds.
 
     Args:
         features_ND: as the network's last layer sees them.
         source_N: names.
         group_N: the lesion of each.
-        seed: of the folds.
 
     Returns:
         Names, (N,).
     """
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     return cross_val_predict(probe, features_ND, source_N, groups=group_N, cv=folds)
 
 

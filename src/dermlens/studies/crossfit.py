@@ -18,7 +18,7 @@ import pandas as pd
 from dermlens.data.manifest import Split
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
-from dermlens.evaluation.publish import publish_recipe, without_paths
+from dermlens.evaluation.ledger import publish_recipe, without_paths
 from dermlens.files import read_json, write_json
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment, taken_back

@@ -11,22 +11,13 @@ import numpy as np
 import pandas as pd
 
 from dermlens.data.manifest import HOME, Split, load_manifest
-from dermlens.data.predictions import (
-    AFTER,
-    BEFORE,
-    SUM_TOLERANCE,
-    classes_of,
-    read_predictions,
-    write_csv,
-)
+from dermlens.data.predictions import AFTER, BEFORE, SUM_TOLERANCE, classes_of, read_predictions, write_csv
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.training.fit import fit, resume_fit
-
-# The folds of a recipe: the same run several times, other lesions held out each time, never of test.
 
 
 def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Recipe]:
@@ -174,9 +165,6 @@ def held_out(run: Run, split: Split) -> pd.DataFrame:
             f" it, or delete {run.path} to train the fold again"
         )
     return predictions
-
-
-# Predictions by networks that never saw the images: a run's table with a column `fold`.
 
 
 ROLE = "out_of_fold"

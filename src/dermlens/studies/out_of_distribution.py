@@ -21,9 +21,9 @@ from sklearn.datasets import load_sample_images
 from dermlens import metrics
 from dermlens.calibration.abstention import fit_ood
 from dermlens.calibration.decision import label_outputs, run_outputs
-from dermlens.calibration.labelled import Labelled
+from dermlens.calibration.probabilities import Labelled
 from dermlens.data.manifest import Split
-from dermlens.data.predictions import write_table
+from dermlens.data.predictions import write_csv
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, read_set, table_sha256
 from dermlens.errors import UserError, nearest
@@ -36,10 +36,7 @@ from dermlens.predict.sources.folders import links_followed
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.studies.folds import check_fold, check_sealed, train_fold
-from dermlens.studies.missing_metadata import without_metadata
-
-# How well out-of-distribution scores tell other images from new ones of the known kind.
-
+from dermlens.studies.reliability import without_metadata
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FITTED = ("train", "selection", "calibration")
@@ -90,7 +87,7 @@ def out_of_distribution_table(
     return pd.DataFrame(rows)
 
 
-def write_photographs(folder: Path, *, pieces: int = 8, seed: int = 0) -> pd.DataFrame:
+def write_photographs(folder: Path, *, pieces: int = 8) -> pd.DataFrame:
     """Cut ordinary photographs into pieces and make a table of them that a network can be shown.
 
     Pieces of a picture share its `lesion_id`. The pictures are scikit-image's or, where that is not
@@ -99,12 +96,11 @@ def write_photographs(folder: Path, *, pieces: int = 8, seed: int = 0) -> pd.Dat
     Args:
         folder: to write the pieces to, as PNG.
         pieces: squares from each picture, of a half to the whole of its shorter side.
-        seed: of where they are cut.
 
     Returns:
         A LesionTable whose `dx` is `none`.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for name, picture in _photographs().items():
@@ -198,9 +194,6 @@ def _auroc(familiar_N: Floats, lesion_N: Any, ood_S: Floats, lesion_S: Any) -> d
     return {"auroc": found["value"], "low": found["low"], "high": found["high"]}
 
 
-# Images of another kind altogether, shown to a trained run.
-
-
 def far_ood(
     run: Run,
     sets: Mapping[str, pd.DataFrame],
@@ -242,7 +235,7 @@ def far_ood(
         name: label_outputs(saved, known(table), device=device, cache=cache) for name, table in sets.items()
     }
     result = out_of_distribution_table(train, calibration, familiar, shown)
-    write_table(path, result)
+    write_csv(path, result)
     return result
 
 
@@ -336,7 +329,7 @@ def unseen_class(
         train, familiar, calibration = (found[role].labelled for role in FITTED)
         sets = {one.code: label_outputs(saved, left_out, of=table, device=device, cache=cache)}
         rows.append(out_of_distribution_table(train, calibration, familiar, sets))
-        write_table(out / TABLE, pd.concat(rows, ignore_index=True))
+        write_csv(out / TABLE, pd.concat(rows, ignore_index=True))
     return pd.concat(rows, ignore_index=True)
 
 

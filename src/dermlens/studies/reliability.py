@@ -1,33 +1,34 @@
-"""What a run's decision is worth, as tables and figures: calibration, sets, abstention.
+"""What a run's decision is worth: calibration, sets, abstention, and less known of the patient.
 
 Shapes: N images, C classes, K points of a curve.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dermlens import metrics
 from dermlens.calibration.decision import run_outputs
-from dermlens.calibration.labelled import Labelled
-from dermlens.calibration.probabilities import class_weights
-from dermlens.data.predictions import write_table
+from dermlens.calibration.probabilities import Labelled, class_weights
+from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError, nearest
-from dermlens.evaluation.answers import answer_numbers, fate
-from dermlens.evaluation.calibration import ece, reliability
+from dermlens.evaluation.calibration import answer_numbers, ece, fate, reliability
 from dermlens.evaluation.intervals import draw_lesions, estimate
+from dermlens.evaluation.score import score
 from dermlens.labels import Vocabulary
 from dermlens.predict.decision import Answers, Arrays, answer, at_prior, log_softmax, scaled
 from dermlens.predict.decision_document import DecisionDocument
 from dermlens.report.curves import coverage_bars, reliability_diagram, risk_coverage_curve
 from dermlens.report.plots import save_figure
+from dermlens.report.run_data import METADATA_MEASURES, measured
 from dermlens.runs import Run
+from dermlens.training.predict import predict_table
 
-# What a decision is worth, as tables and figures: calibration, sets, abstention.
-#
 # Every function takes arrays, so that a run, a cross-fit and a test can all be shown by them.
 
 
@@ -202,7 +203,7 @@ def write_decision_report(
         "answered": pd.DataFrame([as_answered(role, answers, vocabulary)]),
     }
     for name, table in tables.items():
-        write_table(folder / f"{name}.csv", table)
+        write_csv(folder / f"{name}.csv", table)
     for stage, p_NC in (("before", np.exp(log_softmax(role.logits_NC))), ("after", answers.p_NC)):
         figure = reliability_diagram(reliability(role.target_N, p_NC))
         save_figure(figure, folder / f"reliability_{stage}.png")
@@ -211,9 +212,6 @@ def write_decision_report(
     curve = risk_coverage_curve(tables["risk_coverage"], tables["answered"].iloc[0])
     save_figure(curve, folder / "risk_coverage.png")
     return tables
-
-
-# What a run's decision is worth, shown on one of its roles.
 
 
 def report_run(
@@ -249,3 +247,77 @@ def report_run(
         raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, scored)}")
     labelled = run_outputs(run, saved, (role,), data=data, device=device, cache=cache)[role].labelled
     return write_decision_report(folder, labelled, saved.decision, saved.arrays, vocabulary=saved.vocabulary)
+
+
+# What a model is worth when less is known of the patient.
+#
+# Elsewhere age and sex are often missing, and the site comes in other words or not at all. Images of one role
+# are answered again with only part of what the table says; what is withheld is given as missing.
+
+
+def without_metadata(table: pd.DataFrame) -> pd.DataFrame:
+    """A LesionTable whose patients nothing is known of."""
+    return table.assign(age=np.nan, sex="unknown", site="unknown")
+
+
+KNOWN: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "age, sex and site": lambda table: table,
+    "age and sex": lambda table: table.assign(site="unknown"),
+    "site": lambda table: table.assign(age=np.nan, sex="unknown"),
+    "nothing": without_metadata,
+}
+
+
+def missing_metadata(
+    run: Run,
+    role: str,
+    path: Path,
+    *,
+    data: Path | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> pd.DataFrame:
+    """Score the images of a role with all, part and none of what is known of their patients.
+
+    Args:
+        run: with predictions of the role: those of the test role are there once it was opened.
+        role: of its split.
+        path: of the CSV to write.
+        data: where the run's images are now; none takes the folder that it was trained on.
+        device: as for `predict_table`.
+        cache: as for `predict_table`.
+
+    Returns:
+        A row each of `KNOWN`: `metadata`, `role`, `images`, each of `MEASURES` with `…_low` and `…_high`; NaN
+        where undefined. The first row is of the run's own predictions.
+
+    Raises:
+        UserError: the model takes no metadata, the run has no predictions of the role, or its images
+            are not there.
+    """
+    saved = run.model()
+    if saved.config.metadata == "none":
+        raise UserError(f"the model of run {run.path} takes no metadata: it has no metadata branch")
+    predictions = run.predictions()
+    if role not in (known := predictions["role"].unique()):
+        raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, known)}")
+    own = predictions[predictions["role"] == role]
+    table = run.table(data)
+    split = run.split(table)
+    of_role = table[table["image_id"].isin(split.ids(role))].reset_index(drop=True)
+    rows: list[dict[str, Any]] = []
+    for name, reduced in KNOWN.items():
+        if reduced(of_role).equals(of_role):
+            found = own
+        else:
+            found = predict_table(saved, reduced(of_role), of=table, device=device, cache_root=cache)
+            found = found.assign(role=role)
+        metrics = score(found, saved.classes, run.recipe.evaluation, described=saved.described)
+        scores = metrics["roles"][role]
+        rows.append({"metadata": name, "role": role, "images": scores["images"]})
+        for measure in METADATA_MEASURES:
+            for key, end in (("value", ""), ("low", "_low"), ("high", "_high")):
+                rows[-1][f"{measure}{end}"] = measured(scores, measure, key)
+    result = pd.DataFrame(rows)
+    write_csv(path, result)
+    return result

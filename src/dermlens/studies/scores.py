@@ -14,8 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermlens import metrics
-from dermlens.calibration.labelled import Labelled
-from dermlens.calibration.probabilities import class_weights, fit_even_scaling
+from dermlens.calibration.probabilities import Labelled, class_weights, fit_even_scaling
 from dermlens.data.predictions import arrays, classes_of
 from dermlens.evaluation.calibration import ece
 from dermlens.evaluation.intervals import (
@@ -180,13 +179,7 @@ def numbers(
         Each (...), by name; recall by class behind it.
     """
     counts = metrics.one_vs_rest(target_N, decided.named_N, len(classes), weights)
-    auc_C = np.stack(
-        [
-            metrics.ranking(target_N == index, decided.p_NC[:, index], weights).auc
-            for index in range(len(classes))
-        ],
-        axis=-1,
-    )
+    auc_C = metrics.auc_by_class(target_N, decided.p_NC, weights)
     judged = weights
     if decided.even:
         alike_N = class_weights(target_N, np.full(len(classes), 1 / len(classes)))
@@ -228,9 +221,10 @@ def score_study(table: pd.DataFrame, config: EvaluationConfig) -> dict[str, Any]
         folds of each.
     """
     classes = classes_of(table)
+    drawn = {"replicates": config.bootstrap, "level": config.level, "seed": config.seed, "unit": "lesion"}
     return {
         "classes": list(classes),
-        "bootstrap": bootstrap_facts(config),
+        "bootstrap": drawn,
         "roles": {str(role): _score_role(part, classes, config) for role, part in table.groupby("role")},
     }
 
@@ -252,11 +246,6 @@ def _over_folds(
         for place in by_fold[0]:
             found[name, *place] = over_folds([float(one[place]) for one in by_fold], level=level)
     return nest(found)
-
-
-def bootstrap_facts(config: EvaluationConfig) -> dict[str, Any]:
-    """How the intervals were drawn."""
-    return {"replicates": config.bootstrap, "level": config.level, "seed": config.seed, "unit": "lesion"}
 
 
 def _score_role(table: pd.DataFrame, classes: tuple[str, ...], config: EvaluationConfig) -> dict[str, Any]:

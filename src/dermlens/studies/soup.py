@@ -39,18 +39,9 @@ from dermlens.training.predict import predict_table
 
 RECORDED = ("run.json", "recipe.yaml", "history.csv")
 CARRIED = (
-    "data",
-    "table_sha256",
-    "also_train",
-    "sources",
-    "folders",
-    "start",
-    "split",
-    "counts",
-    "class_weights",
-    "seeds",
-    "trainable_parameters",
-)
+    "data", "table_sha256", "also_train", "sources", "folders", "start", "split", "counts", "class_weights",
+    "seeds", "trainable_parameters",
+)  # fmt: skip
 
 
 def soup(
@@ -118,18 +109,7 @@ def make_run(
         split.save(made.split_file)
         for number, run in enumerate(runs, start=1):
             _remember(run, made.member_folder / str(number))
-        save_model(
-            made.path,
-            saved.model,
-            config=saved.config,
-            classes=saved.classes,
-            described=saved.described,
-            size=saved.size,
-            crop=saved.crop,
-            encoder_json=saved.encoder.to_json(),
-            views=saved.views,
-            colour_constancy=saved.colour_constancy,
-        )
+        save_model(made.path, saved)
         roles = [role for role in first.predicted_roles if role != "test"]
         frames = []
         for role in roles:
@@ -180,7 +160,7 @@ def soup_crossfits(
         "status": "partial",
         "soup": [str(member) for member in members],
         "sha256": {name: [_sha256(Run(path).model_file) for path in inner] for name, inner in folds.items()},
-        "warnings": _warnings(_crossfit_record(member).get("warnings") or () for member in members),
+        "warnings": _warnings(read_json(member / RECORD).get("warnings") or () for member in members),
         "missing": names[0],
     }
     _begin(out, facts)
@@ -241,7 +221,7 @@ def _begin(out: Path, facts: dict[str, Any]) -> None:
         write_json(out / RECORD, facts)
         return
     sums = facts["sha256"]
-    ours = {out: is_crossfit(out) and _crossfit_record(out).get("sha256") == sums}
+    ours = {out: is_crossfit(out) and read_json(out / RECORD).get("sha256") == sums}
     ours |= {out / name: _is_soup_of(Run(out / name), sums[name]) for name in sums}
     if others := [path for path, is_ours in ours.items() if not is_ours]:
         raise UserError(
@@ -254,11 +234,6 @@ def _is_soup_of(run: Run, sums: Sequence[str]) -> bool:
     if not run.path.exists():
         return True
     return run.record_file.is_file() and [one["sha256"] for one in run.read_record().soup] == list(sums)
-
-
-def _crossfit_record(folder: Path) -> dict[str, Any]:
-    """The content of crossfit.json."""
-    return read_json(folder / RECORD)
 
 
 def _warnings(of_members: Iterable[Iterable[str]]) -> list[str]:

@@ -196,16 +196,9 @@ class FrozenBlocks(pl.Callback):
 
 
 COLUMNS = (
-    "epoch",
-    "step",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_mean_recall",
-    "lr",
+    "epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_mean_recall", "lr",
     "seconds",
-)
+)  # fmt: skip
 """`epoch` counts from 0; `val_*` are empty in a run that validates on nothing; `lr` is the epoch's last."""
 
 Row = dict[str, float | int | None]
@@ -280,12 +273,10 @@ def as_line(row: Row, epochs: int) -> str:
 
     assert row["epoch"] is not None
     return (
-        f"epoch {int(row['epoch']) + 1:>{len(str(epochs))}}/{epochs}"
-        f"  train loss {shown('train_loss', '.4f')}"
-        f"  val loss {shown('val_loss', '.4f')}"
-        f"  accuracy {shown('val_accuracy', '.4f')}"
-        f"  mean recall {shown('val_mean_recall', '.4f')}"
-        f"  {shown('seconds', '.1f')} s"
+        f"epoch {int(row['epoch']) + 1:>{len(str(epochs))}}/{epochs}  train loss "
+        f"{shown('train_loss', '.4f')}  val loss {shown('val_loss', '.4f')}  accuracy "
+        f"{shown('val_accuracy', '.4f')}  mean recall {shown('val_mean_recall', '.4f')}  "
+        f"{shown('seconds', '.1f')} s"
     )
 
 

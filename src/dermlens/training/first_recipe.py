@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import pandas as pd
 
 from dermlens.data.config import SplitConfig
 from dermlens.data.split import resolve_split
-from dermlens.data.table import read_set
+from dermlens.data.table import Maps, read_set
 from dermlens.data.verify import Verification, verify
 from dermlens.errors import UserError
 from dermlens.files import write_text
 from dermlens.labels import CLASSES
-from dermlens.predict.sources.values import ValueMap
 from dermlens.recipe import parse_recipe
 
 TEMPLATE = """\
@@ -65,46 +64,36 @@ class Start:
     commands: tuple[str, ...] = ()
 
 
-def start(
-    data: Path,
-    out: Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    labels: Mapping[str, str] | None = None,
-    values: ValueMap | None = None,
-    classes: Sequence[str] | None = None,
-) -> Start:
+def start(data: Path, out: Path, **maps: Unpack[Maps]) -> Start:
     """Verify a data set and write a recipe for it.
 
     Args:
-        data: as for `read_table`, as are the last four.
+        data: as for `read_table`.
         out: the recipe to write.
-        columns: the source's column by ours.
-        labels: our class by the source's diagnosis.
-        values: the source's words of age, sex and site by ours.
-        classes: the valid classes; none takes those of which there are images.
+        **maps: as for `read_table`; without classes it takes those of which there are images.
 
     Raises:
         UserError: there is such a file, the table cannot be read, or the data are too few for a split.
     """
     if out.exists():
         raise UserError(f"{out} is there already: name another file with --out")
-    found = verify(data, columns=columns, labels=labels, values=values, classes=classes)
+    found = verify(data, **maps)
     if found.problems:
         return Start(found)
-    read = read_set(data, columns=columns, labels=labels, values=values, classes=classes)
+    read = read_set(data, **maps)
     table = read.table
     roles = set(read.roles.values())
     given = "train" in roles and len(roles) > 1
     resolve_split(table, SplitConfig(protocol="given" if given else "grouped"), read.roles)
-    known = has_metadata(table)
+    words = table[["sex", "site"]] != "unknown"
+    known = bool(table["age"].notna().any() or words.to_numpy().any())
     command = shlex.join(["dermlens", "train", str(out), "--data", str(data)])
     text = TEMPLATE.format(
         folder=json.dumps(data.resolve().name)[1:-1],
         images=len(table),
         lesions=table["lesion_id"].nunique(),
         command=command,
-        reading=_reading(table, columns, labels, values, classes),
+        reading=_reading(table, maps),
         metadata="" if known else "  # No age, sex or site is known.\n  metadata: none\n",
         why_split=(
             "The roles are those that the folders or a column give."
@@ -127,22 +116,12 @@ def start(
     )
 
 
-def has_metadata(table: pd.DataFrame) -> bool:
-    """Whether an age, a sex or a site is known of any image of a LesionTable."""
-    words = table[["sex", "site"]] != "unknown"
-    return bool(table["age"].notna().any() or words.to_numpy().any())
-
-
-def _reading(
-    table: pd.DataFrame,
-    columns: Mapping[str, str] | None,
-    labels: Mapping[str, str] | None,
-    values: ValueMap | None,
-    classes: Sequence[str] | None,
-) -> str:
+def _reading(table: pd.DataFrame, maps: Maps) -> str:
     """The lines of section data that say how the source is read."""
     present = set(table["dx"])
-    named = list(classes or [code for code in CLASSES if code in present] + sorted(present - {*CLASSES}))
+    named = list(
+        maps.get("classes") or [code for code in CLASSES if code in present] + sorted(present - {*CLASSES})
+    )
     lines = []
     if tuple(named) != CLASSES:
         lines += [
@@ -150,8 +129,8 @@ def _reading(
             "# classes: {Melanom: {malignant: true, name: melanoma}, …}",
             f"classes: {_flow(named)}",
         ]
-    maps = {"columns": columns, "labels": labels, "values": values}
-    lines += [f"{key}: {_flow(dict(mapped))}" for key, mapped in maps.items() if mapped]
+    mapped = {"columns": maps.get("columns"), "labels": maps.get("labels"), "values": maps.get("values")}
+    lines += [f"{key}: {_flow(dict(one))}" for key, one in mapped.items() if one]
     return "".join(f"  {line}\n" for line in lines)
 
 

@@ -21,10 +21,6 @@ from dermlens.training.machine import check_count, check_precision, resolve_devi
 from dermlens.training.train import Hardware, train
 
 
-def _nothing(sentence: str) -> None:
-    del sentence
-
-
 def fit(
     recipe: Recipe,
     data: Path,
@@ -34,7 +30,7 @@ def fit(
     devices: int = 1,
     cache: Path | None = None,
     logger: str = "csv",
-    say: Callable[[str], None] = _nothing,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Train a recipe.
 
@@ -82,21 +78,14 @@ def resume_fit(
     devices: int = 1,
     cache: Path | None = None,
     logger: str = "csv",
-    say: Callable[[str], None] = _nothing,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Go on with a run that was stopped, from the end of its last whole epoch.
 
     On the machine where it began, with as many devices and threads, it ends with the same weights as if it
     had never been stopped.
 
-    Args:
-        folder: the run directory.
-        data: the data folder; none takes the one that the run began with.
-        device: as for `fit`.
-        devices: as for `fit`.
-        cache: as for `fit`.
-        logger: as for `fit`.
-        say: as for `fit`.
+    The arguments are those of `fit`; without `data` it takes the folder that the run began with.
 
     Raises:
         UserError: there is no such run, it is completed, another process trains it, or as for `fit`.

@@ -31,9 +31,6 @@ from dermlens.sections import (
 )
 from dermlens.training.losses_cost import multi_weighted, real_world_weight
 
-# Losses by the config that sets them.
-
-
 LossFunction = Callable[..., Tensor]
 AnyLoss = TypeVar("AnyLoss", bound=LossFunction)
 

@@ -17,9 +17,6 @@ from dermlens.errors import UserError, nearest
 from dermlens.files import claimed
 from dermlens.runs import Run
 
-# Which processor trains, and whether it has the precision that a recipe asks for.
-
-
 Device = Literal["cpu", "cuda", "mps"]
 
 

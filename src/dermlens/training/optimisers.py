@@ -78,9 +78,6 @@ class KerasAdam(Optimizer):
         torch._foreach_addcdiv_(params, m, denominators, rates)
 
 
-# The optimiser that a recipe asks for.
-
-
 _SCALES_AND_SHIFTS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)
 
 

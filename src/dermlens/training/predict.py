@@ -114,24 +114,14 @@ def logits_table(
     of: pd.DataFrame | None = None,
     cache_root: Path | None = None,
     device: str = "auto",
-    batch_size: int = BATCH,
 ) -> Outputs:
     """What calibration, decisions and out-of-distribution scores are fitted on.
 
-    Args:
-        model: as for `predict_table`.
-        of: as for `predict_table`.
-        cache_root: as for `predict_table`.
-        device: as for `predict_table`.
-        batch_size: as for `predict_table`.
-        table: the same, of at least one row.
-
-    Raises:
-        UserError: as for `predict_table`.
+    Arguments and errors are those of `predict_table`; the table has a row at least.
     """
     whole = table if of is None else of
     cache = _cache(model, whole, model.size, cache_root)
-    batches = list(_run(model, table, whole, cache, device=device, batch_size=batch_size))
+    batches = list(_run(model, table, whole, cache, device=device, batch_size=BATCH))
     return Outputs(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
 

@@ -16,9 +16,6 @@ from dermlens.labels import CLASSES
 from dermlens.plugins import PluggedSampler
 from dermlens.sections import ClassDraws, LesionSamplerConfig, PowerSamplerConfig, SamplerConfig
 
-# Which images make up an epoch.
-
-
 Indices = NDArray[np.int64]
 
 
@@ -156,9 +153,8 @@ def class_weights(
     loss. What that scale does depends on the optimiser (under Adam it is ε divided by the factor).
 
     Args:
-        kind: `none` is ones; `original` N/N_i; `new` N/(C·N_i), scikit-learn's "balanced";
-            `effective_number` (1 − β)/(1 − β^N_i), scaled to sum to C; or numbers by class code, 1 for those
-            left out.
+        kind: `none` is ones; `original` N/N_i; `new` N/(C·N_i), scikit-learn's "balanced"; `effective_number`
+            (1 − β)/(1 − β^N_i), scaled to sum to C; or numbers by class code, 1 for those left out.
         counts_C: images of each class, in the order of `classes`.
         classes: the codes.
         exponent: p, the weights are raised to it: 0 is none.

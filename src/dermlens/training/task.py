@@ -16,7 +16,7 @@ from dermlens.errors import UserError
 from dermlens.models.classifier import LesionClassifier
 from dermlens.plugins import check_trusted
 from dermlens.sections import DistillationConfig, OptimizerConfig
-from dermlens.training.batches import Batch, drawn_seed
+from dermlens.training.inputs import Batch, drawn_seed
 from dermlens.training.losses import ClassLoss, distillation
 from dermlens.training.optimisers import make_optimizer
 

@@ -31,7 +31,6 @@ from dermlens.models.saved import SavedModel, save_model
 from dermlens.recipe import Recipe
 from dermlens.runs import Run
 from dermlens.training import machine
-from dermlens.training.batches import EpochBatches
 from dermlens.training.callbacks import FrozenBackbone, FrozenBlocks, History, make_loggers, make_schedule
 from dermlens.training.checkpoints import CHECKPOINT_FILE as CHECKPOINT
 from dermlens.training.checkpoints import KEY as BEGAN_WITH
@@ -45,7 +44,7 @@ from dermlens.training.checkpoints import (
     check_unchanged,
 )
 from dermlens.training.drop_block import DropBlockRamp
-from dermlens.training.inputs import Inputs, as_the_network_sees
+from dermlens.training.inputs import EpochBatches, Inputs, as_the_network_sees
 from dermlens.training.losses import make_loss
 from dermlens.training.losses_cost import make_ramp
 from dermlens.training.machine import Device, keep_memory
@@ -116,12 +115,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
     trainer = _trainer(run, recipe, hardware, [one for one in callbacks if one is not None], logger)
     if machine.is_first():
         run.record(**{BEGAN_WITH: began_with})
-    _loop(
-        trainer,
-        task,
-        EpochBatches(inputs, recipe, world=hardware.devices),
-        run,
-    )
+    _loop(trainer, task, EpochBatches(inputs, recipe, world=hardware.devices), run)
     if not machine.is_first():
         return {}
     if best is not None:
@@ -334,16 +328,5 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
         predicted.append(frame)
     if predicted:
         write_text(run.predictions_file, pd.concat(predicted).to_csv(index=False, float_format="%.9g"))
-    save_model(
-        run.path,
-        model,
-        config=saved.config,
-        classes=saved.classes,
-        described=saved.described,
-        size=saved.size,
-        crop=saved.crop,
-        encoder_json=saved.encoder.to_json(),
-        views=saved.views,
-        colour_constancy=saved.colour_constancy,
-    )
+    save_model(run.path, saved)
     return roles

@@ -12,9 +12,6 @@ from torch.nn.functional import interpolate, pad
 
 from dermlens.data.config import CameraConfig, ColourConfig
 
-# Other light and another camera: brightness, contrast, saturation, hue and illuminant as one map of
-# colours.
-#
 # Each of the five is affine in the red, green and blue of a pixel, so that a row of them is one 3×4 map and
 # costs one pass over the pixels. With x a colour, g = (0.2989, 0.587, 0.114), and ḡ the image's mean of g·x:
 #

@@ -11,12 +11,9 @@ from torch.nn.functional import grid_sample
 
 from dermlens.data.config import AugmentConfig, CutOutConfig, MixConfig
 
-# Random views of a batch: one affine map an image, one sampling for all of them.
-#
-# Shapes: B batch, C channels, H height, W width. Source: the paper's generator, in the authors'
-# notebook Data Augmentation, which is Keras's
-# `ImageDataGenerator`: turn, shift, zoom (each axis by its own factor), then flips; beyond the edge the
-# nearest pixel goes on.
+# Shapes: B batch, C channels, H height, W width. Source: the paper's generator, in the authors' notebook Data
+# Augmentation, which is Keras's `ImageDataGenerator`: turn, shift, zoom (each axis by its own factor), then
+# flips; beyond the edge the nearest pixel goes on.
 
 
 def draw_maps(config: AugmentConfig, batch: int, generator: torch.Generator | None = None) -> Tensor:

@@ -1,31 +1,33 @@
-"""Diagnoses by their usual names, and what each of them belongs to.
-
-A diagnosis is a kind of others: Reed's nevus is a nevus, seborrheic keratosis is one of HAM10000's `bkl`. So
-a table is read by whatever list of classes is asked for: by the most specific of them that a name falls
-under.
-
-The seven are grouped as HAM10000 does (Tschandl et al. 2018, table 1): `akiec` are actinic keratoses and
-intraepithelial carcinomas, `bkl` seborrheic keratoses, solar lentigines and lichen-planus-like keratoses,
-`vasc` angiomas, angiokeratomas, pyogenic granulomas and haemorrhage.
-
-Squamous cell carcinoma without a further word is none of the seven: most of ISIC 2019's 628 are BCN20000's
-431, which are invasive, MILK10k keeps invasive ones apart (`SCCKA`), and PAD-UFES-20 mixes both. The other
-197 of ISIC 2019, and the archive's, are HAM10000's own intraepithelial carcinomas, filed under that name: its
-images are known by their ids, and stay `akiec`.
-
-Sources of names: HAM10000; the ISIC challenges of 2016 to 2020 and 2024; the ISIC archive's `diagnosis_1` to
-`diagnosis_5`; MILK10k; PAD-UFES-20; Derm7pt; BCN20000.
-"""
+"""Diagnoses by their usual names, what each of them belongs to, and one-hot columns named after them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 
 from dermlens.data.readers.roles import ROLE_OF_WORD
 from dermlens.labels import CLASSES
-from dermlens.predict.sources.vocabulary import plain
+from dermlens.predict.sources.sheets import Sheet
+from dermlens.predict.sources.tables import is_answers, theirs
+from dermlens.predict.sources.vocabulary import is_missing, plain
+
+# A diagnosis is a kind of others: Reed's nevus is a nevus, seborrheic keratosis is one of HAM10000's `bkl`.
+# So a table is read by whatever list of classes is asked for: by the most specific of them that a name falls
+# under.
+#
+# The seven are grouped as HAM10000 does (Tschandl et al. 2018, table 1): `akiec` are actinic keratoses and
+# intraepithelial carcinomas, `bkl` seborrheic keratoses, solar lentigines and lichen-planus-like keratoses,
+# `vasc` angiomas, angiokeratomas, pyogenic granulomas and haemorrhage.
+#
+# Squamous cell carcinoma without a further word is none of the seven: most of ISIC 2019's 628 are BCN20000's
+# 431, which are invasive, MILK10k keeps invasive ones apart (`SCCKA`), and PAD-UFES-20 mixes both. The other
+# 197 of ISIC 2019, and the archive's, are HAM10000's own intraepithelial carcinomas, filed under that name:
+# its images are known by their ids, and stay `akiec`.
+#
+# Sources of names: HAM10000; the ISIC challenges of 2016 to 2020 and 2024; the ISIC archive's `diagnosis_1`
+# to `diagnosis_5`; MILK10k; PAD-UFES-20; Derm7pt; BCN20000.
+
 
 _TREE = """
 mel: melanoma; melanome malin; melanome malins; melanomi; melanomen; maligne melanome; malign melanom;
@@ -313,3 +315,66 @@ def _upwards(key: str | None) -> Iterator[str]:
     while key is not None and key != OUTSIDE:
         yield key
         key = _PARENTS[key]
+
+
+# Ground truth as one-hot columns: the ISIC challenges' and MILK10k's, and that of any list of classes.
+
+
+ISIC_2017 = {"melanoma", "seborrheic_keratosis"}
+"""Its third class, nevus, has no column: it is where both are 0."""
+YES = frozenset({"true", "t", "yes", "y", "x", "ja", "j", "oui", "o", "si", "s", "sim", "evet"})
+NO = frozenset({"", "false", "f", "no", "n", "nein", "non", "nao", "hayir"})
+
+
+def hot(cell: str) -> bool | None:
+    """Whether a cell of a one-hot column is 1, in digits or in a word; None where it is neither 1 nor 0."""
+    said = plain(cell)
+    if said in YES or said in NO:
+        return said in YES
+    try:
+        number = float(cell.replace(",", "."))
+    except ValueError:
+        return False if is_missing(cell) else None
+    return bool(number) if number in (0, 1) else None
+
+
+def unknown_hot(sheet: Sheet, codes: Collection[str] = ()) -> list[str]:
+    """Columns of a one-hot truth that are named after no diagnosis: 1 where no other is, else 0.
+
+    Args:
+        sheet: the table.
+        codes: its columns that are diagnoses; where there are none, all rows must have their 1 in what is
+            found.
+    """
+    cells = {name: [hot(cell) for cell in sheet.column(name)] for name in sheet.header if name}
+    known = [cells[code] for code in codes]
+    taken = [any(row) for row in zip(*known, strict=True)] if known else [False] * len(sheet.rows)
+    found = []
+    for name, column in cells.items():
+        if (
+            name in codes
+            or None in column
+            or not any(column)
+            or any(map(lambda one, two: one and two, column, taken))
+        ):
+            continue
+        found.append(name)
+        taken = [bool(one or two) for one, two in zip(taken, column, strict=True)]
+    return found if all(taken) and (codes or len(found) > 1) else []
+
+
+def hot_columns(header: Sequence[str], classes: Collection[str] = ()) -> list[str]:
+    """The columns of a one-hot truth: those named after a diagnosis or one of the classes."""
+    wanted = {plain(code) for code in classes}
+    return [name for name in header if plain(name) in wanted or is_diagnosis(name)]
+
+
+def is_onehot(header: Sequence[str], classes: Collection[str] = ()) -> bool:
+    """Whether a file with this header can be read here."""
+    keyed = theirs(header, "image_id") or theirs(header, "lesion_id")
+    return (
+        keyed is not None
+        and theirs(header, "dx") is None
+        and not is_answers(header)
+        and len(hot_columns(header, classes)) >= 2
+    )

@@ -1,17 +1,25 @@
-"""Who an image is of: ids of images, lesions and patients, and which of them belong together."""
+"""Who and what a row speaks of: ids of images, lesions and patients, the source, and the image's file."""
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
 
 from dermlens.data.readers.account import Account
-from dermlens.predict.sources.folders import image_id_of
-from dermlens.predict.sources.tables import JOINT, Problems, is_formula
-from dermlens.predict.sources.vocabulary import is_missing
+from dermlens.errors import UserError
+from dermlens.predict.pictures.dicom import colour_doubt, dicom_patient, dicom_person
+from dermlens.predict.pictures.images import ImageError
+from dermlens.predict.sources.folders import Survey, begins_as_dicom, image_id_of, split_name
+from dermlens.predict.sources.tables import JOINT, NAMES, Problems, is_formula
+from dermlens.predict.sources.vocabulary import is_missing, plain
 
 UNFIT = ("Cc", "Zl", "Zp")
 """Unicode's categories of characters that no id may hold: controls, and ends of lines."""
@@ -130,9 +138,7 @@ def lesions_of(
     account: Account,
     columns: Mapping[str, str],
 ) -> list[str]:
-    """Lesion ids; the image's where there is none, and joined with the patient's where patients share
-    them.
-    """
+    """Lesion ids; the image's where there is none, and joined with the patient's where patients share one."""
     named = ["" if is_missing(lesion) else lesion for lesion in lesion_ids]
     known = [one or "" for one in one_spelling("lesion_id", named, account)]
     of_lesion: dict[str, set[str]] = {}
@@ -150,3 +156,131 @@ def lesions_of(
             for lesion, patient in zip(known, patients, strict=True)
         ]
     return [lesion or image_id for lesion, image_id in zip(known, image_ids, strict=True)]
+
+
+# Which data set or clinic an image comes from: its source, which is for splits and audit alone.
+
+
+INPUTS = ("age", "sex", "site")
+AUDITED = ("dx", "dx_type", "source", "skin_tone")
+"""Columns that give the diagnosis away, or the clinic, whose class shares nearly do; and the skin tone, by
+which answers are compared."""
+
+
+def refuse_audited_inputs(columns: Mapping[str, str] | None) -> None:
+    """Keep a column map from leading what is for audit only into the network.
+
+    Raises:
+        UserError: age, sex or site is mapped to a column of the diagnosis, its confirmation, the source or
+            the skin tone.
+    """
+    for ours in INPUTS:
+        mapped = (columns or {}).get(ours)
+        for audited in AUDITED:
+            if mapped is not None and _shared(mapped, (*NAMES[audited], (columns or {}).get(audited, ""))):
+                raise UserError(
+                    f"column map: {ours}={mapped} would make {audited} an input of the network; it is kept"
+                    " for splits and audit alone, so map another column"
+                )
+
+
+def _shared(mapped: str, kept: Iterable[str]) -> bool:
+    """Whether a mapped column, or one of those it joins, is one of some others, whatever its case."""
+    theirs_plain = {plain(part) for name in kept if name for part in (name, *name.split(JOINT))}
+    return any(plain(part) in theirs_plain for part in (mapped, *mapped.split(JOINT)))
+
+
+def or_folder(said: pd.Series, folder: Path) -> list[str]:
+    """The source that the data name for each image, or the name of their folder.
+
+    Args:
+        said: text, empty where the data do not say.
+        folder: the data folder, or the table itself.
+    """
+    place = folder.parent if folder.is_file() else folder
+    name = os.path.basename(os.path.abspath(place)) or "unknown"  # noqa: PTH100, PTH119 - links stay as laid
+    return [name if is_missing(word) else word for word in said]
+
+
+# The files of a table's images: where they lie, and what their DICOM headers say of the patient.
+
+
+def paths_of(
+    image_ids: Sequence[str],
+    paths: Sequence[str | None],
+    where: Sequence[str],
+    found: Survey,
+    problems: Problems,
+    *,
+    check_files: bool,
+) -> list[str]:
+    """Absolute paths; where a file is missing and may be, the one it would have."""
+    missing = [i for i, path in enumerate(paths) if path is None and image_ids[i]]
+    if missing and check_files:
+        problems.add(
+            f"image {image_ids[missing[0]]} is not in {found.folder}; "
+            f"{len(missing)} of {len(paths)} listed images are missing{found.not_followed}",
+            where[missing[0]],
+        )
+    beside = next((Path(path).parent for path in paths if path is not None), found.folder.absolute())
+    return [path or _absent(beside, name) for name, path in zip(image_ids, paths, strict=True)]
+
+
+def _absent(folder: Path, name: str) -> str:
+    """The path that a missing image would have; never that of a link that was not followed."""
+    would = folder / f"{name}.jpg"
+    return str(would if not os.path.lexists(would) else would.with_suffix(".missing"))
+
+
+def patients_of_headers(paths: Sequence[str | None], account: Account) -> list[str | None]:
+    """The patient of each image by its DICOM header, where headers tell several apart."""
+    found: list[str | None] = []
+    for path in paths:
+        person = None
+        if path is not None and _may_be_dicom(path):
+            with suppress(ImageError, OSError):  # whoever reads its pixels says so
+                person = dicom_person(path, Path(path).read_bytes())
+        found.append(person)
+    common = Counter(filter(None, found)).most_common()
+    if not common:
+        return found
+    if len(common) < 2 or common[0][1] > len(found) / 2:  # what makes headers anonymous
+        account.notes.append(
+            f"patients: DICOM headers give {common[0][1]:,} of {len(found):,} images one PatientID, which is"
+            " not used"
+        )
+        return [None] * len(found)
+    account.notes.append(f"patients: by PatientID of {sum(count for _, count in common):,} DICOM headers")
+    return found
+
+
+def complete_from_headers(table: pd.DataFrame, account: Account) -> None:
+    """Fill ages and sexes that the table does not give from DICOM headers, as prediction does."""
+    filled = {"age": 0, "sex": 0}
+    ages, sexes = table["age"].tolist(), table["sex"].tolist()
+    doubts: dict[str, list[str]] = {}
+    for row, path in enumerate(table["path"]):
+        lacks = math.isnan(ages[row]), sexes[row] == "unknown"
+        if not _may_be_dicom(path):
+            continue
+        try:
+            if (doubt := colour_doubt(Path(path))) is not None:
+                doubts.setdefault(doubt, []).append(table["image_id"].iloc[row])
+            age, sex = dicom_patient(path, Path(path).read_bytes()) if any(lacks) else (None, None)
+        except (ImageError, OSError):  # whoever reads its pixels says so
+            continue
+        if lacks[0] and age is not None:
+            ages[row], filled["age"] = age, filled["age"] + 1
+        if lacks[1] and sex is not None:
+            sexes[row], filled["sex"] = sex, filled["sex"] + 1
+    table["age"], table["sex"] = ages, sexes
+    account.notes += [
+        f"{doubt}: {len(ids):,} images ({', '.join(ids[:5])}{', …' if len(ids) > 5 else ''})"
+        for doubt, ids in doubts.items()
+    ]
+    if any(filled.values()):
+        account.notes.append(f"from DICOM headers: age of {filled['age']:,} images, sex of {filled['sex']:,}")
+
+
+def _may_be_dicom(path: str) -> bool:
+    return split_name(path)[1] in ("", ".dcm", ".dicom") and begins_as_dicom(Path(path))

@@ -12,11 +12,12 @@ from dermlens.data.readers.account import Account
 from dermlens.data.readers.diagnoses import (
     binary_of,
     class_of,
+    hot,
     is_bare_carcinoma,
     is_diagnosis,
     is_of_ham10000,
+    unknown_hot,
 )
-from dermlens.data.readers.onehot import hot, unknown_hot
 from dermlens.errors import UserError, nearest
 from dermlens.labels import CLASSES
 from dermlens.predict.sources.folders import Survey, image_id_of, normal
@@ -32,9 +33,6 @@ from dermlens.predict.sources.tables import (
     theirs,
 )
 from dermlens.predict.sources.vocabulary import age_of, is_date, is_missing, plain, sexes_of, site_of
-
-# Diagnoses of a source, to the codes of the class list.
-
 
 NO_DIAGNOSIS = "unknown"
 """How an empty diagnosis is named in a label map."""

@@ -62,9 +62,8 @@ def unused_column(sheet: Sheet) -> str | None:
         strange = [word for word in words if plain(word) not in ROLE_OF_WORD]
         if strange and len(words) <= 20:
             return (
-                f"roles: column {name} may give them, and is not used: '{strange[0]}' is no word for a"
-                " role (train,"
-                " val, calibration, test)"
+                f"roles: column {name} may give them, and is not used: '{strange[0]}' is no word for a role "
+                "(train, val, calibration, test)"
             )
     return None
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from dermlens.data.readers.account import Account
-from dermlens.data.readers.class_folders import class_names, read_class_folders
-from dermlens.data.readers.companions import is_companion, join_companions
-from dermlens.data.readers.diagnoses import BINARY, binary_of, class_of, is_diagnosis
+from dermlens.data.readers.companions import is_companion, join_companions, listed_roles
+from dermlens.data.readers.diagnoses import BINARY, binary_of, class_of, is_diagnosis, is_onehot
+from dermlens.data.readers.identity import refuse_audited_inputs
 from dermlens.data.readers.names import (
     LESIONS,
     folder_column,
@@ -26,11 +26,15 @@ from dermlens.data.readers.names import (
     may_group,
     refuse_columns,
 )
-from dermlens.data.readers.onehot import is_onehot
-from dermlens.data.readers.origin import refuse_audited_inputs
-from dermlens.data.readers.role_lists import listed_roles
 from dermlens.data.readers.roles import role_column, role_of_name, role_of_word, unused_column
-from dermlens.data.readers.tables import DX_FURTHER, is_table, read_columns, read_onehot
+from dermlens.data.readers.tables import (
+    DX_FURTHER,
+    class_names,
+    is_table,
+    read_class_folders,
+    read_columns,
+    read_onehot,
+)
 from dermlens.errors import UserError
 from dermlens.predict.sources.folders import Survey, image_id_of, is_table_name, survey
 from dermlens.predict.sources.sheets import Sheet, read_header, read_sheet
@@ -83,8 +87,7 @@ def read_source(
 
     Raises:
         UserError: there is no table and there are no class folders, there are several tables, the table lacks
-        a
-            column, or it holds what a model says.
+        a column, or it holds what a model says.
     """
     refuse_audited_inputs(columns)
     columns = columns or None  # the command line and recipes say "no map" with an empty one
@@ -203,9 +206,8 @@ class _Reader:
         header = read_header(table)
         if is_answers(header):
             raise UserError(
-                f"{table} holds what a model says of images (columns p_…, set, abstain), and no diagnosis"
-                " that is"
-                " known to be true; name the table with the diagnoses"
+                f"{table} holds what a model says of images (columns p_…, set, abstain), and no diagnosis "
+                "that is known to be true; name the table with the diagnoses"
             )
         account, problems = Account(table), Problems()
         others = [other for other in found.tables if other.absolute() != table.absolute()]
@@ -279,9 +281,8 @@ class _Reader:
             )
         if births := [name for name in account.unread if is_birth_column(sheet, name)]:
             account.notes.append(
-                f"dates of birth, and perhaps who somebody is, stand in {', '.join(births)}: not read; an"
-                " age is a"
-                " number of years on the day of the photograph"
+                f"dates of birth, and perhaps who somebody is, stand in {', '.join(births)}: not read; an "
+                "age is a number of years on the day of the photograph"
             )
         groups = [name for name in account.unread if may_group(sheet, name)]
         lesions = [name for name in account.unread if plain(name) in LESIONS and groups_rows(sheet, name)]
@@ -324,9 +325,8 @@ class _Reader:
         tables = [table for table in found.tables if not is_answers(read_header(table))]
         if (doubtful := [table for table in tables if _is_named_as_answers(table)]) and doubtful == tables:
             raise UserError(
-                f"{source} holds no table but {doubtful[0]}, which by its name is what a model says; if it"
-                " is the truth,"
-                " name it"
+                f"{source} holds no table but {doubtful[0]}, which by its name is what a model says; if it "
+                "is the truth, name it"
             )
         if tables:
             return self.read(

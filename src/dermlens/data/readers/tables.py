@@ -1,17 +1,17 @@
-"""Tables with one row an image: HAM10000, the ISIC archive, one-hot columns, any CSV with a column map."""
+"""Rows of text: from a table with one row an image, one-hot columns, or a folder per class."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
 
 from dermlens.data.readers.account import Account
-from dermlens.data.readers.diagnoses import contradict
+from dermlens.data.readers.diagnoses import ISIC_2017, contradict, hot, hot_columns, unknown_hot
 from dermlens.data.readers.names import UNTOLD
-from dermlens.data.readers.onehot import ISIC_2017, hot, hot_columns, unknown_hot
 from dermlens.errors import UserError
+from dermlens.predict.sources.folders import Survey
 from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.tables import (
     NAMES,
@@ -131,8 +131,7 @@ def read_onehot(
 
     Args:
         truth: images and a column a class, 1 in one of them and 0 in the others. MILK10k's names lesions:
-            their
-            images are those that a companion gives to them.
+            their images are those that a companion gives to them.
         companions: tables that may say which images are of a lesion.
         classes: names of columns that are classes, beside those of diagnoses.
         account: takes what was read.
@@ -187,3 +186,33 @@ def _by_lesion(frame: pd.DataFrame, companions: Sequence[Sheet]) -> pd.DataFrame
                 images.setdefault(lesion_id, []).append(cell)
     found = frame.assign(image_id=frame["lesion_id"].map(lambda lesion: images.get(lesion, [])))
     return found.explode("image_id").dropna(subset="image_id").reset_index(drop=True)
+
+
+# A folder per class, named after it, with its images inside or further below.
+
+
+def class_names(found: Survey) -> list[str]:
+    """The names of the folders that hold images, sorted."""
+    return sorted(
+        {found.relative(path).split("/")[-2] for path in found.paths if "/" in found.relative(path)}
+    )
+
+
+def read_class_folders(found: Survey, is_class: Callable[[str], bool]) -> pd.DataFrame:
+    """One row an image, its diagnosis the nearest folder above it that is named after a class.
+
+    Args:
+        found: the data folder.
+        is_class: whether a name is that of a class or of a diagnosis.
+
+    Returns:
+        A frame of `image_id` (the file's path below the folder), `dx` and `where`, sorted by path; where no
+        folder above is a class, `dx` is the folder that the image lies in.
+    """
+    rows = []
+    for path in found.paths:
+        relative = found.relative(path)
+        folders = relative.split("/")[:-1]
+        dx = next((name for name in reversed(folders) if is_class(name)), folders[-1] if folders else "")
+        rows.append((relative, dx, str(found.folder / relative)))
+    return pd.DataFrame(rows, columns=["image_id", "dx", "where"])

@@ -136,9 +136,6 @@ def draw_patient(dx: str, rng: np.random.Generator) -> Patient:
     )
 
 
-# A folder of synthetic lesions in HAM10000's layout, and a sheet to look at them.
-
-
 METADATA = "HAM10000_metadata.csv"
 COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset")
 

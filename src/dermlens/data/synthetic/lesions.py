@@ -9,8 +9,6 @@ import numpy as np
 
 from dermlens.data.synthetic.canvas import Canvas, Outline, blurred, chance, drawn, radius_around
 
-# Nevi and melanomas.
-
 
 def nevus(rng: np.random.Generator, scale: float) -> Canvas:
     """Melanocytic nevus: symmetric, one or two browns, an even network or globules, or nothing but colour."""

@@ -29,8 +29,6 @@ from dermlens.models.pretrained.keras_h5 import convert_keras
 from dermlens.models.pretrained.registry import HUB, PACKAGES, Package
 from dermlens.models.table import row_of
 
-# Tensors of one network under the names of another that is the same.
-
 
 def match_in_order(found: Mapping[str, Tensor], known: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """Rename tensors, first to first and so on; each pair must be of one kind and shape.
