@@ -4,7 +4,9 @@
 
 prints rows of a table for each run. All numbers are at equal class shares: probabilities are taken back to
 them from the case mix that they hold for, and in a class every image weighs alike. `home` is HAM10000's part.
-Nothing is fitted here but what `dermlens calibrate` fitted on the same role.
+Nothing is fitted here but what `dermlens calibrate` fitted on the same role. Of a cross-fit by source, the
+rows are of each source that was left out, by probabilities as the network gives them: those of a balanced
+softmax hold for equal shares.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from dermlens import metrics
 from dermlens.data.predictions import arrays, read_predictions
 from dermlens.labels import CLASSES
 from dermlens.predict.priors import default_prior
+from dermlens.studies.by_source import RECORD, left_out_predictions
 
 AWAY = ("isic2017", "milk10k")
 FEWEST = 5
@@ -26,10 +29,10 @@ FEWEST = 5
 HEAD = "| run | images of | n | log loss | mean recall | melanoma recall | macro AUC | melanoma AUC |"
 
 
-def row(predictions: pd.DataFrame, run: str, part: str) -> str:
-    """One line of the table, of some images."""
+def row(predictions: pd.DataFrame, run: str, part: str, prior_C: np.ndarray) -> str:
+    """One line of the table, of some images, whose probabilities hold for a case mix."""
     target_N, p_NC = arrays(predictions, CLASSES)
-    equal_NC = p_NC / np.array(default_prior(CLASSES).shares)
+    equal_NC = p_NC / prior_C
     equal_NC /= equal_NC.sum(axis=1, keepdims=True)
     count_C = np.bincount(target_N, minlength=len(CLASSES))
     weight_N = 1 / count_C[target_N]
@@ -54,7 +57,12 @@ def main() -> None:
     )
     parser.add_argument("runs", type=Path, nargs="+")
     print(HEAD, "|---" * HEAD.count(" | ") + "|---|", sep="\n")
+    specialist_C = np.array(default_prior(CLASSES).shares)
     for run in parser.parse_args().runs:
+        if (run / RECORD).is_file():
+            for source, table in left_out_predictions(run).items():
+                print(row(table, run.name, f"{source}, left out", np.ones(len(CLASSES))))
+            continue
         (path,) = run.glob("predictions.csv*")
         predictions = read_predictions(path)
         predictions = predictions[predictions["role"] == "calibration"]
@@ -63,7 +71,7 @@ def main() -> None:
         parts |= {name: source == name for name in ("rosendahl", *AWAY)}
         for part, inside in parts.items():
             if inside.any():
-                print(row(predictions[inside], run.name, part))
+                print(row(predictions[inside], run.name, part, specialist_C))
 
 
 if __name__ == "__main__":
