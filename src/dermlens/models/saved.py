@@ -17,7 +17,7 @@ from dermlens.errors import UserError
 from dermlens.files import atomic_path, exclusive
 from dermlens.labels import Vocabulary
 from dermlens.models.classifier import LesionClassifier, build_classifier
-from dermlens.models.config import ModelConfig
+from dermlens.models.config import ModelConfig, NetworkConfig
 from dermlens.models.pretrained.sources import read_tensors
 from dermlens.plugins import trusted_code
 from dermlens.predict.decision import DECISION_FILE, Arrays, read_arrays, write_arrays
@@ -50,7 +50,7 @@ class SavedModel:
     """
 
     model: LesionClassifier
-    config: ModelConfig
+    config: NetworkConfig
     classes: tuple[str, ...]
     size: int
     crop: Literal["center", "squash"]
@@ -102,7 +102,7 @@ def save_model(
     weights = safetensors.torch.save(tensors)
     document = ModelDocument(
         dermlens=__version__,
-        model=config.model_dump(mode="json"),
+        model=NetworkConfig.of(config).model_dump(mode="json"),
         classes=tuple(classes),
         size=size,
         crop=crop,
@@ -145,10 +145,10 @@ def save_dermoscopy(folder: Path, found: Dermoscopy) -> None:
         write_document(folder, document)
 
 
-def _network_of(document: ModelDocument, path: Path) -> ModelConfig:
+def _network_of(document: ModelDocument, path: Path) -> NetworkConfig:
     """The network that a document describes. Raises: UserError when it is none of ours."""
     try:
-        return ModelConfig.model_validate(document.model)
+        return NetworkConfig.model_validate(document.model)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(("model", *map(str, first["loc"])))

@@ -60,10 +60,13 @@ class EpochBatches(pl.LightningDataModule):
         assert self.trainer is not None
         epoch, rank = self.trainer.current_epoch, self.trainer.global_rank
         self.generator.manual_seed(drawn_seed(self.recipe.seed, epoch, rank, "views"))
-        plan = self.recipe.augment is not None and self.recipe.augment.offline_plan
         rows = self.inputs.sampled(self.recipe, epoch)
         return self._batches(
-            rows, self.recipe.train.batch_size // self.world, epoch=epoch, shuffle=True, plan=plan
+            rows,
+            self.recipe.train.batch_size // self.world,
+            epoch=epoch,
+            shuffle=True,
+            plan=self.recipe.paper.offline_plan,
         )
 
     def val_dataloader(self) -> Batches:
@@ -85,7 +88,7 @@ class EpochBatches(pl.LightningDataModule):
                 batch[name] = values_N[batch["row"].cpu()].to(batch["image"].device)
         if self.augment is not None:
             # Under the offline plan the originals of a folder stay as they are.
-            mask_B = batch["augment"] if self.augment.config.offline_plan else None
+            mask_B = batch["augment"] if self.recipe.paper.offline_plan else None
             batch["image"] = self.augment(batch["image"], self.generator, mask_B)
             if self.augment.config.mix is not None:
                 mixed = mix(self.augment.config.mix, batch["image"], self.generator)

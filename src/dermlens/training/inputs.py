@@ -126,7 +126,7 @@ def read_role_plan(recipe: Recipe, data: Path, *, manifest: Path | None = None) 
     table, accounts = read.table, read.account.sentences()
     own = len(table)
     if manifest is None:
-        split = resolve_split(table, recipe.split, read.roles)
+        split = resolve_split(table, recipe.split, read.roles, siblings=recipe.paper.siblings)
     else:
         split = load_manifest(str(manifest), table, "name the data that the run began with, by --data")
     _check_roles(recipe, split)
@@ -217,7 +217,7 @@ def read_inputs(recipe: Recipe, images: RolePlan, *, cache_root: Path | None = N
 
 def as_the_network_sees(recipe: Recipe, table: pd.DataFrame) -> pd.DataFrame:
     """A run's whole table as its network sees it: shuffled, where the recipe says so."""
-    return shuffled_metadata(table, recipe.seed) if recipe.data.metadata_shuffled else table
+    return shuffled_metadata(table, recipe.seed) if recipe.paper.metadata_shuffled else table
 
 
 def _confirmation_weights(recipe: Recipe, table: pd.DataFrame) -> Tensor | None:
