@@ -266,7 +266,7 @@ def main() -> None:
     models = {"shipped": (shipped_folder(), None)}
     if options.run is not None:
         config = load_model(options.run).config
-        kind = "no" if config.attention == "none" else config.attention
+        kind = config.kernel or "no"
         models[f"{config.backbone}, cut {config.cut}, {kind} attention"] = (options.run, options.run)
     parts, lines, took = [], [], {}
     for name, (folder, run) in models.items():

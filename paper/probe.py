@@ -127,7 +127,7 @@ def measure_uncut() -> pd.DataFrame:
 def _sorted(recipe: Recipe, data: Path) -> RolePlan:
     """Table and split, without the look at every image that a training takes first."""
     table = read_configured(data, recipe.data)
-    return RolePlan(table, len(table), resolve_split(table, recipe.split), [])
+    return RolePlan(table, len(table), resolve_split(table, recipe.split, siblings=recipe.paper.siblings), [])
 
 
 def _few(images: RolePlan, number: int) -> RolePlan:

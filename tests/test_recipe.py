@@ -33,10 +33,27 @@ SINCE = (
 )
 """Keys that have come since, at their defaults in all of them."""
 
+THEN = (
+    ("augment", "offline_plan"),
+    ("split", "siblings"),
+    ("data", "metadata_shuffled"),
+    ("imbalance", "weights_from"),
+    ("model", "normalization"),
+    ("model", "channel_order"),
+)
+"""Where the keys of section `paper` stood then."""
+
 
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if name in WHOLE])
 def test_a_recipe_that_extends_another_resolves_to_what_it_was_when_it_stated_all(name):
     resolved = load_recipe(name).model_dump(mode="json")
+    paper = resolved.pop("paper")
+    assert paper.pop("placebo") is None
+    for section, key in THEN:
+        value = paper.pop(key)
+        if resolved[section] is not None:
+            resolved[section][key] = value
+    assert not paper
     for section, _, key in (one.partition(".") for one in SINCE):
         assert resolved[section] is None or not resolved[section].pop(key)
     text = json.dumps(resolved, sort_keys=True)
@@ -164,6 +181,17 @@ def test_overrides_are_read_as_yaml_and_win():
             "evaluation: {views: {sizes: [64]}}",
             ["model.pool"],
         ),
+        ("augment: null\npaper: {offline_plan: true}", ["paper.offline_plan", "augment"]),
+        (
+            "data: {metadata: none}\nmodel: {metadata: none}\npaper: {metadata_shuffled: true}",
+            ["paper.metadata_shuffled", "data.metadata"],
+        ),
+        ("model: {attention: none}\npaper: {placebo: frozen}", ["paper.placebo", "model.attention"]),
+        (
+            "split: {left_out: rosendahl}\npaper: {siblings: withheld}",
+            ["split.left_out", "paper.siblings"],
+        ),
+        ("split: {final: true}\npaper: {siblings: withheld}", ["split.final", "paper.siblings"]),
         ("a: &a {b: *a}", ["anchor"]),
         ("a: [1", ["not YAML"]),
     ],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import NonNegativeInt, ValidationError, field_validator, model_validator
@@ -16,10 +16,10 @@ from dermlens.data.config import AugmentConfig, DataConfig, SplitConfig, parted_
 from dermlens.documents import Places, Section, load_yaml, sentence
 from dermlens.errors import UserError, nearest
 from dermlens.files import write_text
-from dermlens.models.config import ModelConfig
-from dermlens.models.table import row_of
+from dermlens.models.config import ModelConfig, NetworkConfig
+from dermlens.models.table import Placebo, row_of
 from dermlens.plugins import trusted_code
-from dermlens.sections import EvaluationConfig, ImbalanceConfig, TrainConfig
+from dermlens.sections import EvaluationConfig, ImbalanceConfig, PaperConfig, TrainConfig
 from dermlens.targets import file_source
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
@@ -31,7 +31,7 @@ class Recipe(Section):
     Attributes:
         name: names the run's folder.
         seed: of initialisation, order, augmentation and dropout.
-        data, split, augment, model, imbalance, train, evaluation: see each section's class.
+        data, split, augment, model, imbalance, train, evaluation, paper: see each section's class.
     """
 
     name: str = "run"
@@ -43,6 +43,7 @@ class Recipe(Section):
     imbalance: ImbalanceConfig = ImbalanceConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    paper: PaperConfig = PaperConfig()
 
     @field_validator("name")
     @classmethod
@@ -64,6 +65,27 @@ class Recipe(Section):
                 f" flattens its feature map (pool {self.model.pool}) takes images of one size"
             )
         return self
+
+    @model_validator(mode="after")
+    def _what_the_paper_asks_for_is_there(self) -> Self:
+        paper, split = self.paper, self.split
+        if paper.offline_plan and self.augment is None:
+            raise ValueError("paper.offline_plan draws views, and augment is null: leave out one of them")
+        if paper.metadata_shuffled and self.data.metadata == "none":
+            raise ValueError("paper.metadata_shuffled needs data.metadata paper or default, not none")
+        if paper.siblings is not None and split.left_out is not None:
+            raise ValueError("split.left_out plays selection itself: leave paper.siblings out")
+        if paper.siblings is not None and split.final:
+            raise ValueError("split.final leaves no selection role: leave paper.siblings out")
+        if paper.placebo is not None and self.model.attention == "none":
+            raise ValueError("paper.placebo takes the place of a kernel: it needs model.attention corrected")
+        return self
+
+    @property
+    def network(self) -> NetworkConfig:
+        """What is built: section `model`, and what `paper` asks of it."""
+        own = NetworkConfig.model_fields.keys() - ModelConfig.model_fields.keys()
+        return NetworkConfig.of(self.model, **self.paper.model_dump(include=own))
 
     def dump(self) -> str:
         """The whole recipe as YAML, defaults written out."""
@@ -130,6 +152,7 @@ def _validated(
         key = _apply(document, override)
         places = {path: place for path, place in places.items() if path[: len(key)] != key}
         places[key] = f"--set {override}"
+    _check_moved(document, where, places)
     if isinstance(document.get("data"), dict):
         document["data"] = parted_classes(document["data"])
         own = ("data", "classes")
@@ -166,6 +189,7 @@ def _extended(
         )
     if not isinstance(document, dict):
         raise UserError(f"{where}: a recipe is a mapping of sections, such as 'model: {{backbone: …}}'")
+    document = updated_recipe(document)
     if "extends" not in document:
         return document, places
     name, place = document.pop("extends"), f"{where}, {places.pop(('extends',))}"
@@ -229,3 +253,69 @@ def _apply(document: dict[str, Any], override: str) -> tuple[str, ...]:
         target = inner
     target[keys[-1]], _ = load_yaml(value, f"--set {override}")
     return keys
+
+
+# Keys that stood in other sections, before those of the paper had one of their own.
+
+
+_MOVED = {
+    f"{section}.{key}": f"paper.{key}"
+    for section, key in (
+        ("augment", "offline_plan"),
+        ("split", "siblings"),
+        ("data", "metadata_shuffled"),
+        ("imbalance", "weights_from"),
+        ("model", "normalization"),
+        ("model", "channel_order"),
+    )
+}
+_ATTENTION, _PLACEBO = "model.attention", "paper.placebo"
+
+
+def moved(key: str, value: Any) -> str | None:
+    """What `section.key`, set to a value, is called now; none where it is called as it was."""
+    return _PLACEBO if key == _ATTENTION and value in get_args(Placebo) else _MOVED.get(key)
+
+
+def updated_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`section.key` → value as a study wrote it down, the keys being those of now."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        now = moved(key, value)
+        if now == _PLACEBO:
+            found[key] = "corrected"  # whose head the placebos have
+        found[now or key] = value
+    return found
+
+
+def updated_recipe(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as a run or a study wrote it down, the keys being those of now; any other as it is.
+
+    What was written down states every section, `paper` too since there is one.
+    """
+    stated = {name: part for name, part in document.items() if name in Recipe.model_fields}
+    if "paper" in stated or stated.keys() != Recipe.model_fields.keys() - {"paper"}:
+        return dict(document)
+    sections: dict[str, Any] = {"paper": {}}
+    for name, part in document.items():
+        if name not in stated or not isinstance(part, dict):
+            sections[name] = part
+            continue
+        settings = updated_settings({f"{name}.{key}": value for key, value in part.items()})
+        sections.setdefault(name, {})
+        for now, value in settings.items():
+            section, _, key = now.partition(".")
+            sections[section][key] = value
+    return sections
+
+
+def _check_moved(document: Mapping[str, Any], where: str, places: Places) -> None:
+    """Refuse a key that has another section now. Raises: UserError."""
+    for section, part in document.items():
+        for key, value in part.items() if isinstance(part, dict) else ():
+            if (now := moved(f"{section}.{key}", value)) is not None:
+                place = places.get((section, key)) or places.get((section,))
+                raise UserError(
+                    f"{where}{f', {place}' if place else ''}: {section}.{key} {value} is a key of section"
+                    f" paper now: {now}"
+                )

@@ -1,4 +1,4 @@
-"""What a recipe says of training and evaluation. Free of torch: a recipe's mistakes show at once."""
+"""What a recipe says of training, evaluation and the paper. Free of torch: its mistakes show at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from dermlens.data.config import Siblings
 from dermlens.documents import Section
+from dermlens.models.table import ChannelOrder, PixelNormalization, Placebo
 from dermlens.plugins import PluggedLoss, PluggedMetric, PluggedSampler, own_or_outside, remember_trusted
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 
@@ -186,7 +188,6 @@ class ImbalanceConfig(Section):
             numbers by class, such as `{mel: 5}` of its reference [14], others weigh 1.
         exponent: the weights are raised to it; 0 is none, ½ a compromise.
         beta: of `effective_number`, (1 − β)/(1 − β^n).
-        weights_from: count classes in the training role, or in all images as the authors did.
         deferred_epochs: first epochs in which classes weigh alike all the same, as LDAM's authors do.
         confirmation: weight of an image by how its diagnosis was confirmed, such as `{consensus: 0.7}`; ways
             that are not named weigh 1.
@@ -198,7 +199,6 @@ class ImbalanceConfig(Section):
     weights: Literal["none", "original", "new", "effective_number"] | dict[str, PositiveFloat] = "none"
     exponent: Share = 1.0
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    weights_from: Literal["train", "all"] = "train"
     deferred_epochs: NonNegativeInt = 0
     confirmation: dict[str, PositiveFloat] = Field(default_factory=dict)
     sampler: SamplerConfig = ImageSamplerConfig()
@@ -426,3 +426,35 @@ class EvaluationConfig(Section):
     seed: NonNegativeInt = 0
     views: ViewsConfig = ViewsConfig()
     metrics: tuple[PluggedMetric, ...] = ()
+
+
+# What a recipe says for the study of the published paper alone.
+
+
+class PaperConfig(Section):
+    """What the study of the paper alone asks for: quirks of the authors' runs, and placebos.
+
+    Attributes:
+        offline_plan: sample each class as often as the authors' 8,000-a-class folders hold it; copies are
+            views of `augment`, originals stay as they are.
+        siblings: have one image a lesion in `selection`, its others being `withheld` or, a leak on purpose,
+            `trained_on` in place of as many others of their class.
+        metadata_shuffled: a placebo: every lesion gets the age, sex and site of another, in training and
+            where the run's own images are predicted.
+        weights_from: count classes for `imbalance.weights` in the training role, or in all images as the
+            authors did.
+        placebo: in the place of the Soft-Attention kernel, in the same head: `uniform` weighs all positions
+            alike, `frozen` keeps a random kernel that sees all channels.
+        normalization: of the pixels: `weights` as the backbone's weights expect it, `half` is x/127.5 − 1,
+            which the authors fed most networks whatever their weights expected.
+        channel_order: in which the network gets the colours: `bgr` is how the authors' reader gave them to
+            networks with metadata, whose weights expect `rgb`.
+    """
+
+    offline_plan: bool = False
+    siblings: Siblings | None = None
+    metadata_shuffled: bool = False
+    weights_from: Literal["train", "all"] = "train"
+    placebo: Placebo | None = None
+    normalization: PixelNormalization = "weights"
+    channel_order: ChannelOrder = "rgb"

@@ -22,7 +22,7 @@ from dermlens.data.table import read_configured
 from dermlens.documents import Section
 from dermlens.labels import CLASSES
 from dermlens.models.classifier import build_classifier
-from dermlens.models.config import ModelConfig
+from dermlens.models.config import ModelConfig, NetworkConfig
 from dermlens.models.metadata_branch import build_branch
 from dermlens.models.saved import SavedModel, load_model, save_model
 from dermlens.models.table import row_of
@@ -268,7 +268,7 @@ def check_backbone(backbone: str | ModelConfig, *, size: int | None = None, **se
     _equal(floating, both, name, "pixels as bytes and as numbers give different logits")
     _equal(first, both[:1], name, "logits depend on the others of a batch", atol=1e-4, rtol=1e-3)
     with tempfile.TemporaryDirectory() as place:
-        save_model(Path(place), SavedModel(model, config, CLASSES, side, "center", encoder))
+        save_model(Path(place), SavedModel(model, NetworkConfig.of(config), CLASSES, side, "center", encoder))
         saved = load_model(Path(place), trust_code=True).model.to(memory_format=torch.channels_last)
         with torch.inference_mode():
             loaded, _ = saved(x_BCHW, meta_BM)

@@ -32,6 +32,6 @@ def test_it_needs_a_role_that_is_held_out_and_no_folds():
     trained = type(held_out)(held_out.roles.assign(role="train"), held_out.header)
     with pytest.raises(UserError, match=r"split\.final"):
         final_roles(trained)
-    for other in ({"folds": 3}, {"left_out": "rosendahl"}, {"siblings": "withheld"}):
+    for other in ({"folds": 3}, {"left_out": "rosendahl"}):
         with pytest.raises(ValidationError, match="final"):
             SplitConfig(final=True, **other)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dermlens.data.split import FIELDS, shuffled_metadata
-from dermlens.errors import UserError
-from dermlens.recipe import parse_recipe
 
 
 @st.composite
@@ -52,16 +49,3 @@ def test_patients_change_places(table, seed):
 def test_only_what_is_named_changes(table, field):
     others = [name for name in table.columns if name != field]
     pd.testing.assert_frame_equal(shuffled_metadata(table, 0, (field,))[others], table[others])
-
-
-def test_there_must_be_something_to_shuffle():
-    words = "data: {metadata: none, metadata_shuffled: true}\nmodel: {metadata: none}"
-    with pytest.raises(UserError, match="metadata_shuffled"):
-        parse_recipe(words, "r")
-
-
-def test_a_recipe_from_before_the_key_is_the_same_recipe():
-    now = parse_recipe("name: x", "r")
-    before = now.dump().replace("  metadata_shuffled: false\n", "")
-    assert "metadata_shuffled" not in before
-    assert parse_recipe(before, "r") == now

@@ -15,7 +15,7 @@ from .test_split import make_table, many
 
 
 def split_of(table: pd.DataFrame, siblings: str | None) -> Split:
-    return resolve_split(table, SplitConfig(folds=3, fold=1, siblings=siblings))
+    return resolve_split(table, SplitConfig(folds=3, fold=1), siblings=siblings)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_leak_is_what_the_names_say(table):
 
 
 def test_without_folds_it_is_of_the_selection_role(table):
-    split = resolve_split(table, SplitConfig(siblings="withheld"))
+    split = resolve_split(table, SplitConfig(), siblings="withheld")
     scored = table[table["image_id"].isin(split.ids("selection"))]
     assert not scored["lesion_id"].duplicated().any()
 
@@ -72,4 +72,4 @@ def test_a_class_that_cannot_make_room_is_named():
         if len(resolve_split(table, SplitConfig(folds=3, fold=number, test=0.0)).ids("selection")) > 40
     )
     with pytest.raises(UserError, match=r"39 images of mel.*6"):
-        resolve_split(table, SplitConfig(folds=3, fold=fold, test=0.0, siblings="trained_on"))
+        resolve_split(table, SplitConfig(folds=3, fold=fold, test=0.0), siblings="trained_on")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dermlens.models.config import ModelConfig
+from dermlens.models.config import NetworkConfig
 from dermlens.models.table import BACKBONES
 
 META_WIDTH = 21
@@ -18,11 +18,11 @@ SMALLEST = {"inception_resnet_v2": 96, "inception_v3": 128, "vgg16": 64}
 """Sides that leave more than one position; 64 does for the others."""
 
 
-def config_of(name: str, cut: str, **settings: object) -> ModelConfig:
+def config_of(name: str, cut: str, **settings: object) -> NetworkConfig:
     """A network of the table; attention and metadata where the cut has a feature map."""
     if cut == "plain":
         settings |= {"attention": "none", "metadata": "none"}
-    return ModelConfig.model_validate({"backbone": name, "cut": cut, **settings})
+    return NetworkConfig.model_validate({"backbone": name, "cut": cut, **settings})
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ P = [f"p_{code}" for code in CLASSES]
 def arm(recipe, data, cache, tmp_path_factory):
     """A cross-fit of two folds; tests read it and write nothing."""
     out = tmp_path_factory.mktemp("arm") / "base"
-    train_folds(recipe("model.attention=uniform"), data, out, folds=2, device="cpu", cache=cache)
+    train_folds(recipe("paper.placebo=uniform"), data, out, folds=2, device="cpu", cache=cache)
     return out
 
 
@@ -101,7 +101,7 @@ def test_an_arm_without_attention_or_without_folds_is_refused(whole, data, cache
 
 
 def test_a_network_of_shuffled_metadata_is_told_them_where_its_run_predicts(recipe, data, cache, tmp_path):
-    shuffled = recipe("data.metadata_shuffled=true")
+    shuffled = recipe("paper.metadata_shuffled=true")
     train_folds(shuffled, data, tmp_path / "arm", folds=2, only=[0], device="cpu", cache=cache)
     run = Run(tmp_path / "arm" / "fold-0")
     table = read_configured(data, shuffled.data)

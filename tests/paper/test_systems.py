@@ -44,7 +44,7 @@ def test_every_system_has_the_parameters_of_its_notebook(name):
     with torch.device("meta"):
         width = 0 if recipe.model.metadata == "none" else 21
         size = BACKBONES[recipe.model.backbone].size
-        model = build_classifier(recipe.model, num_classes=7, meta_width=width, size=size)
+        model = build_classifier(recipe.network, num_classes=7, meta_width=width, size=size)
     assert count(model)[0] == expected(name)
 
 
@@ -53,9 +53,12 @@ def test_protocols(name):
     """What each column's notebooks did: split, weights, rate, batch, augmentation."""
     system = SYSTEMS[name]
     recipe = recipe_of(system, short=False, seed=0)
-    augmented = recipe.augment is not None and recipe.augment.offline_plan
     if system.column == "ad":
-        assert (recipe.split.holdout, recipe.train.optimizer.lr, augmented) == (0.15, 0.01, True)
+        assert (recipe.split.holdout, recipe.train.optimizer.lr, recipe.paper.offline_plan) == (
+            0.15,
+            0.01,
+            True,
+        )
     if system.column == "ad_as_run":
         assert recipe.augment is None
     if system.column in ("md", "loss", "plain"):

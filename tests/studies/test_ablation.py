@@ -233,13 +233,13 @@ def test_damaged_predictions_are_refused(name, copy, done):
 LEAK = """
 name: leak
 recipe: RECIPE
-set: {data.size: 48, split.siblings: withheld}
+set: {data.size: 48, paper.siblings: withheld}
 folds: 2
 images: 60
 baseline: clean
 arms:
   clean: {tests: Nothing leaks.}
-  leaky: {tests: Siblings are trained on., set: {split.siblings: trained_on}}
+  leaky: {tests: Siblings are trained on., set: {paper.siblings: trained_on}}
   best: {tests: The epoch is chosen on what is scored., peeks: true}
 """
 
@@ -267,7 +267,7 @@ def test_a_leak_on_purpose_is_measured_and_said(leak, data, cache, tmp_path):
 
 
 def test_arms_that_would_be_scored_on_other_images_train_nothing(leak, data, tmp_path):
-    mixed = leak(LEAK.replace(", split.siblings: withheld", ""))
+    mixed = leak(LEAK.replace(", paper.siblings: withheld", ""))
     with pytest.raises(UserError, match=r"leaky.*clean"):
         ablate(mixed, data, tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()

@@ -170,8 +170,8 @@ def test_paper_protocol_warns_of_its_leak(train, tiny_recipe):
 
 
 def test_weights_count_the_role_that_the_recipe_names(train, plain, tiny_recipe, tiny_data):
-    assert plain.recipe.imbalance.weights_from == "train"
-    every = train(tiny_recipe("imbalance.weights_from=all", "train.epochs=1"))
+    assert plain.recipe.paper.weights_from == "train"
+    every = train(tiny_recipe("paper.weights_from=all", "train.epochs=1"))
     weights = {"train": plain.read_record(), "all": every.read_record()}
     everything = read_table(tiny_data)["dx"].value_counts()
     expected = {code: len(read_table(tiny_data)) / (7 * everything[code]) for code in CLASSES}

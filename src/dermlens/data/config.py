@@ -17,6 +17,7 @@ from dermlens.predict.sources.tables import is_formula
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[float, Field(gt=0, le=4)]
 Role = Literal["train", "selection", "calibration", "test"]
+Siblings = Literal["withheld", "trained_on"]
 
 
 def parted_classes(data: dict[str, Any]) -> dict[str, Any]:
@@ -37,8 +38,6 @@ class DataConfig(Section):
         colour_constancy: `shades_of_gray` takes the colour of the light out of every image, in training and
             in prediction.
         metadata: `paper` is the published 21-vector, `default` the encoder that drops no patient.
-        metadata_shuffled: a placebo: every lesion gets the age, sex and site of another, in training and
-            where the run's own images are predicted.
         classes: the labels, in the order of the logits: a list, or a mapping that says what they are,
             `{Melanom: {malignant: true, name: melanoma}, Naevus: {}}`.
         described: how a mapping described its classes; it travels with the model.
@@ -59,7 +58,6 @@ class DataConfig(Section):
     crop: Literal["center", "squash"] = "center"
     colour_constancy: ColourConstancy = "none"
     metadata: Literal["none", "paper", "default"] = "default"
-    metadata_shuffled: bool = False
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = CLASSES
     described: dict[str, ClassFacts] = Field(default_factory=dict)
     columns: dict[str, str] = Field(default_factory=dict)
@@ -104,12 +102,6 @@ class DataConfig(Section):
         """`described` as it stands in documents."""
         return {code: one.model_dump(mode="json") for code, one in self.described.items()}
 
-    @model_validator(mode="after")
-    def _there_is_something_to_shuffle(self) -> Self:
-        if self.metadata_shuffled and self.metadata == "none":
-            raise ValueError("metadata_shuffled needs metadata: paper or default, not none")
-        return self
-
 
 class SplitConfig(Section):
     """How images become roles; `manifest` (`grouped-v1`, or a file) overrides the rest.
@@ -127,8 +119,6 @@ class SplitConfig(Section):
         left_out: a source that plays `selection`; all other images outside the test role train.
         final: the last fit, with nothing left to choose: `selection` trains too, and training images
             of a lesion that `calibration` or `test` shows under another id are left out.
-        siblings: have one image a lesion in `selection`, its others being `withheld` or, a leak on purpose,
-            `trained_on` in place of as many others of their class.
         seed: of the draw.
     """
 
@@ -142,7 +132,6 @@ class SplitConfig(Section):
     fold: NonNegativeInt = 0
     left_out: str | None = None
     final: bool = False
-    siblings: Literal["withheld", "trained_on"] | None = None
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -151,10 +140,10 @@ class SplitConfig(Section):
             raise ValueError("selection + calibration + test must leave a share below 1 for training")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} of {self.folds}: folds count from 0")
-        if self.left_out is not None and (self.folds is not None or self.siblings is not None):
-            raise ValueError("left_out plays selection itself: leave folds and siblings out")
-        if self.final and (self.folds, self.left_out, self.siblings) != (None, None, None):
-            raise ValueError("final leaves no selection role: leave folds, left_out and siblings out")
+        if self.left_out is not None and self.folds is not None:
+            raise ValueError("left_out plays selection itself: leave folds out")
+        if self.final and (self.folds, self.left_out) != (None, None):
+            raise ValueError("final leaves no selection role: leave folds and left_out out")
         return self
 
 
@@ -296,7 +285,6 @@ class AugmentConfig(Section):
             up to 15 %.
         camera: resolution and JPEG file, before everything else.
         horizontal_flip, vertical_flip: each with probability one half.
-        offline_plan: sample each class as often as the authors' 8,000-a-class folders hold it.
         colour: how far colours may depart from the image's.
         policy: random operations after that, by RandAugment or TrivialAugment.
         cutout: holes, last of all.
@@ -313,7 +301,6 @@ class AugmentConfig(Section):
     camera: CameraConfig | None = None
     horizontal_flip: bool = True
     vertical_flip: bool = True
-    offline_plan: bool = False
     colour: ColourConfig = ColourConfig()
     policy: PolicyConfig | None = None
     cutout: CutOutConfig | None = None

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from dermlens.data.config import SplitConfig
+from dermlens.data.config import Siblings, SplitConfig
 from dermlens.data.manifest import BY_LESION, HOME, VERSION, Split, load_manifest, make_roles
 from dermlens.data.protocols import (
     contents,
@@ -197,7 +196,7 @@ def _crossing(what: str, key: pd.Series[str], rows: pd.DataFrame) -> Iterable[st
 # scored lesions, their siblings, out. `trained_on` puts them in, in place of as many images of their class.
 
 
-def with_siblings(split: Split, table: pd.DataFrame, siblings: Literal["withheld", "trained_on"]) -> Split:
+def with_siblings(split: Split, table: pd.DataFrame, siblings: Siblings) -> Split:
     """Score one image a lesion of the selection role, the others being withheld or trained on.
 
     Which image is scored, and which make room, is drawn by a hash of the image ids: the same for both.
@@ -229,7 +228,7 @@ def with_siblings(split: Split, table: pd.DataFrame, siblings: Literal["withheld
         room = rows.index[(rows["role"] == "train") & (rows["dx"] == dx)]
         if len(room) < number:
             raise UserError(
-                f"split.siblings trained_on: {number} images of {dx} go in, and {len(room)} can make room"
+                f"paper.siblings trained_on: {number} images of {dx} go in, and {len(room)} can make room"
             )
         keep[room[:number]] = False
     keep[others.index] = True
@@ -332,7 +331,13 @@ def make_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str
     return Split(make_roles(table, drawn), header)
 
 
-def resolve_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, str] | None = None) -> Split:
+def resolve_split(
+    table: pd.DataFrame,
+    config: SplitConfig,
+    given: Mapping[str, str] | None = None,
+    *,
+    siblings: Siblings | None = None,
+) -> Split:
     """The split that a run trains and scores with: final roles, made for this table.
 
     Args:
@@ -340,6 +345,8 @@ def resolve_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, 
         config: `manifest` wins over `protocol`. With `folds`, the lesions outside the manifest's test role
             are cut anew into folds, and `fold` plays selection. A manifest that holds folds keeps its own.
         given: as for `make_split`.
+        siblings: what becomes of the other images of the scored lesions, as for `with_siblings`; none has
+            all of them scored.
 
     Raises:
         UserError: the manifest is missing, malformed or made for another table; folds that it cannot have.
@@ -359,7 +366,7 @@ def resolve_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, 
     if config.final:
         return final_roles(split)
     if not split.folds:
-        return _scored(split, table, config)
+        return _scored(split, table, siblings)
     if config.fold >= split.folds:
         raise UserError(
             f"split.fold {config.fold} is too high: the split has {split.folds} folds, counted from 0"
@@ -368,7 +375,7 @@ def resolve_split(table: pd.DataFrame, config: SplitConfig, given: Mapping[str, 
     role = split.roles["role"].where(split.roles["role"] == "test", "train")
     role = role.where(split.roles["role"] != own, "selection")
     own_fold = Split(split.roles.assign(role=role), split.header | {"fold": str(config.fold)})
-    return _scored(own_fold, table, config)
+    return _scored(own_fold, table, siblings)
 
 
 def final_roles(split: Split) -> Split:
@@ -394,9 +401,9 @@ def final_roles(split: Split) -> Split:
     return Split(roles, split.header | {"final": "yes"})
 
 
-def _scored(split: Split, table: pd.DataFrame, config: SplitConfig) -> Split:
+def _scored(split: Split, table: pd.DataFrame, siblings: Siblings | None) -> Split:
     """The split, its selection role as `siblings` says."""
-    return split if config.siblings is None else with_siblings(split, table, config.siblings)
+    return split if siblings is None else with_siblings(split, table, siblings)
 
 
 def _cut_into_folds(split: Split, table: pd.DataFrame, name: str, folds: int, seed: int) -> Split:

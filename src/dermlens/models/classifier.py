@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from dermlens.errors import UserError
 from dermlens.models.architectures import Normalize, VGG16Tail, start_dense
-from dermlens.models.config import ModelConfig
+from dermlens.models.config import ModelConfig, NetworkConfig
 from dermlens.models.cuts import build_backbone, feature_shape
 from dermlens.models.metadata_branch import MetadataBranch, PaperBranch, build_branch
 from dermlens.models.soft_attention import SoftAttention
@@ -296,6 +296,7 @@ def assemble(
     size: int | None = None,
 ) -> LesionClassifier:
     """Put a network of the family together around a backbone that is there; as `build_classifier` else."""
+    network = NetworkConfig.of(config)
     row = row_of(config.backbone)
     size = size or row.size
     if config.metadata != "none" and meta_width == 0:
@@ -309,8 +310,8 @@ def assemble(
         head: MapHead | LogitsHead = LogitsHead(shape[0], num_classes)
     else:
         attention = None
-        if config.attention != "none":
-            attention = SoftAttention(shape[0], config.heads, kernel=config.attention, gamma=config.gamma)
+        if network.kernel is not None:
+            attention = SoftAttention(shape[0], config.heads, kernel=network.kernel, gamma=config.gamma)
         head = MapHead(
             shape,
             num_classes,
@@ -324,14 +325,14 @@ def assemble(
     if config.resolved_conventions == "keras":
         head.start_as_keras()
     own = row.input_normalization(config.resolved_form)
-    pixels = HALF if config.normalization == "half" else own
+    pixels = HALF if network.normalization == "half" else own
     return LesionClassifier(
         pixels,
         backbone,
         head,
         feature_shape=shape,
         size=size,
-        channel_order=config.channel_order,
+        channel_order=network.channel_order,
         divide_map=config.divide_map,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,6 +18,8 @@ from dermlens.models.table import (
     ChannelOrder,
     Cut,
     Form,
+    PixelNormalization,
+    Placebo,
     row_of,
 )
 from dermlens.plugins import Kind, complete, is_outside, is_trusted
@@ -45,13 +47,8 @@ class ModelConfig(Section):
             none is, `library`.
         divide_map: the map at the cut is divided by this: for a start whose maps are larger than those that a
             recipe's rate was chosen for.
-        normalization: of the pixels: `weights` as the backbone's weights expect it, `half` is x/127.5 − 1,
-            which the authors fed most networks whatever their weights expected.
-        channel_order: in which the network gets the colours: `bgr` is how the authors' reader gave them to
-            networks with metadata, whose weights expect `rgb`.
         attention: the Soft-Attention kernel: `corrected` sees all channels, `original` keeps the authors'
-            axis mix-up (channels 0 to 2), `none` leaves the module out, its max-pool with it. Two placebos
-            have the same head: `uniform` weighs all positions alike, `frozen` keeps a random kernel.
+            axis mix-up (channels 0 to 2), `none` leaves the module out, its max-pool with it.
         heads: K, the attention heads.
         gamma: the learnable scalar of the paper's Eq. 1, which its code does not have.
         pool: what follows the 2×2 max-pool: `flatten` or global average, `gap`.
@@ -67,8 +64,6 @@ class ModelConfig(Section):
     form: Form | None = None
     conventions: Form | None = None
     divide_map: Annotated[float, Field(gt=0)] = 1.0
-    normalization: Literal["weights", "half"] = "weights"
-    channel_order: ChannelOrder = "rgb"
     attention: Literal["none"] | AttentionKernel = "corrected"
     heads: Annotated[int, Field(gt=0, le=1024)] = 16
     gamma: bool = False
@@ -170,3 +165,33 @@ class ModelConfig(Section):
     def _is_set(self, key: str) -> bool:
         """Whether a key differs from its default."""
         return bool(getattr(self, key) != type(self).model_fields[key].default)
+
+
+class NetworkConfig(ModelConfig):
+    """A network as it is built, and as model.json describes it: a recipe's, and what its `paper` asks of it.
+
+    Attributes:
+        placebo, normalization, channel_order: as in `dermlens.sections.PaperConfig`.
+    """
+
+    placebo: Placebo | None = None
+    normalization: PixelNormalization = "weights"
+    channel_order: ChannelOrder = "rgb"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _placebos_were_kernels(cls, given: Any) -> Any:
+        """Models of earlier versions name a placebo as their attention."""
+        if isinstance(given, dict) and given.get("attention") in get_args(Placebo):
+            return given | {"attention": "corrected", "placebo": given["attention"]}
+        return given
+
+    @classmethod
+    def of(cls, model: ModelConfig, **paper: Any) -> Self:
+        """The network of a section `model`, which has been validated. A network comes back as it is."""
+        return model if isinstance(model, cls) else cls.model_construct(**dict(model), **paper)
+
+    @property
+    def kernel(self) -> AttentionKernel | Placebo | None:
+        """Of the Soft-Attention; none without it."""
+        return None if self.attention == "none" else self.placebo or self.attention

@@ -17,7 +17,7 @@ from dermlens.errors import UserError
 from dermlens.files import atomic_path, exclusive
 from dermlens.labels import Vocabulary
 from dermlens.models.classifier import LesionClassifier, build_classifier
-from dermlens.models.config import ModelConfig
+from dermlens.models.config import NetworkConfig
 from dermlens.models.pretrained.sources import read_tensors
 from dermlens.plugins import trusted_code
 from dermlens.predict.decision import DECISION_FILE, Arrays, read_arrays, write_arrays
@@ -50,7 +50,7 @@ class SavedModel:
     """
 
     model: LesionClassifier
-    config: ModelConfig
+    config: NetworkConfig
     classes: tuple[str, ...]
     size: int
     crop: Literal["center", "squash"]
@@ -83,7 +83,7 @@ def save_model(folder: Path, saved: SavedModel) -> None:
     weights = safetensors.torch.save({name: one.detach().cpu().contiguous() for name, one in state.items()})
     document = ModelDocument(
         dermlens=__version__,
-        model=saved.config.model_dump(mode="json"),
+        model=NetworkConfig.of(saved.config).model_dump(mode="json"),
         classes=saved.classes,
         size=saved.size,
         crop=saved.crop,
@@ -153,7 +153,7 @@ def _loaded(folder: Path, *, decision: bool, exports: bool) -> SavedModel:
     if hashlib.sha256(weights_path.read_bytes()).hexdigest() != document.sha256:
         raise UserError(f"{weights_path} is not the file that {document_path} was written for")
     try:
-        written = ModelConfig.model_validate(document.model)
+        written = NetworkConfig.model_validate(document.model)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(("model", *map(str, first["loc"])))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dermlens.models.table import AttentionKernel
+from dermlens.models.table import AttentionKernel, Placebo
 
 
 class CorrectedKernel(nn.Module):
@@ -77,7 +77,7 @@ class FrozenKernel(CorrectedKernel):
         self.requires_grad_(requires_grad=False)
 
 
-def build_kernel(kind: AttentionKernel, channels: int, heads: int) -> nn.Module:
+def build_kernel(kind: AttentionKernel | Placebo, channels: int, heads: int) -> nn.Module:
     """The kernel of a kind, for C channels and K heads; x_BCHW to pre-activations BKHW."""
     match kind:
         case "original":
@@ -102,7 +102,7 @@ class SoftAttention(nn.Module):
     """
 
     def __init__(
-        self, channels: int, heads: int = 16, *, kernel: AttentionKernel, gamma: bool = False
+        self, channels: int, heads: int = 16, *, kernel: AttentionKernel | Placebo, gamma: bool = False
     ) -> None:
         super().__init__()
         self.kernel = build_kernel(kernel, channels, heads)

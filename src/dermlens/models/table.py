@@ -18,7 +18,9 @@ from dermlens.errors import UserError, nearest, require
 from dermlens.plugins import is_outside, resolve
 
 Cut = Literal["paper", "full", "plain"]
-AttentionKernel = Literal["original", "corrected", "uniform", "frozen"]
+AttentionKernel = Literal["original", "corrected"]
+Placebo = Literal["uniform", "frozen"]
+PixelNormalization = Literal["weights", "half"]
 ChannelOrder = Literal["rgb", "bgr"]
 Form = Literal["keras", "library"]
 

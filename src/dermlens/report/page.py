@@ -198,7 +198,8 @@ def _facts(
     facts.add("Split", f"protocol {protocol}" if protocol else None)
     if recipe:
         model = recipe.model
-        facts.add("Network", f"{model.backbone}, cut {model.cut}, attention {model.attention}")
+        attention = recipe.network.kernel or "none"
+        facts.add("Network", f"{model.backbone}, cut {model.cut}, attention {attention}")
         encoder = recipe.data.metadata
         facts.add(
             "Patient metadata", "none" if encoder == "none" else f"encoder {encoder}, branch {model.metadata}"

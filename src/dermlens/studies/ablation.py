@@ -28,7 +28,7 @@ from dermlens.studies.folds import (
     write_arm,
     write_images,
 )
-from dermlens.studies.matrix import Matrix, budgeted, epoch_size, parse_matrix
+from dermlens.studies.matrix import Matrix, budgeted, epoch_size, parse_matrix, updated_matrix
 from dermlens.studies.scores import compare_arms
 from dermlens.training.inputs import RolePlan, read_role_plan
 
@@ -209,7 +209,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     if not path.is_file():
         raise UserError(f"{folder} has no {RECORD}: it is no ablation, or its baseline is not trained yet")
-    return read_json(path)
+    record = read_json(path)
+    matrix = record.get("matrix")
+    return record | {"matrix": updated_matrix(matrix)} if isinstance(matrix, dict) else record
 
 
 def is_trained(arm: Path) -> bool:
@@ -225,12 +227,12 @@ def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
         recipe = matrix.recipe_of(name)
         fold = fold_recipes(recipe, matrix.folds, peeks=matrix.arms[name].peeks)[0]
         # Reading looks at the content of every image, and arms seldom differ in their data.
-        if (asked := recipe.data.model_dump_json() + recipe.split.model_dump_json()) not in read:
+        if (asked := _asked(recipe)) not in read:
             read[asked] = read_role_plan(fold, data)
             first = read[next(iter(read))]
             if read[asked].split.ids("selection") != first.split.ids("selection"):
                 raise UserError(
-                    f"arm {name} scores other images than {matrix.baseline}: set split.siblings for all arms"
+                    f"arm {name} scores other images than {matrix.baseline}: set paper.siblings for all arms"
                     " or for none"
                 )
         size = epoch_size(fold, read[asked])
@@ -239,11 +241,16 @@ def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
     return plans
 
 
+def _asked(recipe: Recipe) -> str:
+    """What decides which images have which role."""
+    return f"{recipe.data.model_dump_json()} {recipe.split.model_dump_json()} {recipe.paper.siblings}"
+
+
 def _begin(out: Path, matrix: Matrix) -> None:
     """Make the folder, or find it to be of this ablation, which may have gained or lost arms."""
     path = out / "matrix.yaml"
     if path.is_file():
-        begun = parse_matrix(path.read_text(encoding="utf-8"), str(path))
+        begun = parse_matrix(path.read_text(encoding="utf-8"), str(path), stored=True)
         if begun == matrix:
             return
         if changed := [name for name, arm in matrix.arms.items() if begun.arms.get(name, arm) != arm]:

@@ -17,7 +17,6 @@ from rich.table import Table
 from dermlens.evaluation.subgroups import Decision
 from dermlens.records import NONE, estimate_text
 from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
-from dermlens.studies.matrix import SIBLINGS
 from dermlens.studies.scores import OVERALL, Row, by_arm
 
 SHOWN = {
@@ -64,7 +63,7 @@ def _how(record: Mapping[str, Any]) -> str:
     )
     arms = matrix["arms"].items()
     peeking = [name for name, arm in arms if arm.get("peeks")]
-    leaking = [name for name, arm in arms if arm["set"].get(SIBLINGS) == "trained_on"]
+    leaking = [name for name, arm in arms if arm["set"].get("paper.siblings") == "trained_on"]
     clean = [] if leaking else ["was not trained on its lesion"]
     clean += [] if peeking else ["has no epoch chosen on it"]
     by = f", by a network that {' and '.join(clean)}" if clean else ""

@@ -74,7 +74,7 @@ def draw(recipes: Sequence[Recipe], data: Path) -> tuple[pd.DataFrame, list[Spli
         UserError: the table or the split does not allow it, or the folds hold sealed test images.
     """
     table = read_configured(data, recipes[0].data)
-    splits = [resolve_split(table, recipe.split) for recipe in recipes]
+    splits = [resolve_split(table, recipe.split, siblings=recipe.paper.siblings) for recipe in recipes]
     check_sealed(table, splits[0])
     return table, splits
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from dermlens.errors import UserError
 from dermlens.models.classifier import LesionClassifier, build_classifier
-from dermlens.models.config import ModelConfig
+from dermlens.models.config import ModelConfig, NetworkConfig
 from dermlens.models.saved import SavedModel
 from dermlens.models.table import BACKBONES, JOINED
 from dermlens.runs import Run
@@ -59,17 +59,18 @@ def join(
     for run, other in zip(runs, saved, strict=True):
         _check_joins(run, other)
         _check_fits(runs[0], saved[0], run, other)
-    made = joined(saved)
+    section = joined_config(saved)
+    made = joined(saved, section)
     name = "-".join(dict.fromkeys(run.recipe.name for run in runs))[:LONGEST_NAME]
-    recipe = runs[0].recipe.model_copy(update={"name": name, "model": made.config})
+    recipe = runs[0].recipe.model_copy(update={"name": name, "model": section})
     parameters = sum(tensor.numel() for tensor in made.model.parameters())
     return make_run(
         runs, made, recipe, out, data, device, cache, joined=True, start=None, trainable_parameters=parameters
     )
 
 
-def joined(saved: Sequence[SavedModel]) -> SavedModel:
-    """The network of several, in evaluation mode, without a decision.
+def joined_config(saved: Sequence[SavedModel]) -> ModelConfig:
+    """What a recipe says of the network of several.
 
     Args:
         saved: with maps of equal size and everything in front of the network alike.
@@ -82,7 +83,7 @@ def joined(saved: Sequence[SavedModel]) -> SavedModel:
         shapes = ", ".join("×".join(map(str, one.model.feature_shape[1:])) for one in saved)
         raise UserError(f"the last maps of the networks have {shapes} positions, and only equal ones join")
     branches = [one.config.metadata for one in saved]
-    config = ModelConfig(
+    return ModelConfig(
         backbone=JOINED.join(one.config.backbone for one in saved),
         form=first.config.resolved_form,
         conventions=first.config.resolved_conventions,
@@ -91,6 +92,11 @@ def joined(saved: Sequence[SavedModel]) -> SavedModel:
         dropout=first.config.dropout,
         metadata="none" if set(branches) == {"none"} else JOINED.join(branches),
     )
+
+
+def joined(saved: Sequence[SavedModel], section: ModelConfig) -> SavedModel:
+    """The network of several, in evaluation mode, without a decision; `section` is its `joined_config`."""
+    first, config = saved[0], NetworkConfig.of(section)
     model = build_classifier(
         config, num_classes=len(first.classes), meta_width=first.encoder.width, size=first.size
     )

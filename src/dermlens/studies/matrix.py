@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator, model
 from dermlens.data.loaders import planned_epoch
 from dermlens.documents import Section, load_yaml, sentence
 from dermlens.errors import UserError, nearest
-from dermlens.recipe import Recipe, load_recipe, parse_recipe
+from dermlens.recipe import Recipe, load_recipe, moved, parse_recipe, updated_settings
 from dermlens.training.inputs import RolePlan, rows_of
 from dermlens.training.sampling import epoch_positions
 
@@ -26,9 +26,6 @@ FOLLOWS = "follows from name, folds and images of the matrix"
 OF_IMAGES = ("split", "data.classes", "data.described", "data.labels", "data.columns", "data.also_train")
 SHARED = (*DECIDED, "seed", *OF_IMAGES)
 """What an arm cannot change, or its numbers would be of another start, other images or another budget."""
-
-SIBLINGS = "split.siblings"
-"""What an arm can change of its split: the scored images stay the same."""
 
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,59}$")]
 
@@ -138,11 +135,23 @@ def load_matrix(name: str, overrides: Sequence[str] = ()) -> Matrix:
     return parse_matrix(text, f"matrix {name}", overrides)
 
 
-def parse_matrix(text: str, where: str, overrides: Sequence[str] = ()) -> Matrix:
-    """Validate YAML text as a matrix; `where` names it in errors. Raises: UserError."""
+def parse_matrix(text: str, where: str, overrides: Sequence[str] = (), *, stored: bool = False) -> Matrix:
+    """Validate YAML text as a matrix.
+
+    Args:
+        text: YAML.
+        where: names it in errors.
+        overrides: as for `load_matrix`.
+        stored: whether an ablation wrote it down, perhaps one of an earlier version.
+
+    Raises:
+        UserError: as for `load_matrix`.
+    """
     document, places = load_yaml(text, where)
     if not isinstance(document, dict):
         raise UserError(f"{where}: a matrix is a mapping with recipe, folds, images, baseline and arms")
+    if stored:
+        document = updated_matrix(document)
     for override in overrides:
         key, value = _parted(override)
         own = document.setdefault("set", {})
@@ -152,6 +161,19 @@ def parse_matrix(text: str, where: str, overrides: Sequence[str] = ()) -> Matrix
         return Matrix.model_validate(document)
     except ValidationError as error:
         raise UserError(sentence(error, Matrix, "a matrix", where, document, places)) from error
+
+
+def updated_matrix(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A matrix as an ablation wrote it down, the keys of its settings being those of now."""
+
+    def renamed(part: Any) -> Any:
+        known = isinstance(part, dict) and isinstance(part.get("set"), dict)
+        return part | {"set": updated_settings(part["set"])} if known else part
+
+    found, arms = renamed(dict(document)), document.get("arms")
+    if isinstance(arms, dict):
+        found["arms"] = {name: renamed(arm) for name, arm in arms.items()}
+    return dict(found)
 
 
 def epoch_size(recipe: Recipe, found: RolePlan) -> int:
@@ -171,7 +193,7 @@ def epoch_size(recipe: Recipe, found: RolePlan) -> int:
     rng = np.random.default_rng(recipe.seed)
     source_R = found.table["source"].iloc[rows].tolist()
     drawn = epoch_positions(recipe.imbalance.sampler, target_R, lesion_R, rng, recipe.data.classes, source_R)
-    if recipe.augment is not None and recipe.augment.offline_plan:
+    if recipe.paper.offline_plan:
         drawn = planned_epoch(target_R[drawn], rng)[0]
     return len(drawn)
 
@@ -184,8 +206,10 @@ def budgeted(recipe: Recipe, size: int, images: int) -> Recipe:
 
 def _checked(overrides: dict[str, Any], kept: Sequence[str], why: str) -> dict[str, Any]:
     """Overrides, none of which is of the `kept` keys."""
-    for key in overrides:
-        if key != SIBLINGS and any(key == own or key.startswith(f"{own}.") for own in kept):
+    for key, value in overrides.items():
+        if (now := moved(key, value)) is not None:
+            raise ValueError(f"{key} {value} is a key of section paper now: {now}")
+        if any(key == own or key.startswith(f"{own}.") for own in kept):
             raise ValueError(f"{key} {why}")
         if "." not in key and key != "seed":
             raise ValueError(f"{key}: write it as section.key")

@@ -310,7 +310,7 @@ def unseen_class(
             " (--set data.also_train=[] --set train.distillation=null)"
         )
     table = read_configured(data, recipe.data)
-    split = resolve_split(table, recipe.split)
+    split = resolve_split(table, recipe.split, siblings=recipe.paper.siblings)
     check_sealed(table, split)
     trainings = {code: _without(code, recipe, table, split, out) for code in recipe.data.classes}
     for one in trainings.values():  # the others too, whose rows stand in the table already

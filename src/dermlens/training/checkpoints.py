@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dermlens.errors import UserError
 from dermlens.files import atomic_path
-from dermlens.recipe import Recipe
+from dermlens.recipe import Recipe, updated_recipe
 from dermlens.runs import Run
 from dermlens.sections import EarlyStoppingConfig, Monitor
 from dermlens.training.inputs import Inputs
@@ -152,9 +152,9 @@ def check_unchanged(run: Run, now: Mapping[str, Any]) -> None:
 
 
 def _with_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A stored recipe with keys that have come since, at their defaults; as it is where it is none now."""
+    """A stored recipe with the keys of now, new ones at their defaults; as it is where it is none now."""
     try:
-        return Recipe.model_validate(recipe).model_dump(mode="json")
+        return Recipe.model_validate(updated_recipe(recipe)).model_dump(mode="json")
     except ValidationError:
         return recipe
 

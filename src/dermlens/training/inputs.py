@@ -131,7 +131,7 @@ def read_role_plan(recipe: Recipe, data: Path, *, manifest: Path | None = None) 
     table, accounts = read.table, read.account.sentences()
     own = len(table)
     if manifest is None:
-        split = resolve_split(table, recipe.split, read.roles)
+        split = resolve_split(table, recipe.split, read.roles, siblings=recipe.paper.siblings)
     else:
         split = load_manifest(str(manifest), table, "name the data that the run began with, by --data")
     _check_roles(recipe, split)
@@ -222,7 +222,7 @@ def read_inputs(recipe: Recipe, images: RolePlan, *, cache_root: Path | None = N
 
 def as_the_network_sees(recipe: Recipe, table: pd.DataFrame) -> pd.DataFrame:
     """A run's whole table as its network sees it: shuffled, where the recipe says so."""
-    return shuffled_metadata(table, recipe.seed) if recipe.data.metadata_shuffled else table
+    return shuffled_metadata(table, recipe.seed) if recipe.paper.metadata_shuffled else table
 
 
 def _confirmation_weights(recipe: Recipe, table: pd.DataFrame) -> Tensor | None:
@@ -320,7 +320,7 @@ class EpochBatches(pl.LightningDataModule):
         assert self.trainer is not None
         epoch, rank = self.trainer.current_epoch, self.trainer.global_rank
         self.generator.manual_seed(drawn_seed(self.recipe.seed, epoch, rank, "views"))
-        plan = self.recipe.augment is not None and self.recipe.augment.offline_plan
+        plan = self.recipe.paper.offline_plan
         rows = self.inputs.sampled(self.recipe, epoch)
         return self._batches(
             rows, self.recipe.train.batch_size // self.world, epoch=epoch, shuffle=True, plan=plan
@@ -345,7 +345,7 @@ class EpochBatches(pl.LightningDataModule):
                 batch[name] = values_N[batch["row"].cpu()].to(batch["image"].device)
         if self.augment is not None:
             # Under the offline plan the originals of a folder stay as they are.
-            mask_B = batch["augment"] if self.augment.config.offline_plan else None
+            mask_B = batch["augment"] if self.recipe.paper.offline_plan else None
             batch["image"] = self.augment(batch["image"], self.generator, mask_B)
             if self.augment.config.mix is not None:
                 mixed = mix(self.augment.config.mix, batch["image"], self.generator)

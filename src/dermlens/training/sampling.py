@@ -179,7 +179,7 @@ def class_weights(
     if empty := [code for code, count in zip(classes, counts_C, strict=True) if count <= 0]:
         raise UserError(
             f"imbalance.weights {kind}: class {empty[0]} has no image to count, so its weight would be"
-            " infinite; give numbers by class, or use weights_from: all"
+            " infinite; give numbers by class"
         )
     if kind == "effective_number":
         weights_C = (1 - beta) / -np.expm1(counts_C * np.log(beta)) if beta else np.ones_like(counts_C)

@@ -140,7 +140,7 @@ def train(run: Run, recipe: Recipe, inputs: Inputs, hardware: Hardware, logger: 
 def class_weights_of(recipe: Recipe, inputs: Inputs) -> npt.NDArray[np.float64]:
     """The recipe's weights, from the counts that it names."""
     settings = recipe.imbalance
-    counted = inputs.target_N if settings.weights_from == "all" else inputs.target_N[inputs.rows("train")]
+    counted = inputs.target_N if recipe.paper.weights_from == "all" else inputs.target_N[inputs.rows("train")]
     counts_C = np.bincount(counted, minlength=len(recipe.data.classes))
     return class_weights(
         settings.weights, counts_C, recipe.data.classes, exponent=settings.exponent, beta=settings.beta
@@ -171,7 +171,7 @@ def sampled_prior_of_sources(recipe: Recipe, inputs: Inputs) -> torch.Tensor:
 def _drawn(recipe: Recipe, inputs: Inputs, epoch: int) -> npt.NDArray[np.int64]:
     """The rows that an epoch sees; the offline plan repeats some, as many of each class every time."""
     rows = inputs.sampled(recipe, epoch)
-    if recipe.augment is not None and recipe.augment.offline_plan:
+    if recipe.paper.offline_plan:
         rows = rows[planned_epoch(inputs.target_N[rows], np.random.default_rng(0))[0]]
     return rows
 
@@ -217,7 +217,7 @@ def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64])
     """Network and losses, the random weights fixed by the recipe's seed."""
     torch.manual_seed(recipe.seed)
     model = build_classifier(
-        recipe.model,
+        recipe.network,
         num_classes=len(recipe.data.classes),
         meta_width=inputs.encoder.width,
         size=inputs.size,
@@ -308,7 +308,7 @@ def _write(run: Run, recipe: Recipe, inputs: Inputs, model: LesionClassifier, de
     """Write the model, and its predictions of every role that it was neither trained on nor must not see."""
     saved = SavedModel(
         model=model,
-        config=recipe.model,
+        config=recipe.network,
         classes=recipe.data.classes,
         described=recipe.data.facts,
         size=inputs.size,
