@@ -38,10 +38,14 @@ def to_result(path: Path | None) -> Path | None:
     return path
 
 
-SIGNS = ("run.json", "crossfit.json", "ablation.json", "ensemble.json", DOCUMENT_FILE)
+SIGNS = ("run.json", "crossfit.json", "ablation.json", "ensemble.json", "search.yaml", DOCUMENT_FILE)
 KEPT = {
     *SIGNS,
     "recipe.yaml",
+    "search.csv",
+    "best.yaml",
+    "journal.log",
+    "subsets.csv",
     "split.csv",
     "history.csv",
     "predictions.csv",

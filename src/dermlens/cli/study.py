@@ -161,12 +161,52 @@ def ablate(
     console.print(f"ablation: {folder}")
 
 
-def ensemble(members: Members, out: Out, mean: Mean = "probabilities") -> None:
+def search(
+    plan: Annotated[Path, typer.Argument(metavar="SEARCH", help="A YAML with recipe, space and measure.")],
+    data: Data,
+    out: Out,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="In the place of those that SEARCH names; more go on.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 1,
+    overrides: Overrides = None,
+    column: Columns = None,
+    label: Labels = None,
+    value: ValueMaps = None,
+    skip: Skip = None,
+    classes: Classes = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Search for values of a recipe's keys on a fold that is set apart for it. Run again to go on."""
+    from dermlens.studies import search as work
+    from dermlens.studies.space import load_search
+
+    maps = source_maps(column, label, value, skip, classes)
+    loaded = load_search(plan, recipe_overrides(overrides, maps, classes), trials=trials)
+    table = work.search(loaded, data, out, jobs=jobs, device=device, cache=cache)
+    console.print(work.render(loaded, table, out))
+    console.print(f"search: {out}")
+
+
+def ensemble(
+    members: Members,
+    out: Out,
+    mean: Mean = "probabilities",
+    choose: Annotated[
+        Literal["all", "exhaustive"],
+        typer.Option(help="exhaustive: the runs whose mean has the best mean recall on the selection role."),
+    ] = "all",
+) -> None:
     """Average the predictions of several runs or cross-fits, and score them."""
     from dermlens.studies.ablation_page import render_study
     from dermlens.studies.ensemble import ensemble as average
 
-    console.print(render_study(average(members, out, mean=mean)))
+    facts = average(members, out, mean=mean, choose=choose)
+    console.print(render_study(facts))
+    if chosen := facts.get("chosen"):
+        kept = ", ".join(one["folder"] for one in facts["members"])
+        console.print(f"chosen of {len(chosen['of'])}: {kept}; its selection role chose it and flatters it")
     console.print(f"ensemble: {out}")
 
 

@@ -50,7 +50,7 @@ class Arm(Section):
     @classmethod
     def _arms_stay_comparable(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         why = "is the same for all arms: arms of another start, other images or another budget do not compare"
-        return _checked(overrides, SHARED, why)
+        return check_keys(overrides, SHARED, why, but=SIBLINGS)
 
 
 class Matrix(Section):
@@ -79,7 +79,7 @@ class Matrix(Section):
     @field_validator("set")
     @classmethod
     def _budget_decides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
-        return _checked(overrides, DECIDED, FOLLOWS)
+        return check_keys(overrides, DECIDED, FOLLOWS)
 
     @model_validator(mode="after")
     def _baseline_is_an_arm(self) -> Self:
@@ -99,7 +99,7 @@ class Matrix(Section):
         """
         chosen = self.set | self.arms[arm].set | {"name": arm}
         return load_recipe(
-            self.recipe, [_override(key, value) for key, value in chosen.items()], trust_code=True
+            self.recipe, [f"{key}={flow(value)}" for key, value in chosen.items()], trust_code=True
         )
 
     def dump(self) -> str:
@@ -143,11 +143,7 @@ def parse_matrix(text: str, where: str, overrides: Sequence[str] = ()) -> Matrix
     document, places = load_yaml(text, where)
     if not isinstance(document, dict):
         raise UserError(f"{where}: a matrix is a mapping with recipe, folds, images, baseline and arms")
-    for override in overrides:
-        key, value = _parted(override)
-        own = document.setdefault("set", {})
-        if isinstance(own, dict):  # what else it may be is refused below
-            own[key] = value
+    set_keys(document, overrides, DECIDED, FOLLOWS)
     try:
         return Matrix.model_validate(document)
     except ValidationError as error:
@@ -182,30 +178,37 @@ def budgeted(recipe: Recipe, size: int, images: int) -> Recipe:
     return parse_recipe(recipe.dump(), f"recipe {recipe.name}", [f"train.epochs={epochs}"])
 
 
-def _checked(overrides: dict[str, Any], kept: Sequence[str], why: str) -> dict[str, Any]:
-    """Overrides, none of which is of the `kept` keys."""
+def check_keys(overrides: dict[str, Any], kept: Sequence[str], why: str, *, but: str = "") -> dict[str, Any]:
+    """Keys of a recipe, none of which is one of the `kept`, or within one, `but` for one.
+
+    Raises:
+        ValueError: one is, which `why` explains, or it is not written as section.key.
+    """
     for key in overrides:
-        if key != SIBLINGS and any(key == own or key.startswith(f"{own}.") for own in kept):
+        if key != but and any(key == own or key.startswith(f"{own}.") for own in kept):
             raise ValueError(f"{key} {why}")
         if "." not in key and key != "seed":
             raise ValueError(f"{key}: write it as section.key")
     return overrides
 
 
-def _override(key: str, value: Any) -> str:
-    """A key and its value as `--set` takes them."""
+def set_keys(document: dict[str, Any], overrides: Sequence[str], kept: Sequence[str], why: str) -> None:
+    """Add `section.key=value` words to what a document sets. Raises: UserError, as `check_keys` does."""
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {override}: write it as section.key=value")
+        value, _ = load_yaml(text, f"--set {override}")
+        try:
+            check_keys({key: value}, kept, why)
+        except ValueError as error:
+            raise UserError(f"--set {override}: {error}") from error
+        own = document.setdefault("set", {})
+        if isinstance(own, dict):  # what else it may be is refused with the document
+            own[key] = value
+
+
+def flow(value: Any) -> str:
+    """A value on one line, as `--set` takes it."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
-    return f"{key}={text.removesuffix('...' + chr(10)).strip()}"
-
-
-def _parted(override: str) -> tuple[str, Any]:
-    """A key and its value as `--set` gives them."""
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {override}: write it as section.key=value")
-    loaded, _ = load_yaml(value, f"--set {override}")
-    try:
-        _checked({key: loaded}, DECIDED, FOLLOWS)
-    except ValueError as error:
-        raise UserError(f"--set {override}: {error}") from error
-    return key, loaded
+    return text.removesuffix("...\n").strip()
