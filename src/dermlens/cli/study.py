@@ -162,7 +162,7 @@ def ablate(
 
 
 def search(
-    plan: Annotated[Path, typer.Argument(metavar="SEARCH", help="A YAML with recipe, space and measure.")],
+    plan: Annotated[str, typer.Argument(metavar="SEARCH", help="A YAML with recipe, space and measure.")],
     data: Data,
     out: Out,
     trials: Annotated[
@@ -183,7 +183,7 @@ def search(
     from dermlens.studies.space import load_search
 
     maps = source_maps(column, label, value, skip, classes)
-    loaded = load_search(plan, recipe_overrides(overrides, maps, classes), trials=trials)
+    loaded = load_search(Path(plan), recipe_overrides(overrides, maps, classes), trials=trials)
     table = work.search(loaded, data, out, jobs=jobs, device=device, cache=cache)
     console.print(work.render(loaded, table, out))
     console.print(f"search: {out}")

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,10 +92,15 @@ def search(
         resolve_device(device)
         splits = _begin(plan, data, out)
         work = partial(_work, plan, data, out, splits, device=device, cache=cache)
-        if jobs == 1:
-            work()
-        else:
-            Parallel(n_jobs=jobs)(delayed(work)() for _ in range(jobs))
+        try:
+            if jobs == 1:
+                work()
+            else:
+                Parallel(n_jobs=jobs)(delayed(work)() for _ in range(jobs))
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(
+                f"{out} was interrupted; the same command goes on where it stopped"
+            ) from error
         table = write_results(plan, open_study(plan, out).get_trials(), out)
         if best_of(plan, table) is None:
             raise UserError(f"{out}: of {len(table)} trials none was completed; each has said why")
@@ -285,8 +291,8 @@ def write_results(plan: Search, trials: Sequence[FrozenTrial], out: Path) -> pd.
     best = best_of(plan, table)
     if best is not None:
         recipe = plan.recipe_of(trials[best].params)
-        told = [summary(plan, table, best), f"Its values: {words_of(trials[best].params)}"]
-        comment = "".join(f"# {line}\n" for line in [*told, f"dermlens train {BEST} --data DIR"])
+        head = [*wrap(summary(plan, table, best), 108), f"Its values: {words_of(trials[best].params)}"]
+        comment = "".join(f"# {line}\n" for line in [*head, f"dermlens train {BEST} --data DIR"])
         write_text(out / BEST, comment + recipe.dump())
     return table
 
