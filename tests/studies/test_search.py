@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import balanced_accuracy_score, log_loss
 from tiny_studies import TINY
 
@@ -142,6 +144,25 @@ def test_stopped_anywhere_it_ends_the_same(place, plan, data, cache, done, tmp_p
     search(plan, data, out, **options)
     pd.testing.assert_frame_equal(untimed(out), untimed(done), check_exact=True)
     assert (out / "best.yaml").read_bytes() == (done / "best.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("full", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unknown")])
+def test_a_full_disk_is_no_failure_of_a_trial(full, plan, data, cache, done, tmp_path, monkeypatch):
+    out, options = tmp_path / "out", {"device": "cpu", "cache": cache}
+    save, calls = torch.save, []
+
+    def fill(*words):
+        calls.append(1)
+        if len(calls) == 4:  # the second epoch of the second trial
+            raise full
+        save(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fill)
+        with pytest.raises(UserError, match="make room"):
+            search(plan, data, out, **options)
+    search(plan, data, out, **options)
+    pd.testing.assert_frame_equal(untimed(out), untimed(done), check_exact=True)
 
 
 def copy_of(done, out):

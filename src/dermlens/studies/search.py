@@ -145,7 +145,8 @@ def _work(
                 value = measured(pd.concat(parts, ignore_index=True), plan.measure, plan.decision)
                 print(f"{folder}: {plan.measure} {value:.4f} with {values}")
             except (UserError, torch.OutOfMemoryError) as error:
-                if isinstance(error.__cause__, OSError):  # the machine's fault and not the values'
+                # A full disk, as the system or as PyTorch's writer has it, or a file that cannot be read.
+                if isinstance(error.__cause__, OSError | RuntimeError):
                     raise
                 value = math.nan
                 print(f"{folder}: failed with {values}: {error}")
