@@ -66,7 +66,7 @@ bench-inference: $(READY)
 # Needs uv. The file names packages and versions only, no index.
 lock:
 	uv pip compile pyproject.toml --extra train --extra track --extra export --extra keras \
-		--extra openvino --extra explain --extra serve --extra dicom --extra parquet --extra excel --extra segment --group dev --universal --python-version 3.11 \
+		--extra openvino --extra explain --extra serve --extra dicom --extra parquet --extra excel --extra segment --extra search --group dev --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header -o requirements/dev.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header -o requirements/base.txt

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from tiny_studies import TINY
+from tiny_studies import data as data
 
 from dermlens.labels import CLASSES
+from dermlens.recipe import load_recipe
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,8 @@ from dermlens.labels import CLASSES
             ("study", "ablate", "imbalance", "--data", ".", "--out", "x", "--set", "split=3"),
             "split: write it as",
         ),
+        (("study", "search", "/nowhere/at/all", "--data", ".", "--out", "x"), "is no file"),
+        (("study", "search", "README.md", "--data", ".", "--out", "x"), "search README.md"),
         (("study", "ensemble", "/nowhere/at/all", "--out", "x"), "needs two members"),
         (("study", "soft-labels", "/nowhere/at/all"), "predictions.csv"),
     ],
@@ -68,3 +73,36 @@ def test_an_ensemble_is_shown(dermlens, tmp_path):
     assert code == 0
     assert "selection: 21 images of 21 lesions" in shown
     assert "recall mel (n = 3)" in shown
+
+
+SEARCH = """
+recipe: RECIPE
+space: {train.optimizer.lr: [1e-3, 3e-3]}
+sampler: grid
+measure: mean_recall
+folds: 3
+"""
+
+
+def test_a_search_is_shown_and_its_best_recipe_is_one(dermlens, data, cache, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "search.yaml").write_text(SEARCH.replace("RECIPE", str(tmp_path / "tiny.yaml")))
+    words = ("study", "search", tmp_path / "search.yaml", "--data", data, "--out", tmp_path / "out")
+    options = ("--set", "train.epochs=1", "--cache", cache, "--device", "cpu")
+    code, shown, said = dermlens(*words, *options, "--trials", "1")
+    assert code == 0, said
+    assert "Trial 0, the best of 1 completed: mean recall" in " ".join(shown.split())
+    code, shown, said = dermlens(*words, *options)
+    assert code == 0, said
+    table = pd.read_csv(tmp_path / "out" / "search.csv")
+    assert len(table) == 2
+    best = table.loc[table["measure"].idxmax()]
+    assert f"Trial {best['trial']}, the best of 2 completed: mean recall {best['measure']:.4g}" in " ".join(
+        shown.split()
+    )
+    recipe = load_recipe(str(tmp_path / "out" / "best.yaml"))
+    assert recipe.train.optimizer.lr == best["train.optimizer.lr"]
+    assert recipe.train.epochs == 1
+    code, _, said = dermlens(*words, "--device", "cpu")  # without what was set
+    assert code == 2
+    assert "another search" in said

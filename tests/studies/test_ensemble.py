@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import gmean
+from sklearn.metrics import balanced_accuracy_score
 
 from dermlens.data.predictions import read_predictions, write_predictions
 from dermlens.errors import UserError
@@ -87,6 +88,52 @@ def test_runs_are_averaged_role_by_role_and_a_sealed_test_is_left_out(prediction
     written = read_predictions(tmp_path / "out" / "predictions.csv")
     assert set(written["role"]) == {"selection", "calibration"}
     assert len(written) == (roles != "test").sum()
+
+
+@pytest.mark.parametrize("mean", ["probabilities", "logs"])
+def test_the_best_subset_is_the_best_of_all_on_selection_alone(mean, predictions, tmp_path):
+    """The mean recall is scikit-learn's, the subsets are those of the bits of a number."""
+    table = predictions().drop(columns="fold")
+    roles = np.array(["selection", "calibration"])[np.arange(len(table)) // 2 // len(CLASSES) % 2]
+    tables = [predictions(seed=seed, skill=skill) for seed, skill in ((0, 0.2), (1, 1.2), (2, 0.9), (3, 1.1))]
+    runs = [as_run(one, tmp_path / str(place), role=roles) for place, one in enumerate(tables)]
+    facts = ensemble(runs, tmp_path / "out", mean=mean, choose="exhaustive", config=CONFIG)
+    chooses = roles == "selection"
+    p_MNC = np.stack([read_predictions(run / "predictions.csv")[P].to_numpy() for run in runs])
+    expected = {}
+    for bits in range(1, 2 ** len(runs)):
+        subset = [place for place in range(len(runs)) if bits >> place & 1]
+        of = p_MNC[subset].mean(axis=0) if mean == "probabilities" else gmean(p_MNC[subset], axis=0)
+        named = np.array(CLASSES)[of.argmax(axis=1)]
+        name = " + ".join(str(runs[place]) for place in subset)
+        expected[name] = balanced_accuracy_score(table["target"][chooses], named[chooses])
+    found = pd.read_csv(tmp_path / "out" / "subsets.csv").set_index("members")
+    assert found["mean_recall"].to_dict() == pytest.approx(expected)
+    assert found["size"].to_dict() == {name: name.count(" + ") + 1 for name in expected}
+    best = max(expected, key=expected.get)
+    assert " + ".join(one["folder"] for one in facts["members"]) == best
+    assert facts["chosen"]["of"] == list(map(str, runs))
+    scored = facts["roles"]["selection"]["decisions"]["argmax"]["mean_recall"]["value"]
+    assert scored == pytest.approx(expected[best])
+    assert facts["chosen"]["mean_recall"] == pytest.approx(expected[best])
+
+
+def test_of_equal_subsets_the_smallest_is_chosen(predictions, tmp_path):
+    run = as_run(predictions(), tmp_path / "a", role="selection")
+    facts = ensemble([run, run, run], tmp_path / "out", choose="exhaustive", config=CONFIG)
+    assert len(facts["members"]) == 1
+    assert len(set(pd.read_csv(tmp_path / "out" / "subsets.csv")["mean_recall"])) == 1
+
+
+def test_nothing_is_chosen_without_a_selection_role_or_among_too_many(crossfits, predictions, tmp_path):
+    only = as_run(predictions(), tmp_path / "only", role="calibration")
+    for members in (crossfits, [only, only]):
+        with pytest.raises(UserError, match="no selection role"):
+            ensemble(members, tmp_path / "out", choose="exhaustive")
+    run = as_run(predictions(), tmp_path / "run", role="selection")
+    with pytest.raises(UserError, match=r"13 members.*8,191"):
+        ensemble([run] * 13, tmp_path / "out", choose="exhaustive")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_ensemble_can_be_a_member(crossfits, tmp_path):

@@ -63,6 +63,7 @@ GROUPS: dict[str, tuple[str, dict[str, Verb]]] = {
         {
             "crossfit": study.crossfit,
             "ablate": study.ablate,
+            "search": study.search,
             "ensemble": study.ensemble,
             "soup": study.soup,
             "soft-labels": study.soft_labels,
@@ -168,8 +169,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "dermlens study ablate imbalance --data data/ham10000 --out imbalance/",
         "dermlens study ablate --rescore imbalance/",
     ),
+    "study search": (
+        "dermlens study search search.yaml --data data/ham10000 --out search/",
+        "dermlens study search search.yaml --data data/ham10000 --out search/ --trials 40 --jobs 2",
+    ),
     "study ensemble": (
         "dermlens study ensemble folds-a/ folds-b/ --out both/",
+        "dermlens study ensemble runs/a runs/b runs/c --choose exhaustive --out best/",
         "dermlens study ensemble runs/first runs/second --network --out runs/both",
     ),
     "study soup": ("dermlens study soup runs/first runs/second runs/third --out runs/soup",),

@@ -38,10 +38,10 @@ def to_result(path: Path | None) -> Path | None:
     return path
 
 
-SIGNS = ("run.json", "crossfit.json", "ablation.json", "ensemble.json", DOCUMENT_FILE)
+SIGNS = ("run.json", "crossfit.json", "ablation.json", "ensemble.json", "search.yaml", DOCUMENT_FILE)
 KEPT = {
-    *SIGNS, "recipe.yaml", "split.csv", "history.csv", "predictions.csv", "predictions.csv.gz",
-    "metrics.json", "test_ledger.csv",
+    *SIGNS, "recipe.yaml", "search.csv", "best.yaml", "journal.log", "subsets.csv", "split.csv",
+    "history.csv", "predictions.csv", "predictions.csv.gz", "metrics.json", "test_ledger.csv",
 }  # fmt: skip
 """What a folder with such a sign holds besides the files of a model."""
 

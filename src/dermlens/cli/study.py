@@ -161,10 +161,42 @@ def ablate(
     console.print(f"ablation: {folder}")
 
 
+def search(
+    plan: Annotated[str, typer.Argument(metavar="SEARCH", help="A YAML with recipe, space and measure.")],
+    data: Data,
+    out: Out,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="In the place of those that SEARCH names; more go on.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 1,
+    overrides: Overrides = None,
+    column: Columns = None,
+    label: Labels = None,
+    value: ValueMaps = None,
+    skip: Skip = None,
+    classes: Classes = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Search for values of a recipe's keys on a fold that is set apart for it. Run again to go on."""
+    from dermlens.studies import search as work
+    from dermlens.studies.space import load_search
+
+    maps = source_maps(column, label, value, skip, classes)
+    loaded = load_search(Path(plan), recipe_overrides(overrides, maps, classes), trials=trials)
+    table = work.search(loaded, data, out, jobs=jobs, device=device, cache=cache)
+    console.print(work.render(loaded, table, out))
+    console.print(f"search: {out}")
+
+
 def ensemble(
     members: Members,
     out: Out,
     mean: Mean = "probabilities",
+    choose: Annotated[
+        Literal["all", "exhaustive"],
+        typer.Option(help="exhaustive: the runs whose mean has the best mean recall on the selection role."),
+    ] = "all",
     network: Annotated[
         bool,
         typer.Option("--network", help="Join the networks of runs into one, as a run; logits are averaged."),
@@ -177,13 +209,21 @@ def ensemble(
     if network:
         from dermlens.studies.joined import join
 
+        if choose != "all" or mean != "probabilities":
+            raise UserError(
+                "--network joins all runs that are named, by their logits: leave --choose and --mean out"
+            )
         join(members, out, data=data, device=device, cache=cache)
         console.print(f"joined network: {out}; next: dermlens calibrate {out}")
         return
     from dermlens.studies.ablation_page import render_study
     from dermlens.studies.ensemble import ensemble as average
 
-    console.print(render_study(average(members, out, mean=mean)))
+    facts = average(members, out, mean=mean, choose=choose)
+    console.print(render_study(facts))
+    if chosen := facts.get("chosen"):
+        kept = ", ".join(one["folder"] for one in facts["members"])
+        console.print(f"chosen of {len(chosen['of'])}: {kept}; its selection role chose it and flatters it")
     console.print(f"ensemble: {out}")
 
 

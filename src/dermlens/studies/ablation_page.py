@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
@@ -17,6 +16,7 @@ from rich.table import Table
 from dermlens.evaluation.subgroups import Decision
 from dermlens.records import NONE, estimate_text
 from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
+from dermlens.studies.matrix import flow
 from dermlens.studies.scores import OVERALL, Row, by_arm
 
 SHOWN = {
@@ -109,7 +109,7 @@ def _arms(record: Mapping[str, Any]) -> str:
     lines = ["| arm | tests | set | epochs | images | minutes |", "|---|---|---|---|---|---|"]
     for name, facts in record["arms"].items():
         arm = record["matrix"]["arms"][name]
-        chosen = ", ".join(f"`{key}={_flow(value)}`" for key, value in arm["set"].items()) or "–"
+        chosen = ", ".join(f"`{key}={flow(value)}`" for key, value in arm["set"].items()) or "–"
         lines.append(
             f"| {name} | {arm['tests']} | {chosen} | {facts['epochs']} | {facts['images_seen']:,}"
             f" | {facts['seconds'] / 60:.0f} |"
@@ -118,18 +118,12 @@ def _arms(record: Mapping[str, Any]) -> str:
 
 
 def _command(matrix: Mapping[str, Any]) -> str:
-    chosen = " ".join(f"--set '{key}={_flow(value)}'" for key, value in matrix["set"].items())
+    chosen = " ".join(f"--set '{key}={flow(value)}'" for key, value in matrix["set"].items())
     return (
         "Train and score, in as many sittings as it takes:\n\n```\n"
         f"dermlens study ablate {matrix['name']} --data DIR --out OUT {chosen}\n```\n\n"
         "Score again from the predictions here: `dermlens study ablate --rescore FOLDER`."
     )
-
-
-def _flow(value: Any) -> str:
-    """A value on one line, as `--set` takes it."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
-    return text.removesuffix("...\n").strip()
 
 
 # The differences of an ablation as a forest plot: a row an arm, a mark a decision.

@@ -6,6 +6,7 @@ Shapes: N images, C classes, M members.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.data.predictions import (
+    arrays,
     classes_of,
     holds_answers,
     read_predictions,
@@ -22,7 +24,7 @@ from dermlens.data.predictions import (
 )
 from dermlens.errors import UserError
 from dermlens.files import read_json, write_json
-from dermlens.metrics import Floats
+from dermlens.metrics import Floats, balanced_accuracy_isic
 from dermlens.predict.decision import ANSWERED
 from dermlens.recipe import load_recipe
 from dermlens.sections import EvaluationConfig, ImbalanceConfig
@@ -30,7 +32,11 @@ from dermlens.studies.folds import FOLD, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
 
 Mean = Literal["probabilities", "logs"]
+Choose = Literal["all", "exhaustive"]
 RECORD = "ensemble.json"
+CHOOSES = "selection"
+MOST = 12
+"""Members of which every subset is tried: 4,095 subsets."""
 
 
 def ensemble(
@@ -38,6 +44,7 @@ def ensemble(
     out: Path,
     *,
     mean: Mean = "probabilities",
+    choose: Choose = "all",
     config: EvaluationConfig | None = None,
 ) -> dict[str, Any]:
     """Average predictions of the same images, score them, and write both.
@@ -48,6 +55,8 @@ def ensemble(
         members: two or more: runs, or cross-fits, or ensembles of them.
         out: folder for predictions.csv and ensemble.json; absent or empty.
         mean: `probabilities`, or `logs` for the geometric mean, normalised.
+        choose: `all`, or `exhaustive` for those runs whose mean has the best mean recall on the selection
+            role; subsets.csv has that of all subsets.
         config: of the bootstrap.
 
     Returns:
@@ -55,16 +64,26 @@ def ensemble(
 
     Raises:
         UserError: fewer than two members, members of other images, roles, diagnoses or classes, cross-fits
-            mixed with runs, calibrated runs with others, or a folder that is not empty.
+            mixed with runs, calibrated runs with others, or a folder that is not empty; nothing to choose by.
     """
     if len(members) < 2:
         raise UserError("an ensemble needs two members: dermlens study ensemble FOLDER FOLDER… --out DIR")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty: name a new folder with --out")
     files = [predictions_file(member) for member in members]
-    table = average(files, mean)
+    tables, chosen = aligned(files), {}
+    if choose == "exhaustive":
+        subsets = every_subset(tables, mean)
+        recall_S, folders = subsets["mean_recall"].to_numpy(), [str(member) for member in members]
+        best = list(subsets["members"].iloc[recall_S.argmax()])
+        chosen = {"chosen": {"role": CHOOSES, "mean_recall": float(recall_S.max()), "of": folders}}
+        named = [" + ".join(folders[place] for place in one) for one in subsets["members"]]
+        write_csv(out / "subsets.csv", subsets.assign(members=named), digits=9)
+        members, files, tables = ([every[place] for place in best] for every in (members, files, tables))
+    table = mean_table(tables, mean)
     facts = {
         "mean": mean,
+        **chosen,
         "calibrated": _is_calibrated(files[0]),
         "imbalance": [way.model_dump(mode="json") for member in members for way in _ways(member)],
         "members": [
@@ -150,12 +169,57 @@ def _record(member: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
+def every_subset(tables: Sequence[pd.DataFrame], mean: Mean) -> pd.DataFrame:
+    """How well each subset of runs does on the selection role (Gessert et al. 2020, arXiv 1910.03910).
+
+    Args:
+        tables: of the same images, as `aligned` gives them.
+        mean: as for `ensemble`.
+
+    Returns:
+        `size`, `mean_recall` and `members` (places of them), the smallest subsets first.
+
+    Raises:
+        UserError: more members than can be tried, or none has a selection role.
+    """
+    if len(tables) > MOST:
+        raise UserError(
+            f"{len(tables)} members have {2 ** len(tables) - 1:,} subsets: name {MOST} at the most"
+        )
+    tables = [table[table["role"] == CHOOSES] for table in tables]
+    if tables[0].empty:
+        raise UserError(
+            f"the members have no {CHOOSES} role to choose on; --choose exhaustive takes runs that have one"
+        )
+    classes = classes_of(tables[0])
+    target_N, _ = arrays(tables[0], classes)
+    p_MNC = np.stack([arrays(table, classes)[1] for table in tables])
+    rows = [
+        (size, float(balanced_accuracy_isic(target_N, mean_of(p_MNC[list(one)], mean))), one)
+        for size in range(1, len(tables) + 1)
+        for one in itertools.combinations(range(len(tables)), size)
+    ]
+    return pd.DataFrame(rows, columns=["size", "mean_recall", "members"])
+
+
 def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:
     """The mean of several tables of predictions, with the other columns (and folds) of the first.
 
     Args:
         files: predictions, all with folds or all without.
         mean: as for `ensemble`.
+
+    Raises:
+        UserError: as for `ensemble`.
+    """
+    return mean_table(aligned(files), mean)
+
+
+def aligned(files: Sequence[Path]) -> list[pd.DataFrame]:
+    """Tables of predictions of the same images in the same order.
+
+    Args:
+        files: predictions, all with folds or all without.
 
     Raises:
         UserError: as for `ensemble`.
@@ -171,6 +235,12 @@ def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:
     first = tables[0]
     for path, table in zip(files, tables, strict=True):
         _check_same(files[0], first, path, table)
+    return tables
+
+
+def mean_table(tables: Sequence[pd.DataFrame], mean: Mean) -> pd.DataFrame:
+    """The mean of aligned tables, with the other columns of the first."""
+    first = tables[0]
     columns = [f"p_{code}" for code in classes_of(first)]
     p_NC = mean_of(np.stack([table[columns].to_numpy(dtype=np.float64) for table in tables]), mean)
     return first.assign(**{name: p_NC[:, index] for index, name in enumerate(columns)})

@@ -47,7 +47,7 @@ class Arm(Section):
     @classmethod
     def _arms_stay_comparable(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         why = "is the same for all arms: arms of another start, other images or another budget do not compare"
-        return _checked(overrides, SHARED, why)
+        return check_keys(overrides, SHARED, why)
 
 
 class Matrix(Section):
@@ -76,7 +76,7 @@ class Matrix(Section):
     @field_validator("set")
     @classmethod
     def _budget_decides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
-        return _checked(overrides, DECIDED, FOLLOWS)
+        return check_keys(overrides, DECIDED, FOLLOWS)
 
     @model_validator(mode="after")
     def _baseline_is_an_arm(self) -> Self:
@@ -96,7 +96,7 @@ class Matrix(Section):
         """
         chosen = self.set | self.arms[arm].set | {"name": arm}
         return load_recipe(
-            self.recipe, [_override(key, value) for key, value in chosen.items()], trust_code=True
+            self.recipe, [f"{key}={flow(value)}" for key, value in chosen.items()], trust_code=True
         )
 
     def dump(self) -> str:
@@ -152,11 +152,7 @@ def parse_matrix(text: str, where: str, overrides: Sequence[str] = (), *, stored
         raise UserError(f"{where}: a matrix is a mapping with recipe, folds, images, baseline and arms")
     if stored:
         document = updated_matrix(document)
-    for override in overrides:
-        key, value = _parted(override)
-        own = document.setdefault("set", {})
-        if isinstance(own, dict):  # what else it may be is refused below
-            own[key] = value
+    set_keys(document, overrides, DECIDED, FOLLOWS)
     try:
         return Matrix.model_validate(document)
     except ValidationError as error:
@@ -204,8 +200,12 @@ def budgeted(recipe: Recipe, size: int, images: int) -> Recipe:
     return parse_recipe(recipe.dump(), f"recipe {recipe.name}", [f"train.epochs={epochs}"])
 
 
-def _checked(overrides: dict[str, Any], kept: Sequence[str], why: str) -> dict[str, Any]:
-    """Overrides, none of which is of the `kept` keys."""
+def check_keys(overrides: dict[str, Any], kept: Sequence[str], why: str) -> dict[str, Any]:
+    """Keys of a recipe, none of which is one of the `kept`, or within one.
+
+    Raises:
+        ValueError: one is, which `why` explains, it has moved, or it is not written as section.key.
+    """
     for key, value in overrides.items():
         if (now := moved(key, value)) is not None:
             raise ValueError(f"{key} {value} is a key of section paper now: {now}")
@@ -216,20 +216,23 @@ def _checked(overrides: dict[str, Any], kept: Sequence[str], why: str) -> dict[s
     return overrides
 
 
-def _override(key: str, value: Any) -> str:
-    """A key and its value as `--set` takes them."""
+def set_keys(document: dict[str, Any], overrides: Sequence[str], kept: Sequence[str], why: str) -> None:
+    """Add `section.key=value` words to what a document sets. Raises: UserError, as `check_keys` does."""
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {override}: write it as section.key=value")
+        value, _ = load_yaml(text, f"--set {override}")
+        try:
+            check_keys({key: value}, kept, why)
+        except ValueError as error:
+            raise UserError(f"--set {override}: {error}") from error
+        own = document.setdefault("set", {})
+        if isinstance(own, dict):  # what else it may be is refused with the document
+            own[key] = value
+
+
+def flow(value: Any) -> str:
+    """A value on one line, as `--set` takes it."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
-    return f"{key}={text.removesuffix('...' + chr(10)).strip()}"
-
-
-def _parted(override: str) -> tuple[str, Any]:
-    """A key and its value as `--set` gives them."""
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {override}: write it as section.key=value")
-    loaded, _ = load_yaml(value, f"--set {override}")
-    try:
-        _checked({key: loaded}, DECIDED, FOLLOWS)
-    except ValueError as error:
-        raise UserError(f"--set {override}: {error}") from error
-    return key, loaded
+    return text.removesuffix("...\n").strip()
