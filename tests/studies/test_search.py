@@ -353,7 +353,7 @@ def test_the_example_of_the_documentation_is_a_search(tmp_path):
         ("{kind: focal, gamma: 1.5}", "{kind: cross_entropy}", "a value twice"),
         ("{low: 1e-4, high: 1e-2, log: true}", "0.1", "train.optimizer.lr: write a list"),
         ("  imbalance.loss:", "  split.seed:", "split.seed is the same for all trials"),
-        ("  imbalance.loss:", "  split.siblings:", "split.siblings is the same for all trials"),
+        ("  imbalance.loss:", "  paper.siblings:", "paper.siblings is the same for all trials"),
         ("  imbalance.loss:", "  train.keep:", "train.keep is the same for all trials"),
         ("  imbalance.loss:", "  seed:", "seed is the same for all trials"),
         ("  imbalance.loss:", "  imbalance:", "imbalance: write it as section.key"),

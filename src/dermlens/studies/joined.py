@@ -137,18 +137,16 @@ def _check_joins(run: Run, saved: SavedModel) -> None:
     """The last layer of a member is linear in its map's mean, which alone can be joined."""
     config = saved.config
     wanted: dict[str, Any] = {
-        "cut": "full",
-        "attention": "none",
-        "pool": "gap",
-        "divide_map": 1.0,
-        "normalization": "weights",
-        "channel_order": "rgb",
+        "model.cut": "full",
+        "model.attention": "none",
+        "model.pool": "gap",
+        "model.divide_map": 1.0,
+        "paper.normalization": "weights",
+        "paper.channel_order": "rgb",
     }
-    for key, value in wanted.items():
-        if getattr(config, key) != value:
-            raise UserError(
-                f"{run.path} has model.{key}={getattr(config, key)}; only networks with {value} can be joined"
-            )
+    for name, value in wanted.items():
+        if (own := getattr(config, name.partition(".")[2])) != value:
+            raise UserError(f"{run.path} has {name}={own}; only networks with {value} can be joined")
     if config.backbone not in BACKBONES:
         raise UserError(f"{run.path} is of {config.backbone}; networks of the table alone can be joined")
 

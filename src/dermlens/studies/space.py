@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 DECIDED = ("name", "train.keep", "train.monitor_role", "split.folds", "split.fold")
 FOLLOWS = "follows from folds and scored of the search"
-SHARED = (*DECIDED, "seed", *OF_IMAGES)
+SHARED = (*DECIDED, "seed", *OF_IMAGES, "paper.siblings")
 
 CHECKED = 100
 """Combinations of values that are tried on the recipe before the first training."""
