@@ -5,13 +5,14 @@
 prints rows of a table for each run. All numbers are at equal class shares: probabilities are taken back to
 them from the case mix that they hold for, and in a class every image weighs alike. `home` is HAM10000's part.
 Nothing is fitted here but what `dermlens calibrate` fitted on the same role. Of a cross-fit by source, the
-rows are of each source that was left out, by probabilities as the network gives them: those of a balanced
-softmax hold for equal shares.
+rows are of each source that was left out, and of one by lesion, of the folds that are there, by probabilities
+as the network gives them: those of a balanced softmax hold for equal shares.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,16 @@ def row(predictions: pd.DataFrame, run: str, part: str, prior_C: np.ndarray) -> 
     )
 
 
+def parts_of(predictions: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """All images, those of HAM10000, and those of single sources, as far as there are any."""
+    source = predictions["source"]
+    parts = {"all": source == source, "home": ~source.isin(AWAY)}
+    parts |= {name: source == name for name in ("rosendahl", *AWAY)}
+    for part, inside in parts.items():
+        if inside.any():
+            yield part, predictions[inside]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -63,15 +74,16 @@ def main() -> None:
             for source, table in left_out_predictions(run).items():
                 print(row(table, run.name, f"{source}, left out", np.ones(len(CLASSES))))
             continue
+        if folds := sorted(run.glob("fold-*/predictions.csv*")):
+            table = pd.concat([read_predictions(path) for path in folds])
+            for part, inside in parts_of(table[table["role"] == "selection"]):
+                print(row(inside, run.name, f"{part}, held out", np.ones(len(CLASSES))))
+            continue
         (path,) = run.glob("predictions.csv*")
         predictions = read_predictions(path)
         predictions = predictions[predictions["role"] == "calibration"]
-        source = predictions["source"]
-        parts = {"all": source == source, "home": ~source.isin(AWAY)}
-        parts |= {name: source == name for name in ("rosendahl", *AWAY)}
-        for part, inside in parts.items():
-            if inside.any():
-                print(row(predictions[inside], run.name, part, specialist_C))
+        for part, inside in parts_of(predictions):
+            print(row(inside, run.name, part, specialist_C))
 
 
 if __name__ == "__main__":
