@@ -21,7 +21,7 @@ from dermlens.errors import UserError
 from dermlens.models.classifier import LesionClassifier, build_classifier
 from dermlens.models.config import ModelConfig, NetworkConfig
 from dermlens.models.saved import SavedModel
-from dermlens.models.table import BACKBONES, JOINED
+from dermlens.models.table import BACKBONES, JOINED, METADATA_BRANCHES
 from dermlens.runs import Run
 from dermlens.studies.soup import make_run
 
@@ -147,8 +147,12 @@ def _check_joins(run: Run, saved: SavedModel) -> None:
     for name, value in wanted.items():
         if (own := getattr(config, name.partition(".")[2])) != value:
             raise UserError(f"{run.path} has {name}={own}; only networks with {value} can be joined")
-    if config.backbone not in BACKBONES:
-        raise UserError(f"{run.path} is of {config.backbone}; networks of the table alone can be joined")
+    for key, name, known in (
+        ("backbone", config.backbone, BACKBONES),
+        ("metadata", config.metadata, METADATA_BRANCHES),
+    ):
+        if name not in known:
+            raise UserError(f"{run.path} has model.{key}={name}; only those of dermlens itself can be joined")
 
 
 def _check_fits(first: Run, mine: SavedModel, run: Run, other: SavedModel) -> None:
