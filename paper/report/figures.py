@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -109,7 +110,7 @@ def our_roc(training: Training) -> Figure:
 def curves(
     authors: pd.DataFrame, ours: Mapping[int, pd.DataFrame], keras: Mapping[int, pd.DataFrame], needs: str
 ) -> Figure:
-    """Training loss and accuracy by epoch, from 1: the authors' at the left, ours and Keras's at the right.
+    """Training loss and accuracy by epoch: the authors' whole run at the left, first epochs at the right.
 
     Args:
         authors: their log.
@@ -119,10 +120,13 @@ def curves(
     """
     figure = Figure(figsize=(8.4, 5.2), dpi=DPI, layout="constrained", facecolor="white")
     axes = figure.subplots(2, 2, sharey="row")
+    lines = itertools.cycle(("-", "--", ":"))
+    drawn = [(f"ours, seed {seed}", history, BLUE, next(lines)) for seed, history in ours.items()]
+    drawn += [(f"Keras from our start, seed {seed}", own, ORANGE, "--") for seed, own in keras.items()]
+    first = authors.head(max((len(history) for _, history, _, _ in drawn), default=0))
     sides: tuple[list[tuple[str, pd.DataFrame, str, str]], ...] = (
         [("the authors", authors, BLACK, "-")],
-        [(f"ours, seed {seed}", history, BLUE, "-") for seed, history in ours.items()]
-        + [(f"Keras from our start, seed {seed}", own, ORANGE, "--") for seed, own in keras.items()],
+        [*drawn, ("the authors", first, BLACK, "-")] if drawn else [],
     )
     for row, column in enumerate(("train_loss", "train_accuracy")):
         for axis, side in zip(axes[row], sides, strict=True):

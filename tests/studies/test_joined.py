@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,16 @@ def test_what_cannot_be_joined_is_refused(members, train, tmp_path):
         with pytest.raises(UserError, match=word):
             join([members[0], *others], tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_commands_of_a_member_that_is_a_soup_are_there_too(made, members, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made.path, folder)
+    for number, member in enumerate(members, start=1):  # as if the first member were a soup of both
+        inner = folder / "members" / "1" / "members" / str(number)
+        inner.mkdir(parents=True)
+        for name in ("run.json", "recipe.yaml"):
+            shutil.copy(member / name, inner / name)
+    lines = commands(Run(folder), ["calibration"], ood=None, decided=True, int8=None)[:5]
+    assert [line.split()[-1] for line in lines] == ["MEMBER-1-1", "MEMBER-1-2", "MEMBER-1", "MEMBER-2", "RUN"]
+    assert lines[2].split()[1:5] == ["study", "soup", "MEMBER-1-1", "MEMBER-1-2"]
