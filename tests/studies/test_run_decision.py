@@ -9,6 +9,7 @@ import pytest
 
 from dermlens.calibration import decision
 from dermlens.calibration.decision import calibrate_run
+from dermlens.calibration.probabilities import Labelled
 from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.errors import UserError
 from dermlens.evaluation.evaluate import evaluate_run
@@ -76,6 +77,29 @@ def test_untold_of_patients_only_the_images_count(trained: Run, cache: Path, tmp
     by_score = [table.set_index("score")["auroc"] for table in (with_it, without)]
     assert by_score[0]["energy"] != by_score[1]["energy"]  # of logits, which the metadata move
     np.testing.assert_allclose(by_score[0]["mahalanobis"], by_score[1]["mahalanobis"])  # of the images alone
+
+
+def test_without_a_selection_role_half_of_the_calibration_role_is_familiar(
+    trained: Run, cache: Path, tmp_path: Path, monkeypatch
+):
+    final = Run(shutil.copytree(trained.path, tmp_path / "final"))
+    calibration_ids = final.split().ids("calibration")
+    final.split_file.write_text(final.split_file.read_text().replace(",selection", ",train"))
+    seen: list[tuple[Labelled, Labelled]] = []
+
+    def watch(train, calibration, familiar, sets):
+        seen.append((calibration, familiar))
+        return table(train, calibration, familiar, sets)
+
+    table = far.out_of_distribution_table
+    monkeypatch.setattr(far, "out_of_distribution_table", watch)
+    pictures = {"photographs": write_photographs(tmp_path / "photographs", pieces=2)}
+    far.far_ood(final, pictures, tmp_path / "far.csv", device="cpu", cache=cache)
+    ((calibration, familiar),) = seen
+    assert not set(calibration.lesion_N) & set(familiar.lesion_N)
+    assert len(calibration.target_N) + len(familiar.target_N) == len(calibration_ids)
+    both = np.concatenate([calibration.logits_NC, familiar.logits_NC])
+    assert len(np.unique(both, axis=0)) == len(both)
 
 
 def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, tmp_path: Path):

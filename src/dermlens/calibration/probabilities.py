@@ -44,6 +44,16 @@ class Labelled:
             else np.asarray(self.source_N, dtype=str)
         )
 
+    def at(self, where_M: Ints) -> Labelled:
+        """The images at these positions."""
+        return Labelled(
+            self.logits_NC[where_M],
+            self.features_ND[where_M],
+            self.target_N[where_M],
+            self.lesion_N[where_M],
+            None if self.source_N is None else self.source_N[where_M],
+        )
+
 
 def lesions_of(target_N: Ints, lesion_N: NDArray[Any]) -> tuple[Ints, Ints]:
     """Number the lesions; images of one lesion with different diagnoses are counted as different lesions.

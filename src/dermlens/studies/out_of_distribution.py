@@ -21,7 +21,7 @@ from sklearn.datasets import load_sample_images
 from dermlens import metrics
 from dermlens.calibration.abstention import fit_ood
 from dermlens.calibration.decision import label_outputs, run_outputs
-from dermlens.calibration.probabilities import Labelled
+from dermlens.calibration.probabilities import Labelled, lesion_folds
 from dermlens.data.manifest import Split
 from dermlens.data.predictions import write_csv
 from dermlens.data.split import resolve_split
@@ -40,7 +40,7 @@ from dermlens.studies.reliability import without_metadata
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FITTED = ("train", "selection", "calibration")
-"""The roles that a score is fitted on, shown on, and has its threshold from."""
+"""The roles that a score is fitted on, is judged by, and has its threshold from, in this order."""
 REPLICATES = 1000
 PHOTOGRAPHS_SET = "photographs"
 PHOTOGRAPHS = (
@@ -205,10 +205,13 @@ def far_ood(
     cache: Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
-    """Score out-of-distribution sets against the images of the run's selection role.
+    """Score out-of-distribution sets against images of the run that it was not trained on.
+
+    These are of its selection role. A model that ships has none: then half of the lesions of the calibration
+    role are, and the other half has the threshold.
 
     Args:
-        run: a completed run with train, selection and calibration roles.
+        run: a completed run with a train and a calibration role.
         sets: LesionTables by the name of the set; `write_photographs` makes one, and `read_table` one of
             photographs of lesions that no dermatoscope took. Their diagnoses are not looked at.
         path: of the CSV to write.
@@ -229,14 +232,22 @@ def far_ood(
         raise UserError("no images of another kind: name a folder with --other DIR, or --photographs DIR")
     saved = run.model()
     known = (lambda table: table) if metadata else without_metadata
-    own = run_outputs(run, saved, FITTED, data=data, reduce=known, device=device, cache=cache, say=say)
-    train, familiar, calibration = (own[role].labelled for role in FITTED)
+    roles = FITTED if run.split().ids("selection") else ("train", "calibration")
+    own = run_outputs(run, saved, roles, data=data, reduce=known, device=device, cache=cache, say=say)
+    train, *held_out = (own[role].labelled for role in roles)
+    familiar, calibration = held_out if len(held_out) == 2 else _halves(*held_out)
     shown = {
         name: label_outputs(saved, known(table), device=device, cache=cache) for name, table in sets.items()
     }
     result = out_of_distribution_table(train, calibration, familiar, shown)
     write_csv(path, result)
     return result
+
+
+def _halves(labelled: Labelled) -> tuple[Labelled, Labelled]:
+    """Half of the lesions of each class, and the other half."""
+    first, second = next(lesion_folds(labelled.target_N, labelled.lesion_N, folds=2, seed=0))
+    return labelled.at(first), labelled.at(second)
 
 
 # Near out-of-distribution: a class is left out of the training, and its images must stand out to the network.
