@@ -149,7 +149,7 @@ def _unseen(table: pd.DataFrame) -> list[str]:
     head = "## A class that was left out"
     if table.empty:
         return [head, "Not yet run: `python -m related unseen --data DIR`."]
-    said = (
+    caption = (
         "Reference [4] scores strangeness by isolation forests on a network's features; printed AUC 0.74, its"
         " hold-out unknown. Here the network is one of ImageNet, frozen, so no weight has seen the class; the"
         " forest looks at all stages, the others at the last. AUROC and AUPR (strange images are the"
@@ -163,7 +163,7 @@ def _unseen(table: pd.DataFrame) -> list[str]:
         strange, familiar = (int(by_measure[name].iloc[0]) for name in ("strange", "familiar"))
         cells = [_cell(by_measure.loc[measure], "value", "low", "high") for measure in MEASURES]
         rows.append((f"{left_out} ({strange} of {strange + familiar} images)", method, *cells))
-    return [head, said, _rows(("left out", "score", *(measure.upper() for measure in MEASURES)), rows)]
+    return [head, caption, _rows(("left out", "score", *(measure.upper() for measure in MEASURES)), rows)]
 
 
 def _uncertainty(study: Study, table: pd.DataFrame) -> str:

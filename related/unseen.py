@@ -46,7 +46,7 @@ SCORES, TABLE = "scores.csv.gz", "table.csv"
 def strangeness(
     stages: Sequence[Floats], trains_N: Bools, target_N: Ints, scored_N: Bools, *, seed: int = 0
 ) -> dict[str, Floats]:
-    """score_M of the scored images by every method, the higher the stranger.
+    """score_M of the scored images by every method, higher for what is less like the training images.
 
     Args:
         stages: features_NF of each stage of a network, the last one last.

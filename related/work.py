@@ -175,7 +175,7 @@ class Worker:
     # Classical systems and heads: features of each image, and what is fitted on those that train.
 
     def _fit(self, system: System, job: Job) -> None:
-        """Fit on the images that train, and write what is said of the others."""
+        """Fit on the images that train, and write the predictions of the others."""
         began = time.monotonic()
         table, split = self._drawn(system.ground, job.fold)
         classes = list(CLASSES)

@@ -59,10 +59,10 @@ def agrees(cell: str, expected: float) -> None:
     if cell.startswith("–"):
         assert not np.isfinite(expected), (cell, expected)
         return
-    said = re.match(r"−?\d+\.(\d+)", cell)
-    assert said, (cell, expected)
-    value = float(said[0].replace("−", "-"))
-    assert abs(value - expected) <= 0.5 * 10 ** -len(said[1]) + 1e-9, (cell, expected)
+    output = re.match(r"−?\d+\.(\d+)", cell)
+    assert output, (cell, expected)
+    value = float(output[0].replace("−", "-"))
+    assert abs(value - expected) <= 0.5 * 10 ** -len(output[1]) + 1e-9, (cell, expected)
 
 
 class Oracle:
@@ -176,12 +176,12 @@ def _recall(text: str, predictions: pd.DataFrame) -> None:
             of = {"labels": [row["class"]], "average": None, "zero_division": 0}
             agrees(row["recall"], recall_score(oracle.target, oracle.diagnosis, **of)[0])
             agrees(row["precision"], precision_score(oracle.target, oracle.diagnosis, **of)[0])
-    said = re.search(
+    output = re.search(
         r"^Mean recall (.+?); accuracy (.+?); expected calibration error (.+)\.$", text, re.MULTILINE
     )
-    agrees(said[1], oracle.mean_recall())
-    agrees(said[2], oracle.accuracy())
-    agrees(said[3], oracle.calibration(oracle.p, even=False)["expected calibration error"])
+    agrees(output[1], oracle.mean_recall())
+    agrees(output[2], oracle.accuracy())
+    agrees(output[3], oracle.calibration(oracle.p, even=False)["expected calibration error"])
     if "mel" in oracle.classes:
         melanoma = oracle.target == "mel"
         named = (melanoma & (oracle.diagnosis == "mel")).sum()

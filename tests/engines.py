@@ -1,4 +1,4 @@
-"""A run with images to be judged on, and an engine that answers as it is told to."""
+"""A run with images to be judged on, and an engine whose answers the test chooses."""
 
 from __future__ import annotations
 

@@ -81,8 +81,8 @@ def test_the_container_s_command_is_one_that_starts(words, dermlens, monkeypatch
         "dermlens.serve.server.make_server",
         lambda config, seconds: SimpleNamespace(run=lambda sockets: started.append(config)),
     )
-    said = dermlens(*("0" if word == "8000" else word for word in command))
-    assert (said.code, len(started)) == (0, 1)
+    outcome = dermlens(*("0" if word == "8000" else word for word in command))
+    assert (outcome.code, len(started)) == (0, 1)
     assert "localhost" in started[0].hosts
 
 

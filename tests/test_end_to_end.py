@@ -66,10 +66,10 @@ def test_scores_need_no_images(world, tmp_path):
 
 def test_report_is_one_page_with_recall_first(world, capsys):
     assert exit_code("report", world / "a") == 0
-    said = capsys.readouterr().out
-    assert "The split is by lesion" in said
-    assert "has not been opened" in " ".join(said.split())
-    assert f"report: {world / 'a' / 'report.html'}" in said.replace("\n", "")
+    output = capsys.readouterr().out
+    assert "The split is by lesion" in output
+    assert "has not been opened" in " ".join(output.split())
+    assert f"report: {world / 'a' / 'report.html'}" in output.replace("\n", "")
     page = (world / "a" / "report.html").read_text(encoding="utf-8")
     assert page.lower().index("recall") < page.lower().index("accuracy")
     assert (world / "a" / "model_card.md").is_file()

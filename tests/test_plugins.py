@@ -104,9 +104,9 @@ def test_a_network_of_somebody_else_predicts_alike_without_its_code(run, listed,
     for name in [name for name in sys.modules if name.partition(".")[0] == "outsider"]:
         del sys.modules[name]
     image = next(listed.rglob("*.jpg"))
-    said = dermlens("predict", image, "--model", tmp_path / "model", "--json")
-    assert said.code == 0, said.err
-    (answer,) = json.loads(said.out)["answers"]
+    outcome = dermlens("predict", image, "--model", tmp_path / "model", "--json")
+    assert outcome.code == 0, outcome.err
+    (answer,) = json.loads(outcome.out)["answers"]
     predictor = load(tmp_path / "model")
     assert predictor.predict(image)[0].diagnosis == answer["diagnosis"]
     create_app(predictor, ServeConfig())
@@ -122,10 +122,10 @@ def test_a_stored_run_that_names_code_is_refused_unless_it_is_trusted(
         words = [verb, next(listed.rglob("*.jpg")), "--model", run]
     if verb == "report":
         words += ["--data", listed]
-    said = dermlens(*words)
-    assert said.code == 2
-    assert "outsider.parts:" in said.err
-    assert "--trust-code" in said.err
+    outcome = dermlens(*words)
+    assert outcome.code == 2
+    assert "outsider.parts:" in outcome.err
+    assert "--trust-code" in outcome.err
     assert not imported()
 
 
@@ -142,14 +142,14 @@ def test_a_model_folder_and_a_recipe_are_refused_in_python(run, fresh):
 def test_going_on_with_a_stored_run_needs_trust(run, listed, cache, dermlens, tmp_path, fresh):
     begun = Run(shutil.copytree(run, tmp_path / "begun"))
     begun.record(status="interrupted")
-    said = dermlens("train", "--resume", begun.path, "--data", listed, "--device", "cpu", "--cache", cache)
-    assert (said.code, imported()) == (2, False)
-    assert "--trust-code" in said.err
+    outcome = dermlens("train", "--resume", begun.path, "--data", listed, "--device", "cpu", "--cache", cache)
+    assert (outcome.code, imported()) == (2, False)
+    assert "--trust-code" in outcome.err
 
 
 def test_an_ablation_compares_a_loss_of_somebody_else(listed, cache, tmp_path, dermlens, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[1])
-    said = dermlens(
+    outcome = dermlens(
         "study",
         "ablate",
         MATRIX,
@@ -162,7 +162,7 @@ def test_an_ablation_compares_a_loss_of_somebody_else(listed, cache, tmp_path, d
         "--cache",
         cache,
     )
-    assert said.code == 0, said.err
+    assert outcome.code == 0, outcome.err
     assert "poly1" in (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
 
 

@@ -16,10 +16,10 @@ def test_the_workflow_lints_tests_every_python_and_builds_the_wheel():
     flow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
     assert flow["permissions"] == {"contents": "read"}
     jobs = flow["jobs"]
-    said = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert said["lint"] == ["make lint"]
-    assert said["test"] == ["make test"]
-    assert "python -m build --wheel" in said["wheel"]
+    output = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert output["lint"] == ["make lint"]
+    assert output["test"] == ["make test"]
+    assert "python -m build --wheel" in output["wheel"]
     named = {word.rpartition(" ")[2] for word in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", word)}
     assert set(jobs["test"]["strategy"]["matrix"]["python-version"]) == named
     targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))

@@ -30,7 +30,7 @@ class Drawing(Section):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("shap: 1", "line 1: shap"),
         (
@@ -48,9 +48,9 @@ class Drawing(Section):
         ("[]", "Input should be"),
     ],
 )
-def test_the_first_thing_wrong(text, said):
+def test_the_first_thing_wrong(text, expected):
     document, places = load_yaml(text, "here")
     with pytest.raises(ValidationError) as caught:
         Drawing.model_validate(document)
-    told = sentence(caught.value, Drawing, "a drawing", "here", document, places)
-    assert told.startswith((f"here, {said}", f"here: {said}"))
+    message = sentence(caught.value, Drawing, "a drawing", "here", document, places)
+    assert message.startswith((f"here, {expected}", f"here: {expected}"))

@@ -226,11 +226,11 @@ def forest(rows: pd.DataFrame, labels: Sequence[str]) -> Figure:
 
 def forest_in_words(rows: pd.DataFrame, labels: Sequence[str]) -> str:
     """What `forest` shows, for who does not see it: each difference, its interval and the verdict."""
-    said = []
+    rows_in_words = []
     for label, row in zip(labels, rows.to_dict("records"), strict=True):
         difference, low, high = (_points(row[name]) for name in ("difference", "low", "high"))
-        said.append(f"{label}: {difference} [{low}, {high}], {row['verdict']}")
-    return f"Differences of {WORDS[str(rows['measure'].iloc[0])]} in points. {'; '.join(said)}."
+        rows_in_words.append(f"{label}: {difference} [{low}, {high}], {row['verdict']}")
+    return f"Differences of {WORDS[str(rows['measure'].iloc[0])]} in points. {'; '.join(rows_in_words)}."
 
 
 def _points(share: float) -> str:

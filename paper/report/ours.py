@@ -73,11 +73,11 @@ def of_related(related: Related, system: str, metric: str) -> Ours | None:
 def ours_by_work(related: Related) -> dict[str, str]:
     """For Table 1: the mean recall of the systems that each work has here, by its number such as `[2]`."""
     text = files("related").joinpath("systems.yaml").read_text(encoding="utf-8")
-    said: dict[str, list[str]] = {}
+    by_work: dict[str, list[str]] = {}
     for name, system in yaml.safe_load(text).items():
         if "cites" in system:
-            said.setdefault(system["cites"], []).append(f"{name} {_in_words(related.get((name, RECALL)))}")
-    return {work: "; ".join(systems) for work, systems in said.items()}
+            by_work.setdefault(system["cites"], []).append(f"{name} {_in_words(related.get((name, RECALL)))}")
+    return {work: "; ".join(systems) for work, systems in by_work.items()}
 
 
 def _in_words(ours: Ours | None) -> str:

@@ -243,19 +243,21 @@ def _our_figures(
     for system, trainings in measured.trainings.items():
         if trainings:
             first = trainings[0]
-            said = f"{measured.systems[system].about} {_trained(measured, system)}"
+            caption = f"{measured.systems[system].about} {_trained(measured, system)}"
             drawn.append(
                 album.add(
-                    f"confusion_{system}", figures.our_confusion(first), f"{said} As in Figures 10, 11."
+                    f"confusion_{system}", figures.our_confusion(first), f"{caption} As in Figures 10, 11."
                 )
             )
-            drawn.append(album.add(f"roc_{system}", figures.our_roc(first), f"{said} As in Figures 16, 17."))
+            drawn.append(
+                album.add(f"roc_{system}", figures.our_roc(first), f"{caption} As in Figures 16, 17.")
+            )
             for table, words, numbers in (("table_a3", "F1", "12, 13"), ("table_a4", "recall", "14, 15")):
                 rows = [cell.row for cell in tables[table] if cell.system == system]
                 own = [cell for cell in tables[table] if rows and cell.row.split()[0] == rows[0].split()[0]]
                 if {cell.row.split()[-1] for cell in own} == {"AD", "MD"}:
                     bars = figures.by_class(own, words)
-                    drawn.append(album.add(f"{words}_{system}", bars, f"{said} As in Figures {numbers}."))
+                    drawn.append(album.add(f"{words}_{system}", bars, f"{caption} As in Figures {numbers}."))
     return drawn
 
 
@@ -359,12 +361,12 @@ def _ours(cell: Cell) -> str:
         return f"{ours.value:,.0f}"
     if cell.metric in TIMES or cell.metric in ("size_mb", "parameters_m"):
         return f"{ours.value:,.0f}" if ours.value >= 100 else f"{ours.value:.1f}"
-    said = number(ours.value, 3)
+    text = number(ours.value, 3)
     if ours.sd is not None:
-        said += f" ± {number(ours.sd, 3)}"
+        text += f" ± {number(ours.sd, 3)}"
     if ours.low is not None:
-        said += f" [{number(ours.low, 2)}–{number(ours.high, 2)}]"
-    return f"{said}, {ours.short}" if ours.short else said
+        text += f" [{number(ours.low, 2)}–{number(ours.high, 2)}]"
+    return f"{text}, {ours.short}" if ours.short else text
 
 
 def _answer(album: _Album, answer: Answer) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def test_a_run_gets_a_decision(run: Run, cache: Path, pictures: Path, ood: Kind)
     assert "answers" in metrics.roles["calibration"]
     assert metrics.prior["name"] == "specialist"
     assert {"mean_recall", "ece", "slope"} <= set(metrics.roles["selection"]["equal_prior"])
-    assert any(said.startswith("calibration: probabilities, marks, sets") for said in metrics.warnings)
+    assert any(output.startswith("calibration: probabilities, marks, sets") for output in metrics.warnings)
     write_card(run)
     assert "Suspicion of malignancy" in (run.path / "model_card.md").read_text(encoding="utf-8")
 
@@ -191,8 +191,8 @@ def test_a_split_without_the_roles(run: Run, cache: Path):
         calibrate_run(run, device="cpu", cache=cache)
 
 
-def test_photographs_are_strangers(trained: Run, cache: Path, tmp_path: Path):
-    """Of this network nothing can be asked but that the table is whole and the sets are told apart."""
+def test_photographs_are_out_of_distribution(trained: Run, cache: Path, tmp_path: Path):
+    """Of this network nothing can be asked but that the table is whole and each set has rows."""
     photographs = write_photographs(tmp_path / "photographs", pieces=2)
     sets = {"photographs": photographs, "one": photographs.head(1)}
     found = far_ood(trained, sets, tmp_path / "far.csv", device="cpu", cache=cache)

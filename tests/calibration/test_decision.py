@@ -49,8 +49,8 @@ def test_on_new_images_it_holds_what_it_says(fitted, world):
     share_C = np.bincount(new.target_N, minlength=7) / len(new.target_N)
     np.testing.assert_allclose(here.p_NC.mean(axis=0), share_C, atol=0.03)
     recall = {
-        name: np.mean([(said.diagnosis_N[new.target_N == c] == c).mean() for c in range(7)])
-        for name, said in (("here", here), ("equal", equal))
+        name: np.mean([(output.diagnosis_N[new.target_N == c] == c).mean() for c in range(7)])
+        for name, output in (("here", here), ("equal", equal))
     }
     assert recall["equal"] > recall["here"] + 0.02
     np.testing.assert_array_equal(here.flagged_N, equal.flagged_N)
@@ -89,6 +89,6 @@ def test_own_classes_hold_at_equal_shares_and_are_flagged_where_they_say_what_is
     names = tuple(f"x{number}" for number in range(7))
     plain, _ = fit_decision(Vocabulary(names), calibration=role)
     assert (plain.prior.name, plain.suspicion) == ("equal", None)
-    told, _ = fit_decision(Vocabulary(names, {"x5": {"malignant": True}}), calibration=role)
-    assert told.suspicion.malignant == ("x5",)
-    assert [mark.catches for mark in told.suspicion.marks] == [0.9, 0.95]
+    document, _ = fit_decision(Vocabulary(names, {"x5": {"malignant": True}}), calibration=role)
+    assert document.suspicion.malignant == ("x5",)
+    assert [mark.catches for mark in document.suspicion.marks] == [0.9, 0.95]

@@ -24,7 +24,7 @@ from dermlens.studies.out_of_distribution import write_photographs
 from dermlens.training.fit import fit
 
 RECIPE = """
-name: told
+name: gate
 data: {size: 48}
 split: {protocol: grouped, selection: 0.25, calibration: 0.25, test: 0.1}
 model: {backbone: mobilenet_v3_small, pool: gap, heads: 2, metadata: gessert}
@@ -35,14 +35,14 @@ evaluation: {bootstrap: 10, views: {symmetries: 4}}
 
 @pytest.fixture(scope="module")
 def trained(cache, tmp_path_factory) -> Run:
-    data = write_synthetic(tmp_path_factory.mktemp("told") / "data", lesions=80, seed=0, size=(48, 64))
-    recipe = parse_recipe(RECIPE, "told")
-    return fit(recipe, data, out=tmp_path_factory.mktemp("run") / "told", device="cpu", cache=cache)
+    data = write_synthetic(tmp_path_factory.mktemp("gate") / "data", lesions=80, seed=0, size=(48, 64))
+    recipe = parse_recipe(RECIPE, "gate")
+    return fit(recipe, data, out=tmp_path_factory.mktemp("run") / "gate", device="cpu", cache=cache)
 
 
 @pytest.fixture
 def run(trained, tmp_path) -> Run:
-    return Run(shutil.copytree(trained.path, tmp_path / "told"))
+    return Run(shutil.copytree(trained.path, tmp_path / "gate"))
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_a_model_learns_it_and_the_run_tells_of_it(run, photographs, clinic, cac
     sets = [name + ending for name in ("own", "clinic", "photographs") for ending in ("", GREYSCALE)]
     assert [row[0] for row in shown.rows] == sets
     assert shown.rows[-1][5] == "–", "no other source is on its side"
-    said = commands(run, [], ood=None, decided=False, int8=False)
-    (command,) = [line for line in said if "--dermoscopy" in line]
+    output = commands(run, [], ood=None, decided=False, int8=False)
+    (command,) = [line for line in output if "--dermoscopy" in line]
     assert command.startswith("dermlens calibrate RUN ")
     assert command.endswith("--dermoscopy clinic=FOLDER --photographs FOLDER --dermoscopy-kept 0.9")
 

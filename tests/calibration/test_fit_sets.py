@@ -76,7 +76,7 @@ def test_a_lesion_counts_by_its_worst_image():
 
 
 def counted(counts):
-    """One image a lesion; a lesion's score is its class plus its number, so that classes can be told."""
+    """One image a lesion; a lesion's score is its class plus its number, so that classes differ."""
     target_N = np.repeat(np.arange(len(counts)), counts)
     score_N = np.concatenate([0.1 * (1 + index) + 0.001 * np.arange(n) for index, n in enumerate(counts)])
     p_NC = np.repeat(score_N[:, None], len(counts), axis=1)

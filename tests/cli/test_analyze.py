@@ -71,9 +71,9 @@ def test_what_was_read_of_a_set_is_said(tmp_path, monkeypatch, dermlens, verb, p
 
     monkeypatch.setattr(importlib.import_module(place), name, measured)
     monkeypatch.chdir(tmp_path)
-    said = dermlens(*verb, tmp_path / "run", *words, f"x={tmp_path / 'set'}")
-    assert said.code == 0, said.err
-    out = "".join(said.out.split())
+    outcome = dermlens(*verb, tmp_path / "run", *words, f"x={tmp_path / 'set'}")
+    assert outcome.code == 0, outcome.err
+    out = "".join(outcome.out.split())
     assert "t.csv" in out
     assert "biopsed" in out
     assert "therun'sownimages" in out

@@ -42,11 +42,11 @@ def test_help_imports_nothing_heavy(loaded):
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_a_mistake_gets_one_sentence_and_code_2(dermlens, words, sentence):
-    code, _, said = dermlens(*words)
-    assert code == 2, said
-    assert sentence in said
-    assert said.startswith("dermlens: ")
-    assert len(said.strip().splitlines()) == 1
+    code, _, output = dermlens(*words)
+    assert code == 2, output
+    assert sentence in output
+    assert output.startswith("dermlens: ")
+    assert len(output.strip().splitlines()) == 1
 
 
 def test_a_mistake_ends_the_process_with_the_sentence_alone():
@@ -62,9 +62,9 @@ def test_ctrl_c_ends_with_130_and_says_what_the_work_said(dermlens, monkeypatch)
         raise KeyboardInterrupt("stopped halfway; go on with --resume")
 
     monkeypatch.setattr("dermlens.recipe.shipped_recipes", interrupted)
-    code, _, said = dermlens("model", "recipes")
+    code, _, output = dermlens("model", "recipes")
     assert code == 130
-    assert said == "dermlens: stopped halfway; go on with --resume\n"
+    assert output == "dermlens: stopped halfway; go on with --resume\n"
 
 
 def test_ctrl_c_while_the_verbs_are_loaded_is_one_sentence(tmp_path):
@@ -82,18 +82,18 @@ def test_a_full_disk_is_one_sentence(dermlens, monkeypatch, number, names):
         raise OSError(number, os.strerror(number), *names)
 
     monkeypatch.setattr("dermlens.recipe.shipped_recipes", full)
-    code, _, said = dermlens("model", "recipes")
+    code, _, output = dermlens("model", "recipes")
     assert code == 2
-    (line,) = said.splitlines()
+    (line,) = output.splitlines()
     assert line.startswith(f"dermlens: the disk is full ({os.strerror(number)})")
 
 
 def test_what_cannot_be_written_is_named_as_it_was_asked_for(dermlens, tmp_path):
     assert dermlens("data", "synthesize", "--out", tmp_path / "set", *FEW).code == 0
-    code, _, said = dermlens("data", "split", "--data", tmp_path / "set", "--out", tmp_path)
+    code, _, output = dermlens("data", "split", "--data", tmp_path / "set", "--out", tmp_path)
     assert code == 2
-    assert said.startswith(f"dermlens: {tmp_path} ")
-    assert len(said.splitlines()) == 1
+    assert output.startswith(f"dermlens: {tmp_path} ")
+    assert len(output.splitlines()) == 1
 
 
 def test_export_without_torch_names_both_extras():
@@ -107,22 +107,22 @@ def test_export_without_torch_names_both_extras():
 
 def test_our_own_mistake_is_said_to_be_ours(dermlens, monkeypatch):
     monkeypatch.setattr("dermlens.recipe.shipped_recipes", lambda: 1 / 0)
-    code, _, said = dermlens("model", "recipes")
+    code, _, output = dermlens("model", "recipes")
     assert code == 1
-    assert "ZeroDivisionError" in said.splitlines()[-1]
+    assert "ZeroDivisionError" in output.splitlines()[-1]
 
 
 def test_a_name_in_brackets_is_not_markup(dermlens, tmp_path):
-    code, said, _ = dermlens("data", "synthesize", "--out", tmp_path / "a[b]", *FEW)
+    code, output, _ = dermlens("data", "synthesize", "--out", tmp_path / "a[b]", *FEW)
     assert code == 0
-    assert "a[b]" in said
+    assert "a[b]" in output
 
 
 def test_recipes_can_be_listed_and_printed(dermlens):
     for words, shown in (((), "paper/densenet201"), (("paper/densenet201",), "backbone: densenet201")):
-        code, said, _ = dermlens("model", "recipes", *words)
+        code, output, _ = dermlens("model", "recipes", *words)
         assert code == 0
-        assert shown in said
+        assert shown in output
 
 
 @pytest.mark.parametrize(

@@ -106,26 +106,26 @@ def test_maps_are_wherever_a_recipe_reads_data():
 @pytest.mark.parametrize(("old", "new"), VERBS.items())
 @pytest.mark.parametrize("words", [(), ("x", "--output", "y"), ("--help",)], ids=" ".join)
 def test_an_old_name_ends_with_the_new_command(dermlens, old, new, words):
-    code, out, said = dermlens(old, *words)
+    code, out, output = dermlens(old, *words)
     assert (code, out) == (2, "")
-    (line,) = said.splitlines()
+    (line,) = output.splitlines()
     assert line.endswith(f"dermlens {new}")
     assert " ".join(word for word in new.split() if not word.startswith("--")) in COMMANDS
     assert old not in ROOT.commands
 
 
 def test_the_study_of_the_paper_has_left(dermlens):
-    code, _, said = dermlens(*PAPER.split(), "--report")
+    code, _, output = dermlens(*PAPER.split(), "--report")
     assert code == 2
-    assert "python -m paper" in said
+    assert "python -m paper" in output
 
 
 @pytest.mark.parametrize(("path", "new"), OPTIONS.items(), ids=" ".join)
 def test_an_old_option_names_the_new_one(dermlens, path, new):
     command, old = path
-    code, _, said = dermlens(*command.split(), "x", old, "y")
+    code, _, output = dermlens(*command.split(), "x", old, "y")
     assert code == 2
-    assert f"it is now {new} " in said
+    assert f"it is now {new} " in output
     known = {name for one in options(COMMANDS[command]) for name in one.opts}
     assert new in known
     assert old not in known
@@ -136,9 +136,9 @@ def test_an_old_word_names_its_option(dermlens, command, new):
     required = [
         word for one in options(COMMANDS[command]) if one.required for word in (one.opts[0], "somewhere")
     ]
-    code, _, said = dermlens(*command.split(), *required, "x", "y")
+    code, _, output = dermlens(*command.split(), *required, "x", "y")
     assert code == 2
-    assert new in said
+    assert new in output
 
 
 @pytest.mark.parametrize("typed", [("da",), ("data", "ver")], ids=" ".join)

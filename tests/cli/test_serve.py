@@ -96,14 +96,14 @@ def test_addresses_of_ipv6(host):
     ],
 )
 def test_rubbish_gets_one_sentence(dermlens, words, sentence):
-    code, _, said = dermlens("serve", "--port", "0", *words)
+    code, _, output = dermlens("serve", "--port", "0", *words)
     assert code == 2
-    (line,) = said.splitlines()
+    (line,) = output.splitlines()
     assert sentence in line
 
 
 def test_a_port_that_is_taken(dermlens):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        _, _, said = dermlens("serve", "--port", port)
-    assert f"127.0.0.1, port {port}" in said
+        _, _, output = dermlens("serve", "--port", port)
+    assert f"127.0.0.1, port {port}" in output

@@ -49,10 +49,10 @@ from dermlens.recipe import load_recipe
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_a_mistake_gets_one_sentence_and_code_2(dermlens, words, sentence):
-    code, _, said = dermlens(*words)
-    assert code == 2, said
-    assert sentence in said
-    assert len(said.strip().splitlines()) == 1
+    code, _, output = dermlens(*words)
+    assert code == 2, output
+    assert sentence in output
+    assert len(output.strip().splitlines()) == 1
 
 
 def test_an_ensemble_is_shown(dermlens, tmp_path):
@@ -89,11 +89,11 @@ def test_a_search_is_shown_and_its_best_recipe_is_one(dermlens, data, cache, tmp
     (tmp_path / "search.yaml").write_text(SEARCH.replace("RECIPE", str(tmp_path / "tiny.yaml")))
     words = ("study", "search", tmp_path / "search.yaml", "--data", data, "--out", tmp_path / "out")
     options = ("--set", "train.epochs=1", "--cache", cache, "--device", "cpu")
-    code, shown, said = dermlens(*words, *options, "--trials", "1")
-    assert code == 0, said
+    code, shown, output = dermlens(*words, *options, "--trials", "1")
+    assert code == 0, output
     assert "Trial 0, the best of 1 completed: mean recall" in " ".join(shown.split())
-    code, shown, said = dermlens(*words, *options)
-    assert code == 0, said
+    code, shown, output = dermlens(*words, *options)
+    assert code == 0, output
     table = pd.read_csv(tmp_path / "out" / "search.csv")
     assert len(table) == 2
     best = table.loc[table["measure"].idxmax()]
@@ -103,6 +103,6 @@ def test_a_search_is_shown_and_its_best_recipe_is_one(dermlens, data, cache, tmp
     recipe = load_recipe(str(tmp_path / "out" / "best.yaml"))
     assert recipe.train.optimizer.lr == best["train.optimizer.lr"]
     assert recipe.train.epochs == 1
-    code, _, said = dermlens(*words, "--device", "cpu")  # without what was set
+    code, _, output = dermlens(*words, "--device", "cpu")  # without what was set
     assert code == 2
-    assert "another search" in said
+    assert "another search" in output

@@ -422,8 +422,8 @@ def test_reading_an_epoch_does_not_grow_the_process(tmp_path, root):
 def test_squashed_files_are_set_right_and_have_a_cache_of_their_own(table, root):
     """Of a 90 × 60 file of a scene of 3 : 1 the middle third of the columns is the square."""
     plain = open_cache(table, size=32, crop="center", root=root)
-    told = open_cache(table.assign(aspect=np.nan), size=32, crop="center", root=root)
-    assert told.path == plain.path
+    named = open_cache(table.assign(aspect=np.nan), size=32, crop="center", root=root)
+    assert named.path == plain.path
     some = table.assign(aspect=[3.0 if i == 0 else np.nan for i in range(12)])
     right = open_cache(some, size=32, crop="center", root=root)
     assert right.path != plain.path

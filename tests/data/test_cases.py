@@ -117,7 +117,7 @@ def test_answers_beside_labels_are_left_and_named(tmp_path):
     read = read_set(tmp_path)
     assert read.table["dx"].tolist() == ["nv"]
     assert read.account.source.name == "labels.csv"
-    assert any("answers.csv" in said for said in read.account.not_read)
+    assert any("answers.csv" in output for output in read.account.not_read)
 
 
 def test_a_dicom_profile_is_converted_as_that_of_a_png(tmp_path):
@@ -148,9 +148,9 @@ def test_a_header_that_contradicts_its_jpeg_is_said(tmp_path):
     path = photograph(tmp_path / "d.dcm", drawn(0), jpeg=stream.getvalue())
     put(tmp_path / "table.csv", "image_id,dx", "d,nv")
     np.testing.assert_array_equal(read_image(path), read_image(stream.getvalue()))
-    assert any("YCbCr" in said and "(d)" in said for said in verify(tmp_path).account)
-    assert any("YCbCr" in said for said in read_set(tmp_path, check_files=False).account.notes)
-    assert any("YCbCr" in said for said in find_images([tmp_path]).doubts)
+    assert any("YCbCr" in output and "(d)" in output for output in verify(tmp_path).account)
+    assert any("YCbCr" in output for output in read_set(tmp_path, check_files=False).account.notes)
+    assert any("YCbCr" in output for output in find_images([tmp_path]).doubts)
 
 
 def test_verify_takes_dicom_and_the_headers_patient(tmp_path):
@@ -248,7 +248,7 @@ def test_every_site_is_understood_or_counted(tmp_path):
     expected = ["head/neck", "upper extremity", "lower extremity", "back", "forearm", "unknown"]
     assert read.table["site"].tolist() == expected
     assert read.account.dropped == {"site": Counter({"Planet": 1})}
-    assert any("'Planet' 1" in said for said in verify(tmp_path).account)
+    assert any("'Planet' 1" in output for output in verify(tmp_path).account)
     assert read_table(tmp_path, values={"site.back": ["Planet"]})["site"].iloc[-1] == "back"
 
 
@@ -265,8 +265,8 @@ def roles(tmp_path: Path) -> Path:
 
 
 def test_folders_of_roles_are_roles(roles, tmp_path, dermlens):
-    said = dermlens("data", "split", "--data", roles, "-o", tmp_path / "s.csv")
-    assert said.code == 0
+    outcome = dermlens("data", "split", "--data", roles, "-o", tmp_path / "s.csv")
+    assert outcome.code == 0
     rows = [
         line.split(",") for line in (tmp_path / "s.csv").read_text().splitlines() if line.startswith("test_")
     ]
@@ -279,8 +279,8 @@ def test_a_patient_is_in_one_role(tmp_path, dermlens):
     rows = [f"I{n:02d},P{n // 6},{('nevus', 'melanoma')[n % 2]}" for n in range(60)]
     put(tmp_path / "set" / "metadata.csv", "isic_id,patient_id,diagnosis", *rows)
     pictures(tmp_path / "set", *(f"I{n:02d}.jpg" for n in range(60)))
-    said = dermlens("data", "split", "--data", tmp_path / "set", "-o", tmp_path / "s.csv")
-    assert "patient who is trained on" in said.out
+    outcome = dermlens("data", "split", "--data", tmp_path / "set", "-o", tmp_path / "s.csv")
+    assert "patient who is trained on" in outcome.out
     roles: dict[int, set[str]] = {}
     for line in (tmp_path / "s.csv").read_text().splitlines():
         if line.startswith("I"):
@@ -301,7 +301,9 @@ def test_a_site_that_gives_the_class_away_is_warned_of(tmp_path):
     rows = [f"a{n},{dx},{site}" for n in range(20) for dx, site in [(("mel", "back"), ("nv", "face"))[n % 2]]]
     put(tmp_path / "table.csv", "image_id,dx,site", *rows)
     pictures(tmp_path, *(f"a{n}.jpg" for n in range(20)))
-    assert any(said.startswith("site ") and "class" in said for said in read_set(tmp_path).account.notes)
+    assert any(
+        output.startswith("site ") and "class" in output for output in read_set(tmp_path).account.notes
+    )
 
 
 def test_all_problems_in_one_list_with_the_options_that_mend_them(tmp_path):

@@ -47,10 +47,10 @@ def test_skipped_diagnoses_are_left_out_even_where_they_are_classes_and_counted(
     assert "B2" not in set(read_configured(data, config())["image_id"])
     read = read_configured_set(data, config(skip=("other", "mel", "bcc")))
     assert not {"mel", "bcc"} & set(read.table["dx"])
-    said = " ".join(read.account.sentences())
-    assert said.count("read: ") == 3
-    assert "left out: 2 images" in said
-    assert "'other' 1" in said
+    output = " ".join(read.account.sentences())
+    assert output.count("read: ") == 3
+    assert "left out: 2 images" in output
+    assert "'other' 1" in output
 
 
 def test_squashed_sources_say_the_proportions_of_their_scene(data):

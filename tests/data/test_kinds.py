@@ -32,7 +32,7 @@ def read_rows(folder: Path, *lines: str, ids: str = "abc", encoding: str = "utf-
     return read_set(folder, **maps)
 
 
-def said(read: Reading) -> str:
+def account_text(read: Reading) -> str:
     return "\n".join(read.account.sentences())
 
 
@@ -82,7 +82,7 @@ def test_a_models_column_is_not_proposed_as_the_diagnosis(tmp_path):
 def test_encodings_of_spreadsheets(tmp_path, encoding, site, read_as):
     read = read_rows(tmp_path, "image_id;dx;site", f"a;nv;{site}", encoding=encoding)
     assert read.table["site"].tolist() == [read_as]
-    assert ("not UTF-8" in said(read)) == (encoding != "utf-32")
+    assert ("not UTF-8" in account_text(read)) == (encoding != "utf-32")
 
 
 @pytest.mark.parametrize("encoding", ["mac_roman", "cp1250"])
@@ -335,12 +335,12 @@ def test_patients_by_their_folders(tmp_path):
         images(tmp_path / patient / "nv", [f"{patient}a", f"{patient}b"])
     read = read_set(tmp_path)
     assert read.table["patient_id"].tolist() == ["P01", "P01", "P02", "P02"]
-    assert "by the folders" in said(read)
+    assert "by the folders" in account_text(read)
 
 
 def test_columns_that_may_group_images_are_named(tmp_path):
     read = read_rows(tmp_path, "image_id,dx,Fallnummer", "a,nv,1", "b,nv,1", "c,nv,2")
-    assert "--column patient_id=Fallnummer" in said(read)
+    assert "--column patient_id=Fallnummer" in account_text(read)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_tables_of_roles_are_one(tmp_path):
     images(tmp_path, ["a", "b", "c"])
     read = read_set(tmp_path)
     assert read.roles == {"a": "train", "b": "selection", "c": "test"}
-    assert all(name in said(read) for name in ("train.csv", "val.csv", "test.csv"))
+    assert all(name in account_text(read) for name in ("train.csv", "val.csv", "test.csv"))
 
 
 def test_a_published_test_table_without_diagnoses_is_no_second_truth(tmp_path):
@@ -405,12 +405,12 @@ def test_a_published_test_table_without_diagnoses_is_no_second_truth(tmp_path):
 
 
 def test_roles_that_are_not_understood_are_said(tmp_path):
-    assert "column split" in said(
+    assert "column split" in account_text(
         read_rows(tmp_path, "image_id,dx,split", "a,nv,train", "b,nv,unused", "c,nv,test")
     )
     for fold in range(2):
         images(tmp_path / "folds" / f"fold{fold}" / "nv", [f"f{fold}"])
-    assert "fold0, fold1" in said(read_set(tmp_path / "folds"))
+    assert "fold0, fold1" in account_text(read_set(tmp_path / "folds"))
 
 
 def test_folders_that_machines_make_hold_no_images(tmp_path):

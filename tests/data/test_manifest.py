@@ -102,7 +102,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "output"),
     [
         ("\nI003,L01,", "\nI003,L01,x", r"line 10: role 'x\w+' .*nearest: "),
         (
@@ -118,9 +118,9 @@ def rewrite(path: Path, old: str, new: str) -> None:
         ("# seed: 0", "# seed 0", r"line 3: '# seed 0'"),
     ],
 )
-def test_malformed_manifests_are_refused(manifest: Path, old: str, new: str, said: str) -> None:
+def test_malformed_manifests_are_refused(manifest: Path, old: str, new: str, output: str) -> None:
     rewrite(manifest, old, new)
-    with pytest.raises(UserError, match=rf"split manifest {re.escape(str(manifest))}.*{said}"):
+    with pytest.raises(UserError, match=rf"split manifest {re.escape(str(manifest))}.*{output}"):
         load_manifest(str(manifest))
 
 

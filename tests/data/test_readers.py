@@ -170,7 +170,7 @@ def test_a_folder_per_class_is_not_taken_for_the_images_of_a_table_above(tmp_pat
     assert read_table(tmp_path / "mine")["dx"].tolist() == ["mel"]
 
 
-def test_a_folder_per_class_with_a_stranger_among_them(tmp_path):
+def test_a_folder_per_class_with_an_unknown_one_among_them(tmp_path):
     images(tmp_path / "mel", "a.jpg")
     images(tmp_path / "nevos2", "b.jpg")
     with pytest.raises(UserError, match=r"nevos2.b\.jpg.*'nevos2'"):
@@ -284,7 +284,7 @@ def test_a_table_that_is_a_folder_is_no_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "image_id"),
+    ("output", "image_id"),
     [
         ("a.jpg", "a"),
         ("x/y/a.PNG", "a"),
@@ -294,8 +294,8 @@ def test_a_table_that_is_a_folder_is_no_table(tmp_path):
         ("../../etc/a.png", "a"),
     ],
 )
-def test_an_image_id_is_a_name_alone(said, image_id):
-    assert image_id_of(said) == image_id
+def test_an_image_id_is_a_name_alone(output, image_id):
+    assert image_id_of(output) == image_id
 
 
 def tones(folder: Path, *cells: str) -> Path:
@@ -313,9 +313,9 @@ def test_skin_tone_is_a_whole_number_or_missing_and_what_is_neither_is_said(tmp_
     assert found[3:].isna().all()
     assert read.account.dropped["skin_tone"] == {"6": 2, "-1": 1, "2.5": 1, "pale": 1}
     assert "skin_tone_class" not in read.account.unread
-    (said,) = [sentence for sentence in read.account.sentences() if sentence.startswith("skin_tone: words")]
-    assert "'6' 2" in said
-    assert "--value" not in said  # no option mends it
+    (output,) = [sentence for sentence in read.account.sentences() if sentence.startswith("skin_tone: words")]
+    assert "'6' 2" in output
+    assert "--value" not in output  # no option mends it
 
 
 def test_a_source_that_grades_no_skin_has_no_such_column(tmp_path, challenge):

@@ -198,20 +198,20 @@ def test_roles_that_stand_in_a_list_or_a_column(name, tmp_path):
     read = read_set(laid(tmp_path, tables, SIX))
     assert [read.roles.get(image) for image in "abc"] == expected
     assert set(read.table["source"]) == {tmp_path.name}
-    assert any(said.startswith("roles: ") for said in read.account.notes) == any(expected)
+    assert any(output.startswith("roles: ") for output in read.account.notes) == any(expected)
 
 
 def test_lists_that_disagree_give_no_roles(tmp_path):
     read = read_set(laid(tmp_path, {"t.csv": TABLE, "train.txt": ["a", "b"], "test.txt": ["b", "c"]}, SIX))
     assert not read.roles
-    assert any("give several roles to 1 images" in said for said in read.account.notes)
+    assert any("give several roles to 1 images" in output for output in read.account.notes)
 
 
 def test_folders_and_a_column_that_give_other_roles_are_said(tmp_path):
     tables = {"t.csv": ["image_id,dx,split", "train/a.jpg,nv,test", "test/b.jpg,mel,train"]}
     read = read_set(laid(tmp_path, tables, ["train/a.jpg", "test/b.jpg"]))
     assert read.roles == {"a": "test", "b": "train"}
-    assert any("2 images lie in folders of another role" in said for said in read.account.notes)
+    assert any("2 images lie in folders of another role" in output for output in read.account.notes)
 
 
 @pytest.mark.parametrize(
@@ -279,18 +279,18 @@ def header(path: Path, patient: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "groups"),
+    ("output", "groups"),
     [(["A", "A", "B", "B"], 2), (["A", "", "B", "B"], 2), (["X", "X", "X", "X"], 0), (["", "", "", ""], 0)],
 )
-def test_patients_by_dicom_headers(said, groups, tmp_path):
-    for number, patient in enumerate(said):
+def test_patients_by_dicom_headers(output, groups, tmp_path):
+    for number, patient in enumerate(output):
         header(tmp_path / f"d{number}.dcm", patient)
     laid(tmp_path, {"t.csv": ["image_id,dx", *(f"d{number},nv" for number in range(4))]}, [])
     read = read_set(tmp_path)
     known = read.table["patient_id"].dropna()
     assert known.nunique() == groups
-    assert not {*known} & {*said}, "whoever the header names is not named"
-    assert any(note.startswith("patients: ") for note in read.account.notes) == any(said)
+    assert not {*known} & {*output}, "whoever the header names is not named"
+    assert any(note.startswith("patients: ") for note in read.account.notes) == any(output)
 
 
 def test_prediction_reads_the_words_that_training_reads(tmp_path):

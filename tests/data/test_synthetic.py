@@ -201,8 +201,8 @@ def test_learnable_but_not_trivial(table):
     x_NF = np.array([features(path) for path in table.path])
     forest = RandomForestClassifier(120, class_weight="balanced", min_samples_leaf=3, random_state=0)
     folds = StratifiedGroupKFold(4, shuffle=True, random_state=0)
-    said = cross_val_predict(forest, x_NF, table.dx, groups=table.lesion_id, cv=folds)
-    recall = recall_score(table.dx, said, average="macro")
+    output = cross_val_predict(forest, x_NF, table.dx, groups=table.lesion_id, cv=folds)
+    recall = recall_score(table.dx, output, average="macro")
     assert 0.35 < recall < 0.98
 
 

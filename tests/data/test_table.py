@@ -40,7 +40,7 @@ def test_a_lesion_without_an_id_is_its_image(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "sex"),
+    ("output", "sex"),
     [
         ("FEMALE", "female"),
         ("f", "female"),
@@ -50,8 +50,8 @@ def test_a_lesion_without_an_id_is_its_image(tmp_path):
         ("NA", "unknown"),
     ],
 )
-def test_sex_is_one_of_three(folder, said, sex):
-    written(folder / "HAM10000_metadata.csv", [[*ROWS[0][:5], said, "scalp"]])
+def test_sex_is_one_of_three(folder, output, sex):
+    written(folder / "HAM10000_metadata.csv", [[*ROWS[0][:5], output, "scalp"]])
     assert read_table(folder)["sex"].tolist() == [sex]
 
 

@@ -40,7 +40,7 @@ def image(folder: Path, number: int) -> Path:
     return folder / "images" / f"I{number}.jpg"
 
 
-def said(folder: Path) -> str:
+def report_of(folder: Path) -> str:
     written = io.StringIO()
     Console(file=written, width=400).print(verify(folder).render())
     return written.getvalue()
@@ -125,7 +125,7 @@ def test_equal_images_of_one_lesion_are_good_to_know(folder):
     seen = verify(folder)
     assert seen.ok
     assert "equal images of one lesion, groups: 1 (I0 = I1)" in seen.notes
-    assert seen.near == [], "what is equal is not told twice"
+    assert seen.near == [], "what is equal is reported once"
 
 
 def test_equal_pixels_in_another_file_are_equal(folder):
@@ -178,7 +178,7 @@ def test_a_lesion_with_two_diagnoses_is_noted(folder):
 
 def test_what_is_printed(folder):
     image(folder, 2).unlink()
-    text = said(folder)
+    text = report_of(folder)
     for part in (
         "images 6, lesions 5",
         "mel",
@@ -194,7 +194,7 @@ def test_names_with_brackets_are_printed_as_they_are(tmp_path, folder):
     shutil.copytree(folder / "images", odd / "images")
     shutil.copy(folder / "metadata.csv", odd)
     (odd / "images" / "I0.jpg").write_text("no image")
-    assert str(odd / "images") in said(odd)
+    assert str(odd / "images") in report_of(odd)
 
 
 def test_a_table_that_cannot_be_read_is_said_in_one_sentence(folder):

@@ -140,6 +140,6 @@ def test_the_terminal_says_what_a_number_is_of(answered):
 
     console = Console(width=200, record=True)
     console.print(render_metrics(Metrics.model_validate(score(answered, CLASSES, CONFIG))))
-    said = console.export_text()
-    assert "accuracy of the diagnosis" in said
-    assert "expected calibration error of the probabilities" in said
+    output = console.export_text()
+    assert "accuracy of the diagnosis" in output
+    assert "expected calibration error of the probabilities" in output

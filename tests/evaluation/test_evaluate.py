@@ -343,9 +343,9 @@ def test_a_second_look_is_said_before_a_number(make_run, calls, capsys):
     run = make_run()
     evaluate_run(run, open_test=True)
     assert exit_code("evaluate", run.path, "--open-test") == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert said.index("opened once") < said.index("images of")
-    assert said.index("images of") < said.index("opened 2 times")
+    output = " ".join(capsys.readouterr().out.split())
+    assert output.index("opened once") < output.index("images of")
+    assert output.index("images of") < output.index("opened 2 times")
     assert exit_code("evaluate", run.path) == 0
     assert "opened 2 times" in " ".join(capsys.readouterr().out.split())
 

@@ -61,7 +61,7 @@ def test_copies_under_other_names_are_left_out(run, tmp_path):
 
 
 def draw(folder, name, seed, **options):
-    """A picture with a structure of its own, saved as it is told."""
+    """A picture with a structure of its own, saved with the given options."""
     places = np.random.default_rng(seed).integers(0, 255, (12, 16, 3), dtype=np.uint8)
     size = options.pop("size", (320, 240))
     Image.fromarray(places).resize(size, Image.Resampling.BICUBIC).save(folder / "images" / name, **options)

@@ -43,9 +43,9 @@ def test_for_is_orange_and_against_is_purple(lesion):
 def test_it_shows_heads_cases_and_what_it_is_not(explained, photo):
     cases = [Case("i1", "mel", 0.1), Case("i2", "nv", 0.25), Case("lesion", "nv", 0.5)]
     figure = draw(replace(explained, cases=cases, paths={"lesion": photo}, notes=["Something is missing."]))
-    said = words_of(figure)
+    output = words_of(figure)
     for words in ("head 16", "mel  0.10", "i2", "Something is missing.", DISCLAIMER, "explained:"):
-        assert words in said
+        assert words in output
     assert render(figure, "png")[:4] == b"\x89PNG"
 
 

@@ -74,14 +74,14 @@ def test_distances_are_those_of_unit_vectors_class_by_class():
 def test_a_training_image_is_nearest_to_itself_and_no_test_image_is_shown(
     run, tiny, data, tmp_path, monkeypatch
 ):
-    said: list[str] = []
+    output: list[str] = []
     embedded, paths, why_not = training_cases(
-        run, tiny("gap"), data, cache=tmp_path / "kept", say=said.append
+        run, tiny("gap"), data, cache=tmp_path / "kept", say=output.append
     )
     split = pd.read_csv(run.split_file, comment="#").set_index("image_id")["role"]
     assert set(embedded.image_id) == set(split.index[split == "train"])
     assert why_not == ""
-    assert "once" in said[0]
+    assert "once" in output[0]
     own = str(embedded.image_id[0])
     pixels = read_square(paths[own], SIDE, "center")
     _, features_BD = outputs(tiny("gap"), pixels[None], patient(tiny("gap")))

@@ -32,10 +32,10 @@ def files(folder):
 
 def test_every_format_is_verified_and_onnx_always(source, fake, tmp_path):
     written = export_formats(source, tmp_path / "out", ["fake"])
-    said = json.loads((tmp_path / "out" / "export.json").read_text())
-    assert said == written.entries
-    assert set(said) == {"onnx", "fake"}
-    assert said["onnx"]["sha256"] == {"model.onnx": sha256(tmp_path / "out" / "model.onnx")}
+    output = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert output == written.entries
+    assert set(output) == {"onnx", "fake"}
+    assert output["onnx"]["sha256"] == {"model.onnx": sha256(tmp_path / "out" / "model.onnx")}
     assert written.refused == ""
     Predictor.open(tmp_path / "out")
 

@@ -27,9 +27,9 @@ def test_several_formats_beside_what_predicts(export, monkeypatch, tmp_path):
     assert {"model.onnx", "model.xml", "model.bin", "model.pt2", "export.json"} <= {
         path.name for path in folder.iterdir()
     }
-    said = json.loads((folder / "export.json").read_text())
-    assert list(said) == ["onnx", "openvino", "torch"]
-    for name, one in said.items():
+    output = json.loads((folder / "export.json").read_text())
+    assert list(output) == ["onnx", "openvino", "torch"]
+    for name, one in output.items():
         assert one["numbers"]["agreement"] == 1
         assert one["numbers"]["largest_difference"] < one["limits"]["largest_difference"]
         assert f"{name}, fp32: on {one['numbers']['images']} images (drawn lesions)" in " ".join(out.split())

@@ -109,9 +109,9 @@ def test_without_melanomas_nothing_is_accepted():
 
 
 def test_malignant_own_classes_are_watched_as_melanoma_is():
-    said = Vocabulary(("a", "b"), {"b": {"malignant": True}})
+    output = Vocabulary(("a", "b"), {"b": {"malignant": True}})
     target_N, lesion_N = np.arange(200) % 2, np.arange(200)
     lost_N = np.where(lesion_N % 20 == 1, 0, target_N)  # one in ten of b
-    assert "b recall" in compare(target_N, lesion_N, target_N, lost_N, said, replicates=200)["why"]
+    assert "b recall" in compare(target_N, lesion_N, target_N, lost_N, output, replicates=200)["why"]
     few = np.r_[np.zeros(100, dtype=int), np.ones(30, dtype=int)]
-    assert "30 lesions of b" in compare(few, np.arange(130), few, few, said, replicates=50)["why"]
+    assert "30 lesions of b" in compare(few, np.arange(130), few, few, output, replicates=50)["why"]

@@ -62,11 +62,11 @@ def test_what_int8_loses_is_said(run, folder, accepted, words):
         "mean_recall": {"before": 0.801, "after": 0.796, "lost": 0.005, "lost_at_most": 0.009},
     }
     (folder / "model.json").write_text(json.dumps(document | {"manifest": None}))
-    said = sections(write_notices(run, folder)[0].read_text(encoding="utf-8"))
-    assert words in said["Files"]
-    assert "2,004 images" in said["Files"]
-    assert "mean recall from 0.801 to 0.796" in said["Files"]
-    assert "dermlens export RUN --out FOLDER --format onnx-int8" in said["How it was made"]
+    output = sections(write_notices(run, folder)[0].read_text(encoding="utf-8"))
+    assert words in output["Files"]
+    assert "2,004 images" in output["Files"]
+    assert "mean recall from 0.801 to 0.796" in output["Files"]
+    assert "dermlens export RUN --out FOLDER --format onnx-int8" in output["How it was made"]
 
 
 def test_without_scores_there_is_no_card_and_no_older_one_stays(folder, tmp_path):
@@ -123,9 +123,9 @@ def test_what_was_measured_is_that_of_the_card(run, folder):
     assert {code: one["images"] for code, one in measured["recall"].items()} == {
         code: one["support"] for code, one in scores["test"]["per_class"].items()
     }
-    said = sections((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))["Limits"]
+    output = sections((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))["Limits"]
     assert measured["lacks"]
-    assert all(sentence in said for sentence in measured["lacks"])
+    assert all(sentence in output for sentence in measured["lacks"])
 
 
 @pytest.mark.parametrize("damage", ["{", "[]"])

@@ -93,8 +93,8 @@ def test_a_run_is_exported_and_judged_on_what_it_did_not_train_on(dermlens, tmp_
     assert found["images"] == len(split.ids("selection")) + len(split.ids("calibration"))
     assert document.onnx.limits == ("It has learnt nothing.",)
     assert document.onnx.sha256 == sha256(tmp_path / "model" / "model.onnx")
-    said = " ".join(out.split())
-    assert f"onnx, {document.onnx.precision}: on " in said
-    assert ("mean recall falls by" in said) == found["accepted"]
+    output = " ".join(out.split())
+    assert f"onnx, {document.onnx.precision}: on " in output
+    assert ("mean recall falls by" in output) == found["accepted"]
     assert found["mean_recall"]["lost_at_least"] <= found["mean_recall"]["lost"]
     Predictor.open(tmp_path / "model")

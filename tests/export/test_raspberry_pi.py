@@ -56,9 +56,9 @@ def answers(*words) -> list[tuple[str, str, dict[str, float]]]:
 
 def test_it_answers_as_dermlens_does(model, tmp_path):
     files = [draw(tmp_path / f"{seed}.{end}", seed, (90, 70)) for seed, end in enumerate(("png", "jpg"))]
-    told = {"age": 71, "sex": "male", "site": "scalp"}
+    answer = {"age": 71, "sex": "male", "site": "scalp"}
     predictor = Predictor.open(model)
-    for patient in ({}, told):
+    for patient in ({}, answer):
         words = [word for key, value in patient.items() for word in (f"--{key}", value)]
         given = {key: [value] * 2 for key, value in patient.items()}
         expected = predictor.predict(files, **given)
@@ -77,7 +77,7 @@ def test_one_view_is_close(model, tmp_path):
     assert one_view != all_views
 
 
-def said(model, *words) -> subprocess.CompletedProcess[str]:
+def run_predict(model, *words) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, EXAMPLE, *map(str, (model, *words))], capture_output=True, text=True, check=False
     )
@@ -98,7 +98,7 @@ def test_it_abstains_as_dermlens_does(model, tmp_path, section, limits):
     document["decision"][section] |= limits
     (folder / "model.json").write_text(json.dumps(document | {"manifest": None}))
     files = [draw(tmp_path / f"{seed}.png", seed, (90, 70)) for seed in range(4)]
-    lines = said(folder, *files).stdout.splitlines()
+    lines = run_predict(folder, *files).stdout.splitlines()
     for line, one in zip(lines, Predictor.open(folder).predict(files), strict=False):
         reasons = one.reason.partition("image quality")[0].strip("; ").split("; ")
         assert [word for word in REASONS if word in line] == [word for word in reasons if word]
@@ -106,7 +106,7 @@ def test_it_abstains_as_dermlens_does(model, tmp_path, section, limits):
 
 
 def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
-    """By a feature, so that some of the pictures are and some are not; strangers are answered then."""
+    """By a feature, so that some of the pictures are and some are not: the first get an answer."""
     files = [draw(tmp_path / f"{seed}.png", seed, (90, 70)) for seed in range(6)]
     folder = shutil.copytree(model, tmp_path / "model")
     predictor = Predictor.open(folder)
@@ -122,7 +122,7 @@ def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
         "dermoscopic": {"own": 9}, "other": {"telephone": 9},
     }  # fmt: skip
     (folder / "model.json").write_text(json.dumps(document | {"manifest": None}))
-    lines = said(folder, *files).stdout.splitlines()
+    lines = run_predict(folder, *files).stdout.splitlines()
     answers = Predictor.open(folder).predict(files)
     assert {one.withheld for one in answers} == {False, True}
     for line, one in zip(lines, answers, strict=False):
@@ -134,7 +134,9 @@ def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
 def test_what_is_not_in_the_colours_of_skin_is_uncertain(model, tmp_path):
     with Image.open(draw(tmp_path / "a.png", 3)) as picture:
         picture.convert("L").save(tmp_path / "grey.png")
-    (line,) = [line for line in said(model, tmp_path / "grey.png").stdout.splitlines() if "grey" in line]
+    (line,) = [
+        line for line in run_predict(model, tmp_path / "grey.png").stdout.splitlines() if "grey" in line
+    ]
     assert "not in the colours of skin" in line
     assert "uncertain" in line
     assert "most likely" in line
@@ -145,10 +147,10 @@ def test_what_is_not_in_the_colours_of_skin_is_uncertain(model, tmp_path):
 def test_rubbish_gets_a_sentence(model, tmp_path):
     (tmp_path / "a.png").write_text("no picture")
     whole = draw(tmp_path / "b.png", 3)
-    done = said(model, tmp_path / "a.png", tmp_path / "none.png", whole)
+    done = run_predict(model, tmp_path / "a.png", tmp_path / "none.png", whole)
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["a.png", "none.png"]
     assert "most likely" in done.stdout
-    done = said(model, whole, "--site", "bak")
+    done = run_predict(model, whole, "--site", "bak")
     assert done.returncode == 1
     assert done.stderr == "--site bak: not a site that this model knows; leave it out if nobody knows it\n"
 

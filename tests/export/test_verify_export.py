@@ -24,15 +24,15 @@ def test_an_export_that_agrees_is_kept_with_its_numbers(run, exported, tmp_path)
     pytest.importorskip("openvino", reason="pip install 'dermlens[openvino]'")
     shutil.copyfile(exported / "model.onnx", tmp_path / "model.onnx")
     found = export_verified(run.path, tmp_path, "openvino", cache_root=tmp_path / "cache")
-    said = json.loads((tmp_path / "export.json").read_text())["openvino"]
-    assert said == found
-    assert said["format"] == "openvino"
-    assert said["sha256"] == {name: sha256(tmp_path / name) for name in ("model.xml", "model.bin")}
+    output = json.loads((tmp_path / "export.json").read_text())["openvino"]
+    assert output == found
+    assert output["format"] == "openvino"
+    assert output["sha256"] == {name: sha256(tmp_path / name) for name in ("model.xml", "model.bin")}
     split = run.split()
-    assert said["numbers"]["images"] == len(split.ids("selection")) + len(split.ids("calibration"))
-    assert 0 < said["numbers"]["largest_difference"] < 1e-5
-    assert said["numbers"]["agreement"] == 1
-    assert said["limits"] == {"largest_difference": 1e-4, "agreement": 0.999}
+    assert output["numbers"]["images"] == len(split.ids("selection")) + len(split.ids("calibration"))
+    assert 0 < output["numbers"]["largest_difference"] < 1e-5
+    assert output["numbers"]["agreement"] == 1
+    assert output["limits"] == {"largest_difference": 1e-4, "agreement": 0.999}
     assert {path.name for path in tmp_path.iterdir()} == {
         "cache", "export.json", "model.bin", "model.onnx", "model.xml"
     }  # fmt: skip
@@ -47,7 +47,7 @@ def test_entries_stay_as_long_as_their_files(run, fake, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "output"),
     [
         (lambda logits_BC: logits_BC + 0.01 * np.arange(7, dtype=np.float32), "probability"),
         (lambda logits_BC: logits_BC[:, ::-1], "diagnosis|probability"),
@@ -55,9 +55,9 @@ def test_entries_stay_as_long_as_their_files(run, fake, monkeypatch, tmp_path):
     ],
     ids=["a little", "turned round", "no numbers"],
 )
-def test_an_export_that_differs_leaves_nothing(run, fake, tmp_path, change, said):
+def test_an_export_that_differs_leaves_nothing(run, fake, tmp_path, change, output):
     fake["by"] = change
-    with pytest.raises(UserError, match=rf"fake.*({said})"):
+    with pytest.raises(UserError, match=rf"fake.*({output})"):
         export_verified(run.path, tmp_path / "out", "fake", cache_root=tmp_path / "cache")
     assert not list((tmp_path / "out").iterdir())
 

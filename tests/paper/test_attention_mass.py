@@ -1,4 +1,4 @@
-"""Mass inside a mask: the limits that can be told by hand."""
+"""Mass inside a mask: the limits that are known by hand."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def planned(state, hours, note=""):
     )
 
 
-def said(*rows):
+def plan_text(*rows):
     console = Console(width=150)
     with console.capture() as capture:
         console.print(render_plan(rows))
@@ -40,7 +40,7 @@ def test_hours_of_what_is_to_do(hours, words):
 
 
 def test_a_plan_that_nobody_measured_shows_no_hours():
-    text = said(planned("to do", None), planned("needs a GPU", None), planned("failed", None, "broken"))
+    text = plan_text(planned("to do", None), planned("needs a GPU", None), planned("failed", None, "broken"))
     lines = text.splitlines()
     assert sum("unknown" in line for line in lines[:4]) == 3
     assert "one run after the other: unknown." in text
@@ -48,7 +48,9 @@ def test_a_plan_that_nobody_measured_shows_no_hours():
 
 
 def test_the_plan_says_what_its_hours_count_and_keeps_to_its_four_states():
-    text = said(planned("done", 0.0), planned("to do", 0.01, "running; 1 of 3 folds"), planned("to do", 1.25))
+    text = plan_text(
+        planned("done", 0.0), planned("to do", 0.01, "running; 1 of 3 folds"), planned("to do", 1.25)
+    )
     done, running, waiting = text.splitlines()[1:4]
     assert done.split() == ["probes/done_0.0", "done"]
     assert " ".join(running.split()) == "probes/to_do_0.01 to do < 0.1 running; 1 of 3 folds"

@@ -36,10 +36,10 @@ def study(tmp_path_factory):
 def done(study, data, cache, tmp_path_factory):
     """All that can be trained here, never interrupted; tests read it and write nothing."""
     out = tmp_path_factory.mktemp("study") / "out"
-    said: list[str] = []
-    worker = Worker(study, tiny_site(data, out, out / "none", cache), say=said.append)
+    output: list[str] = []
+    worker = Worker(study, tiny_site(data, out, out / "none", cache), say=output.append)
     assert worker.work(trainings(study)) == []
-    assert sum("done in" in line for line in said) == 3
+    assert sum("done in" in line for line in output) == 3
     return out
 
 

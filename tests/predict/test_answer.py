@@ -58,13 +58,13 @@ def test_one_answer_holds_together_in_every_case_mix(logits_NC, prior, threshold
         sets=Sets(thresholds=tuple(thresholds), lesions=(9,) * 4),
     )
     own, other = (answer(logits_NC, NOTHING, document, {}, mix) for mix in (None, prior))
-    for said in (own, other):
-        np.testing.assert_allclose(said.p_NC.sum(axis=1), 1)
+    for output in (own, other):
+        np.testing.assert_allclose(output.p_NC.sum(axis=1), 1)
         rows = np.arange(5)
-        assert (said.p_NC[rows, said.diagnosis_N] == said.p_NC.max(axis=1)).all()
-        assert (said.confidence_N == said.p_NC.max(axis=1)).all()
-        assert said.set_NC[rows, said.diagnosis_N].all()
-        for p_C, inside_C in zip(said.p_NC, said.set_NC, strict=True):
+        assert (output.p_NC[rows, output.diagnosis_N] == output.p_NC.max(axis=1)).all()
+        assert (output.confidence_N == output.p_NC.max(axis=1)).all()
+        assert output.set_NC[rows, output.diagnosis_N].all()
+        for p_C, inside_C in zip(output.p_NC, output.set_NC, strict=True):
             assert not (p_C[~inside_C] > p_C[inside_C].min()).any(), "no more probable class is skipped"
     np.testing.assert_array_equal(own.suspicion_N, other.suspicion_N)
     np.testing.assert_array_equal(own.melanoma_N, other.melanoma_N)
@@ -84,14 +84,14 @@ def test_a_case_mix_is_bayes_rule(logits_NC, prior):
 
 @given(LOGITS)
 def test_without_calibration_it_is_softmax_and_argmax(logits_NC):
-    said = answer(logits_NC, NOTHING, plain_decision(CLASSES), {})
-    np.testing.assert_allclose(said.p_NC, softmax(logits_NC, axis=1), atol=1e-12)
-    assert (said.diagnosis_N == said.p_NC.argmax(axis=1)).all()
-    assert said.flagged_N is None
-    assert not said.uncertain_N.any()
-    assert said.reason_N == ("",) * 5
-    assert np.isnan(said.ood_N).all()
-    assert np.isnan(said.suspicion_N).all()
+    output = answer(logits_NC, NOTHING, plain_decision(CLASSES), {})
+    np.testing.assert_allclose(output.p_NC, softmax(logits_NC, axis=1), atol=1e-12)
+    assert (output.diagnosis_N == output.p_NC.argmax(axis=1)).all()
+    assert output.flagged_N is None
+    assert not output.uncertain_N.any()
+    assert output.reason_N == ("",) * 5
+    assert np.isnan(output.ood_N).all()
+    assert np.isnan(output.suspicion_N).all()
     with pytest.raises(UserError, match="calibrated"):
         answer(logits_NC, NOTHING, plain_decision(CLASSES), {}, EQUAL)
 
@@ -109,14 +109,14 @@ def test_by_hand():
         sets=Sets(thresholds=(1.0, 1.0, 0.29, 1.0), lesions=(9,) * 4),
         abstention=Abstention(least_confidence=0.5, largest_set=3),
     )
-    said = answer(np.log([[0.1, 0.2, 0.3, 0.4]]), np.empty((1, 0)), document, {})
-    np.testing.assert_allclose(said.p_NC, [[6 / 17, 4 / 17, 3 / 17, 4 / 17]])
-    assert said.diagnosis_N.tolist() == [0]
-    assert said.set_NC.all(), "c reaches its threshold, and all others are more probable"
-    assert said.suspicion_N.tolist() == pytest.approx([0.6])
-    assert said.melanoma_N.tolist() == pytest.approx([0.4])
-    assert said.flagged_N.tolist() == [True]
-    assert said.reason_N == (f"{UNSURE}; {WIDE}",)
+    output = answer(np.log([[0.1, 0.2, 0.3, 0.4]]), np.empty((1, 0)), document, {})
+    np.testing.assert_allclose(output.p_NC, [[6 / 17, 4 / 17, 3 / 17, 4 / 17]])
+    assert output.diagnosis_N.tolist() == [0]
+    assert output.set_NC.all(), "c reaches its threshold, and all others are more probable"
+    assert output.suspicion_N.tolist() == pytest.approx([0.6])
+    assert output.melanoma_N.tolist() == pytest.approx([0.4])
+    assert output.flagged_N.tolist() == [True]
+    assert output.reason_N == (f"{UNSURE}; {WIDE}",)
 
 
 @given(LOGITS)
@@ -132,35 +132,35 @@ def test_sets_of_0_1_keep_the_score_they_were_fitted_on():
     logits_NC = np.random.default_rng(0).normal(size=(5, 4))
     sets = Sets(thresholds=(0.25,) * 4, score="unscaled", lesions=(9,) * 4)
     scaling = Scaling(temperature=3.0, bias=(0.5, 0.0, 0.0, 0.0))
-    said = answer(logits_NC, NOTHING, decision(sets=sets, scaling=scaling), {})
+    output = answer(logits_NC, NOTHING, decision(sets=sets, scaling=scaling), {})
     reached = softmax(logits_NC, axis=1) >= 0.25
-    assert (said.set_NC | ~reached).all()
+    assert (output.set_NC | ~reached).all()
 
 
-def test_strangers_and_what_is_no_number_are_uncertain():
+def test_out_of_distribution_and_not_a_number_are_uncertain():
     document = decision(
         ood=Ood(kind="energy", threshold=-1.0, kept=0.95), abstention=Abstention(least_confidence=0.0)
     )
     logits_NC = np.array([[9.0, 0, 0, 0], [-5.0, -5, -5, -5], [np.nan, 0, 0, 0]])
-    said = answer(logits_NC, np.empty((3, 0)), document, {})
-    assert said.uncertain_N.tolist() == [False, True, True]
-    assert said.reason_N[:2] == ("", OUT_OF_DISTRIBUTION)
-    assert OUT_OF_DISTRIBUTION in said.reason_N[2]
-    assert UNSURE in said.reason_N[2]
-    assert said.flagged_N[2], "what is no number is not passed over"
+    output = answer(logits_NC, np.empty((3, 0)), document, {})
+    assert output.uncertain_N.tolist() == [False, True, True]
+    assert output.reason_N[:2] == ("", OUT_OF_DISTRIBUTION)
+    assert OUT_OF_DISTRIBUTION in output.reason_N[2]
+    assert UNSURE in output.reason_N[2]
+    assert output.flagged_N[2], "what is no number is not passed over"
 
 
 def test_columns_and_back():
     document = decision(sets=Sets(thresholds=(0.3, 0.2, 0.1, 0.2), lesions=(9,) * 4))
-    said = answer(np.random.default_rng(1).normal(size=(5, 4)), NOTHING, document, {})
-    columns = answer_columns(said, document.classes)
+    output = answer(np.random.default_rng(1).normal(size=(5, 4)), NOTHING, document, {})
+    columns = answer_columns(output, document.classes)
     assert tuple(columns) == ANSWERED
-    assert (sets_of(columns["set"], document.classes) == said.set_NC).all()
+    assert (sets_of(columns["set"], document.classes) == output.set_NC).all()
     assert set(columns["uncertain"]) == {"no"}
-    assert columns["flagged"] == ["yes" if held else "no" for held in said.flagged_N]
-    assert [document.classes.index(code) for code in columns["diagnosis"]] == said.diagnosis_N.tolist()
-    again = decide(at_equal(said.p_NC, document.prior), said.ood_N, document)
-    np.testing.assert_allclose(again.suspicion_N, said.suspicion_N, atol=1e-12)
+    assert columns["flagged"] == ["yes" if held else "no" for held in output.flagged_N]
+    assert [document.classes.index(code) for code in columns["diagnosis"]] == output.diagnosis_N.tolist()
+    again = decide(at_equal(output.p_NC, document.prior), output.ood_N, document)
+    np.testing.assert_allclose(again.suspicion_N, output.suspicion_N, atol=1e-12)
 
 
 def test_inference_needs_numpy_and_pydantic_alone(loaded):

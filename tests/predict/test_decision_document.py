@@ -68,13 +68,15 @@ def test_a_decision_of_0_1_is_read_as_its_scaling_at_equal_shares(logits_NC):
     }
     found = DecisionDocument.model_validate(decision_of_0_1(old, Vocabulary(CLASSES)))
     own = ClassPrior(name="own", shares=tuple(prior_C))
-    said = answer(logits_NC, np.empty((4, 0)), found, {}, own)
-    np.testing.assert_allclose(said.p_NC, softmax(logits_NC / 0.88 + bias_C, axis=1), atol=1e-12)
-    assert (said.diagnosis_N == said.p_NC.argmax(axis=1)).all()
-    assert (said.set_NC | (softmax(logits_NC, axis=1) < 0.1)).all(), "sets keep the score they were fitted on"
+    output = answer(logits_NC, np.empty((4, 0)), found, {}, own)
+    np.testing.assert_allclose(output.p_NC, softmax(logits_NC / 0.88 + bias_C, axis=1), atol=1e-12)
+    assert (output.diagnosis_N == output.p_NC.argmax(axis=1)).all()
+    assert (output.set_NC | (softmax(logits_NC, axis=1) < 0.1)).all(), (
+        "sets keep the score they were fitted on"
+    )
     assert found.prior.name == "specialist"
     assert found.suspicion.marks == ()
-    assert said.flagged_N is None
+    assert output.flagged_N is None
 
 
 def test_one_that_nobody_calibrated_stays_so():

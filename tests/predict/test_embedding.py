@@ -20,9 +20,9 @@ def test_features_are_those_of_the_network(dermlens, tmp_path):
     picture = tmp_path / "a.jpg"
     picture.write_bytes((EXAMPLES / "a.jpg").read_bytes())
     (tmp_path / "no.jpg").write_bytes(b"no picture")
-    code, _, said = dermlens("embed", picture, tmp_path / "no.jpg", "--out", tmp_path / "f.npz")
+    code, _, output = dermlens("embed", picture, tmp_path / "no.jpg", "--out", tmp_path / "f.npz")
     assert code == 2
-    assert "no.jpg" in said
+    assert "no.jpg" in output
     with np.load(tmp_path / "f.npz") as written:
         assert written["image_id"].tolist() == ["a"]
         features_ND = written["features"]
@@ -42,7 +42,7 @@ def test_features_are_those_of_the_network(dermlens, tmp_path):
 )
 def test_a_mistake_gets_one_sentence_and_leaves_nothing(dermlens, tmp_path, monkeypatch, words, name):
     monkeypatch.chdir(tmp_path)
-    code, _, said = dermlens("embed", *words)
+    code, _, output = dermlens("embed", *words)
     assert code == 2
-    assert name in said
+    assert name in output
     assert list(tmp_path.iterdir()) == []

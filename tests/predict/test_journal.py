@@ -62,10 +62,10 @@ def test_all_formats_hold_the_same(journal, predictor, lesions, tmp_path):
     for by_csv, by_parquet in zip(rows, table.to_pylist(), strict=True):
         assert {name: str(value) for name, value in by_parquet.items()} == by_csv
     assert json.loads(table.schema.metadata[b"dermlens"])["model"] == predictor.id
-    said = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
-    assert said["unreadable"] == {"bad": "bad.jpg: no picture"}
-    assert [one["image_id"] for one in said["answers"]] == ["a", "b"]
-    assert said["limits"] == list(predictor.limits)
+    output = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    assert output["unreadable"] == {"bad": "bad.jpg: no picture"}
+    assert [one["image_id"] for one in output["answers"]] == ["a", "b"]
+    assert output["limits"] == list(predictor.limits)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".json", ".parquet"]
 
 
@@ -96,8 +96,8 @@ def test_a_withheld_answer_has_empty_cells(journal, predictor, lesions, tmp_path
     assert {table[name][0].as_py() for name in numbers} == {None}
     assert table["p_mel"].type == "double"
     assert table["p_mel"][1].as_py() == pytest.approx(one.p["mel"])
-    said = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))["answers"]
-    assert [said[0][name] for name in ("diagnosis", "name", "p", "set")] == [None] * 4
+    output = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))["answers"]
+    assert [output[0][name] for name in ("diagnosis", "name", "p", "set")] == [None] * 4
 
 
 def test_no_answer_no_output(journal, tmp_path):
@@ -194,9 +194,9 @@ def test_what_is_mended_is_not_named_as_unreadable(journal, predictor, lesions, 
     with journal("answers.json") as second:
         second.add("bad", predictor.predict(lesions / "a.jpg")[0])
         second.finish()
-    said = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
-    assert [one["image_id"] for one in said["answers"]] == ["bad"]
-    assert said["unreadable"] == {}
+    output = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    assert [one["image_id"] for one in output["answers"]] == ["bad"]
+    assert output["unreadable"] == {}
 
 
 @pytest.mark.parametrize("content", [b"my notes\nof years\n", b"\0\1\2", b"{}\n", b"7\n", b'{"a": 1}'])

@@ -67,11 +67,11 @@ def test_a_table_that_names_lesions_gives_an_answer_each(dermlens, exported, les
     assert [(one.image_id, one.images) for one in found] == expected
     code, out, _ = dermlens("predict", lesions, "--table", table, "--model", exported, "--json")
     assert code == 0
-    said = json.loads(out)["answers"]
-    assert [one["lesion_id"] for one in said] == [one.image_id for one in found]
-    assert [one["p"] for one in said] == [pytest.approx(one.p) for one in found]
-    assert said[0]["level"] == 1 - DECISION.sets.alpha
+    output = json.loads(out)["answers"]
+    assert [one["lesion_id"] for one in output] == [one.image_id for one in found]
+    assert [one["p"] for one in output] == [pytest.approx(one.p) for one in found]
+    assert output[0]["level"] == 1 - DECISION.sets.alpha
     code, _, _ = dermlens(
         "predict", lesions, "--table", table, "--model", exported, "--out", tmp_path / "out.json"
     )
-    assert json.loads((tmp_path / "out.json").read_text())["answers"] == said
+    assert json.loads((tmp_path / "out.json").read_text())["answers"] == output

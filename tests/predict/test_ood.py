@@ -71,7 +71,7 @@ def test_more_features_than_images_and_features_that_never_vary():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_strangers_score_higher_and_the_threshold_keeps_what_it_promises(world, kind):
+def test_outliers_score_higher_and_the_threshold_keeps_its_share(world, kind):
     train, new = world(800, seed=5), world(3000, seed=7)
     kept = []
     for seed in range(30):
@@ -86,7 +86,7 @@ def test_strangers_score_higher_and_the_threshold_keeps_what_it_promises(world, 
     assert (away_N > ood.threshold).mean() > {"mahalanobis": 0.9, "knn": 0.12}[kind]
 
 
-def test_with_few_lesions_the_strangest_is_no_stranger(world):
+def test_with_few_lesions_the_farthest_is_in_distribution(world):
     few = world(8, seed=1)
     ood, arrays = fit_ood("mahalanobis", world(200), few)
     assert ood.threshold == ood_scores("mahalanobis", few.logits_NC, few.features_ND, arrays).max()

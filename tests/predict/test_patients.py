@@ -91,8 +91,8 @@ def test_names_that_no_table_can_hold(tmp_path, name):
 
 
 def read_patients(path, names="abcde"):
-    told = read_table_of_patients(path, {name: Path(f"{name}.jpg") for name in names})
-    return told.of_image, [doubt for doubt in told.doubts if "no row" not in doubt]
+    read = read_table_of_patients(path, {name: Path(f"{name}.jpg") for name in names})
+    return read.of_image, [doubt for doubt in read.doubts if "no row" not in doubt]
 
 
 def written(path, text, encoding="utf-8"):
@@ -165,18 +165,18 @@ def test_no_table_and_no_text(tmp_path):
 
 def test_a_table_in_a_code_page_is_read_and_said(tmp_path):
     path = written(tmp_path / "t.csv", "image_id,site\na,Rücken\n", "latin-1")
-    told = read_table_of_patients(path, {"a": Path("a.jpg")})
-    assert told.of_image["a"].site == "back"
-    assert any("cp1252" in doubt for doubt in told.doubts)
+    read = read_table_of_patients(path, {"a": Path("a.jpg")})
+    assert read.of_image["a"].site == "back"
+    assert any("cp1252" in doubt for doubt in read.doubts)
 
 
 def test_the_archives_further_sites_are_read(tmp_path):
     path = written(
         tmp_path / "t.csv", "isic_id,anatom_site_general,anatom_site_1,anatom_site_2\na,,Trunk,Back\n"
     )
-    told = read_table_of_patients(path, {"a": Path("a.jpg")})
-    assert told.of_image["a"].site == "back"
-    assert told.doubts == []
+    read = read_table_of_patients(path, {"a": Path("a.jpg")})
+    assert read.of_image["a"].site == "back"
+    assert read.doubts == []
 
 
 HAM10000 = "lesion_id,image_id,dx,dx_type,age,sex,localization\nL,a,nv,histo,45.0,male,back\n"
@@ -189,9 +189,9 @@ ISIC_2019 = "image,age_approx,anatom_site_general,lesion_id,sex\na,45.0,anterior
 
 @pytest.mark.parametrize("table", [HAM10000, SIIM, ISIC_2019], ids=["ham10000", "siim", "isic2019"])
 def test_published_tables_tell_of_patients(tmp_path, table):
-    told = read_table_of_patients(written(tmp_path / "t.csv", table), {"a": Path("a.jpg")})
-    assert (told.of_image["a"].age, told.of_image["a"].sex) == (45.0, "male")
-    assert told.of_image["a"].site != "unknown"
+    read = read_table_of_patients(written(tmp_path / "t.csv", table), {"a": Path("a.jpg")})
+    assert (read.of_image["a"].age, read.of_image["a"].sex) == (45.0, "male")
+    assert read.of_image["a"].site != "unknown"
 
 
 def test_options():

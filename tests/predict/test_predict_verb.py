@@ -33,9 +33,9 @@ def rows_of(path):
 def test_one_image_is_told_in_full(predict, lesions):
     code, out, err = predict(lesions / "a.jpg", "--age", "55", "--sex", "male", "--site", "back")
     assert (code, err) == (0, [])
-    said = " ".join(out.split())
+    output = " ".join(out.split())
     for diagnosis in DIAGNOSES:
-        assert diagnosis.name in said
+        assert diagnosis.name in output
     for words in (
         "Most likely: ",
         "cannot be ruled out",
@@ -44,7 +44,7 @@ def test_one_image_is_told_in_full(predict, lesions):
         "Research software, not a medical device",
         "It has learnt nothing.",
     ):
-        assert words in said
+        assert words in output
 
 
 def test_several_are_told_in_a_row_each(predict, lesions):
@@ -59,13 +59,13 @@ def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
     table = tmp_path / "answers.csv"
     code, out, err = predict(lesions, "--out", table, "--json")
     assert (code, err) == (0, [])
-    rows, said = rows_of(table), json.loads(out)
+    rows, output = rows_of(table), json.loads(out)
     assert list(rows[0]) == [
         "image_id", "state", "flagged", "diagnosis", *(f"p_{code}" for code in CLASSES), "set", "suspicion",
         "melanoma", "ood", "reason", "remedy", "prior",
     ]  # fmt: skip
     assert [row["image_id"] for row in rows] == ["a", "b", "c", "d"]
-    for row, one in zip(rows, said["answers"], strict=True):
+    for row, one in zip(rows, output["answers"], strict=True):
         assert (row["image_id"], row["diagnosis"], row["reason"]) == (
             one["image_id"],
             one["diagnosis"],
@@ -80,9 +80,9 @@ def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
         assert one["diagnosis"] == max(one["p"], key=one["p"].get)
         assert sum(float(row[f"p_{code}"]) for code in CLASSES) == pytest.approx(1, abs=1e-8)
         assert float(row["ood"]) == pytest.approx(one["ood"])
-    assert "not a medical device" in said["limits"][0]
-    assert said["prior"]["shares"]["nv"] == pytest.approx(0.65)
-    assert said["unreadable"] == {}
+    assert "not a medical device" in output["limits"][0]
+    assert output["prior"]["shares"]["nv"] == pytest.approx(0.65)
+    assert output["unreadable"] == {}
 
 
 def test_what_cannot_be_read_stops_nothing_else(predict, lesions, tmp_path):
@@ -201,9 +201,9 @@ def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
     huge = ",".join(f"{code}=1e308" for code in CLASSES)
     code, out, err = predict(lesions / "a.jpg", "--json", "--prior", huge)
     assert (code, err) == (0, [])
-    said, equal = json.loads(out), json.loads(predict(lesions / "a.jpg", "--json", "--prior", "equal")[1])
-    assert said["prior"]["shares"] == pytest.approx(equal["prior"]["shares"])
-    assert said["answers"][0]["p"] == pytest.approx(equal["answers"][0]["p"])
+    output, equal = json.loads(out), json.loads(predict(lesions / "a.jpg", "--json", "--prior", "equal")[1])
+    assert output["prior"]["shares"] == pytest.approx(equal["prior"]["shares"])
+    assert output["answers"][0]["p"] == pytest.approx(equal["answers"][0]["p"])
 
 
 @pytest.mark.parametrize(

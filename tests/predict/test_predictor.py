@@ -366,14 +366,14 @@ def test_dermoscopy_that_is_unlike_the_training_is_answered_where_the_model_can_
     strange["ood"]["threshold"] = -1e6
     able = telling(exported, tmp_path / "able", 0.0, 1.0)
     edit(able.folder, decision=strange)
-    (told,) = Predictor.open(able.folder).predict(lesions / "b.png")
-    assert told.out_of_distribution
-    assert told.uncertain
-    assert sum(told.p.values()) == pytest.approx(1)
+    (answer,) = Predictor.open(able.folder).predict(lesions / "b.png")
+    assert answer.out_of_distribution
+    assert answer.uncertain
+    assert sum(answer.p.values()) == pytest.approx(1)
     edit(able.folder, dermoscopy=None)
-    (untold,) = Predictor.open(able.folder).predict(lesions / "b.png")
-    assert untold.out_of_distribution
-    assert untold.uncertain
+    (unsure,) = Predictor.open(able.folder).predict(lesions / "b.png")
+    assert unsure.out_of_distribution
+    assert unsure.uncertain
 
 
 def test_a_score_that_is_no_number_is_no_dermoscopy():

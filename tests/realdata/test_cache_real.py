@@ -58,7 +58,7 @@ def test_all_images_are_cached_and_found_again_at_once(table, tmp_path, monkeypa
     cache = open_cache(table, size=64, crop="center", root=tmp_path)
     means_N = cache.pixels[::50].mean((1, 2, 3))
     assert means_N.min() > 20  # no row was left out
-    # Exact duplicates of the data set (its README) are equal rows, and a stranger is not.
+    # Exact duplicates of the data set (its README) are equal rows, and another image is not.
     for one, other in [("ISIC_0024366", "ISIC_0029861"), ("ISIC_0024777", "ISIC_0029938")]:
         np.testing.assert_array_equal(cache.pixels[cache.index[one]], cache.pixels[cache.index[other]])
         assert not np.array_equal(cache.pixels[cache.index[one]], cache.pixels[cache.index[one] + 1])

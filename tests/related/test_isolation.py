@@ -1,4 +1,4 @@
-"""The deep isolation forest against scikit-learn's own, a planted stranger, and the stages of a network."""
+"""The deep isolation forest against scikit-learn's own, a planted outlier, and the stages of a network."""
 
 from __future__ import annotations
 

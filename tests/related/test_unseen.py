@@ -1,4 +1,4 @@
-"""Strangeness by hand, against scikit-learn and SciPy; a planted stranger; the table from what is there."""
+"""Scores by hand, against scikit-learn and SciPy; a planted outlier; the table from what is there."""
 
 from __future__ import annotations
 

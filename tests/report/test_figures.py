@@ -95,8 +95,8 @@ def test_confusion_matrix_reads_as_its_counts():
     counts = np.arange(49).reshape(7, 7)
     counts[3] = 0
     [axis] = confusion_matrix(counts, CLASSES).axes
-    said = [text.get_text() for text in axis.texts if text.get_gid() == "count"]
-    assert [int(word) for word in said] == counts.ravel().tolist()
+    output = [text.get_text() for text in axis.texts if text.get_gid() == "count"]
+    assert [int(word) for word in output] == counts.ravel().tolist()
     percents = [text.get_text() for text in axis.texts if text.get_gid() != "count"]
     assert len(percents) == 42  # the empty row has none, rather than 0 of nothing
     first_row = [float(word.split()[0]) for word in percents[:7]]

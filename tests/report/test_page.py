@@ -110,8 +110,8 @@ def test_every_recall_is_on_the_page(page: Page, fake_run: Run):
     scores = fake_run.metrics.roles["calibration"]
     for row in scores["per_class"].values():
         recall = row["recall"]
-        said = f"{recall['value']:.2f} [{recall['low']:.2f}–{recall['high']:.2f}]"
-        assert said in page.text
+        output = f"{recall['value']:.2f} [{recall['low']:.2f}–{recall['high']:.2f}]"
+        assert output in page.text
         assert f"{row['tp']} of {row['support']}" in page.text
 
 
@@ -178,8 +178,8 @@ def test_figures_are_saved_beside_the_page(source: str, fake_run: Run):
 
 def test_the_way_back_is_on_the_page(page: Page, fake_run: Run):
     assert "dermlens train recipe.yaml --data DIR --out RUN" in page.text
-    for said in ("Git commit", "torch 2.", "1,234,567", "ab" * 32, "backbone: mobilenet_v3_small", "6 min"):
-        assert said in page.text, said
+    for output in ("Git commit", "torch 2.", "1,234,567", "ab" * 32, "backbone: mobilenet_v3_small", "6 min"):
+        assert output in page.text, output
     assert "predictions.csv" in page.text
     assert (fake_run.path / "model_card.md").is_file()
 
@@ -387,18 +387,18 @@ def words_of(protocol: str, *roles: str, recipe: str = "", leak: object = None, 
 def test_a_fitted_decision_is_said_of_the_roles_it_was_fitted_on():
     made = parse_recipe("train: {keep: last}", "here")
     metrics = Metrics(decision="calibrated", bootstrap={"replicates": 0})
-    said = "\n".join(protocol_words(RunRecord(), [made], metrics, ["calibration", "selection"], None))
-    assert "were fitted on it" in said
-    assert "Nothing has been calibrated" not in said
+    output = "\n".join(protocol_words(RunRecord(), [made], metrics, ["calibration", "selection"], None))
+    assert "were fitted on it" in output
+    assert "Nothing has been calibrated" not in output
     marks = role_marks(["calibration", "selection"], [made], decided=True)
     assert marks == {"calibration": "fitted scaling, marks and sets", "selection": "nothing else"}
 
 
 def test_the_leak_of_the_papers_protocol_is_in_plain_words():
-    said = words_of("paper", "selection", leak={"overall": 0.421, "by_class": {"mel": 0.719}, "by_list": 6})
-    assert "42 % of the scored images (of the melanomas 72 %)" in said
-    assert "chose the epoch" in said
-    assert "optimistic" in said
+    output = words_of("paper", "selection", leak={"overall": 0.421, "by_class": {"mel": 0.719}, "by_list": 6})
+    assert "42 % of the scored images (of the melanomas 72 %)" in output
+    assert "chose the epoch" in output
+    assert "optimistic" in output
     assert "cannot be known" in words_of("paper", "selection")
 
 
@@ -415,21 +415,21 @@ def test_the_leak_is_measured_from_the_split(new_run, drawn, tmp_path):
     shares = (
         f"{100 * expected.mean():.0f} % of the scored images (of the melanomas {100 * of_melanomas:.0f} %)"
     )
-    said = f"It leaks: {shares}"
-    assert said in page.text
-    assert said in (run.path / "model_card.md").read_text(encoding="utf-8")
+    output = f"It leaks: {shares}"
+    assert output in page.text
+    assert output in (run.path / "model_card.md").read_text(encoding="utf-8")
     assert "Role selection: the same images" in page.text
     assert "optimistic" in page.text[page.text.index("Operating points") :]
 
 
 def test_the_grouped_protocol_says_what_each_role_did():
     counts = {"train": {"mel": 5}, "test": {"mel": 3, "nv": 4}}
-    said = words_of("grouped", "calibration", "selection", counts=counts)
-    assert "no lesion is both" in said
-    assert "leak" not in said
-    assert "Nothing has been calibrated" in said
-    assert "test role (7 images)" in said
-    assert "100 resamples" in said
+    output = words_of("grouped", "calibration", "selection", counts=counts)
+    assert "no lesion is both" in output
+    assert "leak" not in output
+    assert "Nothing has been calibrated" in output
+    assert "test role (7 images)" in output
+    assert "100 resamples" in output
 
 
 @pytest.mark.parametrize(
@@ -444,8 +444,8 @@ def test_the_grouped_protocol_says_what_each_role_did():
     ],
 )
 def test_a_role_is_optimistic_where_it_chose(recipe, role, chosen):
-    said = words_of("singletons", role, recipe=recipe)
-    assert ("optimistic" in said) == chosen
+    output = words_of("singletons", role, recipe=recipe)
+    assert ("optimistic" in output) == chosen
     made: Recipe = parse_recipe(recipe, "here")
     assert (role_marks([role], [made])[role] == "chose the epoch") == chosen
 
@@ -457,25 +457,25 @@ def test_a_soup_says_what_any_of_its_members_did():
     metrics = {"bootstrap": {"replicates": 0}, "decision": "argmax"}
     roles = ["calibration", "selection"]
 
-    def said(*recipes: Recipe) -> str:
+    def output(*recipes: Recipe) -> str:
         return "\n".join(protocol_words(RunRecord(), recipes, Metrics(**metrics), roles, None))
 
     for members in ((settled, peeking), (peeking, settled)):
-        assert "the highest mean recall" in said(*members)
+        assert "the highest mean recall" in output(*members)
         assert role_marks(roles, members)["selection"] == "chose the epoch"
-    assert "as good as a test's" in said(settled)
-    assert "soft labels" not in said(settled)
-    assert "as good as a test's" not in said(settled, pupil)
-    assert "1 of the 2 trainings had soft labels" in said(settled, pupil)
-    assert "only as far as the test role" in said(settled, pupil)
+    assert "as good as a test's" in output(settled)
+    assert "soft labels" not in output(settled)
+    assert "as good as a test's" not in output(settled, pupil)
+    assert "1 of the 2 trainings had soft labels" in output(settled, pupil)
+    assert "only as far as the test role" in output(settled, pupil)
 
 
 def test_melanoma_words_add_up():
     classes = ["bkl", "mel", "nv"]
     scores = {"confusion": [[1, 0, 0], [2, 10, 5], [0, 0, 9]]}
-    said = sought_words(scores, Vocabulary(classes))
+    output = sought_words(scores, Vocabulary(classes))
     for words in ("17 images of melanoma", "10 melanoma", "5 melanocytic nevus", "2 benign keratosis-like"):
-        assert words in said
+        assert words in output
     assert sought_words({"confusion": [[1]]}, Vocabulary(["x"])) is None
 
 

@@ -58,8 +58,8 @@ def test_paths_among_words_keep_their_last_part(text, kept):
 def test_a_training_is_one_command(tmp_path):
     run = Run.create(tmp_path / "run", parse_recipe("name: a", "here"))
     (run.path / "decision" / "test").mkdir(parents=True)
-    said = commands(run, ["test", "selection"], ood="knn", decided=True, int8=True)
-    assert said == [
+    output = commands(run, ["test", "selection"], ood="knn", decided=True, int8=True)
+    assert output == [
         "dermlens train recipe.yaml --data DIR --out RUN",
         "dermlens calibrate RUN --ood knn",
         "dermlens evaluate RUN --open-test",
@@ -71,13 +71,13 @@ def test_a_training_is_one_command(tmp_path):
     assert plain[1:] == ["dermlens evaluate RUN", "dermlens report RUN", "dermlens export RUN --out FOLDER"]
 
 
-def test_strangers_that_were_told_nothing_have_a_command_of_their_own(tmp_path):
+def test_sets_scored_without_metadata_have_a_command_of_their_own(tmp_path):
     run = Run.create(tmp_path / "run", parse_recipe("name: a", "here"))
     for name in ("far_ood.csv", "far_ood_without_metadata.csv", "my_ood.csv"):
         (run.path / name).write_text("set\n")
-    said = commands(run, [], ood=None, decided=False, int8=False)
+    output = commands(run, [], ood=None, decided=False, int8=False)
     far = "dermlens analyze out-of-distribution RUN --photographs FOLDER --other NAME=FOLDER"
-    assert [line for line in said if "ood" in line] == [
+    assert [line for line in output if "ood" in line] == [
         f"{far} --out RUN/far_ood.csv",
         f"{far} --no-metadata --out RUN/far_ood_without_metadata.csv",
     ]

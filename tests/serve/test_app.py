@@ -25,11 +25,11 @@ def upload(*files, **fields):
 
 def test_the_service_says_what_the_predictor_says(client, shipped):
     (expected,) = shipped.predict(LESION, 60, "male", "back")
-    said = client.post("/v1/predict", **upload(LESION.read_bytes(), **PATIENT)).json()
-    assert said["answers"] == [answer_json(expected)]
-    assert said["model"] == shipped.id
-    assert said["limits"] == list(shipped.limits)
-    assert said["classes"]["mel"] == "melanoma"
+    output = client.post("/v1/predict", **upload(LESION.read_bytes(), **PATIENT)).json()
+    assert output["answers"] == [answer_json(expected)]
+    assert output["model"] == shipped.id
+    assert output["limits"] == list(shipped.limits)
+    assert output["classes"]["mel"] == "melanoma"
 
 
 def test_json_in_base64_is_the_same_question(client):
@@ -42,9 +42,9 @@ def test_json_in_base64_is_the_same_question(client):
 def test_several_images_are_answered_in_their_order_and_a_bad_one_in_its_place(client, shipped):
     paths = [LESION, EXAMPLES / "b.jpg", EXAMPLES / "c.jpg"]
     contents = [path.read_bytes() for path in paths]
-    said = client.post("/v1/predict", **upload(contents[0], b"text", *contents[1:])).json()["answers"]
-    assert said[1] == {"error": "the image: not a JPEG, PNG, TIFF or BMP image, whatever its name says"}
-    for one, path in zip([said[0], *said[2:]], paths, strict=True):
+    output = client.post("/v1/predict", **upload(contents[0], b"text", *contents[1:])).json()["answers"]
+    assert output[1] == {"error": "the image: not a JPEG, PNG, TIFF or BMP image, whatever its name says"}
+    for one, path in zip([output[0], *output[2:]], paths, strict=True):
         (alone,) = shipped.predict(path)
         assert one["p"] == pytest.approx(alone.p, abs=1e-5)
         assert one["diagnosis"] == alone.diagnosis
@@ -56,44 +56,44 @@ def test_what_seems_no_dermoscopy_gets_no_probabilities(client):
     assert one["state"] == "withheld"
     assert "like dermoscopy" in one["reason"]
     assert one["dermoscopy"] < 0
-    said = client.post("/v1/explain", **upload(STRANGE.read_bytes())).json()
-    assert (said["answer"]["p"], said["evidence"]) == (None, None)
+    output = client.post("/v1/explain", **upload(STRANGE.read_bytes())).json()
+    assert (output["answer"]["p"], output["evidence"]) == (None, None)
 
 
 def test_a_withheld_answer_comes_without_those_for_less_metadata(shipped):
     picture = Picture(STRANGE)
     picture.settle(shipped.document)
-    said = explained(shipped, picture, Patient(85, "female", "genital"))
-    assert said["answer"]["p"] is None
-    assert said["without"] == {}
+    output = explained(shipped, picture, Patient(85, "female", "genital"))
+    assert output["answer"]["p"] is None
+    assert output["without"] == {}
 
 
 def test_an_explanation(client, shipped):
-    said = client.post("/v1/explain", **upload(LESION.read_bytes(), **PATIENT)).json()
+    output = client.post("/v1/explain", **upload(LESION.read_bytes(), **PATIENT)).json()
     predicted = client.post("/v1/predict", **upload(LESION.read_bytes(), **PATIENT)).json()["answers"][0]
-    assert said["answer"] == predicted
-    assert list(said["evidence"]) == list(shipped.classes)
-    assert {len(row) for rows in said["evidence"].values() for row in rows} == {7}
-    assert list(said["without"]) == ["age", "sex", "site", "metadata"]
-    (untold,) = shipped.predict(LESION)
-    assert said["without"]["metadata"] == answer_json(untold)
+    assert output["answer"] == predicted
+    assert list(output["evidence"]) == list(shipped.classes)
+    assert {len(row) for rows in output["evidence"].values() for row in rows} == {7}
+    assert list(output["without"]) == ["age", "sex", "site", "metadata"]
+    (without_metadata,) = shipped.predict(LESION)
+    assert output["without"]["metadata"] == answer_json(without_metadata)
     (aged,) = shipped.predict(LESION, None, "male", "back")
-    assert said["without"]["age"] == answer_json(aged)
+    assert output["without"]["age"] == answer_json(aged)
     assert client.post("/v1/explain", **upload(LESION.read_bytes())).json()["without"] == {}
 
 
 def test_an_explanation_is_of_one_image(client):
-    said = client.post("/v1/explain", **upload(LESION.read_bytes(), LESION.read_bytes()))
-    assert (said.status_code, "2 images" in said.json()["detail"]) == (413, True)
+    response = client.post("/v1/explain", **upload(LESION.read_bytes(), LESION.read_bytes()))
+    assert (response.status_code, "2 images" in response.json()["detail"]) == (413, True)
 
 
 def test_the_card(client, shipped):
-    said = client.get("/v1/model").json()
-    assert said["model"] == shipped.id
-    assert said["measured"]["recall"]["mel"]["images"] == 167
-    assert said["card"].startswith("# ")
-    assert "back" in said["sites"]
-    assert said["level"] == pytest.approx(0.9)
+    output = client.get("/v1/model").json()
+    assert output["model"] == shipped.id
+    assert output["measured"]["recall"]["mel"]["images"] == 167
+    assert output["card"].startswith("# ")
+    assert "back" in output["sites"]
+    assert output["level"] == pytest.approx(0.9)
 
 
 def test_health_metrics_and_what_is_not_there(client):
@@ -140,10 +140,10 @@ def test_a_failure_is_one_sentence_with_the_headers_and_the_log_says_only_where(
     monkeypatch.setattr(shipped, "predict", lambda image: None)  # the warm-up
     app = create_app(shipped)
     with asking_of(app) as asking:
-        said = asking.post("/v1/predict", **upload(LESION.read_bytes()))
-        assert (said.status_code, said.headers["content-type"]) == (500, "application/json")
-        assert said.json() == {"detail": "the service has failed at this; its log says where"}
-        check_headers(said.headers)
+        response = asking.post("/v1/predict", **upload(LESION.read_bytes()))
+        assert (response.status_code, response.headers["content-type"]) == (500, "application/json")
+        assert response.json() == {"detail": "the service has failed at this; its log says where"}
+        check_headers(response.headers)
         assert 'path="/v1/predict",status="500"' in asking.get("/metrics").text
     assert "RuntimeError in failing" in caplog.text
     assert "JANE" not in caplog.text
@@ -214,10 +214,10 @@ def test_nothing_of_a_file_comes_back_but_the_answer(client):
         picture.save(stream, "JPEG", exif=exif, comment=b"JANE ROE 1961")
     for address in ("/v1/predict", "/v1/explain"):
         files = {"file": ("JANE ROE.jpg", stream.getvalue(), "image/jpeg")}
-        said = client.post(address, files=files)
-        assert said.status_code == 200
-        assert "JANE" not in said.text
-        assert "WARD" not in said.text
+        response = client.post(address, files=files)
+        assert response.status_code == 200
+        assert "JANE" not in response.text
+        assert "WARD" not in response.text
     assert "JANE" not in client.get("/metrics").text
 
 

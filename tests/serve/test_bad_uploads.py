@@ -106,10 +106,9 @@ def files() -> Iterator[tuple[str, bytes]]:
 def part(
     content: bytes, name: str = "file", filename: str | None = "x.jpg", kind: str = "image/jpeg"
 ) -> bytes:
-    said = f'; filename="{filename}"' if filename is not None else ""
-    head = (
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{said}\r\nContent-Type: {kind}\r\n\r\n'
-    )
+    named = f'; filename="{filename}"' if filename is not None else ""
+    disposition = f'Content-Disposition: form-data; name="{name}"{named}'
+    head = f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n"
     return head.encode("utf-8", "surrogateescape") + content + b"\r\n"
 
 
@@ -152,7 +151,7 @@ def bodies() -> Iterator[tuple[str, bytes, str]]:
     yield "url-encoded", b"file=abc&age=5", "application/x-www-form-urlencoded"
     yield "xml", b"<a/>", "application/xml"
     image = base64.b64encode(GOOD).decode()
-    for name, said in {
+    for name, output in {
         "a list": [], "a number": 7, "null": None, "empty": {}, "no images": {"age": 5},
         "images as text": {"images": image}, "an image as number": {"images": [7]},
         "none at all": {"images": []},
@@ -162,7 +161,7 @@ def bodies() -> Iterator[tuple[str, bytes, str]]:
         "unknown key": {"images": [image], "patient": "Jane"}, "empty image": {"images": [""]},
         "too many": {"images": [image] * 17},
     }.items():  # fmt: skip
-        yield f"json: {name}", json.dumps(said).encode(), "application/json"
+        yield f"json: {name}", json.dumps(output).encode(), "application/json"
     yield "json: damaged", b'{"images": [', "application/json"
     yield "json: deep", b"[" * 100_000, "application/json"
     yield "json: not utf-8", b'{"images": ["\xff\xfe"]}', "application/json"
@@ -171,8 +170,8 @@ def bodies() -> Iterator[tuple[str, bytes, str]]:
     escaped = f"multipart/form-data; boundary={BOUNDARY}; charset=raw_unicode_escape"
     yield "half a character by a form's charset", form(part(GOOD), field("site", "\\ud800"))[0], escaped
     for word in ("NaN", "Infinity", "-Infinity"):
-        said = f'{{"images": ["{image}"], "age": {word}}}'
-        yield f"json: age is {word}", said.encode(), "application/json"
+        output = f'{{"images": ["{image}"], "age": {word}}}'
+        yield f"json: age is {word}", output.encode(), "application/json"
     yield "json: infinite age", b'{"images": ["aaaa"], "age": Infinity}', "application/json"
 
 
@@ -203,9 +202,9 @@ def test_there_are_a_hundred():
 )
 def test_a_bad_file_is_refused_in_one_sentence(client, content):
     for address in ("/v1/predict", "/v1/explain"):
-        said = client.post(address, files={"file": ("x.jpg", content, "image/jpeg")})
-        assert 400 <= said.status_code < 500
-        assert is_one_sentence(said.json()["detail"])
+        response = client.post(address, files={"file": ("x.jpg", content, "image/jpeg")})
+        assert 400 <= response.status_code < 500
+        assert is_one_sentence(response.json()["detail"])
     assert client.get("/ready").status_code == 200
 
 
@@ -213,9 +212,9 @@ def test_a_bad_file_is_refused_in_one_sentence(client, content):
     ("content", "kind"), [one[1:] for one in BAD_BODIES], ids=[name for name, *_ in BAD_BODIES]
 )
 def test_a_bad_request_is_refused_in_one_sentence(client, content, kind):
-    said = client.post("/v1/predict", content=content, headers={"Content-Type": kind})
-    assert 400 <= said.status_code < 500
-    assert is_one_sentence(said.json()["detail"])
+    response = client.post("/v1/predict", content=content, headers={"Content-Type": kind})
+    assert 400 <= response.status_code < 500
+    assert is_one_sentence(response.json()["detail"])
     assert client.get("/ready").status_code == 200
 
 
@@ -223,16 +222,16 @@ def test_a_bad_request_is_refused_in_one_sentence(client, content, kind):
 def test_a_file_s_name_means_nothing(client, name):
     """Whatever it says, its bytes alone are read; a name that a form cannot hold is refused."""
     content, kind = form(part(GOOD, filename=name.replace('"', "")))
-    said = client.post("/v1/predict", content=content, headers={"Content-Type": kind})
-    if said.status_code == 200:
-        assert said.json()["answers"][0]["diagnosis"] == "nv"
-        assert name[:20] not in said.text or not name
+    response = client.post("/v1/predict", content=content, headers={"Content-Type": kind})
+    if response.status_code == 200:
+        assert response.json()["answers"][0]["diagnosis"] == "nv"
+        assert name[:20] not in response.text or not name
     else:
-        assert 400 <= said.status_code < 500
-        assert is_one_sentence(said.json()["detail"])
+        assert 400 <= response.status_code < 500
+        assert is_one_sentence(response.json()["detail"])
 
 
 def test_after_all_that_it_answers_as_before(client, shipped):
     (expected,) = shipped.predict(GOOD)
-    said = client.post("/v1/predict", files={"file": ("x.jpg", GOOD, "image/jpeg")}).json()
-    assert said["answers"][0]["p"] == expected.p
+    output = client.post("/v1/predict", files={"file": ("x.jpg", GOOD, "image/jpeg")}).json()
+    assert output["answers"][0]["p"] == expected.p

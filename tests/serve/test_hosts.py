@@ -27,10 +27,10 @@ def test_this_machine_s_names_are_answered(client, host):
 )  # fmt: skip
 @pytest.mark.parametrize("address", ["/", "/v1/model", "/health", "/metrics", "/openapi.json", "/page.js"])
 def test_no_other_host_is(client, host, address):
-    said = client.get(address, headers={"Host": host})
-    assert (said.status_code, list(said.json())) == (400, ["detail"])
-    assert "evil" not in said.text
-    assert "content-security-policy" in said.headers
+    response = client.get(address, headers={"Host": host})
+    assert (response.status_code, list(response.json())) == (400, ["detail"])
+    assert "evil" not in response.text
+    assert "content-security-policy" in response.headers
 
 
 def test_a_host_that_is_named_is_answered(shipped):
@@ -45,9 +45,9 @@ def test_a_host_that_is_named_is_answered(shipped):
 )
 @pytest.mark.parametrize("address", ["/v1/predict", "/v1/explain"])
 def test_a_form_of_another_page_is_refused(client, origin, address):
-    said = client.post(address, **FORM, headers={"Host": "localhost:8000", "Origin": origin})
-    assert said.status_code == 403
-    assert origin not in said.text
+    response = client.post(address, **FORM, headers={"Host": "localhost:8000", "Origin": origin})
+    assert response.status_code == 403
+    assert origin not in response.text
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_the_page_s_own_form_is_answered(client, host, origin):
 @pytest.mark.parametrize("address", ["/v1/predict/", "/evil.example//", "/health/", "/v1//model"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_nothing_is_redirected(client, address, method):
-    said = client.request(method, address, follow_redirects=False)
-    assert said.status_code in (404, 405)
-    assert "location" not in said.headers
+    response = client.request(method, address, follow_redirects=False)
+    assert response.status_code in (404, 405)
+    assert "location" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_what_is_no_origin_is_of_no_page(origin):
 def test_a_service_for_everyone_needs_a_name(dermlens, monkeypatch):
     monkeypatch.setattr("dermlens.predict.predictor.Predictor.open", None)
     for host in ("0.0.0.0", "::"):
-        said = dermlens("serve", "--host", host, "--port", 0)
-        assert (said.code, "--allow-host" in said.err) == (2, True)
+        outcome = dermlens("serve", "--host", host, "--port", 0)
+        assert (outcome.code, "--allow-host" in outcome.err) == (2, True)
     for name in ("*", "http://a.example", "a.example:80", "a/b", "", "a b"):
-        said = dermlens("serve", "--host", "0.0.0.0", "--port", 0, "--allow-host", name)
-        assert (said.code, "--allow-host" in said.err) == (2, True)
+        outcome = dermlens("serve", "--host", "0.0.0.0", "--port", 0, "--allow-host", name)
+        assert (outcome.code, "--allow-host" in outcome.err) == (2, True)
 
 
 def test_the_names_that_are_given_are_those_that_are_answered(dermlens, monkeypatch, shipped):

@@ -64,12 +64,12 @@ def test_a_picture_with_its_patient(page, shipped):
     (expected,) = shipped.predict(LESION, 60, "male", "back")
     for sentence in expected.sentences:
         expect(article).to_contain_text(sentence)
-    (untold,) = shipped.predict(LESION)
+    (without_metadata,) = shipped.predict(LESION)
     rows = article.locator("tbody tr")
     assert rows.count() == 7
     expect(rows.first).to_contain_text("melanocytic nevus")
     expect(rows.first).to_contain_text(f"{100 * expected.p['nv']:.1f} %")
-    expect(rows.first).to_contain_text(f"{100 * untold.p['nv']:.1f} %")
+    expect(rows.first).to_contain_text(f"{100 * without_metadata.p['nv']:.1f} %")
     expect(page.locator("#answers-heading")).to_be_focused()
 
 

@@ -52,10 +52,10 @@ def closes(connection: socket.socket) -> bool:
 
 def answer(connection: socket.socket) -> tuple[bytes, dict[str, str], bytes]:
     """Status line, headers and body."""
-    said = b""
-    while b"\r\n\r\n" not in said:
-        said += connection.recv(65536)
-    head, _, body = said.partition(b"\r\n\r\n")
+    output = b""
+    while b"\r\n\r\n" not in output:
+        output += connection.recv(65536)
+    head, _, body = output.partition(b"\r\n\r\n")
     line, *rest = head.split(b"\r\n")
     headers = dict(one.decode().lower().split(": ", 1) for one in rest)
     while len(body) < int(headers["content-length"]):
@@ -211,17 +211,17 @@ def test_a_body_in_pieces_of_every_size_arrives_whole(connect):
     """Through the slices of `Paced`, chunked and not, into one answer."""
     body, kind = hostile.form(LESION.read_bytes())
     head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + kind.encode() + b"\r\n"
-    said = []
+    output = []
     for piece in (len(body), 3000, 200):
         asking = connect(head + CHUNKED)
         for at in range(0, len(body), piece):
             part = body[at : at + piece]
             asking.sendall(b"%x\r\n%b\r\n" % (len(part), part))
         asking.sendall(b"0\r\n\r\n")
-        said.append(answer(asking)[2])
+        output.append(answer(asking)[2])
     whole = connect(head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    assert set(said) == {answer(whole)[2]}
-    assert json.loads(said[0])["answers"][0]["diagnosis"] == "nv"
+    assert set(output) == {answer(whole)[2]}
+    assert json.loads(output[0])["answers"][0]["diagnosis"] == "nv"
 
 
 def test_an_answer_s_body_does_not_wait_for_its_head_to_be_seen():
@@ -242,9 +242,9 @@ def test_an_answer_s_body_does_not_wait_for_its_head_to_be_seen():
     ids=["words", "a long head", "tls"],
 )
 def test_what_is_no_http_is_refused(connect, words):
-    asking, said = connect(words), b""
+    asking, output = connect(words), b""
     while part := asking.recv(65536):
-        said += part
-    assert said.startswith(b"HTTP/1.1 400 ")
-    assert b"connection: close" in said.lower()
-    assert len(said) < 300
+        output += part
+    assert output.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in output.lower()
+    assert len(output) < 300

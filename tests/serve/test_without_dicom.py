@@ -39,9 +39,9 @@ def upload(*contents: bytes):
 
 def test_a_dicom_upload_gets_a_sentence_and_its_neighbour_an_answer(shipped, blocked):
     with asking_of(create_app(shipped)) as asking:
-        said = asking.post("/v1/predict", **upload(DICOM, LESION.read_bytes()))
-        assert said.status_code == 200
-        refused, answered = said.json()["answers"]
+        response = asking.post("/v1/predict", **upload(DICOM, LESION.read_bytes()))
+        assert response.status_code == 200
+        refused, answered = response.json()["answers"]
         assert "dicom" in refused["error"]
         assert answered["diagnosis"] == "nv"
         for address in ("/v1/predict", "/v1/explain"):
@@ -50,8 +50,8 @@ def test_a_dicom_upload_gets_a_sentence_and_its_neighbour_an_answer(shipped, blo
 
 
 def test_with_it_the_same_upload_is_read(client):
-    said = client.post("/v1/predict", **upload(DICOM, LESION.read_bytes())).json()["answers"]
-    assert ["error" in one for one in said] == [False, False]
+    output = client.post("/v1/predict", **upload(DICOM, LESION.read_bytes())).json()["answers"]
+    assert ["error" in one for one in output] == [False, False]
     assert "DICOM" in client.get("/v1/model").json()["takes"]["formats"]
 
 
@@ -77,9 +77,9 @@ def test_an_install_of_its_own_serves(extras, tmp_path):
         body, kind = hostile.form(DICOM, LESION.read_bytes())
         link = stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)))
         link.request("POST", "/v1/predict", body, {"Content-Type": kind})
-        said = link.getresponse()
-        assert said.status == 200
-        answers = json.loads(said.read())["answers"]
+        output = link.getresponse()
+        assert output.status == 200
+        answers = json.loads(output.read())["answers"]
         assert ["error" in one for one in answers] == ["dicom" not in extras, False]
         link.request("GET", "/v1/model")
         assert ("DICOM" in json.loads(link.getresponse().read())["takes"]["formats"]) == ("dicom" in extras)

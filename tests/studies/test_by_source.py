@@ -116,9 +116,9 @@ def test_what_is_published_has_no_weights_and_no_paths_and_says_the_same(done, t
 
 def test_two_of_them_are_compared_by_the_loss(done, dermlens, tmp_path):
     publish_by_source(done, tmp_path / "copy")
-    said = dermlens("compare", done, tmp_path / "copy")
-    assert said.code == 0
-    assert "+0.0000 ± 0.0000" in said.out
+    outcome = dermlens("compare", done, tmp_path / "copy")
+    assert outcome.code == 0
+    assert "+0.0000 ± 0.0000" in outcome.out
     found = json.loads(dermlens("compare", done, tmp_path / "copy", "--json").out)
     assert found[str(tmp_path / "copy")]["mean"] == {"value": 0.0, "error": 0.0}
 
@@ -143,7 +143,7 @@ def test_a_recipe_that_watches_the_left_out_source_is_refused(recipe, clinics, t
 
 def test_the_command_shows_each_source(done, clinics, cache, dermlens, of_two, tmp_path):
     of_two.save(tmp_path / "recipe.yaml")
-    said = dermlens(
+    outcome = dermlens(
         "study",
         "crossfit",
         tmp_path / "recipe.yaml",
@@ -160,8 +160,8 @@ def test_the_command_shows_each_source(done, clinics, cache, dermlens, of_two, t
         "--cache",
         cache,
     )
-    assert said.code == 0
+    assert outcome.code == 0
     for words in ("north", "south", "AUC mel", "mean over the sources"):
-        assert words in said.out
+        assert words in outcome.out
     assert Run(done / "without-north").read_record().status == "completed"
     assert by_source.LEFT_OUT == ("rosendahl", "isic2017", "milk10k")

@@ -128,8 +128,8 @@ def test_a_student_is_said_to_have_heard_of_the_labels(whole, recipe, data, cach
     student = recipe("train.epochs=1", f"train.distillation={{soft_labels: {soft}}}")
     facts = crossfit(student, data, tmp_path / "student", folds=3, only=[1], device="cpu", cache=cache)
     assert any("flatter the student" in warning for warning in facts["warnings"])
-    told = read_predictions(tmp_path / "student" / "fold-1" / "predictions.csv")
-    assert len(told) > 10
+    predictions = read_predictions(tmp_path / "student" / "fold-1" / "predictions.csv")
+    assert len(predictions) > 10
 
 
 @pytest.mark.parametrize(

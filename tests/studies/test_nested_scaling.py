@@ -33,8 +33,8 @@ def test_a_fold_is_judged_as_a_model_with_the_others_decision_would_answer():
     for fold, scaling in found.fitted.items():
         inside = fold_N == fold
         document = DecisionDocument(classes=("a", "b", "c"), scaling=scaling, prior=equal)
-        said = answer(np.log(p_NC[inside]), np.empty((inside.sum(), 0)), document, {})
-        np.testing.assert_allclose(found.p_NC[inside], said.p_NC, rtol=1e-9)
+        output = answer(np.log(p_NC[inside]), np.empty((inside.sum(), 0)), document, {})
+        np.testing.assert_allclose(found.p_NC[inside], output.p_NC, rtol=1e-9)
 
 
 @settings(max_examples=15, deadline=None)

@@ -62,8 +62,8 @@ def weighted_ece(target_N, p_NC, weight_N):
 def test_calibration_in_the_own_mix_and_at_equal_shares(fitted, fresh):
     document, arrays = fitted
     table = calibration_table(fresh, document).set_index(["prior", "stage"])
-    said = answer(fresh.logits_NC, fresh.features_ND, document, arrays)
-    own = weighted_ece(fresh.target_N, said.p_NC, np.ones(2500))
+    output = answer(fresh.logits_NC, fresh.features_ND, document, arrays)
+    own = weighted_ece(fresh.target_N, output.p_NC, np.ones(2500))
     assert table.loc[("own", "after"), "ece"] == pytest.approx(own)
     even = answer(fresh.logits_NC, fresh.features_ND, document, arrays, prior=named_prior("equal", CLASSES))
     weight_N = 1 / np.bincount(fresh.target_N)[fresh.target_N]
@@ -78,39 +78,39 @@ def test_calibration_in_the_own_mix_and_at_equal_shares(fitted, fresh):
 
 def test_sets_class_by_class(fitted, fresh):
     document, arrays = fitted
-    said = answer(fresh.logits_NC, fresh.features_ND, document, arrays)
-    table = set_table(fresh, said, document, replicates=50).set_index("class")
-    covered_N = said.set_NC[np.arange(2500), fresh.target_N]
+    output = answer(fresh.logits_NC, fresh.features_ND, document, arrays)
+    table = set_table(fresh, output, document, replicates=50).set_index("class")
+    covered_N = output.set_NC[np.arange(2500), fresh.target_N]
     for index, code in enumerate(CLASSES):
         of_class = fresh.target_N == index
         assert table.loc[code, "coverage"] == pytest.approx(covered_N[of_class].mean())
         assert table.loc[code, "low"] <= table.loc[code, "coverage"] <= table.loc[code, "high"]
         assert table.loc[code, "coverage"] > 0.82
-        assert table.loc[code, "set_size"] == pytest.approx(said.set_NC[of_class].sum(axis=1).mean())
+        assert table.loc[code, "set_size"] == pytest.approx(output.set_NC[of_class].sum(axis=1).mean())
     assert table.loc["all", "coverage"] == pytest.approx(covered_N.mean())
     assert table.loc["all", "calibration_lesions"] == sum(document.sets.lesions)
     assert table["guaranteed"].all()
     with pytest.raises(UserError, match="no sets"):
-        set_table(fresh, said, plain_decision(CLASSES))
+        set_table(fresh, output, plain_decision(CLASSES))
 
 
 def test_answering_less_errs_less(fitted, fresh):
     document, arrays = fitted
-    said = answer(fresh.logits_NC, fresh.features_ND, document, arrays)
-    curve = risk_coverage(fresh, said, Vocabulary(CLASSES))
+    output = answer(fresh.logits_NC, fresh.features_ND, document, arrays)
+    curve = risk_coverage(fresh, output, Vocabulary(CLASSES))
     np.testing.assert_allclose(curve["answered"], np.linspace(0.5, 1, 51), atol=1e-3)
     everything = curve.iloc[-1]
-    assert everything["error"] == pytest.approx((said.diagnosis_N != fresh.target_N).mean())
+    assert everything["error"] == pytest.approx((output.diagnosis_N != fresh.target_N).mean())
     assert curve["error"].iloc[0] < everything["error"] - 0.05
     assert (curve["mel_missed"].diff().dropna() >= 0).all()  # who is answered more misses more
     melanomas = (fresh.target_N == 1).sum()
     fates = curve[["mel_named", "mel_in_set", "mel_abstained", "mel_missed"]].sum(axis=1)
     assert (fates == melanomas).all()
-    outside_N = (fresh.target_N == 1) & ~said.set_NC[:, 1]
+    outside_N = (fresh.target_N == 1) & ~output.set_NC[:, 1]
     assert everything["mel_missed"] == outside_N.sum()
-    row = as_answered(fresh, said, Vocabulary(CLASSES))
-    assert row["answered"] == pytest.approx(1 - said.uncertain_N.mean())
-    assert row["mel_missed"] == (outside_N & ~said.uncertain_N).sum()
+    row = as_answered(fresh, output, Vocabulary(CLASSES))
+    assert row["answered"] == pytest.approx(1 - output.uncertain_N.mean())
+    assert row["mel_missed"] == (outside_N & ~output.uncertain_N).sum()
 
 
 def test_tables_and_figures_are_written(fitted, fresh, tmp_path):
@@ -131,8 +131,8 @@ def test_figures_show_what_the_tables_hold(fitted, fresh):
     from dermlens.report.curves import coverage_bars, risk_coverage_curve
 
     document, arrays = fitted
-    said = answer(fresh.logits_NC, fresh.features_ND, document, arrays)
-    sets = set_table(fresh, said, document, replicates=20)
+    output = answer(fresh.logits_NC, fresh.features_ND, document, arrays)
+    sets = set_table(fresh, output, document, replicates=20)
     above, below = coverage_bars(sets, 0.9).axes
     drawn = {line.get_gid(): line for line in above.lines}
     assert drawn["coverage mel"].get_ydata()[0] == sets.set_index("class").loc["mel", "coverage"]
@@ -141,8 +141,8 @@ def test_figures_show_what_the_tables_hold(fitted, fresh):
     hollow = [line for line in coverage_bars(pooled, 0.9).axes[0].lines if line.get_marker() == "o"]
     assert all(line.get_markerfacecolor() == "white" for line in hollow)
     curve, row = (
-        risk_coverage(fresh, said, Vocabulary(CLASSES)),
-        as_answered(fresh, said, Vocabulary(CLASSES)),
+        risk_coverage(fresh, output, Vocabulary(CLASSES)),
+        as_answered(fresh, output, Vocabulary(CLASSES)),
     )
     lines = {line.get_gid(): line for axis in risk_coverage_curve(curve, row).axes for line in axis.lines}
     assert lines["error"].get_ydata().tolist() == curve["error"].tolist()

@@ -17,12 +17,12 @@ from dermlens.recipe import parse_recipe
 from dermlens.runs import Run
 from dermlens.studies import out_of_distribution as far
 from dermlens.studies.out_of_distribution import write_photographs
-from dermlens.studies.reliability import KNOWN as TOLD_LESS
+from dermlens.studies.reliability import KNOWN as METADATA_GIVEN
 from dermlens.studies.reliability import missing_metadata, report_run
 from dermlens.training.fit import fit
 
-TOLD = """
-name: told
+RECIPE = """
+name: decided
 data: {size: 48}
 split: {protocol: grouped, selection: 0.25, calibration: 0.25, test: 0.1}
 model: {backbone: mobilenet_v3_small, pool: gap, heads: 2, metadata: gessert}
@@ -33,13 +33,13 @@ evaluation: {bootstrap: 10}
 
 @pytest.fixture(scope="module")
 def trained(cache, tmp_path_factory) -> Run:
-    data = write_synthetic(tmp_path_factory.mktemp("told") / "data", lesions=80, seed=0, size=(48, 64))
-    recipe = parse_recipe(TOLD, "told")
-    return fit(recipe, data, out=tmp_path_factory.mktemp("run") / "told", device="cpu", cache=cache)
+    data = write_synthetic(tmp_path_factory.mktemp("decided") / "data", lesions=80, seed=0, size=(48, 64))
+    recipe = parse_recipe(RECIPE, "decided")
+    return fit(recipe, data, out=tmp_path_factory.mktemp("run") / "decided", device="cpu", cache=cache)
 
 
 def test_a_decision_is_shown_on_a_role_and_agrees_with_the_metrics(trained: Run, cache: Path, tmp_path: Path):
-    run = Run(shutil.copytree(trained.path, tmp_path / "told"))
+    run = Run(shutil.copytree(trained.path, tmp_path / "decided"))
     with pytest.raises(UserError, match="dermlens calibrate"):
         report_run(run, "calibration", tmp_path / "shown", device="cpu", cache=cache)
     calibrate_run(run, device="cpu", cache=cache)
@@ -53,25 +53,25 @@ def test_a_decision_is_shown_on_a_role_and_agrees_with_the_metrics(trained: Run,
         report_run(run, "test", tmp_path / "shown", device="cpu", cache=cache)
 
 
-def test_untold_of_patients_only_the_images_count(trained: Run, cache: Path, tmp_path: Path, monkeypatch):
-    told: list[pd.DataFrame] = []
+def test_without_metadata_only_the_images_count(trained: Run, cache: Path, tmp_path: Path, monkeypatch):
+    tables: list[pd.DataFrame] = []
 
     def watch(saved, table, **options):
-        told.append(table)
+        tables.append(table)
         return label(saved, table, **options)
 
     label = far.label_outputs
     monkeypatch.setattr(far, "label_outputs", watch)
     monkeypatch.setattr(decision, "label_outputs", watch)
-    strangers = {"photographs": write_photographs(tmp_path / "photographs", pieces=2).assign(age=50.0)}
-    with_it = far.far_ood(trained, strangers, tmp_path / "with.csv", device="cpu", cache=cache)
-    assert sum(table["age"].notna().any() for table in told) == 4  # three roles, and the strangers
-    told.clear()
+    others = {"photographs": write_photographs(tmp_path / "photographs", pieces=2).assign(age=50.0)}
+    with_it = far.far_ood(trained, others, tmp_path / "with.csv", device="cpu", cache=cache)
+    assert sum(table["age"].notna().any() for table in tables) == 4  # three roles, and the others
+    tables.clear()
     without = far.far_ood(
-        trained, strangers, tmp_path / "without.csv", metadata=False, device="cpu", cache=cache
+        trained, others, tmp_path / "without.csv", metadata=False, device="cpu", cache=cache
     )
-    assert len(told) == 4
-    for table in told:
+    assert len(tables) == 4
+    for table in tables:
         assert table["age"].isna().all()
         assert set(table["sex"]) == set(table["site"]) == {"unknown"}
     by_score = [table.set_index("score")["auroc"] for table in (with_it, without)]
@@ -102,7 +102,7 @@ def test_without_a_selection_role_half_of_the_calibration_role_is_familiar(
     assert len(np.unique(both, axis=0)) == len(both)
 
 
-def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, tmp_path: Path):
+def test_with_less_metadata_the_same_images_are_scored_again(trained: Run, cache: Path, tmp_path: Path):
     found = missing_metadata(
         trained, "selection", tmp_path / "missing_metadata.csv", device="cpu", cache=cache
     ).set_index("metadata")
@@ -118,7 +118,7 @@ def test_told_less_the_same_images_are_scored_again(trained: Run, cache: Path, t
         missing_metadata(trained, "test", tmp_path / "test.csv", device="cpu", cache=cache)
 
 
-def test_told_less_is_of_the_runs_own_images_or_of_none(trained: Run, cache: Path, tmp_path: Path):
+def test_less_metadata_is_of_the_runs_own_images_or_of_none(trained: Run, cache: Path, tmp_path: Path):
     elsewhere = write_synthetic(tmp_path / "elsewhere", lesions=12, seed=5, size=(48, 64))
     part = shutil.copytree(trained.read_record().data, tmp_path / "part")
     labels = next(part.rglob("HAM10000_metadata*"))
@@ -137,9 +137,12 @@ def test_told_less_is_of_the_runs_own_images_or_of_none(trained: Run, cache: Pat
 
 def test_what_is_withheld_is_missing():
     table = pd.DataFrame({"age": [40.0], "sex": ["male"], "site": ["back"], "path": ["a.jpg"]})
-    said = {name: told(table)[["age", "sex", "site"]].iloc[0].tolist() for name, told in TOLD_LESS.items()}
-    assert said["age, sex and site"] == [40.0, "male", "back"]
-    assert said["age and sex"] == [40.0, "male", "unknown"]
-    assert np.isnan(said["site"][0])
-    assert said["site"][1:] == ["unknown", "back"]
-    assert said["nothing"][1:] == ["unknown", "unknown"]
+    output = {
+        name: reduce(table)[["age", "sex", "site"]].iloc[0].tolist()
+        for name, reduce in METADATA_GIVEN.items()
+    }
+    assert output["age, sex and site"] == [40.0, "male", "back"]
+    assert output["age and sex"] == [40.0, "male", "unknown"]
+    assert np.isnan(output["site"][0])
+    assert output["site"][1:] == ["unknown", "back"]
+    assert output["nothing"][1:] == ["unknown", "unknown"]

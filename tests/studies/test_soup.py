@@ -91,8 +91,8 @@ def test_a_soup_is_the_mean_of_the_weights_and_a_run_like_any(members, data, cac
     assert evaluate_run(run).roles["selection"]["images"] > 0
     write_card(run)
     published = publish_run(run, tmp_path / "published")
-    told = published.read_record().soup
-    assert [one["run"] for one in told] == ["run"] * 3
+    record = published.read_record().soup
+    assert [one["run"] for one in record] == ["run"] * 3
     assert (published.path / "members" / "2" / "history.csv").is_file()
     assert str(members[0]) not in "".join(
         path.read_text() for path in published.path.rglob("*") if path.suffix in {".json", ".yaml", ".md"}
@@ -132,17 +132,17 @@ def test_a_soup_is_no_member(members, cache, tmp_path):
 
 
 def test_a_soup_says_how_each_member_was_trained(members, cache, tmp_path):
-    said = {
+    output = {
         "first": (["train.keep=val_accuracy"], ["a", "b"]),
         "second": (["train.keep=last", "train.monitor_role=none"], ["b", "c"]),
         "third": (["train.keep=last", "train.distillation={soft_labels: soft.csv}"], []),
     }
-    for name, (settings, warnings) in said.items():
+    for name, (settings, warnings) in output.items():
         run = Run(shutil.copytree(members[0], tmp_path / name))
         parse_recipe(run.recipe.dump(), name, settings).save(run.recipe_file)
         run.record(warnings=warnings)
     record = soup(
-        [tmp_path / name for name in said], tmp_path / "soup", device="cpu", cache=cache
+        [tmp_path / name for name in output], tmp_path / "soup", device="cpu", cache=cache
     ).read_record()
     assert [(one["run"], one["keep"], one["monitor_role"], one["distilled"]) for one in record.soup] == [
         ("first", "val_accuracy", "selection", False),

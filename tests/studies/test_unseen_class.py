@@ -29,7 +29,7 @@ def without_mel(small, data, cache, tmp_path_factory) -> Path:
     return out
 
 
-def test_a_class_left_out_is_a_stranger(without_mel: Path):
+def test_a_class_left_out_is_out_of_distribution(without_mel: Path):
     found = pd.read_csv(without_mel / "near_ood.csv")
     assert list(found["score"]) == ["energy", "mahalanobis", "knn"]
     assert set(found["set"]) == {"mel"}
@@ -86,7 +86,7 @@ def test_what_knows_the_class_besides_the_table_is_refused(recipe, data, tmp_pat
 
 
 def test_no_image_of_the_test_role_is_looked_at(small, data, cache, tmp_path, monkeypatch):
-    """Neither as familiar nor as a stranger."""
+    """Neither as familiar nor as out-of-distribution."""
     seen: set[str] = set()
 
     def watch(saved, table, **options):

@@ -20,10 +20,10 @@ def drawn(tmp_path_factory):
 
 def test_a_recipe_that_loads_and_the_next_commands(dermlens, drawn, tmp_path):
     out = tmp_path / "recipe.yaml"
-    code, said, err = dermlens("start", "--data", drawn, "--out", out)
+    code, output, err = dermlens("start", "--data", drawn, "--out", out)
     assert (code, err) == (0, "")
     for verb in ("train", "calibrate", "evaluate", "report"):
-        assert f"dermlens {verb}" in said
+        assert f"dermlens {verb}" in output
     recipe = load_recipe(str(out))
     assert recipe.split == SplitConfig(protocol="grouped")
     assert recipe.model.metadata == "gessert"
@@ -42,9 +42,9 @@ def test_own_words_travel_into_the_recipe(dermlens, drawn, tmp_path):
     folder.symlink_to(drawn)
     words = ("--label", "Naevus=nv", "--label", "Melanom=mel", "--classes", "Naevus,Melanom")
     skipped = [word for code in ("akiec", "bcc", "bkl", "df", "vasc") for word in ("--skip", code)]
-    code, said, _ = dermlens("start", "--data", folder, "--out", out, *words, *skipped)
+    code, output, _ = dermlens("start", "--data", folder, "--out", out, *words, *skipped)
     assert code == 0
-    assert f"--data '{folder}'" in said
+    assert f"--data '{folder}'" in output
     recipe = load_recipe(str(out))
     assert recipe.data.classes == ("Naevus", "Melanom")
     assert set(read_configured_set(folder, recipe.data).table["dx"]) == {"Naevus", "Melanom"}
@@ -53,7 +53,7 @@ def test_own_words_travel_into_the_recipe(dermlens, drawn, tmp_path):
 def test_data_with_problems_get_no_recipe(dermlens, drawn, tmp_path):
     bad = shutil.copytree(drawn, tmp_path / "set")
     next(bad.rglob("*.jpg")).write_bytes(b"no picture")
-    code, said, _ = dermlens("start", "--data", bad, "--out", tmp_path / "recipe.yaml")
+    code, output, _ = dermlens("start", "--data", bad, "--out", tmp_path / "recipe.yaml")
     assert code == 2
-    assert "problems: 1" in said
+    assert "problems: 1" in output
     assert not (tmp_path / "recipe.yaml").exists()

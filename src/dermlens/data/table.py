@@ -100,7 +100,7 @@ class Reading:
     roles: dict[str, str]
 
     def announced(self) -> pd.DataFrame:
-        """The table, its account told to the log."""
+        """The table; its account goes to the log."""
         for sentence in self.account.sentences():
             log.info("%s", sentence)
         return self.table

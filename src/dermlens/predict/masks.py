@@ -318,7 +318,7 @@ def job_json(segmenter: Segmenter, folder: MaskFolder, unreadable: Mapping[str, 
 
 
 def _sha256(path: Path) -> str:
-    """Of a file; empty where it is gone, which is said when it is read."""
+    """Of a file; empty where it is gone: reading it gives the error."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -226,7 +226,7 @@ def _acral(counted: tuple[int, int] | None) -> list[str]:
         return []
     few, of = counted
     return [
-        f"Of {of:,} images, {few} are said to show palms or soles (site “acral”): nothing can be said of "
+        f"Of {of:,} images, {few} show palms or soles (site “acral”): nothing is known of "
         "acral lesions, where melanomas in dark skin often are. Nails are not among the sites."
     ]
 

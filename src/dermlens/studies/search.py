@@ -102,7 +102,7 @@ def search(
             ) from error
         table = write_results(plan, open_study(plan, out).get_trials(), out)
         if best_of(plan, table) is None:
-            raise UserError(f"{out}: of {len(table)} trials none was completed; each has said why")
+            raise UserError(f"{out}: of {len(table)} trials none was completed; see the reasons above")
     return table
 
 

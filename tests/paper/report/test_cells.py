@@ -110,7 +110,7 @@ def test_a_published_table_is_read_and_a_damaged_one_refused(tmp_path):
 
 
 def test_every_work_says_what_was_run_of_it():
-    said = ours_by_work({("crckd", "mean_recall"): Ours(0.7, low=0.6, high=0.8)})
-    assert set(said) == {system.cites for system in load_study().systems.values() if system.cites}
-    assert "crckd 0.700 [0.60–0.80]" in said["[2]"].split("; ")
-    assert "crckd-mt not run" in said["[2]"].split("; ")
+    output = ours_by_work({("crckd", "mean_recall"): Ours(0.7, low=0.6, high=0.8)})
+    assert set(output) == {system.cites for system in load_study().systems.values() if system.cites}
+    assert "crckd 0.700 [0.60–0.80]" in output["[2]"].split("; ")
+    assert "crckd-mt not run" in output["[2]"].split("; ")

@@ -97,10 +97,10 @@ def test_of_several_frames_the_first_counts():
     ],
 )
 def test_the_patient_in_the_header(age, sex, expected):
-    told = {
+    tags = {
         name: value for name, value in {"PatientAge": age, "PatientSex": sex}.items() if value is not None
     }
-    content = written(**{name: value for name, value in told.items() if value != "old"})
+    content = written(**{name: value for name, value in tags.items() if value != "old"})
     if age == "old":
         content = written(PatientAge="045Y").replace(b"045Y", b"old ")
     assert dicom_patient("x.dcm", content) == expected

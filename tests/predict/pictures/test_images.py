@@ -151,8 +151,8 @@ def test_unpacking_holds_little_more_than_the_pixels(tmp_path):
         "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; before = most();"
         "read_image(open(sys.argv[1], 'rb').read(), 192); print(most() - before)"
     )
-    said = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
-    assert float(said.stdout) < 1.5 * 7 * 36, "4 bytes a pixel of Pillow's, 3 of the answer"
+    output = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
+    assert float(output.stdout) < 1.5 * 7 * 36, "4 bytes a pixel of Pillow's, 3 of the answer"
 
 
 def test_missing_file_and_folder_are_named(tmp_path):

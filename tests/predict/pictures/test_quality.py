@@ -47,7 +47,7 @@ def test_measures_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "output"),
     [
         (lambda image: image, ()),
         (lambda image: image * 0.2, DARK),
@@ -60,9 +60,9 @@ def test_measures_by_hand():
     ],
     ids=["fit", "dark", "bright", "flat", "blurred", "grey", "red", "small"],
 )
-def test_what_is_wrong_is_said(spoil, said):
+def test_what_is_wrong_is_said(spoil, output):
     found = faults(np.asarray(spoil(skin().astype(float))).clip(0, 255).astype(np.uint8))
-    assert found == () if said == () else said in found
+    assert found == () if output == () else output in found
 
 
 @given(st.integers(40, 400), st.integers(40, 400), st.integers(0, 2**32 - 1))

@@ -88,8 +88,8 @@ def test_sizes_are_averaged_and_features_are_of_the_own_one():
         return np.zeros((2, size, size, 3), np.uint8)
 
     def tell(x_BSSC):
-        told = np.full((2, 3), float(x_BSSC.shape[1]))
-        return told, told
+        widths = np.full((2, 3), float(x_BSSC.shape[1]))
+        return widths, widths
 
     for sizes, mean in (((), 64), ((32,), 32), ((64, 96), 80), ((32, 64, 96), 64)):
         logits_BC, features_BD = average_views(ViewsConfig(symmetries=2, sizes=sizes), 64, pixels, tell)

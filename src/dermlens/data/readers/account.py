@@ -13,7 +13,7 @@ import pandas as pd
 from dermlens.predict.sources.values import FIELDS
 
 SHOWN = 8
-"""Words in one sentence; how many more there are is said."""
+"""Words in one sentence; further ones are counted."""
 
 
 @dataclass
@@ -74,35 +74,35 @@ class Account:
         """All of it, a sentence each, the table that was read first."""
         if self.parts:
             return [sentence for part in self.parts for sentence in part.sentences()]
-        said = [f"read: {self.source}"]
+        lines = [f"read: {self.source}"]
         if self.columns:
             named = ", ".join(f"{ours}={theirs}" for theirs, ours in self.columns.items())
-            said[0] += f" (columns {named})"
-        said += [f"joined: {path} ({', '.join(names)})" for path, names in self.joined.items()]
-        said += [f"not read: {why}" for why in self.not_read]
-        said += [f"{name}: read as {_pairs(words)}" for name, words in self.mapped.items()]
-        said += self.losses()
+            lines[0] += f" (columns {named})"
+        lines += [f"joined: {path} ({', '.join(names)})" for path, names in self.joined.items()]
+        lines += [f"not read: {why}" for why in self.not_read]
+        lines += [f"{name}: read as {_pairs(words)}" for name, words in self.mapped.items()]
+        lines += self.losses()
         if self.telling:
-            said.append(f"columns that tell the answer, and never become inputs: {', '.join(self.telling)}")
+            lines.append(f"columns that tell the answer, and never become inputs: {', '.join(self.telling)}")
         if self.unread:
-            said.append(f"columns that were not read: {_some(self.unread)}")
-        return [*said, *self.notes]
+            lines.append(f"columns that were not read: {_some(self.unread)}")
+        return [*lines, *self.notes]
 
     def losses(self) -> list[str]:
         """What the source says and the table does not: words that count as missing, images left out."""
         if self.parts:
             return [sentence for part in self.parts for sentence in part.losses()]
-        said = [
+        sentences = [
             f"{name}: words that count as missing: {_counts(words)}, on {_images(sum(words.values()))}"
             + (f"; --value {name}.OURS=THEIRS reads one as a word of ours" if name in FIELDS else "")
             for name, words in self.dropped.items()
         ]
         if self.left_out:
-            said.append(
+            sentences.append(
                 f"left out: {_images(sum(self.left_out.values()))}, whose diagnosis is in none of the "
                 f"classes, or is dropped: {_counts(self.left_out)}; --label OURS=THEIRS reads one as a class"
             )
-        return said
+        return sentences
 
 
 def _images(number: int) -> str:
@@ -157,7 +157,7 @@ def telltales(table: pd.DataFrame) -> list[str]:
     found = {name: uncertainty_coefficient(words, table["dx"]) for name, words in fields.items()}
     return [
         f"{name} nearly gives the class away: it takes {share:.0%} of the uncertainty about it, by what it "
-        "says or by being missing; a network that is told it learns that, and not lesions"
+        "says or by being missing; a network that gets it learns that, and not lesions"
         for name, share in found.items()
         if share > MOST
     ]

@@ -56,20 +56,20 @@ def join_companions(
         if not joined.says_something:
             account.not_read.append(f"{sheet.path} ({joined.why_not})")
             continue
-        for ours, said in joined.values.items():
-            other = [key for key, word in said.items() if _differ(found[ours].get(key, word), word)]
+        for ours, known in joined.values.items():
+            other = [key for key, word in known.items() if _differ(found[ours].get(key, word), word)]
             if other:
                 account.notes.append(
                     f"{sheet.path}: {ours} is another than in a table read before for {_first(other)};"
                     " this one counts"
                 )
-            found[ours] |= said
-        if taken := [ours for ours, said in joined.values.items() if said]:
+            found[ours] |= known
+        if taken := [ours for ours, known in joined.values.items() if known]:
             account.joined[sheet.path] = taken
         account.telling += [name for name in joined.account.telling if name not in account.telling]
         account.unread += [name for name in joined.account.unread if name not in account.unread]
         account.notes += joined.notes(keys, frame["dx"])
-    return frame.assign(**{ours: [said.get(key, "") for key in keys] for ours, said in found.items()})
+    return frame.assign(**{ours: [known.get(key, "") for key in keys] for ours, known in found.items()})
 
 
 class Images:
@@ -115,7 +115,9 @@ class _Companion:
             for key in meant if len(meant) == 1 else ():
                 self._rows_of[key].append(row)
         self._contradicted: dict[str, list[str]] = {}
-        self.values = {ours: self._said(ours, rows[ours].tolist()) for ours in lacking if any(rows[ours])}
+        self.values = {
+            ours: self._values_of(ours, rows[ours].tolist()) for ours in lacking if any(rows[ours])
+        }
 
     @property
     def says_something(self) -> bool:
@@ -127,17 +129,17 @@ class _Companion:
         """Why nothing of it is used."""
         return "nothing of it is lacking" if self._rows_of else "it says nothing of these images"
 
-    def _said(self, ours: str, cells: Sequence[str]) -> dict[str, str]:
-        said, contradicted = {}, []
+    def _values_of(self, ours: str, cells: Sequence[str]) -> dict[str, str]:
+        known, contradicted = {}, []
         for key, rows in self._rows_of.items():
             words = [cells[row] for row in rows if not is_missing(cells[row])]
             if any(_differ(words[0], word) for word in words[1:]):
                 contradicted.append(key)
             elif words:
-                said[key] = words[0]
+                known[key] = words[0]
         if contradicted:
             self._contradicted[ours] = contradicted
-        return said
+        return known
 
     def notes(self, keys: Sequence[str], dx: Iterable[str]) -> list[str]:
         """Sentences on what of it was not used, and where it contradicts the diagnoses."""
@@ -240,11 +242,11 @@ def _rows(
 ) -> list[int]:
     """The rows of a table that a list names, by number or by image."""
     if lines and len(lines[0]) == 1 and plain(lines[0][0]) in INDEXES:
-        said = [int(line[0]) for line in lines[1:] if line and line[0].isdecimal()]
-        return [row for row in said if row < number]
+        numbers = [int(line[0]) for line in lines[1:] if line and line[0].isdecimal()]
+        return [row for row in numbers if row < number]
     found = []
     for line in lines:
-        for cell in (one for said in line for one in (said, said.rsplit(" ", 1)[0])):  # `a.jpg 0` has a label
+        for cell in (one for word in line for one in (word, word.rsplit(" ", 1)[0])):  # `a.jpg 0` has a label
             if len(meant := images.meant_by(cell)) == 1:
                 found += rows_of[meant.pop()]
                 break

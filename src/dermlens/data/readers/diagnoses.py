@@ -188,8 +188,8 @@ def _read_tree() -> tuple[dict[str, str], dict[str, str | None]]:
             top = key
         parents[key] = top if key != top else None
         for name in (key, *names.replace("\n", " ").split(";")):
-            if name != "-" and (said := _plain(name)):
-                assert of_name.setdefault(said, key) == key, f"{said} is of {key} and of {of_name[said]}"
+            if name != "-" and (word := _plain(name)):
+                assert of_name.setdefault(word, key) == key, f"{word} is of {key} and of {of_name[word]}"
     return of_name, parents
 
 
@@ -267,10 +267,10 @@ def class_of(name: str, classes: Collection[str]) -> str | None:
 
 
 @lru_cache(maxsize=4096)  # a table says the same few names ten thousand times
-def _class_of(said: str, classes: tuple[str, ...]) -> str | None:
+def _class_of(word: str, classes: tuple[str, ...]) -> str | None:
     by_key = {_OF_NAME.get(_plain(code), ""): code for code in reversed(classes)}
     by_binary = {_BINARY_OF.get(_plain(code), ""): code for code in reversed(classes)}
-    for form in _forms(said):
+    for form in _forms(word):
         for code in classes:
             if _plain(code) == form:
                 return code
@@ -278,17 +278,17 @@ def _class_of(said: str, classes: tuple[str, ...]) -> str | None:
             return by_binary[binary]
         if form in _OF_NAME:
             return next((by_key[key] for key in _upwards(_OF_NAME[form]) if key in by_key), None)
-    key = _key(said)
+    key = _key(word)
     return next((by_key[one] for one in _upwards(key) if one in by_key), None)
 
 
 @lru_cache(maxsize=4096)
-def _key(said: str) -> str | None:
+def _key(word: str) -> str | None:
     """The diagnosis that a name stands for: as it is, bare, or said twice as in `mel - melanoma`."""
-    for form in _forms(said):
+    for form in _forms(word):
         if form in _OF_NAME:
             return _OF_NAME[form]
-    words = re.sub(r"[()\[\]/]", " ", said).split()
+    words = re.sub(r"[()\[\]/]", " ", word).split()
     for at in range(1, len(words)):
         first, second = " ".join(words[:at]), " ".join(words[at:])
         keys = [_OF_NAME.get(first), _OF_NAME.get(second)]
@@ -302,10 +302,10 @@ def _key(said: str) -> str | None:
     return None
 
 
-def _forms(said: str) -> Iterator[str]:
+def _forms(cell: str) -> Iterator[str]:
     """A name, and what is left of it without a number before it and words that say nothing of a diagnosis."""
-    yield said
-    words = re.sub(r"^\d+[ )]*", "", said).split()
+    yield cell
+    words = re.sub(r"^\d+[ )]*", "", cell).split()
     if bare := " ".join(word for word in words if word not in DECORATION and word not in ROLE_OF_WORD):
         yield bare
 
@@ -328,9 +328,9 @@ NO = frozenset({"", "false", "f", "no", "n", "nein", "non", "nao", "hayir"})
 
 def hot(cell: str) -> bool | None:
     """Whether a cell of a one-hot column is 1, in digits or in a word; None where it is neither 1 nor 0."""
-    said = plain(cell)
-    if said in YES or said in NO:
-        return said in YES
+    word = plain(cell)
+    if word in YES or word in NO:
+        return word in YES
     try:
         number = float(cell.replace(",", "."))
     except ValueError:

@@ -77,17 +77,17 @@ def checked_ids(rows: pd.DataFrame, problems: Problems) -> list[str]:
 
 def check_formulas(what: str, ids: Sequence[str], where: Sequence[str], problems: Problems) -> None:
     """Note ids that a spreadsheet would run."""
-    for said, row in zip(ids, where, strict=True):
-        if (problem := _formula(what, said)) is not None:
+    for value, row in zip(ids, where, strict=True):
+        if (problem := _formula(what, value)) is not None:
             problems.add(problem, row)
 
 
-def _formula(what: str, said: str) -> str | None:
+def _formula(what: str, value: str) -> str | None:
     """What is wrong with an id that a spreadsheet would run: ids go into tables of answers."""
-    if not is_formula(said):
+    if not is_formula(value):
         return None
     return (
-        f"{what} id '{said}' begins as a formula does, which a spreadsheet would run in tables of answers; "
+        f"{what} id '{value}' begins as a formula does, which a spreadsheet would run in tables of answers; "
         "begin it with a letter or a digit"
     )
 
@@ -190,16 +190,16 @@ def _shared(mapped: str, kept: Iterable[str]) -> bool:
     return any(plain(part) in theirs_plain for part in (mapped, *mapped.split(JOINT)))
 
 
-def or_folder(said: pd.Series, folder: Path) -> list[str]:
+def or_folder(values: pd.Series, folder: Path) -> list[str]:
     """The source that the data name for each image, or the name of their folder.
 
     Args:
-        said: text, empty where the data do not say.
+        values: text, empty where the data do not say.
         folder: the data folder, or the table itself.
     """
     place = folder.parent if folder.is_file() else folder
     name = os.path.basename(os.path.abspath(place)) or "unknown"  # noqa: PTH100, PTH119 - links stay as laid
-    return [name if is_missing(word) else word for word in said]
+    return [name if is_missing(word) else word for word in values]
 
 
 # The files of a table's images: where they lie, and what their DICOM headers say of the patient.

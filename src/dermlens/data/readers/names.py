@@ -36,7 +36,7 @@ from dermlens.predict.sources.vocabulary import age_of, is_date, is_missing, pla
 
 NO_DIAGNOSIS = "unknown"
 """How an empty diagnosis is named in a label map."""
-UNTOLD = "\0"
+NO_WORD = "\0"
 """Stands for a diagnosis whose absence is a problem that was noted."""
 ARCHIVE = ("diagnosis_1", "diagnosis_2", "diagnosis_3", "diagnosis_full", "iddx_3", "iddx_full")
 """The ISIC archive's columns of diagnoses."""
@@ -63,9 +63,9 @@ def classes_of(classes: Sequence[str] | None, labels: Mapping[str, str] | None) 
 
 def is_binary(words: Iterable[str]) -> bool:
     """Whether a source says benign, malignant or indeterminate and no more."""
-    said = {word for word in words if not is_missing(word)}
-    return any(map(binary_of, said)) and all(
-        binary_of(word) is not None or plain(word) == "indeterminate" for word in said
+    filled = {word for word in words if not is_missing(word)}
+    return any(map(binary_of, filled)) and all(
+        binary_of(word) is not None or plain(word) == "indeterminate" for word in filled
     )
 
 
@@ -99,10 +99,10 @@ class Diagnoses:
         Returns:
             None for an image that is left out; empty where the diagnosis is a problem.
         """
-        if word == UNTOLD:
+        if word == NO_WORD:
             return ""
-        said = [unicodedata.normalize("NFC", one) for one in (word, *further) if one]
-        if not said:
+        words = [unicodedata.normalize("NFC", one) for one in (word, *further) if one]
+        if not words:
             if NO_DIAGNOSIS in self._labels:
                 return self._taken("", self._labels[NO_DIAGNOSIS])
             self._problems.add(
@@ -111,8 +111,8 @@ class Diagnoses:
                 f"--skip {NO_DIAGNOSIS}",
             )
             return ""
-        levels = [one, *reversed(one.split(LEVELS))] if LEVELS in (one := said[0]) else [one]
-        levels += said[1:]
+        levels = [one, *reversed(one.split(LEVELS))] if LEVELS in (one := words[0]) else [one]
+        levels += words[1:]
         for one in levels:
             code = self._of(one)
             if code is None and is_bare_carcinoma(one) and is_of_ham10000(image):
@@ -120,28 +120,28 @@ class Diagnoses:
             if code is not None:
                 return self._taken(one, code)
         whole = not word or any(self._account.columns.get(name) == "dx" for name in ARCHIVE)
-        coarse = said if whole else said[1:]  # of the archive, which says no more of some images
+        coarse = words if whole else words[1:]  # of the archive, which says no more of some images
         outside = next(
             (
                 one
                 for one in levels
                 if is_diagnosis(one)
                 or is_missing(one)
-                or (binary_of(one) is not None and (one in coarse or len(levels) > len(said)))
+                or (binary_of(one) is not None and (one in coarse or len(levels) > len(words)))
             ),
             None,
         )
         if outside is not None:
             return self._taken(outside, "")
-        close = nearest(plain(said[0]), self._classes)
+        close = nearest(plain(words[0]), self._classes)
         guess = close.removeprefix("; nearest: ").split(", ")[0] if "nearest" in close else ""
-        if re.search(r"[;,/|+&?]", said[0]):  # several diagnoses, or a doubt, are no typing error
+        if re.search(r"[;,/|+&?]", words[0]):  # several diagnoses, or a doubt, are no typing error
             guess = ""
         self._problems.add(
-            f"diagnosis '{said[0]}' is not known{close}, or a label map that says what it is, or leaves it"
+            f"diagnosis '{words[0]}' is not known{close}, or a label map that says what it is, or leaves it"
             " out",
             where,
-            option("--label", guess, said[0]) if guess else f"--skip {shlex.quote(said[0])}",
+            option("--label", guess, words[0]) if guess else f"--skip {shlex.quote(words[0])}",
         )
         return ""
 
@@ -344,8 +344,8 @@ def folder_column(sheet: Sheet, cells: Sequence[str], found: Survey) -> str | No
 
 def is_birth_column(sheet: Sheet, name: str) -> bool:
     """Whether a column holds dates of birth, by its name and its cells."""
-    said = plain(name)
-    named = re.search(r"birth|dob|geburt|naissance|nacimiento|nascimento|nascita|dogum|geboorte", said)
+    header = plain(name)
+    named = re.search(r"birth|dob|geburt|naissance|nacimiento|nascimento|nascita|dogum|geboorte", header)
     return named is not None and _share(sheet.column(name), is_date) >= ENOUGH
 
 
@@ -370,6 +370,6 @@ def _is_age(cell: str) -> bool:
 
 def _share(cells: Sequence[str], test: Callable[[str], bool]) -> float:
     """The share of the cells that say something and pass."""
-    said = [cell for cell in cells if not is_missing(cell)]
-    results = {cell: test(cell) for cell in set(said)}
-    return sum(results[cell] for cell in said) / len(said) if said else 0.0
+    words = [cell for cell in cells if not is_missing(cell)]
+    results = {cell: test(cell) for cell in set(words)}
+    return sum(results[cell] for cell in words) / len(words) if words else 0.0

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dermlens.data.readers.account import Account
 from dermlens.data.readers.diagnoses import ISIC_2017, contradict, hot, hot_columns, unknown_hot
-from dermlens.data.readers.names import UNTOLD
+from dermlens.data.readers.names import NO_WORD
 from dermlens.errors import UserError
 from dermlens.predict.sources.folders import Survey
 from dermlens.predict.sources.sheets import Sheet
@@ -171,7 +171,7 @@ def _hot(truth: Sheet, codes: Sequence[str], problems: Problems) -> list[str]:
             ones = [none]
         elif not clear or len(ones) != 1:
             problems.add(f"exactly one of {', '.join(codes)} must be 1, the others 0", place)
-            ones = [UNTOLD]
+            ones = [NO_WORD]
         dx.append(ones[0])
     return dx
 

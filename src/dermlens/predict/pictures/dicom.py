@@ -112,9 +112,9 @@ def dicom_pixels(
             raise ImageError(
                 f"{name}: its DICOM transfer syntax {syntax} is not read; save it as baseline JPEG"
             )
-        if (said := _colour_space(header)) not in SPACES:
+        if (word := _colour_space(header)) not in SPACES:
             raise ImageError(
-                f"{name}: its DICOM header says that colours are in {said or 'no space that it names'}; read"
+                f"{name}: its DICOM header says that colours are in {word or 'no space that it names'}; read"
                 f" are {', '.join(SPACES)}"
             )
         if syntax == RUN_LENGTHS:
@@ -196,8 +196,8 @@ def dicom_person(name: str, data: bytes) -> str | None:
         ImageError: the header cannot be read.
         UserError: the extra `dicom` is not installed.
     """
-    said = str(_read(name, data, pixels=False).get("PatientID", "") or "").strip()
-    return f"dicom-{hashlib.sha256(said.encode()).hexdigest()[:12]}" if said else None
+    word = str(_read(name, data, pixels=False).get("PatientID", "") or "").strip()
+    return f"dicom-{hashlib.sha256(word.encode()).hexdigest()[:12]}" if word else None
 
 
 def is_dicom(data: bytes) -> bool:

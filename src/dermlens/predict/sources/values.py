@@ -114,10 +114,10 @@ class Values:
         return float(word)
 
     def _age(self, word: str, where: str) -> float:
-        said = self._maps["age"].get(plain(word), word)
-        age = age_of(said)
+        cell = self._maps["age"].get(plain(word), word)
+        age = age_of(cell)
         problem = None
-        if is_date(said) and (age is None or age > OLDEST):
+        if is_date(cell) and (age is None or age > OLDEST):
             self._problems.add(
                 f"age is '{word}', a date; ages are numbers of years on the day of the photograph, and a"
                 " date of birth"
@@ -127,7 +127,7 @@ class Values:
                 kind="age is a date",
             )
             return math.nan
-        if age is None or (math.isinf(age) and not is_number(said)):
+        if age is None or (math.isinf(age) and not is_number(cell)):
             problem = f"age is '{word}'; ages are numbers of years, empty where unknown"
         elif not math.isnan(age) and not 0 <= age <= OLDEST:
             problem = f"age is {word}; ages are 0 to {OLDEST} years, empty where unknown"
@@ -135,9 +135,9 @@ class Values:
             self._problems.add(problem, where, option("--value", "age.unknown", word))
             return math.nan
         assert age is not None
-        if said != word and math.isnan(age):
+        if cell != word and math.isnan(age):
             self._tally.drop("age", word)
-        elif said != word or not (is_number(word) or is_missing(word)):
+        elif cell != word or not (is_number(word) or is_missing(word)):
             self._tally.map("age", word, f"{age:g}")
         return age
 
