@@ -6,6 +6,7 @@ Shapes: H height, W width.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -143,7 +144,14 @@ class MaskFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not (self._file.closed or self.done or self._ours):
+            self._remove()  # there is nothing to go on with
         self._held.close()
+
+    @property
+    def masks(self) -> list[LesionMask]:
+        """Those that are there, in the order of the images."""
+        return [self.done[one] for one in self._images if one in self.done]
 
     def add(self, image_id: str, mask_HW: Pixels) -> LesionMask:
         """Write the mask of an image.
@@ -172,7 +180,7 @@ class MaskFolder:
             ):
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
-                writer.writerows(self.done[one].row() for one in self._images if one in self.done)
+                writer.writerows(one.row() for one in self.masks)
         self._remove()
 
     def _remove(self) -> None:
@@ -263,7 +271,7 @@ class MaskFolder:
 def write_masks(
     segmenter: Segmenter, images: Mapping[str, Path], folder: MaskFolder
 ) -> Iterator[tuple[str, LesionMask | str]]:
-    """Write the mask of each image that has none yet; one that cannot be decoded stops no other.
+    """Write the mask of each image that has none yet; one that cannot be read or named stops no other.
 
     Images are decoded in a process of their own, behind limits of memory and time.
 
@@ -287,8 +295,9 @@ def write_masks(
     )
     try:
         for image_id in left:
-            one = _decoded(worker, images[image_id], segmenter)
-            yield image_id, one if isinstance(one, str) else folder.add(image_id, segmenter.mask(one))
+            one = _decoded(worker, path := images[image_id], segmenter)
+            found = one if isinstance(one, str) else _written(folder, image_id, path, segmenter.mask(one))
+            yield image_id, found
     finally:
         worker.close()
 
@@ -306,13 +315,23 @@ def _decoded(worker: Worker, path: Path, segmenter: Segmenter) -> Framed | str:
     return Framed(np.frombuffer(pixels, np.uint8).reshape(size, size, 3), (high, wide))
 
 
+def _written(folder: MaskFolder, image_id: str, path: Path, mask_HW: Pixels) -> LesionMask | str:
+    """What a mask shows once it is written, or the sentence why its file can have no such name."""
+    try:
+        return folder.add(image_id, mask_HW)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return f"{path}: its mask cannot be {folder.folder / mask_name(image_id)} ({error.strerror})"
+
+
 def job_json(segmenter: Segmenter, folder: MaskFolder, unreadable: Mapping[str, str]) -> dict[str, Any]:
     """A job as `dermlens segment --json` prints it."""
     return {
         "segmenter": segmenter.id,
         "licence": segmenter.document.licence,
         "limits": list(LIMITS),
-        "masks": [one.to_json() for one in folder.done.values()],
+        "masks": [one.to_json() for one in folder.masks],
         "unreadable": dict(unreadable),
     }
 
