@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -20,7 +19,7 @@ from PIL import Image
 
 from dermlens import __version__
 from dermlens.errors import UserError
-from dermlens.files import atomic_path, claimed
+from dermlens.files import atomic_path, claimed, file_sha256
 from dermlens.predict.decoding import PICTURE_MEMORY, PICTURE_SECONDS, Worker, why
 from dermlens.predict.journal import LONGEST, sealed_line, unsealed_line
 from dermlens.predict.picture import Needs
@@ -339,7 +338,6 @@ def job_json(segmenter: Segmenter, folder: MaskFolder, unreadable: Mapping[str, 
 def _sha256(path: Path) -> str:
     """Of a file; empty where it is gone, which is said when it is read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return ""
