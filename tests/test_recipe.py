@@ -172,6 +172,7 @@ def test_overrides_are_read_as_yaml_and_win():
         ),
         ("imbalance: {loss: {kind: focl}}", ["imbalance.loss.kind 'focl'", "nearest: focal"]),
         ("augment: {policy: {magnitude: 1}}", ["known: rand, trivial"]),
+        ("imbalance: {sampler: {kind: nope}}", ["imbalance.sampler.kind 'nope'", "images, power, lesions"]),
         ("augment: {mix: {alpha: 1}}", ["augment.mix.kind"]),
         (
             "data: {size: 64}\ntrain: {resize: [{until: 1, size: 32}]}",
@@ -201,6 +202,7 @@ def test_a_mistake_is_one_sentence_with_place_and_remedy(text, words):
         parse_recipe(text, "recipe r")
     sentence = str(caught.value)
     assert "\n" not in sentence
+    assert "Undefined" not in sentence
     for word in words:
         assert word in sentence
 

@@ -175,7 +175,8 @@ def sentence(
             return f"{place}: {'.'.join((*path, str(first['loc'][-1])))} is missing, and has no default"
         case "union_tag_not_found" | "union_tag_invalid":
             tag = first["ctx"]["discriminator"].strip("'")
-            kinds = [str(section.model_fields[tag].default) for section in _sections(annotations)]
+            fields = [section.model_fields[tag] for section in _sections(annotations)]
+            kinds = [str(field.default) for field in fields if not field.is_required()]
             if first["type"] == "union_tag_not_found":
                 return f"{place}: {key}.{tag} is missing; known: {', '.join(kinds)}"
             given = first["ctx"]["tag"]

@@ -223,6 +223,23 @@ def test_what_cannot_be_read_stops_nothing_else(segment, visit, tmp_path):
         assert any(name in line and line.startswith("dermlens: ") for line in err)
 
 
+@pytest.mark.parametrize("letters", [236, 250])
+def test_a_mask_that_can_have_no_name_stops_nothing_else(segment, visit, tmp_path, letters):
+    """A file name is 255 bytes at most; and a file may be where a folder of masks shall be."""
+    for name in (f"{'x' * letters}.png", "p/same.png", "q/same.png"):
+        save(visit / name, (16, 12, 32, 36))
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "p").write_text("mine")
+    code, _, err = segment(visit, "--out", tmp_path / "masks")
+    assert code == 2
+    assert [any(name in line for line in err) for name in ("xxx.png", "p/same.png", "q/same.png")] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert list(rows_of(tmp_path / "masks")) == ["all", "amid", "bare", "cut", "q/same"]
+    assert (tmp_path / "masks" / "p").read_text() == "mine"
+    assert "masks.csv.partial" not in files_in(tmp_path / "masks")
+
+
 def test_a_name_that_is_no_text_stops_nothing_else(segment, visit, tmp_path):
     shutil.copy(visit / "amid.png", visit / os.fsdecode(b"\xfe.png"))
     code, _, err = segment(visit, "--out", tmp_path / "masks")
@@ -293,6 +310,28 @@ def test_what_has_changed_since_is_looked_at_again(segment, dark, visit, tmp_pat
     assert rows["all"]["empty"] == "yes"
     assert rows["amid"]["empty"] == "no"
     assert mask_of(out, "new").all()
+
+
+def test_json_of_a_job_that_went_on_has_the_order_of_the_table(segment, dark, visit, tmp_path):
+    stopped(dark, visit, tmp_path / "masks", 2)
+    save(visit / "a.png")
+    code, out, _ = segment(visit, "--out", tmp_path / "masks", "--json")
+    assert code == 0
+    assert [one["image_id"] for one in json.loads(out)["masks"]] == list(rows_of(tmp_path / "masks"))
+
+
+def test_a_network_that_is_not_of_its_document_leaves_nothing(segment, dark, visit, tmp_path):
+    """And the same command works once the document is mended."""
+    model = Path(shutil.copytree(dark, tmp_path / "model"))
+    text = (model / "segmenter.json").read_text()
+    size = json.loads(text)["size"]
+    (model / "segmenter.json").write_text(text.replace(f'"size": {size}', f'"size": {size + 8}'))
+    code, _, err = segment(visit, "--out", tmp_path / "masks", model=model)
+    assert code == 2
+    assert "segmenter.onnx" in err[-1]
+    assert not (tmp_path / "masks").exists()
+    (model / "segmenter.json").write_text(text)
+    assert segment(visit, "--out", tmp_path / "masks", model=model)[0] == 0
 
 
 def test_a_line_that_was_cut_short_is_written_again(segment, dark, visit, tmp_path):

@@ -287,6 +287,18 @@ def test_a_grid_has_every_combination_once(write, tmp_path):
     assert sorted(found) == sorted(itertools.product([1e-4, 1e-3, 1e-2], losses))
 
 
+@pytest.mark.parametrize("damage", [b"notes\n", b"\xff\xfe\n", b"[1]\n", b'{"op_code": 99}\n', b"\xff\nhalf"])
+def test_a_damaged_journal_is_named_and_stays(damage, plan, tmp_path):
+    fake(plan, tmp_path)
+    path = tmp_path / "journal.log"
+    content = damage + path.read_bytes() if damage.endswith(b"\n") else path.read_bytes() + damage
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        open_study(plan, tmp_path)
+    assert str(path) in str(error.value)
+    assert path.read_bytes() == content
+
+
 def test_a_line_of_the_journal_that_a_kill_cut_is_left_out(plan, tmp_path):
     whole = fake(plan, tmp_path / "whole")
     text = (tmp_path / "whole" / "journal.log").read_text()
@@ -349,10 +361,15 @@ def test_the_example_of_the_documentation_is_a_search(tmp_path):
         ("high: 1e-2", "high: 1e-4", "is not below"),
         ("low: 1e-4", "low: 0", "log needs low above 0"),
         ("log: true", "step: 0.002", "steps of 0.002"),
+        ("high: 1e-2", "high: .inf", "a finite number"),
+        ("high: 1e-2", "high: '1e-2'", "a valid number"),
         ("[{kind: cross_entropy}, {kind: focal, gamma: 1.5}]", "[{kind: cross_entropy}]", "imbalance.loss"),
         ("{kind: focal, gamma: 1.5}", "{kind: cross_entropy}", "a value twice"),
         ("{low: 1e-4, high: 1e-2, log: true}", "0.1", "train.optimizer.lr: write a list"),
         ("  imbalance.loss:", "  split.seed:", "split.seed is the same for all trials"),
+        ("  imbalance.loss:", "  data.skip:", "data.skip is the same for all trials"),
+        ("  imbalance.loss:", "  data.folders:", "data.folders is the same for all trials"),
+        ("  imbalance.loss:", "  data.reader:", "data.reader is the same for all trials"),
         ("  imbalance.loss:", "  paper.siblings:", "paper.siblings is the same for all trials"),
         ("  imbalance.loss:", "  train.keep:", "train.keep is the same for all trials"),
         ("  imbalance.loss:", "  seed:", "seed is the same for all trials"),

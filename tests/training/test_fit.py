@@ -231,6 +231,12 @@ def test_a_diverged_run_fails_with_a_sentence(train, tiny_recipe, tmp_path):
         Run.open(tmp_path / "run")
 
 
+def test_one_pixel_of_one_image_is_too_few_for_batch_norm(train, tiny_recipe, tmp_path):
+    with pytest.raises(UserError, match=r"train\.batch_size 1.*data\.size"):
+        train(tiny_recipe("train.batch_size=1", "data.size=32"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+
+
 def test_a_folder_in_use_is_not_overwritten(train, tiny_recipe, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("years of work")

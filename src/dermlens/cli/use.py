@@ -244,7 +244,7 @@ def segment(
     if as_json:
         _print_json(job_json(segmenter, folder, unreadable))
     elif folder.done:
-        masks = folder.done.values()
+        masks = folder.masks
         empty, cut = sum(one.empty for one in masks), sum(one.touches_border for one in masks)
         console.print(
             f"written: {out}, {len(masks)} masks and {TABLE}; without a lesion: {empty}, touching the border:"

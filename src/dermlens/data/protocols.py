@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from dermlens.data.manifest import Split, shipped_rows
 from dermlens.errors import UserError, nearest
+from dermlens.files import file_sha256
 
 # Which images show one lesion: same lesion id, a known second id, or the very same file.
 #
@@ -153,8 +154,7 @@ def _content_joins(table: pd.DataFrame) -> list[set[str]]:
 @lru_cache(maxsize=200_000)
 def _digest(path: str, _size: int, _modified_ns: int) -> str:
     """SHA-256 of a file; size and time of change are there so that a changed file is read again."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(Path(path))
 
 
 # How images are drawn into roles: by image (`paper`), by lesion (`grouped`), by single-image lesion.

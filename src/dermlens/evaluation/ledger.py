@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -22,7 +21,7 @@ from dermlens.data.predictions import write_predictions
 from dermlens.documents import load_yaml
 from dermlens.errors import UserError
 from dermlens.evaluation.detection import sought_recall
-from dermlens.files import copy_file, exclusive, read_json, write_json, write_text
+from dermlens.files import copy_file, exclusive, file_sha256, read_json, write_json, write_text
 from dermlens.runs import Run, environment
 
 # The ledger of opened tests: a line each time a test role is scored. Free of pandas.
@@ -259,9 +258,9 @@ def _enter(run: Run, project: Path | None, **found: object) -> None:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": run.path.resolve().name,
         "recipe": recipe.name,
-        "recipe_sha256": _sha256(run.recipe_file),
+        "recipe_sha256": file_sha256(run.recipe_file),
         "manifest": recipe.split.manifest or recipe.split.protocol,
-        "split_sha256": _sha256(run.split_file),
+        "split_sha256": file_sha256(run.split_file),
         "code": f"{code}, commit {now['git_commit']}" if now["git_commit"] else code,
         **dict.fromkeys(SCORES),
     }
@@ -279,10 +278,6 @@ def _has_test(run: Run) -> bool:
 
 def _rounded(number: float | None) -> str | None:
     return None if number is None else f"{number:.4f}"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # What of a run may be published: everything but weights, pictures and the paths of one machine.

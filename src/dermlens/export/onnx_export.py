@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from dermlens.errors import UserError, require
 from dermlens.export.notices import write_notices
-from dermlens.files import atomic_path, copy_file
+from dermlens.files import atomic_path, copy_file, file_sha256
 from dermlens.models.classifier import LesionClassifier, MapHead, evidence
 from dermlens.models.saved import WEIGHTS_FILE, SavedModel, load_model
 from dermlens.models.soft_attention import SoftAttention
@@ -75,7 +74,7 @@ def export_folder(
     saved, before = load_model(source, exports=False), read_document(source / DOCUMENT_FILE)
     difference = export_onnx(saved, folder / ONNX_FILE, images=_training_images(source, data))
     onnx = OnnxFile(
-        sha256=hashlib.sha256((folder / ONNX_FILE).read_bytes()).hexdigest(),
+        sha256=file_sha256(folder / ONNX_FILE),
         precision="fp32",
         largest_difference=difference,
         limits=tuple(limits) or (before.onnx.limits if before.onnx else ()),

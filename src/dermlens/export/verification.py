@@ -12,7 +12,6 @@ Shapes: N images, C classes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -31,7 +30,7 @@ from dermlens.errors import UserError, nearest, require
 from dermlens.export.engines import ENGINES
 from dermlens.export.int8 import LARGEST_LOSS, answers_of, compare
 from dermlens.export.onnx_export import as_network
-from dermlens.files import copy_file, scratch_folder, write_json
+from dermlens.files import copy_file, file_sha256, scratch_folder, write_json
 from dermlens.models.saved import SavedModel, load_model
 from dermlens.predict.document import read_document, write_document
 from dermlens.predict.model_files import DOCUMENT_FILE
@@ -105,7 +104,7 @@ def export_verified(
         found = {
             "format": engine,
             "precision": precision,
-            "sha256": {name: hashlib.sha256((made / name).read_bytes()).hexdigest() for name in row.files},
+            "sha256": {name: file_sha256(made / name) for name in row.files},
             **verify(saved, network, shown, precision=precision, name=f"the {engine} file"),
         }
         for name in reversed(row.files):  # the one to open comes last

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from dermlens import __version__
 from dermlens.errors import UserError
-from dermlens.files import atomic_path, exclusive
+from dermlens.files import atomic_path, exclusive, file_sha256
 from dermlens.labels import Vocabulary
 from dermlens.models.classifier import LesionClassifier, build_classifier
 from dermlens.models.config import NetworkConfig
@@ -150,7 +150,7 @@ def _loaded(folder: Path, *, decision: bool, exports: bool) -> SavedModel:
     weights_path, document_path = folder / WEIGHTS_FILE, folder / DOCUMENT_FILE
     document = read_document(document_path)
     tensors = read_tensors(weights_path)
-    if hashlib.sha256(weights_path.read_bytes()).hexdigest() != document.sha256:
+    if file_sha256(weights_path) != document.sha256:
         raise UserError(f"{weights_path} is not the file that {document_path} was written for")
     try:
         written = NetworkConfig.model_validate(document.model)

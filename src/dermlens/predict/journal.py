@@ -16,7 +16,7 @@ from typing import IO, Any, Self
 
 from dermlens import __version__
 from dermlens.errors import UserError, require
-from dermlens.files import atomic_path, check_target, claimed
+from dermlens.files import atomic_path, check_target, claimed, file_sha256
 from dermlens.predict.answers import Answer, answer_json, answer_of_json, answer_row, by_lesion, heading_json
 from dermlens.predict.patients import Patient
 from dermlens.predict.predictor import Predictor
@@ -269,8 +269,7 @@ class Journal:
         full = Path(os.path.abspath(path))  # noqa: PTH100  # not resolve(): links stay as the user laid them
         folder = next((one for one in self._folders if full.is_relative_to(one)), full.parent)
         try:
-            with path.open("rb") as file:
-                return [full.relative_to(folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()]
+            return [full.relative_to(folder).as_posix(), file_sha256(path)]
         except OSError:  # taken away since it was read
             return [full.relative_to(folder).as_posix(), None]
 

@@ -6,7 +6,7 @@ Shapes: H height, W width.
 from __future__ import annotations
 
 import csv
-import hashlib
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -19,7 +19,7 @@ from PIL import Image
 
 from dermlens import __version__
 from dermlens.errors import UserError
-from dermlens.files import atomic_path, claimed
+from dermlens.files import atomic_path, claimed, file_sha256
 from dermlens.predict.decoding import PICTURE_MEMORY, PICTURE_SECONDS, Worker, why
 from dermlens.predict.journal import LONGEST, sealed_line, unsealed_line
 from dermlens.predict.picture import Needs
@@ -143,7 +143,14 @@ class MaskFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not (self._file.closed or self.done or self._ours):
+            self._remove()  # there is nothing to go on with
         self._held.close()
+
+    @property
+    def masks(self) -> list[LesionMask]:
+        """Those that are there, in the order of the images."""
+        return [self.done[one] for one in self._images if one in self.done]
 
     def add(self, image_id: str, mask_HW: Pixels) -> LesionMask:
         """Write the mask of an image.
@@ -172,7 +179,7 @@ class MaskFolder:
             ):
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
-                writer.writerows(self.done[one].row() for one in self._images if one in self.done)
+                writer.writerows(one.row() for one in self.masks)
         self._remove()
 
     def _remove(self) -> None:
@@ -263,7 +270,7 @@ class MaskFolder:
 def write_masks(
     segmenter: Segmenter, images: Mapping[str, Path], folder: MaskFolder
 ) -> Iterator[tuple[str, LesionMask | str]]:
-    """Write the mask of each image that has none yet; one that cannot be decoded stops no other.
+    """Write the mask of each image that has none yet; one that cannot be read or named stops no other.
 
     Images are decoded in a process of their own, behind limits of memory and time.
 
@@ -287,8 +294,9 @@ def write_masks(
     )
     try:
         for image_id in left:
-            one = _decoded(worker, images[image_id], segmenter)
-            yield image_id, one if isinstance(one, str) else folder.add(image_id, segmenter.mask(one))
+            one = _decoded(worker, path := images[image_id], segmenter)
+            found = one if isinstance(one, str) else _written(folder, image_id, path, segmenter.mask(one))
+            yield image_id, found
     finally:
         worker.close()
 
@@ -306,13 +314,23 @@ def _decoded(worker: Worker, path: Path, segmenter: Segmenter) -> Framed | str:
     return Framed(np.frombuffer(pixels, np.uint8).reshape(size, size, 3), (high, wide))
 
 
+def _written(folder: MaskFolder, image_id: str, path: Path, mask_HW: Pixels) -> LesionMask | str:
+    """What a mask shows once it is written, or the sentence why its file can have no such name."""
+    try:
+        return folder.add(image_id, mask_HW)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return f"{path}: its mask cannot be {folder.folder / mask_name(image_id)} ({error.strerror})"
+
+
 def job_json(segmenter: Segmenter, folder: MaskFolder, unreadable: Mapping[str, str]) -> dict[str, Any]:
     """A job as `dermlens segment --json` prints it."""
     return {
         "segmenter": segmenter.id,
         "licence": segmenter.document.licence,
         "limits": list(LIMITS),
-        "masks": [one.to_json() for one in folder.done.values()],
+        "masks": [one.to_json() for one in folder.masks],
         "unreadable": dict(unreadable),
     }
 
@@ -320,7 +338,6 @@ def job_json(segmenter: Segmenter, folder: MaskFolder, unreadable: Mapping[str, 
 def _sha256(path: Path) -> str:
     """Of a file; empty where it is gone: reading it gives the error."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dermlens.errors import UserError
-from dermlens.files import read_json, write_json
+from dermlens.files import file_sha256, read_json, write_json
 
 # The manifest of a model folder: SHA-256 of every file of it, kept in model.json itself. Free of torch.
 #
@@ -41,7 +41,7 @@ def sealed(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     rest = {name: value for name, value in content.items() if name != KEY}
     # by their names as they are: on some file systems a run's model_card.md answers to MODEL_CARD.md too
     present = {path.name for path in folder.iterdir() if path.is_file()}
-    sums = {name: _sha256(folder / name) for name in FILES if name in present}
+    sums = {name: file_sha256(folder / name) for name in FILES if name in present}
     return rest | {KEY: {DOCUMENT_FILE: content_sha256(rest)} | sums}
 
 
@@ -73,7 +73,7 @@ def check_file(folder: Path, name: str, manifest: Mapping[str, str] | None) -> N
     """Refuse a file of a model folder that is another than the manifest names. Raises: UserError."""
     path = folder / name
     wanted = (manifest or {}).get(name)
-    if wanted is not None and path.is_file() and _sha256(path) != wanted:
+    if wanted is not None and path.is_file() and file_sha256(path) != wanted:
         raise UserError(f"{path} is not the file that {DOCUMENT_FILE} next to it was written for")
 
 
@@ -97,11 +97,6 @@ def check_folder(folder: Path, manifest: Mapping[str, str] | None, but: Containe
                     f"{folder / name} is gone, and {DOCUMENT_FILE} lists it: export the model again"
                 )
             check_file(folder, name, manifest)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # measured.json next to a model: what was measured of it, for programs and pages to show. Free of pandas.

@@ -5,7 +5,6 @@ Shapes: N images, C classes, M members.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from dermlens.data.predictions import (
     write_predictions,
 )
 from dermlens.errors import UserError
-from dermlens.files import read_json, write_json
+from dermlens.files import file_sha256, read_json, write_json
 from dermlens.metrics import Floats, balanced_accuracy_isic
 from dermlens.predict.decision import ANSWERED
 from dermlens.recipe import load_recipe
@@ -86,10 +85,7 @@ def ensemble(
         **chosen,
         "calibrated": _is_calibrated(files[0]),
         "imbalance": [way.model_dump(mode="json") for member in members for way in _ways(member)],
-        "members": [
-            {"folder": str(path.parent), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-            for path in files
-        ],
+        "members": [{"folder": str(path.parent), "sha256": file_sha256(path)} for path in files],
         **score_study(table, config or EvaluationConfig()),
     }
     if FOLD in table:

@@ -23,7 +23,10 @@ DECIDED = ("name", "train.epochs", "train.keep", "train.monitor_role", "split.fo
 
 FOLLOWS = "follows from name, folds and images of the matrix"
 
-OF_IMAGES = ("split", "data.classes", "data.described", "data.labels", "data.columns", "data.also_train")
+OF_IMAGES = (
+    "split", "data.classes", "data.described", "data.labels", "data.columns", "data.skip", "data.folders",
+    "data.reader", "data.also_train",
+)  # fmt: skip
 SHARED = (*DECIDED, "seed", *OF_IMAGES)
 """What an arm cannot change, or its numbers would be of another start, other images or another budget."""
 

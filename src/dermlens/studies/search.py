@@ -206,18 +206,21 @@ class _HeldAlready:
 
 
 def open_study(plan: Search, out: Path) -> Study:
-    """The study of a search's folder, made if need be."""
+    """The study of a search's folder, made if need be. Raises: UserError: its journal is damaged."""
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = out / JOURNAL
     with exclusive(path):
-        if path.is_file() and not (content := path.read_bytes()).endswith(b"\n"):
-            write_text(path, content[: content.rfind(b"\n") + 1].decode("utf-8"))  # it was killed in a line
-        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_HeldAlready()))  # type: ignore[arg-type]
-        if optuna.get_all_study_names(storage):  # a second making, even of the same, is a line of the journal
-            return optuna.load_study(study_name=None, storage=storage)
+        try:
+            if path.is_file() and not (content := path.read_bytes()).endswith(b"\n"):
+                write_text(path, content[: content.rfind(b"\n") + 1].decode("utf-8"))  # killed in a line
+            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_HeldAlready()))  # type: ignore[arg-type]
+            if optuna.get_all_study_names(storage):  # a second making, even of the same, is a line
+                return optuna.load_study(study_name=None, storage=storage)
+        except (ValueError, LookupError, TypeError, AssertionError) as error:
+            raise UserError(f"{path} is damaged: restore it, or name a new folder with --out") from error
         return optuna.create_study(storage=storage, study_name="search", direction=plan.direction)
 
 
@@ -318,10 +321,10 @@ def summary(plan: Search, table: pd.DataFrame, best: int) -> str:
     """The best trial in a sentence, which says what chose it."""
     value, count = table["measure"].iloc[best], len(ranking(plan, table))
     better = "less" if plan.direction == "minimize" else "more"
-    folds = ", ".join(map(str, plan.scored))
+    folds = f"fold{'s' * (len(plan.scored) > 1)} {', '.join(map(str, plan.scored))}"
     return (
         f"Trial {best}, the best of {count} completed: {OVERALL[plan.measure]} {value:.4g} ({better} is"
-        f" better, decision {plan.decision}) on fold {folds} of {plan.folds}. That is an optimistic number,"
+        f" better, decision {plan.decision}) on {folds} of {plan.folds}. That is an optimistic number,"
         " those images chose it; the other folds say what the recipe is worth."
     )
 

@@ -14,7 +14,6 @@ all else          as in any run, the recipe being the first member's
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -28,7 +27,7 @@ from torch import Tensor
 from dermlens.data.predictions import write_predictions
 from dermlens.errors import UserError
 from dermlens.evaluation.ledger import carry_over
-from dermlens.files import atomic_folder, copy_file, read_json, write_json
+from dermlens.files import atomic_folder, copy_file, file_sha256, read_json, write_json
 from dermlens.models.saved import SavedModel, save_model
 from dermlens.recipe import Recipe
 from dermlens.runs import Run, check_vacant
@@ -159,7 +158,9 @@ def soup_crossfits(
         "recipe": recipe.name,
         "status": "partial",
         "soup": [str(member) for member in members],
-        "sha256": {name: [_sha256(Run(path).model_file) for path in inner] for name, inner in folds.items()},
+        "sha256": {
+            name: [file_sha256(Run(path).model_file) for path in inner] for name, inner in folds.items()
+        },
         "warnings": _warnings(read_json(member / RECORD).get("warnings") or () for member in members),
         "missing": names[0],
     }
@@ -241,10 +242,6 @@ def _warnings(of_members: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(warning for warnings in of_members for warning in warnings))
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _member(run: Run) -> dict[str, Any]:
     """What run.json says of a member."""
     record, recipe = run.read_record(), run.recipe
@@ -258,7 +255,7 @@ def _member(run: Run) -> dict[str, Any]:
         "distilled": train.distillation is not None,
         "seconds": None if history is None else round(float(history["seconds"].sum()), 1),
         "git_commit": record.git_commit,
-        "sha256": _sha256(run.model_file),
+        "sha256": file_sha256(run.model_file),
     }
 
 

@@ -40,6 +40,7 @@ SHARED = (*DECIDED, "seed", *OF_IMAGES, "paper.siblings")
 CHECKED = 100
 """Combinations of values that are tried on the recipe before the first training."""
 
+Number = StrictFloat | StrictInt  # in this order, so that a mistake is told of numbers, not of whole ones
 Direction = Literal["minimize", "maximize"]
 DIRECTIONS: dict[str, Direction] = {
     "log_loss": "minimize",
@@ -59,10 +60,10 @@ class Range(Section):
         step: between the values; none for any value, which is 1 for whole numbers.
     """
 
-    low: StrictInt | StrictFloat
-    high: StrictInt | StrictFloat
+    low: Number
+    high: Number
     log: bool = False
-    step: StrictInt | StrictFloat | None = None
+    step: Number | None = None
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:

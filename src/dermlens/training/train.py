@@ -281,6 +281,11 @@ def _loop(trainer: pl.Trainer, task: LesionTask, batches: EpochBatches, run: Run
                 task, batches, ckpt_path=checkpoint if checkpoint.is_file() else None, weights_only=True
             )
     except (RuntimeError, ValueError) as error:
+        if str(error).startswith("Expected more than 1 value per channel"):
+            raise UserError(
+                f"train.batch_size {batches.recipe.train.batch_size}: batch norm needs more than the one"
+                " pixel that the last maps of one image have: take more images a step, or a larger data.size"
+            ) from error
         # PyTorch's words for a network, or an optimiser, that is not the one of the checkpoint.
         if not re.match(r"Error\(s\) in loading state_dict|loaded state dict", str(error)):
             raise
