@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 from sklearn import metrics
 
 from dermlens.data.predictions import arrays, read_predictions
@@ -14,8 +15,9 @@ from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.recipe import load_recipe
+from dermlens.runs import Run
 from dermlens.studies.crossfit import crossfit
-from dermlens.studies.ensemble import soft_labels
+from dermlens.studies.ensemble import soft_labels, training_labels
 from dermlens.studies.folds import read_out_of_fold
 
 
@@ -130,6 +132,39 @@ def test_a_student_is_said_to_have_heard_of_the_labels(whole, recipe, data, cach
     assert any("flatter the student" in warning for warning in facts["warnings"])
     predictions = read_predictions(tmp_path / "student" / "fold-1" / "predictions.csv")
     assert len(predictions) > 10
+
+
+def test_a_second_stage_goes_on_fold_by_fold(whole, recipe, data, cache, tmp_path):
+    labels = training_labels([whole / "fold-1"], tmp_path / "soft-1.csv", device="cpu", cache=cache)
+    split = Run(whole / "fold-1").split()
+    assert set(labels["image_id"]) == set(split.ids("train"))
+    np.testing.assert_allclose(labels.filter(like="p_").sum(axis=1), 1, atol=1e-6)
+    second = recipe(
+        "train.epochs=1",
+        f"model.weights={whole}/fold-{{fold}}/model.safetensors",
+        f"train.distillation={{soft_labels: '{tmp_path}/soft-{{fold}}.csv', weight: 0.5}}",
+    )
+    facts = crossfit(second, data, tmp_path / "second", folds=3, only=[1], device="cpu", cache=cache)
+    run = Run(tmp_path / "second" / "fold-1")
+    assert run.recipe.model.weights == f"{whole}/fold-1/model.safetensors"
+    assert not any("flatter the student" in warning for warning in facts["warnings"])
+    # after one epoch it is nearer to where it began than to another fold's network
+    first, other = (load_file(whole / f"fold-{fold}" / "model.safetensors") for fold in (1, 0))
+    now = load_file(run.path / "model.safetensors")
+
+    def distance(network):
+        weights = [key for key in now if key.startswith("backbone.") and key.endswith("weight")]
+        return sum(float((now[key] - network[key]).square().sum()) for key in weights)
+
+    assert distance(first) < distance(other)
+
+
+def test_labels_of_training_images_are_of_one_set_of_images(whole, cache, tmp_path):
+    with pytest.raises(UserError, match="fold-1"):
+        training_labels(
+            [whole / "fold-0", whole / "fold-1"], tmp_path / "soft.csv", device="cpu", cache=cache
+        )
+    assert not (tmp_path / "soft.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "dermlens study ensemble runs/first runs/second --network --out runs/both",
     ),
     "study soup": ("dermlens study soup runs/first runs/second runs/third --out runs/soup",),
-    "study soft-labels": ("dermlens study soft-labels folds-a/ folds-b/ --out soft_labels.csv",),
+    "study soft-labels": (
+        "dermlens study soft-labels folds-a/ folds-b/ --out soft_labels.csv",
+        "dermlens study soft-labels folds/fold-0 --of-training --out soft-0.csv",
+    ),
 }
 """Command lines by command, such as `data split`."""
 

@@ -250,11 +250,22 @@ def soft_labels(
     members: Members,
     out: Annotated[Path, out_file("The CSV to write.")] = Path("soft_labels.csv"),
     mean: Mean = "probabilities",
+    of_training: Annotated[
+        bool,
+        typer.Option("--of-training", help="Of runs, for the images that each was trained on."),
+    ] = False,
+    data: RunData = None,
+    device: Device = "auto",
+    cache: Cache = None,
 ) -> None:
-    """Write soft labels for distillation from the out-of-fold predictions of cross-fits."""
-    from dermlens.studies.ensemble import soft_labels as write
+    """Write soft labels for distillation: predictions out of fold, or those of a run's training images."""
+    from dermlens.studies import ensemble
 
-    count = len(write(members, out, mean=mean))
+    if of_training:
+        labels = ensemble.training_labels(members, out, mean=mean, data=data, device=device, cache=cache)
+    else:
+        labels = ensemble.soft_labels(members, out, mean=mean)
+    count = len(labels)
     console.print(f"written: {out}, {count} images; --set train.distillation.soft_labels={out}")
 
 

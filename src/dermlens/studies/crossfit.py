@@ -195,7 +195,10 @@ def _warnings(recipe: Recipe) -> list[str]:
     changes = []
     if recipe.train.keep != "last":
         changes.append(f"train.keep {recipe.train.keep} became last: a scored fold chooses no epoch")
-    if recipe.train.distillation is not None:
+    taught = recipe.train.distillation
+    if taught is not None and "{fold}" in taught.soft_labels:
+        changes.append("each fold has soft labels of its own: their teachers must not have seen that fold")
+    elif taught is not None:
         changes.append(
             "the teachers of the soft labels had the labels of other folds, mostly of the scored one too:"
             " the scores may flatter the student"

@@ -1,4 +1,4 @@
-"""Several networks' predictions averaged, and soft labels made of predictions out of fold.
+"""Several networks' predictions averaged, and soft labels made of predictions.
 
 Shapes: N images, C classes, M members.
 """
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from dermlens.calibration.decision import run_outputs
 from dermlens.data.predictions import (
     arrays,
     classes_of,
@@ -24,8 +25,9 @@ from dermlens.data.predictions import (
 from dermlens.errors import UserError
 from dermlens.files import file_sha256, read_json, write_json
 from dermlens.metrics import Floats, balanced_accuracy_isic
-from dermlens.predict.decision import ANSWERED
+from dermlens.predict.decision import ANSWERED, log_softmax
 from dermlens.recipe import load_recipe
+from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig, ImbalanceConfig
 from dermlens.studies.folds import FOLD, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
@@ -124,6 +126,53 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
             " by, repeats their labels"
         )
     labels = table[["image_id", *(f"p_{code}" for code in classes_of(table))]]
+    write_csv(path, labels, digits=9)
+    return labels
+
+
+def training_labels(
+    members: Sequence[Path],
+    path: Path,
+    *,
+    mean: Mean = "probabilities",
+    data: Path | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> pd.DataFrame:
+    """Write labels for distillation: what networks say of the very images that they were trained on.
+
+    They repeat the true labels as far as a network has memorised them; where its training loss is near the
+    held-out one, that is little. In return a student of a fold learns nothing of the labels that it is scored
+    by, so that two stages of training can be cross-fitted as one.
+
+    Args:
+        members: one or more completed runs of the same training images.
+        path: of the CSV, as for `soft_labels`.
+        mean: as for `ensemble`.
+        data: where the images are; none takes the folder that each run was trained on.
+        device: auto, cpu, cuda or mps.
+        cache: root of the pixel cache; none for the usual one.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: a member is no completed run or is of other images or classes, or as for `soft_labels`.
+    """
+    _check_priors(members)
+    tables = []
+    for member in members:
+        run = Run(member)
+        saved = run.model()
+        outputs = run_outputs(run, saved, ("train",), data=data, device=device, cache=cache)["train"]
+        columns = [f"p_{code}" for code in saved.classes]
+        p_NC = np.exp(log_softmax(outputs.labelled.logits_NC))
+        table = pd.DataFrame(p_NC, columns=columns)
+        table.insert(0, "image_id", outputs.images)
+        tables.append(table)
+        if list(table) != list(tables[0]) or not table["image_id"].equals(tables[0]["image_id"]):
+            raise UserError(f"{member} was trained on other images or classes than {members[0]}")
+    labels = mean_table(tables, mean)
     write_csv(path, labels, digits=9)
     return labels
 

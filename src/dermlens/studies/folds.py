@@ -23,15 +23,28 @@ from dermlens.training.fit import fit, resume_fit
 def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Recipe]:
     """A recipe for each fold, as `unit_recipe` makes it.
 
+    In `model.weights` and `train.distillation.soft_labels`, `{fold}` stands for the number of the fold: each
+    fold of a second stage begins where the same fold of the first ended.
+
     Args:
         recipe: any recipe of a grouped split.
         folds: how many.
         peeks: as for `unit_recipe`.
     """
     return [
-        unit_recipe(recipe, f"split.folds={folds}", f"split.fold={fold}", peeks=peeks)
+        unit_recipe(
+            recipe, f"split.folds={folds}", f"split.fold={fold}", *_of_fold(recipe, fold), peeks=peeks
+        )
         for fold in range(folds)
     ]
+
+
+def _of_fold(recipe: Recipe, fold: int) -> list[str]:
+    """Overrides that name the files of a fold."""
+    files = {"model.weights": recipe.model.weights}
+    if recipe.train.distillation is not None:
+        files["train.distillation.soft_labels"] = recipe.train.distillation.soft_labels
+    return [f"{key}={path.replace('{fold}', str(fold))}" for key, path in files.items() if "{fold}" in path]
 
 
 def unit_recipe(recipe: Recipe, *held: str, peeks: bool = False) -> Recipe:

@@ -61,6 +61,8 @@ def match_in_order(found: Mapping[str, Tensor], known: Mapping[str, Tensor], whe
 # timm's model hub: safetensors, fetched once and then kept by the hub's own cache.
 
 
+OURS = "backbone."
+"""Before the names of a backbone's tensors in a model of dermlens."""
 _SECONDS = 5.0
 
 
@@ -232,6 +234,7 @@ def pretrained(weights: str, backbone: str, known: dict[str, Tensor]) -> tuple[d
 
     Args:
         weights: `hub`, `package`, or the path of a safetensors file or of a `.h5` file of keras.applications.
+            Of a model of dermlens (`RUN/model.safetensors`) it is the backbone.
         backbone: a row of the table of backbones.
         known: the state dict of the uncut network.
 
@@ -249,7 +252,9 @@ def pretrained(weights: str, backbone: str, known: dict[str, Tensor]) -> tuple[d
         path = Path(weights)
         if path.suffix in (".h5", ".hdf5"):
             return convert_keras(path, backbone, known), str(path)
-    return read_tensors(path), str(path)
+    found = read_tensors(path)
+    parts = {key.removeprefix(OURS): tensor for key, tensor in found.items() if key.startswith(OURS)}
+    return parts or found, str(path)
 
 
 def load_pretrained(
