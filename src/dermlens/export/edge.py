@@ -79,20 +79,26 @@ def load_openvino(path: Path, threads: int | None = None) -> Network:
     settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
+    core = openvino.Core()
     try:
-        compiled = openvino.Core().compile_model(path, "CPU", settings)
+        compiled = core.compile_model(path, "CPU", settings)
     except RuntimeError as error:
         raise UserError(f"{path} is not a network that OpenVINO can read") from error
     names = {name for entry in compiled.inputs for name in entry.names}
     request, one_at_a_time = compiled.create_infer_request(), threading.Lock()
+    sides: set[int] = set()
 
     def run(x_BSSC: Pixels, meta_BM: npt.NDArray[np.float32] | None) -> tuple[Numbers, Numbers]:
         feed = {IMAGE: x_BSSC} | ({META: meta_BM} if META in names else {})
         with one_at_a_time:
             try:
+                if (side := x_BSSC.shape[1]) not in sides:
+                    # on one thread `infer` gives its last answer again where a size is impossible
+                    core.read_model(path).reshape({IMAGE: list(x_BSSC.shape)})
+                    sides.add(side)
                 found = request.infer(feed)
             except RuntimeError as error:
-                raise UserError(f"{path} does not take images of {x_BSSC.shape[1]} pixels") from error
+                raise UserError(f"{path} does not take images of {side} pixels") from error
             return np.array(found[LOGITS]), np.array(found[FEATURES])
 
     return run
