@@ -7,12 +7,18 @@ them from the case mix that they hold for, and in a class every image weighs ali
 Nothing is fitted here but what `dermlens calibrate` fitted on the same role. Of a cross-fit by source, the
 rows are of each source that was left out, and of one by lesion, of the folds that are there, by probabilities
 as the network gives them: those of a balanced softmax hold for equal shares.
+
+    python benchmarks/trial_scores.py --common docs/results/travel/mv2_e docs/results/shipped_model
+
+scores runs on the images that all of them have, and the geometric mean of their probabilities. A column is
+added: how malignant lesions (bcc, mel) are ranked above benign ones, akiec left out, by the sum of their
+probabilities in the case mix `specialist`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +33,8 @@ from dermlens.studies.by_source import RECORD, left_out_predictions
 AWAY = ("isic2017", "milk10k")
 FEWEST = 5
 """Images of a class in a source, below which it has no part in that source's means."""
+P = [f"p_{code}" for code in CLASSES]
+MALIGNANT = ("bcc", "mel")
 HEAD = "| run | images of | n | log loss | mean recall | melanoma recall | macro AUC | melanoma AUC |"
 
 
@@ -62,14 +70,54 @@ def parts_of(predictions: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
             yield part, predictions[inside]
 
 
+def at_equal_shares(run: Path) -> pd.DataFrame:
+    """The held-out images of a run or of its folds, by image, their probabilities taken to equal shares."""
+    folds = sorted(run.glob("fold-*/predictions.csv*"))
+    files, role = (folds, "selection") if folds else (list(run.glob("predictions.csv*")), "calibration")
+    table = pd.concat([read_predictions(path) for path in files])
+    table = table[table["role"] == role].set_index("image_id")
+    if "diagnosis" in table:  # calibrated: they hold for the case mix of answers
+        p_NC = table[P].to_numpy() / np.array(default_prior(CLASSES).shares)
+        table[P] = p_NC / p_NC.sum(axis=1, keepdims=True)
+    return table
+
+
+def common_rows(runs: Sequence[Path]) -> Iterator[str]:
+    """Rows of several runs, and of their geometric mean, on the images that all have."""
+    tables = {run.name: at_equal_shares(run) for run in runs}
+    common = sorted(set.intersection(*(set(table.index) for table in tables.values())))
+    tables = {name: table.loc[common] for name, table in tables.items()}
+    joined = next(iter(tables.values())).copy()
+    p_NC = np.exp(np.mean([np.log(table[P].to_numpy() + 1e-6) for table in tables.values()], axis=0))
+    joined[P] = p_NC / p_NC.sum(axis=1, keepdims=True)
+    for name, table in {**tables, "their mean": joined}.items():
+        table["source"] = joined["source"]
+        for part, inside in parts_of(table.reset_index()):
+            yield f"{row(inside, name, part, np.ones(len(CLASSES)))} {_malignant_auc(inside):.3f} |"
+
+
+def _malignant_auc(table: pd.DataFrame) -> float:
+    """Area under the curve of p_bcc + p_mel in the case mix `specialist`, bcc and mel against benign."""
+    table = table[table["target"] != "akiec"]
+    p_NC = table[P].to_numpy() * np.array(default_prior(CLASSES).shares)
+    suspicion_N = p_NC[:, [CLASSES.index(code) for code in MALIGNANT]].sum(axis=1) / p_NC.sum(axis=1)
+    return float(metrics.ranking(table["target"].isin(MALIGNANT).to_numpy(), suspicion_N).auc)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs="+")
-    print(HEAD, "|---" * HEAD.count(" | ") + "|---|", sep="\n")
+    parser.add_argument("--common", action="store_true", help="on the images that all runs have")
+    options = parser.parse_args()
+    head = f"{HEAD} malignant AUC |" if options.common else HEAD
+    print(head, "|---" * head.count(" | ") + "|---|", sep="\n")
+    if options.common:
+        print(*common_rows(options.runs), sep="\n")
+        return
     specialist_C = np.array(default_prior(CLASSES).shares)
-    for run in parser.parse_args().runs:
+    for run in options.runs:
         if (run / RECORD).is_file():
             for source, table in left_out_predictions(run).items():
                 print(row(table, run.name, f"{source}, left out", np.ones(len(CLASSES))))

@@ -5,7 +5,7 @@ import pytest
 
 from dermlens.data.manifest import HOME, Split, load_manifest
 from dermlens.errors import UserError
-from dermlens.studies.folds import check_sealed, fold_recipes
+from dermlens.studies.folds import check_sealed, fold_recipes, unit_recipe
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +59,14 @@ def test_a_fold_that_peeks_chooses_its_epoch_on_what_is_scored(recipe):
     peeking, settled = fold_recipes(recipe(), 2, peeks=True)[0].train, fold_recipes(recipe(), 2)[0].train
     assert (peeking.keep, peeking.monitor_role) == ("val_accuracy", "selection")
     assert (settled.keep, settled.monitor_role) == ("last", "none")
+
+
+def test_each_fold_may_have_files_of_its_own(recipe):
+    staged = recipe(
+        "model.weights=first/fold-{fold}/model.safetensors",
+        "train.distillation={soft_labels: 'soft-{fold}.csv'}",
+    )
+    made = fold_recipes(staged, 3)
+    assert [one.model.weights for one in made] == [f"first/fold-{k}/model.safetensors" for k in range(3)]
+    assert [one.train.distillation.soft_labels for one in made] == [f"soft-{k}.csv" for k in range(3)]
+    assert unit_recipe(staged, "split.left_out=rosendahl").model.weights == staged.model.weights

@@ -165,7 +165,7 @@ def fit_dermoscopy(
 
 
 def _counts(sets: Mapping[str, Features]) -> dict[str, int]:
-    """Pictures of each set that was given; of its greyscale copies nothing is said."""
+    """Pictures of each set that was given; not of its greyscale copies."""
     return {name: len(one.lesion_N) for name, one in sets.items() if not name.endswith(GREYSCALE)}
 
 

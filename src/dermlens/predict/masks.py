@@ -294,7 +294,8 @@ def write_masks(
     )
     try:
         for image_id in left:
-            one = _decoded(worker, path := images[image_id], segmenter)
+            path = images[image_id]
+            one = _decoded(worker, path, segmenter)
             found = one if isinstance(one, str) else _written(folder, image_id, path, segmenter.mask(one))
             yield image_id, found
     finally:

@@ -226,8 +226,8 @@ def _acral(counted: tuple[int, int] | None) -> list[str]:
         return []
     few, of = counted
     return [
-        f"Of {of:,} images, {few} show palms or soles (site “acral”): nothing is known of "
-        "acral lesions, where melanomas in dark skin often are. Nails are not among the sites."
+        f"Of {of:,} images, {few} show palms or soles (site “acral”): how well the model does "
+        "there, where melanomas in dark skin often are, is not known. Nails are not among the sites."
     ]
 
 

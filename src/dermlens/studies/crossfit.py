@@ -23,6 +23,7 @@ from dermlens.files import read_json, write_json
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment, taken_back
 from dermlens.studies.folds import (
+    NUMBER,
     check_fold,
     draw,
     fold_recipes,
@@ -196,7 +197,7 @@ def _warnings(recipe: Recipe) -> list[str]:
     if recipe.train.keep != "last":
         changes.append(f"train.keep {recipe.train.keep} became last: a scored fold chooses no epoch")
     taught = recipe.train.distillation
-    if taught is not None and "{fold}" in taught.soft_labels:
+    if taught is not None and NUMBER in taught.soft_labels:
         changes.append("each fold has soft labels of its own: their teachers must not have seen that fold")
     elif taught is not None:
         changes.append(

@@ -149,29 +149,30 @@ def training_labels(
         members: one or more completed runs of the same training images.
         path: of the CSV, as for `soft_labels`.
         mean: as for `ensemble`.
-        data: where the images are; none takes the folder that each run was trained on.
+        data: where the images are; by default the folder that each run was trained on.
         device: auto, cpu, cuda or mps.
-        cache: root of the pixel cache; none for the usual one.
+        cache: root of the pixel cache; by default the usual one.
 
     Returns:
         What was written.
 
     Raises:
-        UserError: a member is no completed run or is of other images or classes, or as for `soft_labels`.
+        UserError: a member is not a completed run or has other images or classes, or as for `soft_labels`.
     """
     _check_priors(members)
+    runs = [Run(member) for member in members]
+    images = [set(run.split().ids("train")) for run in runs]
+    for run, own in zip(runs, images, strict=True):
+        if own != images[0] or run.recipe.data.classes != runs[0].recipe.data.classes:
+            raise UserError(f"{run.path} was trained on other images or classes than {members[0]}")
     tables = []
-    for member in members:
-        run = Run(member)
+    for run in runs:
         saved = run.model()
         outputs = run_outputs(run, saved, ("train",), data=data, device=device, cache=cache)["train"]
-        columns = [f"p_{code}" for code in saved.classes]
         p_NC = np.exp(log_softmax(outputs.labelled.logits_NC))
-        table = pd.DataFrame(p_NC, columns=columns)
+        table = pd.DataFrame(p_NC, columns=[f"p_{code}" for code in saved.classes])
         table.insert(0, "image_id", outputs.images)
         tables.append(table)
-        if list(table) != list(tables[0]) or not table["image_id"].equals(tables[0]["image_id"]):
-            raise UserError(f"{member} was trained on other images or classes than {members[0]}")
     labels = mean_table(tables, mean)
     write_csv(path, labels, digits=9)
     return labels

@@ -19,12 +19,12 @@ from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.training.fit import fit, resume_fit
 
+NUMBER = "{fold}"
+"""Stands for the number of the fold in the path of a file that each fold has of its own."""
+
 
 def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Recipe]:
     """A recipe for each fold, as `unit_recipe` makes it.
-
-    In `model.weights` and `train.distillation.soft_labels`, `{fold}` stands for the number of the fold: each
-    fold of a second stage begins where the same fold of the first ended.
 
     Args:
         recipe: any recipe of a grouped split.
@@ -32,23 +32,16 @@ def fold_recipes(recipe: Recipe, folds: int, *, peeks: bool = False) -> list[Rec
         peeks: as for `unit_recipe`.
     """
     return [
-        unit_recipe(
-            recipe, f"split.folds={folds}", f"split.fold={fold}", *_of_fold(recipe, fold), peeks=peeks
-        )
+        unit_recipe(recipe, f"split.folds={folds}", f"split.fold={fold}", peeks=peeks)
         for fold in range(folds)
     ]
 
 
-def _of_fold(recipe: Recipe, fold: int) -> list[str]:
-    """Overrides that name the files of a fold."""
-    files = {"model.weights": recipe.model.weights}
-    if recipe.train.distillation is not None:
-        files["train.distillation.soft_labels"] = recipe.train.distillation.soft_labels
-    return [f"{key}={path.replace('{fold}', str(fold))}" for key, path in files.items() if "{fold}" in path]
-
-
 def unit_recipe(recipe: Recipe, *held: str, peeks: bool = False) -> Recipe:
     """A recipe of one part of a cross-fit, which chooses nothing on the images that it is scored on.
+
+    In `model.weights` and `train.distillation.soft_labels`, `{fold}` becomes the number of the fold: that of
+    a second stage begins where the same fold of the first ended.
 
     Args:
         recipe: any recipe of a split by lesion.
@@ -73,7 +66,15 @@ def unit_recipe(recipe: Recipe, *held: str, peeks: bool = False) -> Recipe:
             )
     keep, monitored = ("val_accuracy", "selection") if peeks else ("last", "none")
     settled = (f"train.keep={keep}", f"train.monitor_role={monitored}", *held)
-    return parse_recipe(recipe.dump(), f"recipe {recipe.name}", settled)
+    unit = parse_recipe(recipe.dump(), f"recipe {recipe.name}", settled)
+    if unit.split.folds is None:
+        return unit
+    files = {"model.weights": unit.model.weights}
+    if unit.train.distillation is not None:
+        files["train.distillation.soft_labels"] = unit.train.distillation.soft_labels
+    number = str(unit.split.fold)
+    of_fold = [f"{key}={path.replace(NUMBER, number)}" for key, path in files.items() if NUMBER in path]
+    return parse_recipe(unit.dump(), f"recipe {recipe.name}", of_fold)
 
 
 def draw(recipes: Sequence[Recipe], data: Path) -> tuple[pd.DataFrame, list[Split]]:

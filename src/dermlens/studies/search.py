@@ -206,7 +206,11 @@ class _HeldAlready:
 
 
 def open_study(plan: Search, out: Path) -> Study:
-    """The study of a search's folder, made if need be. Raises: UserError: its journal is damaged."""
+    """The study of a search's folder, made where there is none.
+
+    Raises:
+        UserError: its journal is damaged.
+    """
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 

@@ -40,7 +40,7 @@ SHARED = (*DECIDED, "seed", *OF_IMAGES, "paper.siblings")
 CHECKED = 100
 """Combinations of values that are tried on the recipe before the first training."""
 
-Number = StrictFloat | StrictInt  # in this order, so that a mistake is told of numbers, not of whole ones
+Number = StrictFloat | StrictInt  # in this order: the message of a mistake then asks for a number
 Direction = Literal["minimize", "maximize"]
 DIRECTIONS: dict[str, Direction] = {
     "log_loss": "minimize",

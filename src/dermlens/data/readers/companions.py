@@ -34,8 +34,8 @@ def join_companions(
     """Fill columns that a frame lacks from tables of the same images.
 
     A row is of the image whose path it states, as far as it states one. One that names several images is not
-    used, nor are values that two rows of one table contradict; of two tables the later counts. All of that is
-    said.
+    used, nor are values that two rows of one table contradict; of two tables the later counts. The
+    account names all of that.
 
     Args:
         frame: with `image_id`, `dx` and `where`, and any of the other columns.

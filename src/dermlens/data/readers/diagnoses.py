@@ -284,7 +284,7 @@ def _class_of(word: str, classes: tuple[str, ...]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _key(word: str) -> str | None:
-    """The diagnosis that a name stands for: as it is, bare, or said twice as in `mel - melanoma`."""
+    """The diagnosis that a name stands for: as it is, bare, or given twice as in `mel - melanoma`."""
     for form in _forms(word):
         if form in _OF_NAME:
             return _OF_NAME[form]

@@ -162,7 +162,7 @@ class Diagnoses:
         return code
 
 
-# Which column holds what, by its cells: said to the user as an option, never acted upon.
+# Which column holds what, by its cells: suggested to the user as an option, never acted upon.
 
 
 ENOUGH = 0.5
