@@ -170,7 +170,7 @@ def _front(album: _Album, claims: Sequence[Mapping[str, Any]]) -> dict[str, str]
     decided = [claim for claim in claims if claim["difference"] is not None]
     if not decided:
         return None
-    caption = "What each thing adds: mean recall, but for accuracy and attention where that is said."
+    caption = "What each thing adds: points of mean recall, or of what the label names."
     return album.add("claims", picture(claims), caption, " ".join(claim["found"] for claim in decided))
 
 
