@@ -45,6 +45,9 @@ from dermlens.recipe import load_recipe
         (("study", "search", "README.md", "--data", ".", "--out", "x"), "search README.md"),
         (("study", "ensemble", "/nowhere/at/all", "--out", "x"), "needs two members"),
         (("study", "soft-labels", "/nowhere/at/all"), "predictions.csv"),
+        (("study", "soft-labels", ".", "--data", "."), "--data"),
+        (("study", "soft-labels", ".", "--device", "cpu", "--cache", "."), "--device, --cache"),
+        (("study", "ensemble", ".", ".", "--out", "x", "--cache", "."), "--network"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

@@ -219,6 +219,7 @@ def ensemble(
     from dermlens.studies.ablation_page import render_study
     from dermlens.studies.ensemble import ensemble as average
 
+    _check_unused("--network", data, device, cache)
     facts = average(members, out, mean=mean, choose=choose)
     console.print(render_study(facts))
     if chosen := facts.get("chosen"):
@@ -264,9 +265,29 @@ def soft_labels(
     if of_training:
         labels = ensemble.training_labels(members, out, mean=mean, data=data, device=device, cache=cache)
     else:
+        _check_unused("--of-training", data, device, cache)
         labels = ensemble.soft_labels(members, out, mean=mean)
     count = len(labels)
     console.print(f"written: {out}, {count} images; --set train.distillation.soft_labels={out}")
+
+
+def _check_unused(switch: str, data: Path | None, device: str, cache: Path | None) -> None:
+    """Refuse the options of a network where none runs, because published predictions are read.
+
+    Args:
+        switch: the option with which a network would run.
+        data, device, cache: the options of that network, as the user wrote them.
+    """
+    written = [
+        name
+        for name, given in (("--data", data), ("--device", device != "auto"), ("--cache", cache))
+        if given
+    ]
+    if written:
+        raise UserError(
+            f"{', '.join(written)}: no network runs here, stored predictions are read; "
+            f"leave {'it' if len(written) == 1 else 'them'} out, or add {switch}"
+        )
 
 
 def _check_apart(publish: Path | None, folder: Path) -> None:
