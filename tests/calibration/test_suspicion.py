@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.calibration.abstention import fit_marks
+from dermlens.calibration.abstention import FEWEST_MALIGNANT, fit_marks, image_bound, lower_bound
 from dermlens.evaluation.detection import ppv
 from dermlens.labels import CLASSES
 from dermlens.predict.decision_document import Suspicion
@@ -25,10 +25,10 @@ def marks_of(score_N, target_N, source_N, lesion_N=None):
 @given(st.integers(0, 2**16))
 def test_the_lowest_mark_of_the_sources_ships_and_catches_what_it_says_in_each(seed):
     rng = np.random.default_rng(seed)
-    source_N = np.repeat(["a", "b"], 100)
-    target_N = np.where(rng.random(200) < 0.5, MEL, NV)
-    target_N[:60], target_N[100:160] = MEL, MEL
-    score_N = rng.beta(2, 2, 200) * np.where(source_N == "b", 0.6, 1.0)
+    source_N = np.repeat(["a", "b"], 200)
+    target_N = np.where(rng.random(400) < 0.5, MEL, NV)
+    target_N[:120], target_N[200:320] = MEL, MEL
+    score_N = rng.beta(2, 2, 400) * np.where(source_N == "b", 0.6, 1.0)
     ninety, ninety_five = marks_of(score_N, target_N, source_N)
     assert ninety.threshold >= ninety_five.threshold
     for mark in (ninety, ninety_five):
@@ -45,24 +45,51 @@ def test_the_lowest_mark_of_the_sources_ships_and_catches_what_it_says_in_each(s
         )
 
 
-def test_a_lesion_counts_by_its_least_suspicious_image_and_what_is_pre_malignant_by_neither():
-    """Twenty melanomas of two images; what the second image says is what counts."""
-    lesion_N = np.array([f"m{number}" for number in range(20)] * 2 + ["n", "k"])
-    target_N = np.array([MEL] * 40 + [NV, AKIEC])
-    score_N = np.array([0.9] * 20 + list(np.linspace(0.1, 0.8, 20)) + [0.05, 0.99])
-    _, mark = marks_of(score_N, target_N, np.full(42, "home"), lesion_N)
-    assert mark.threshold == pytest.approx(0.1)
+@given(st.integers(1, 60), st.sampled_from([0.05, 0.1, 0.3]), st.integers(0, 2**16))
+def test_a_bound_for_one_image_is_the_conformal_quantile_where_lesions_have_one(lesions, alpha, seed):
+    score_N = np.random.default_rng(seed).random(lesions).round(1)  # with ties
+    assert image_bound(score_N, np.arange(lesions), alpha) == lower_bound(score_N, alpha)
+
+
+def test_one_image_of_a_new_lesion_reaches_the_bound_as_often_as_promised():
+    """Lesions of one to four images that are alike among themselves, the more so the more there are."""
+    rng = np.random.default_rng(0)
+    reached = []
+    for _ in range(4000):
+        images_L = rng.integers(1, 5, 41)
+        index_N = np.repeat(np.arange(41), images_L)
+        score_N = (rng.normal(size=41) + images_L)[index_N] + 0.3 * rng.normal(size=len(index_N))
+        new = rng.choice(score_N[index_N == 40])
+        reached.append(new >= image_bound(score_N[index_N < 40], index_N[index_N < 40], 0.1))
+    error = np.sqrt(0.9 * 0.1 / len(reached))
+    assert 0.9 - 3 * error <= np.mean(reached) <= 0.9 + 1 / 41 + 3 * error
+
+
+def test_a_lesion_counts_once_and_what_is_pre_malignant_on_neither_side():
+    """Of 120 melanomas one has thirty images, the least suspicious of all: one miss, not thirty."""
+    lesion_N = np.array(["often"] * 30 + [f"m{number}" for number in range(119)] + ["n", "n", "k"])
+    target_N = np.array([MEL] * 149 + [NV, NV, AKIEC])
+    score_N = np.array([0.01] * 30 + list(np.linspace(0.1, 0.9, 119)) + [0.05, 0.5, 0.99])
+    _, mark = marks_of(score_N, target_N, np.full(152, "home"), lesion_N)
+    fewer = 0.05 * 121 - 1  # the lesions that may lie below; one of them is the first
+    assert mark.threshold == pytest.approx(0.1 + 0.8 / 118 * (int(fewer) - 1))
     (at,) = mark.by_source.values()
-    assert (at.malignant, at.benign, at.benign_flagged) == (20, 1, 0.0)
+    assert (at.malignant, at.benign, at.benign_flagged) == (120, 1, 0.5)
+    assert at.caught == pytest.approx(1 - int(fewer) / 120)
 
 
 def test_few_malignant_lesions_have_no_say_and_none_no_mark():
-    target_N, source_N = np.array([MEL] * 30 + [NV] * 10), np.array(["a"] * 27 + ["b"] * 3 + ["a"] * 10)
-    score_N = np.linspace(0.9, 0.1, 40)
-    score_N[27:30] = 0.01
+    few = FEWEST_MALIGNANT - 1
+    target_N = np.array([MEL] * (FEWEST_MALIGNANT + few) + [NV] * 10)
+    source_N = np.array(["a"] * FEWEST_MALIGNANT + ["b"] * few + ["a"] * 10)
+    score_N = np.linspace(0.9, 0.1, len(target_N))
     ninety, _ = marks_of(score_N, target_N, source_N)
     assert ninety.source == "a"
     assert ninety.by_source["b"].threshold is None
+    assert ninety.by_source["b"].caught == 0
+    together, _ = marks_of(score_N[1:], target_N[1:], source_N[1:])
+    assert together.source == "all"
+    assert 0.89 <= (score_N[1 : FEWEST_MALIGNANT + few] >= together.threshold).mean() <= 0.92
     assert marks_of(np.array([0.5, 0.2]), np.array([NV, NV]), np.array(["a", "a"])) == ()
     one = marks_of(np.array([0.5, 0.2]), np.array([MEL, NV]), np.array(["a", "a"]))
     assert {mark.threshold for mark in one} == {0.5}

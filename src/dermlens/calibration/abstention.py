@@ -172,6 +172,34 @@ CATCHES = (0.90, 0.95)
 """Shares of malignant lesions that marks are set to catch."""
 
 
+FEWEST_MALIGNANT = 100
+"""Malignant lesions of a source that has a say in the marks.
+
+Of 100 lesions five are missed by the mark for 95, and that share has a standard error of two in a hundred;
+with fewer, single lesions would move the mark of every source.
+"""
+
+
+def image_bound(score_N: Floats, index_N: Ints, alpha: float) -> float:
+    """The highest t that an image of a new lesion reaches with probability 1 − alpha; −∞ for too few.
+
+    Each lesion weighs alike, however many images it has. With one image a lesion it is `lower_bound`.
+
+    Source: Lee, Barber, Willett 2023, "Distribution-free inference with hierarchical data", section 3.
+
+    Args:
+        score_N: of images.
+        index_N: the lesion of each; the numbers need not be contiguous.
+        alpha: probability of a score below the bound.
+    """
+    _, place_N, images_L = np.unique(index_N, return_inverse=True, return_counts=True)
+    order = np.argsort(score_N, kind="stable")
+    weight_N = 1 / images_L[place_N][order]
+    below_N = np.cumsum(weight_N) - weight_N
+    allowed = below_N <= alpha * (len(images_L) + 1) - 1 + 1e-9
+    return float(score_N[order][allowed.sum() - 1]) if allowed.any() else -math.inf
+
+
 def fit_marks(
     suspicion: Suspicion,
     suspicion_N: Floats,
@@ -182,10 +210,9 @@ def fit_marks(
 ) -> tuple[Mark, ...]:
     """A mark for each of `CATCHES`: the lowest of the sources' own.
 
-    A source's own mark is the highest that a new malignant lesion of it reaches with the probability that is
-    asked for, all its images counted: a lesion's score is that of its least suspicious image. Sources of too
-    few malignant lesions for one have no say; where that is all of them, they are taken together.
-    Pre-malignant lesions count on neither side.
+    A source's own mark is the highest that one image of a new malignant lesion of it reaches with the
+    probability that is asked for. Sources with fewer than `FEWEST_MALIGNANT` have no say; where that is all
+    of them, they are taken together. Pre-malignant lesions count on neither side.
 
     Args:
         suspicion: which classes are malignant, and which in between.
@@ -201,33 +228,33 @@ def fit_marks(
     index_N, target_L = lesions_of(target_N, lesion_N)
     source_L = np.empty(len(target_L), dtype=source_N.dtype)
     source_L[index_N] = source_N
-    worst_L = np.full(len(target_L), np.inf)
-    np.minimum.at(worst_L, index_N, suspicion_N)
     code_L = np.asarray(classes)[target_L]
     malignant_L = np.isin(code_L, suspicion.malignant)
     benign_L = ~malignant_L & ~np.isin(code_L, suspicion.premalignant)
     if not malignant_L.any():
         return ()
     images_L = np.bincount(index_N)
+    names, malignant_S = np.unique(source_L[malignant_L], return_counts=True)
+    heard = names[malignant_S >= FEWEST_MALIGNANT]
+
+    def bound(of_L: NDArray[Any]) -> float:
+        of_N = (of_L & malignant_L)[index_N]
+        return image_bound(suspicion_N[of_N], index_N[of_N], 1 - catches)
+
     marks = []
     for catches in CATCHES:
-        own = {
-            str(name): bound
-            for name in np.unique(source_L)
-            if np.isfinite(bound := lower_bound(worst_L[malignant_L & (source_L == name)], 1 - catches))
-        }
-        together = lower_bound(worst_L[malignant_L], 1 - catches)
+        own = {str(name): bound(source_L == name) for name in heard}
         lowest = min(own, key=lambda name: own[name]) if own else "all"
-        threshold = own[lowest] if own else together
+        threshold = own[lowest] if own else bound(malignant_L)
         if not np.isfinite(threshold):
-            threshold = float(worst_L[malignant_L].min())
+            threshold = float(suspicion_N[malignant_L[index_N]].min())
         flagged_L = np.bincount(index_N, suspicion_N >= threshold) / images_L
         by_source = {
             str(name): MarkAt(
                 threshold=own.get(str(name)),
                 malignant=int((of_L := source_L == name)[malignant_L].sum()),
                 benign=int(of_L[benign_L].sum()),
-                caught=_mean((worst_L >= threshold)[malignant_L & of_L]),
+                caught=_mean(flagged_L[malignant_L & of_L]),
                 benign_flagged=_mean(flagged_L[benign_L & of_L]),
             )
             for name in np.unique(source_L)

@@ -276,7 +276,9 @@ def _check_unused(switch: str, data: Path | None, device: str, cache: Path | Non
 
     Args:
         switch: the option with which a network would run.
-        data, device, cache: the options of that network, as the user wrote them.
+        data: the option `--data`.
+        device: the option `--device`.
+        cache: the option `--cache`.
     """
     written = [
         name

@@ -49,7 +49,8 @@ class MarkAt(Section):
     Attributes:
         threshold: the source's own, where it had malignant lesions enough for one; else none.
         malignant, benign: lesions that it was measured on.
-        caught: share of the malignant ones that are flagged at the shipped mark.
+        caught: share of the malignant ones that are flagged at the shipped mark; of a lesion's images counts
+            the share that is.
         benign_flagged: share of the benign ones that are, too; none without any.
     """
 
