@@ -78,18 +78,21 @@ def test_a_lesion_counts_once_and_what_is_pre_malignant_on_neither_side():
     assert at.caught == pytest.approx(1 - int(fewer) / 120)
 
 
-def test_few_malignant_lesions_have_no_say_and_none_no_mark():
-    few = FEWEST_MALIGNANT - 1
-    target_N = np.array([MEL] * (FEWEST_MALIGNANT + few) + [NV] * 10)
-    source_N = np.array(["a"] * FEWEST_MALIGNANT + ["b"] * few + ["a"] * 10)
-    score_N = np.linspace(0.9, 0.1, len(target_N))
+def test_sources_of_few_malignant_lesions_are_taken_together_and_none_is_no_mark():
+    """The hard ones of b are too few for a mark of their own, and count with the next smaller source."""
+    few, many = 20, FEWEST_MALIGNANT
+    target_N = np.array([MEL] * (few + many + 3 * many) + [NV] * 10)
+    source_N = np.array(["b"] * few + ["a"] * many + ["c"] * 3 * many + ["a"] * 10)
+    score_N = np.concatenate(
+        [np.full(few, 0.1), np.linspace(0.3, 0.6, many), np.full(3 * many, 0.9), np.full(10, 0.2)]
+    )
     ninety, _ = marks_of(score_N, target_N, source_N)
-    assert ninety.source == "a"
+    assert ninety.source == "a + b"
+    assert ninety.threshold == pytest.approx(lower_bound(score_N[: few + many], 0.1))
     assert ninety.by_source["b"].threshold is None
-    assert ninety.by_source["b"].caught == 0
-    together, _ = marks_of(score_N[1:], target_N[1:], source_N[1:])
-    assert together.source == "all"
-    assert 0.89 <= (score_N[1 : FEWEST_MALIGNANT + few] >= together.threshold).mean() <= 0.92
+    assert ninety.by_source["a"].threshold > ninety.threshold  # it lends its lesions and has its own mark
+    alone, _ = marks_of(score_N[:few], target_N[:few], source_N[:few])
+    assert (alone.source, alone.threshold) == ("b", pytest.approx(0.1))
     assert marks_of(np.array([0.5, 0.2]), np.array([NV, NV]), np.array(["a", "a"])) == ()
     one = marks_of(np.array([0.5, 0.2]), np.array([MEL, NV]), np.array(["a", "a"]))
     assert {mark.threshold for mark in one} == {0.5}

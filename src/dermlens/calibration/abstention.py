@@ -173,10 +173,10 @@ CATCHES = (0.90, 0.95)
 
 
 FEWEST_MALIGNANT = 100
-"""Malignant lesions of a source that has a say in the marks.
+"""Malignant lesions of a source that has a mark of its own.
 
 Of 100 lesions five are missed by the mark for 95, and that share has a standard error of two in a hundred;
-with fewer, single lesions would move the mark of every source.
+with fewer, single lesions would move the mark.
 """
 
 
@@ -211,8 +211,8 @@ def fit_marks(
     """A mark for each of `CATCHES`: the lowest of the sources' own.
 
     A source's own mark is the highest that one image of a new malignant lesion of it reaches with the
-    probability that is asked for. Sources with fewer than `FEWEST_MALIGNANT` have no say; where that is all
-    of them, they are taken together. Pre-malignant lesions count on neither side.
+    probability that is asked for. Sources with fewer malignant lesions than `FEWEST_MALIGNANT` are taken
+    together, with the next smaller ones until there are so many. Pre-malignant lesions count on neither side.
 
     Args:
         suspicion: which classes are malignant, and which in between.
@@ -234,20 +234,16 @@ def fit_marks(
     if not malignant_L.any():
         return ()
     images_L = np.bincount(index_N)
-    names, malignant_S = np.unique(source_L[malignant_L], return_counts=True)
-    heard = names[malignant_S >= FEWEST_MALIGNANT]
-
-    def bound(of_L: NDArray[Any]) -> float:
-        of_N = (of_L & malignant_L)[index_N]
-        return image_bound(suspicion_N[of_N], index_N[of_N], 1 - catches)
-
+    of_group = _groups(source_L[malignant_L])
     marks = []
     for catches in CATCHES:
-        own = {str(name): bound(source_L == name) for name in heard}
-        lowest = min(own, key=lambda name: own[name]) if own else "all"
-        threshold = own[lowest] if own else bound(malignant_L)
-        if not np.isfinite(threshold):
-            threshold = float(suspicion_N[malignant_L[index_N]].min())
+        own = {}
+        for name, sources in of_group.items():
+            of_N = (malignant_L & np.isin(source_L, sources))[index_N]
+            bound = image_bound(suspicion_N[of_N], index_N[of_N], 1 - catches)
+            own[name] = bound if np.isfinite(bound) else float(suspicion_N[of_N].min())
+        lowest = min(own, key=lambda name: own[name])
+        threshold = own[lowest]
         flagged_L = np.bincount(index_N, suspicion_N >= threshold) / images_L
         by_source = {
             str(name): MarkAt(
@@ -270,6 +266,23 @@ def fit_marks(
             )
         )
     return tuple(marks)
+
+
+def _groups(source_L: NDArray[Any]) -> dict[str, list[str]]:
+    """Sources with a mark of their own, by its name; smaller ones are one group, joined with a plus sign.
+
+    Args:
+        source_L: names of the malignant lesions' sources.
+    """
+    names, count_S = np.unique(source_L, return_counts=True)
+    groups = {str(name): [str(name)] for name in names[count_S >= FEWEST_MALIGNANT]}
+    few = int((count_S < FEWEST_MALIGNANT).sum())
+    if few:
+        smallest_first = np.argsort(count_S, kind="stable")
+        enough = int(np.searchsorted(np.cumsum(count_S[smallest_first]), FEWEST_MALIGNANT)) + 1
+        pool = sorted(names[smallest_first[: max(few, enough)]].tolist())
+        groups[" + ".join(pool)] = pool
+    return groups
 
 
 def _mean(value_L: NDArray[Any]) -> float | None:

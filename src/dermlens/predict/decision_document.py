@@ -67,7 +67,7 @@ class Mark(Section):
     Attributes:
         catches: share of malignant lesions that it was set to catch.
         threshold: the lowest over sources.
-        source: whose threshold that is.
+        source: whose threshold that is; of sources that were taken together, all names with + between them.
         benign_flagged: share of benign lesions flagged at it, every source alike; none without any.
         by_source: what it does to each.
     """
