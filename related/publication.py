@@ -34,7 +34,7 @@ def publish(study: Study, out: Path, results: Path) -> Iterator[str]:
         The names of what was published.
 
     Raises:
-        UserError: the images are not those of what is published.
+        UserError: the images are not those of what is published, or the folds are of unlike recipes or data.
     """
     for system in study.systems.values():
         jobs = study.jobs_of(system)
@@ -46,9 +46,12 @@ def publish(study: Study, out: Path, results: Path) -> Iterator[str]:
             table = merge({fold: part[part["role"] == "selection"] for fold, part in parts.items()})
             folder = folder_of(results, system.ground)
             _check_images(folder, table, system)
+            facts = _facts(study, system, folds, out)
             write_arm(folder, arm_of(system, seed), table)
             runs = read_record(results / RUNS)
-            runs[f"{system.id}/seed-{seed}"] = _facts(study, system, folds, out)
+            name = f"{system.id}/seed-{seed}"
+            tried = {key: value for key, value in runs.get(name, {}).items() if key == "rates"}
+            runs[name] = tried | facts  # folds whose rate was published elsewhere have none of their own
             write_json(results / RUNS, runs)
             yield f"{system.id}, seed {seed}"
 
@@ -92,6 +95,13 @@ def _facts(study: Study, system: System, folds: list[Job], out: Path) -> dict[st
     """How long a system's folds took, and what it was."""
     if system.kind != "training":
         records = [read_record(out / job.id / RECORD) for job in folds]
+        for job, record in zip(folds, records, strict=True):
+            for key in ("recipe", "table_sha256"):
+                if record.get(key) != records[0].get(key):
+                    raise UserError(
+                        f"{out / job.id / RECORD}: its {key} is not that of {folds[0].id}; delete one of the"
+                        " two folders and run it again"
+                    )
         facts: dict[str, Any] = {
             "seconds": round(sum(record["seconds"] for record in records), 1),
             "recipe": records[0]["recipe"],
