@@ -13,11 +13,19 @@ from dermlens.errors import UserError
 from dermlens.evaluation.ledger import without_paths
 from dermlens.files import write_json
 from dermlens.runs import Run
-from dermlens.studies.folds import IMAGES, merge, read_images, read_tables, write_arm, write_images
+from dermlens.studies.folds import (
+    IMAGES,
+    held_out,
+    merge,
+    read_images,
+    read_tables,
+    write_arm,
+    write_images,
+)
 from paper.study import read_record
 from related.plan import RECORD, RUNS, seconds_of_run
 from related.study import Ground, Job, Study, System
-from related.work import PREDICTIONS, is_whole, rates_of
+from related.work import PREDICTIONS, SCORED, is_whole, rates_of
 
 KEPT = ("git_commit", "machine", "python", "dermlens", "torch", "scikit-learn", "device", "threads")
 
@@ -34,7 +42,8 @@ def publish(study: Study, out: Path, results: Path) -> Iterator[str]:
         The names of what was published.
 
     Raises:
-        UserError: the images are not those of what is published, or the folds are of unlike recipes or data.
+        UserError: the images are not those of what is published, a fold lacks some of its own, or the folds
+            are of unlike recipes or data.
     """
     for system in study.systems.values():
         jobs = study.jobs_of(system)
@@ -42,8 +51,7 @@ def publish(study: Study, out: Path, results: Path) -> Iterator[str]:
             folds = [job for job in jobs if job.rate is None and job.seed == seed]
             if not folds or not all(is_whole(system, out / job.id) for job in folds):
                 continue
-            parts = {job.fold: read_predictions(out / job.id / PREDICTIONS) for job in folds}
-            table = merge({fold: part[part["role"] == "selection"] for fold, part in parts.items()})
+            table = merge({job.fold: _scored(system, out / job.id) for job in folds})
             folder = folder_of(results, system.ground)
             _check_images(folder, table, system)
             facts = _facts(study, system, folds, out)
@@ -77,6 +85,20 @@ def read_published(study: Study, results: Path, ground: Ground = "folds") -> dic
         if there:
             found[system.id] = list(read_tables(folder, there).values())
     return found
+
+
+def _scored(system: System, folder: Path) -> pd.DataFrame:
+    """Predictions of all held-out images of a fold. Raises: UserError: some are not there."""
+    if system.kind == "training":
+        run = Run(folder)
+        return held_out(run, run.split())
+    table = read_predictions(folder / PREDICTIONS)
+    scored = read_record(folder / RECORD).get(SCORED, len(table))
+    if len(table) != scored:
+        raise UserError(
+            f"{folder / PREDICTIONS} has {len(table)} of {scored} images: delete {folder} and run it again"
+        )
+    return table
 
 
 def _check_images(results: Path, table: pd.DataFrame, system: System) -> None:

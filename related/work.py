@@ -50,6 +50,8 @@ from related.unseen import LEFT_OUT, strangeness
 AnyFeatures = TypeVar("AnyFeatures", bound=FeatureRecipe)
 
 PREDICTIONS = "predictions.csv"
+SCORED = "images_scored"
+"""In a record, how many images the predictions are of."""
 GROUPED = SplitConfig(manifest="grouped-v1")
 
 
@@ -236,7 +238,8 @@ class Worker:
         folder.mkdir(parents=True, exist_ok=True)
         write_predictions(folder / PREDICTIONS, predicted)
         seconds = round(time.monotonic() - began, 1)
-        write_json(folder / RECORD, {"seconds": seconds, **facts, **environment()})
+        facts |= {"seconds": seconds, SCORED: len(predicted)}
+        write_json(folder / RECORD, facts | environment())
 
     @property
     def _whole(self) -> pd.DataFrame:

@@ -225,6 +225,18 @@ def test_a_record_without_its_time_is_not_done(study, done, tmp_path):
     assert list(publish(study, out, tmp_path / "results")) == []
 
 
+@pytest.mark.parametrize("name", ["nevus", "training"])
+def test_a_fold_that_lacks_images_is_not_published(study, done, tmp_path, name):
+    """Before anything else is, so that no list of images says that these are all."""
+    out, results = tmp_path / "out", tmp_path / "results"
+    shutil.copytree(done / name, out / name)
+    path = out / name / "seed-0/fold-0/predictions.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match=r"fold-0/predictions.csv"):
+        list(publish(study, out, results))
+    assert not (results / "images.csv.gz").exists()
+
+
 @pytest.mark.parametrize("key", ["recipe", "table_sha256"])
 def test_folds_of_unlike_recipes_or_data_are_not_published_as_one(study, done, tmp_path, key):
     out, results = tmp_path / "out", tmp_path / "results"
