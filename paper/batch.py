@@ -61,7 +61,13 @@ def run_all(
     failed: list[J] = []
     with Parallel(n_jobs=processes) as parallel:
         for group in groups:
-            ready = [job for job in group if not is_done(job.id) and all(map(is_done, job.needs))]
+            ready = []
+            for job in (job for job in group if not is_done(job.id)):
+                lacking = next((name for name in job.needs if not is_done(name)), None)
+                if lacking is None:
+                    ready.append(job)
+                else:
+                    say(f"{job.id}: waits for {lacking}, which is not done")
             ended = parallel(delayed(_ends_well)(do, job, say) for job in ready)
             failed += [job for job, well in zip(ready, ended, strict=True) if not well]
     return failed

@@ -4,8 +4,9 @@
 
 Here the teacher sees the student's view turned and mirrored once more, where the authors draw a view of its
 own first; an embedding is a linear layer on the features that the last layer sees, which have no layer of 128
-before them; and schedules are shares of the training, their 20 and 30 of 80 epochs by default. The score is
-the student's, of the last epoch.
+before them; centroids are of the memories before a batch has entered them, in theirs after; and schedules
+are shares of the training, their 20 and 30 of 80 epochs by default. The score is the student's, of the last
+epoch.
 """
 
 from __future__ import annotations

@@ -19,17 +19,15 @@ Floats = npt.NDArray[np.float64]
 
 
 class AdjustedRecipe(Section):
-    """Predictions of another system whose classes are weighed anew.
+    """Predictions of another system whose classes are weighed anew, for equal shares of them.
 
     Attributes:
         name: of the system.
         of: id of the system that was trained.
-        population: `equal` shares of the classes are corrected for.
     """
 
     name: str
     of: str
-    population: str = "equal"
 
 
 def case_weights(population: float, sample: float) -> tuple[float, float]:

@@ -13,11 +13,19 @@ from dermlens.errors import UserError
 from dermlens.evaluation.ledger import without_paths
 from dermlens.files import write_json
 from dermlens.runs import Run
-from dermlens.studies.folds import IMAGES, merge, read_images, read_tables, write_arm, write_images
+from dermlens.studies.folds import (
+    IMAGES,
+    held_out,
+    merge,
+    read_images,
+    read_tables,
+    write_arm,
+    write_images,
+)
 from paper.study import read_record
 from related.plan import RECORD, RUNS, seconds_of_run
 from related.study import Ground, Job, Study, System
-from related.work import PREDICTIONS, is_whole, rates_of
+from related.work import PREDICTIONS, SCORED, is_whole, rates_of
 
 KEPT = ("git_commit", "machine", "python", "dermlens", "torch", "scikit-learn", "device", "threads")
 
@@ -34,7 +42,8 @@ def publish(study: Study, out: Path, results: Path) -> Iterator[str]:
         The names of what was published.
 
     Raises:
-        UserError: the images are not those of what is published.
+        UserError: the images are not those of what is published, a fold lacks some of its own, or the folds
+            are of unlike recipes or data.
     """
     for system in study.systems.values():
         jobs = study.jobs_of(system)
@@ -42,13 +51,15 @@ def publish(study: Study, out: Path, results: Path) -> Iterator[str]:
             folds = [job for job in jobs if job.rate is None and job.seed == seed]
             if not folds or not all(is_whole(system, out / job.id) for job in folds):
                 continue
-            parts = {job.fold: read_predictions(out / job.id / PREDICTIONS) for job in folds}
-            table = merge({fold: part[part["role"] == "selection"] for fold, part in parts.items()})
+            table = merge({job.fold: _scored(system, out / job.id) for job in folds})
             folder = folder_of(results, system.ground)
             _check_images(folder, table, system)
+            facts = _facts(study, system, folds, out)
             write_arm(folder, arm_of(system, seed), table)
             runs = read_record(results / RUNS)
-            runs[f"{system.id}/seed-{seed}"] = _facts(study, system, folds, out)
+            name = f"{system.id}/seed-{seed}"
+            tried = {key: value for key, value in runs.get(name, {}).items() if key == "rates"}
+            runs[name] = tried | facts  # folds whose rate was published elsewhere have none of their own
             write_json(results / RUNS, runs)
             yield f"{system.id}, seed {seed}"
 
@@ -76,6 +87,20 @@ def read_published(study: Study, results: Path, ground: Ground = "folds") -> dic
     return found
 
 
+def _scored(system: System, folder: Path) -> pd.DataFrame:
+    """Predictions of all held-out images of a fold. Raises: UserError: some are not there."""
+    if system.kind == "training":
+        run = Run(folder)
+        return held_out(run, run.split())
+    table = read_predictions(folder / PREDICTIONS)
+    scored = read_record(folder / RECORD).get(SCORED, len(table))
+    if len(table) != scored:
+        raise UserError(
+            f"{folder / PREDICTIONS} has {len(table)} of {scored} images: delete {folder} and run it again"
+        )
+    return table
+
+
 def _check_images(results: Path, table: pd.DataFrame, system: System) -> None:
     """Begin the list of images, or find it to be of the same."""
     if not (results / IMAGES).is_file():
@@ -92,6 +117,13 @@ def _facts(study: Study, system: System, folds: list[Job], out: Path) -> dict[st
     """How long a system's folds took, and what it was."""
     if system.kind != "training":
         records = [read_record(out / job.id / RECORD) for job in folds]
+        for job, record in zip(folds, records, strict=True):
+            for key in ("recipe", "table_sha256"):
+                if record.get(key) != records[0].get(key):
+                    raise UserError(
+                        f"{out / job.id / RECORD}: its {key} is not that of {folds[0].id}; delete one of the"
+                        " two folders and run it again"
+                    )
         facts: dict[str, Any] = {
             "seconds": round(sum(record["seconds"] for record in records), 1),
             "recipe": records[0]["recipe"],

@@ -28,7 +28,8 @@ TINY = 1e-8
 def matrix(transform: Transform, side: int) -> tuple[Tensor, Tensor]:
     """Real and imaginary part of the matrix of a transform along one axis, (side, side) each.
 
-    The cosine transforms are orthonormal, so that one undoes the other; Fourier's is scaled by 1/√side.
+    The cosine transforms are orthonormal, so that one undoes the other; Fourier's is scaled by 1/√side. The
+    authors' differ by constants of the rows or columns: their cosines are unscaled, or times √(3/side).
     """
     one = np.eye(side)
     if transform == "dft":

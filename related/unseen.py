@@ -33,6 +33,7 @@ from dermlens.data.predictions import write_csv
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate
 from dermlens.metrics import Bools, Floats, Ints
 from dermlens.sections import EvaluationConfig
+from paper.study import read_published
 from related.isolation import DeepIsolationForest
 
 LEFT_OUT = ("df", "vasc", "akiec")
@@ -41,6 +42,7 @@ METHODS = ("forest", "probability", "energy", "mahalanobis", "nearest")
 MEASURES = ("auroc", "aupr", "fpr95")
 NEIGHBOURS, DIGITS = 5, 6
 SCORES, TABLE = "scores.csv.gz", "table.csv"
+COLUMNS = ("image_id", "lesion_id", "target", "fold", "left_out", *METHODS)
 
 
 def strangeness(
@@ -146,13 +148,13 @@ def unseen_table(scores: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame
 def publish_unseen(scores: pd.DataFrame, folder: Path) -> None:
     """Write the scores by image id, from which the table is computed again."""
     folder.mkdir(parents=True, exist_ok=True)
-    columns = ["image_id", "lesion_id", "target", "fold", "left_out", *METHODS]
     ordered = scores.sort_values(["left_out", "image_id"], ignore_index=True)
-    write_csv(folder / SCORES, ordered[columns], digits=DIGITS)
+    write_csv(folder / SCORES, ordered[list(COLUMNS)], digits=DIGITS)
 
 
 def write_unseen_table(folder: Path, config: EvaluationConfig) -> pd.DataFrame:
-    """The table of what is published, written beside it."""
-    table = unseen_table(pd.read_csv(folder / SCORES, dtype={"image_id": str, "lesion_id": str}), config)
+    """The table of what is published, written beside it. Raises: UserError: the scores are damaged."""
+    scores = read_published(folder / SCORES, COLUMNS, METHODS)
+    table = unseen_table(scores, config)
     write_csv(folder / TABLE, table, digits=DIGITS)
     return table

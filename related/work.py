@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +50,8 @@ from related.unseen import LEFT_OUT, strangeness
 AnyFeatures = TypeVar("AnyFeatures", bound=FeatureRecipe)
 
 PREDICTIONS = "predictions.csv"
+SCORED = "images_scored"
+"""In a record, how many images the predictions are of."""
 GROUPED = SplitConfig(manifest="grouped-v1")
 
 
@@ -92,6 +94,7 @@ class Worker:
     study: Study
     site: Site
     say: Callable[[str], None] = print
+    _asked: frozenset[str] = frozenset()
     _table: pd.DataFrame | None = None
     _features: dict[str, Features] = field(default_factory=dict)
 
@@ -103,6 +106,7 @@ class Worker:
             KeyboardInterrupt: the same command goes on.
         """
         self._table = read_configured(self.site.data, DataConfig())
+        self._asked = frozenset(job.id for job in jobs)
         return run_all(jobs, self._do, self._is_done, processes=processes, say=self.say)
 
     def _do(self, job: Job) -> None:
@@ -111,8 +115,10 @@ class Worker:
         doing.get(system.kind, self._fit)(system, job)
 
     def _is_done(self, name: str) -> bool:
-        job = next(job for job in self.study.jobs if job.id == name)
-        return is_done(self.study, job, self.site.folders)
+        job, folders = next(job for job in self.study.jobs if job.id == name), self.site.folders
+        if job.rate is not None and name not in self._asked:
+            folders = replace(folders, again=False)  # `rate_of` takes a published rate as well
+        return is_done(self.study, job, folders)
 
     # Trainings: cross-fits whose folds are taken one by one.
 
@@ -232,7 +238,8 @@ class Worker:
         folder.mkdir(parents=True, exist_ok=True)
         write_predictions(folder / PREDICTIONS, predicted)
         seconds = round(time.monotonic() - began, 1)
-        write_json(folder / RECORD, {"seconds": seconds, **facts, **environment()})
+        facts |= {"seconds": seconds, SCORED: len(predicted)}
+        write_json(folder / RECORD, facts | environment())
 
     @property
     def _whole(self) -> pd.DataFrame:
@@ -312,10 +319,12 @@ def units_of(
 
 
 def rate_of(study: Study, system: System, folders: Folders) -> float:
-    """The learning rate of a system, chosen where it was tried, or where that was published."""
+    """The learning rate of a system, chosen where all were tried, or where that was published."""
     assert folders.out is not None, "a run has a folder to work in"
     tried = study.systems[system.rates_of or system.id]
-    return best_rate(rates_of(study, tried, folders.out) or published_rates(tried, folders.results))
+    found = rates_of(study, tried, folders.out)
+    whole = set(found) == set(study.rates)
+    return best_rate(found if whole else published_rates(tried, folders.results))
 
 
 def rates_of(study: Study, system: System, out: Path) -> dict[float, float]:
@@ -345,7 +354,7 @@ def published_rates(system: System, results: Path) -> dict[float, float]:
 def is_whole(system: System, folder: Path) -> bool:
     """Whether a job's folder is done."""
     if system.kind != "training":
-        return (folder / RECORD).is_file()
+        return "seconds" in read_record(folder / RECORD)
     return bool(read_record(Run(folder).record_file).get("status") == "completed")
 
 

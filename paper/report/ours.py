@@ -53,15 +53,16 @@ def read_related(results: Path) -> dict[tuple[str, str], Ours]:
     Raises:
         UserError: the table is damaged.
     """
-    path = results.parent / RELATED / "table.csv"
-    if not path.is_file():
-        return {}
-    table = read_published(path, ["system", "metric", *NUMBERS], ["value", "seeds"])
+    folder = results.parent / RELATED
     found = {}
-    for row in table.to_dict("records"):
-        low, high = (None if pd.isna(row[end]) else float(row[end]) for end in ("low", "high"))
-        ours = Ours(float(row["value"]), None, low, high, int(row["seeds"]))
-        found[str(row["system"]), str(row["metric"])] = ours
+    for path in (folder / "table.csv", folder / "singletons" / "table.csv"):
+        if not path.is_file():
+            continue
+        table = read_published(path, ["system", "metric", *NUMBERS], ["value", "seeds"])
+        for row in table.to_dict("records"):
+            low, high = (None if pd.isna(row[end]) else float(row[end]) for end in ("low", "high"))
+            ours = Ours(float(row["value"]), None, low, high, int(row["seeds"]))
+            found[str(row["system"]), str(row["metric"])] = ours
     return found
 
 

@@ -10,7 +10,15 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
 
-from related.king_zeng import case_weights, coefficient_bias, corrected_intercept, for_population
+from dermlens.errors import UserError
+from related.king_zeng import (
+    AdjustedRecipe,
+    case_weights,
+    coefficient_bias,
+    corrected_intercept,
+    for_population,
+)
+from related.study import read_recipe
 
 
 def test_weights_and_intercept_by_hand():
@@ -47,6 +55,21 @@ def test_weights_of_one_change_nothing():
     np.testing.assert_allclose(
         coefficient_bias(x_NK, p_N, np.ones(30), 1.0), coefficient_bias(x_NK, p_N), rtol=1e-12
     )
+
+
+def test_the_bias_of_weighted_cases_by_hand():
+    """Of an intercept alone Q_ii is 1/ΣW, so that the bias is ½·[(1 + w₁)·p − w₁]/ΣW."""
+    weight_N, p = np.array([0.3, 0.3, 1.35, 1.35, 1.35]), 0.2
+    [found] = coefficient_bias(np.ones((5, 1)), np.full(5, p), weight_N, event_weight=0.3)
+    assert found == pytest.approx(0.5 * (1.3 * p - 0.3) / (p * (1 - p) * 4.65))
+
+
+def test_a_recipe_names_no_other_population(tmp_path):
+    """Equal shares are all that is computed; a word that nothing reads would say otherwise."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nof: baseline\npopulation: ham10000\n")
+    with pytest.raises(UserError, match=r"mine.yaml, line 3.*population"):
+        read_recipe(AdjustedRecipe, path)
 
 
 def test_balanced_weights_are_case_weights_of_equal_shares():

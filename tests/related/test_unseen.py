@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.sections import EvaluationConfig
 from related import work
@@ -17,6 +19,7 @@ from related.classical import FeatureRecipe
 from related.report import write_report
 from related.unseen import (
     METHODS,
+    SCORES,
     detection,
     mahalanobis,
     publish_unseen,
@@ -94,6 +97,13 @@ def test_the_table_is_computed_again_from_what_is_published(scores, tmp_path):
     assert len(differ) >= 6
     assert (differ["low"] <= differ["value"]).all()
     assert first["strange"].unique().tolist() == [40]
+
+
+def test_damaged_scores_are_refused_by_name(tmp_path):
+    for content, why in ((b"no archive", "cannot be read"), (gzip.compress(b"image_id\na\n"), "column")):
+        (tmp_path / SCORES).write_bytes(content)
+        with pytest.raises(UserError, match=rf"{SCORES}.*{why}"):
+            write_unseen_table(tmp_path, EvaluationConfig(bootstrap=0))
 
 
 def test_the_folds_are_scored_by_what_did_not_see_the_class(study, site_in, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from related.plan import plan
 from related.publication import publish, read_published
 from related.report import write_report
 from related.study import System, load_study
-from related.work import Worker, best_rate, rates_of, split_of, units_of
+from related.work import Worker, best_rate, rate_of, rates_of, split_of, units_of
 
 QUICK = EvaluationConfig(bootstrap=20)
 PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "related"
@@ -131,6 +131,33 @@ def test_the_rate_is_chosen_where_it_was_tried_or_published(study, done, publish
         units_of(study, system, job, Folders(tmp_path, tmp_path))
 
 
+def test_of_rates_that_were_not_all_tried_none_is_chosen(study, done, published, tmp_path):
+    """One that is there is not the best of three; what is published has all of them."""
+    head, out = study.systems["head"], tmp_path / "out"
+    shutil.copytree(done / "head/rates", out / "head/rates")
+    best = best_rate(rates_of(study, head, out))
+    shutil.rmtree(out / f"head/rates/rate-{best:g}")
+    with pytest.raises(UserError, match="head/rates first"):
+        rate_of(study, head, Folders(out, tmp_path))
+    assert rate_of(study, head, Folders(out, published)) == best
+
+
+def test_a_system_asked_for_by_name_takes_the_rate_that_was_published(study, published, site_in, tmp_path):
+    twin = study.systems["head"].model_copy(update={"id": "twin", "rates_of": "head"})
+    both = replace(study, systems={**study.systems, "twin": twin})
+    site = replace(site_in(tmp_path / "out"), folders=Folders(tmp_path / "out", published, again=True))
+    assert Worker(both, site, say=lambda _: None).work(both.chosen(("twin",))) == []
+    record = json.loads((site.out / "twin/seed-0/fold-1/record.json").read_text())
+    assert record["recipe"]["lr"] == best_rate(work.published_rates(study.systems["head"], published))
+    assert not (site.out / "head").exists()
+
+
+def test_a_rate_that_is_asked_for_is_tried_again(study, published, site_in, tmp_path):
+    site = replace(site_in(tmp_path / "out"), folders=Folders(tmp_path / "out", published, again=True))
+    Worker(study, site, say=lambda _: None).work(study.chosen(("head/rates/rate-0.001",)))
+    assert (site.out / "head/rates/rate-0.001/record.json").is_file()
+
+
 def test_a_prior_correction_gives_each_class_the_same_say(study, done):
     """Odds of two classes change by the ratio of their shares in training, and by nothing else."""
     trained = read_predictions(done / "training/seed-0/fold-0/predictions.csv")
@@ -181,8 +208,55 @@ def test_a_fold_without_its_record_is_done_again_and_comes_out_the_same(study, d
 def test_an_adjusted_system_needs_what_it_adjusts_in_the_same_folder(study, published, site_in, tmp_path):
     site = site_in(tmp_path / "out", published)
     site = type(site)(site.data, Folders(site.out, published, again=True), site.split, "cpu", site.cache)
-    assert Worker(study, site, say=lambda _: None).work(study.chosen(("prior",))) == []
-    assert not (site.out / "prior").exists()  # it waits
+    lines: list[str] = []
+    assert Worker(study, site, say=lines.append).work(study.chosen(("prior",))) == []
+    assert not (site.out / "prior").exists()
+    assert [line.split(":")[0] for line in lines] == ["prior/seed-0/fold-0", "prior/seed-0/fold-1"]
+    assert "training/seed-0/fold-1" in lines[1]  # what it waits for
+
+
+def test_a_record_without_its_time_is_not_done(study, done, tmp_path):
+    """The plan and the publication are of one mind."""
+    out = tmp_path / "out"
+    shutil.copytree(done / "nevus", out / "nevus")
+    (out / "nevus/seed-0/fold-1/record.json").write_text("{}")
+    rows = plan(study, study.chosen(("nevus",)), Folders(out, tmp_path))
+    assert [row.state for row in rows] == ["done", "to do"]
+    assert list(publish(study, out, tmp_path / "results")) == []
+
+
+@pytest.mark.parametrize("name", ["nevus", "training"])
+def test_a_fold_that_lacks_images_is_not_published(study, done, tmp_path, name):
+    """Before anything else is, so that no list of images says that these are all."""
+    out, results = tmp_path / "out", tmp_path / "results"
+    shutil.copytree(done / name, out / name)
+    path = out / name / "seed-0/fold-0/predictions.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match=r"fold-0/predictions.csv"):
+        list(publish(study, out, results))
+    assert not (results / "images.csv.gz").exists()
+
+
+@pytest.mark.parametrize("key", ["recipe", "table_sha256"])
+def test_folds_of_unlike_recipes_or_data_are_not_published_as_one(study, done, tmp_path, key):
+    out, results = tmp_path / "out", tmp_path / "results"
+    shutil.copytree(done / "nevus", out / "nevus")
+    path = out / "nevus/seed-0/fold-1/record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {key: "another"}))
+    with pytest.raises(UserError, match=rf"fold-1/record.json.*{key}"):
+        list(publish(study, out, results))
+    assert not (results / "predictions").exists()
+
+
+def test_rates_that_were_published_stay_when_the_folds_are_run_elsewhere(study, done, published, tmp_path):
+    results, out = shutil.copytree(published, tmp_path / "results"), tmp_path / "out"
+    shutil.copytree(done / "head/seed-0", out / "head/seed-0")
+    assert list(publish(study, out, results)) == ["head, seed 0"]
+    before, after = (
+        json.loads((folder / "runs.json").read_text())["head/seed-0"] for folder in (published, results)
+    )
+    assert after["rates"] == before["rates"]
 
 
 def test_what_is_published_gives_the_table_again(study, published, tmp_path):

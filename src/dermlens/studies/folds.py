@@ -280,7 +280,7 @@ def _file(folder: Path, arm: str) -> Path:
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
-        raise UserError(f"{path} does not exist; restore it, or run `dermlens study ablate` again")
+        raise UserError(f"{path} does not exist; restore it, or publish the study again")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, ValueError) as error:

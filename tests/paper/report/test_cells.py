@@ -104,6 +104,9 @@ def test_a_published_table_is_read_and_a_damaged_one_refused(tmp_path):
     assert found["crckd", "mean_recall"] == Ours(0.7, None, 0.6, 0.8, 2)
     assert found["nevus", "accuracy"].low is None
     assert of_related(found, "related/crckd", "macro_recall") == found["crckd", "mean_recall"]
+    (folder / "singletons").mkdir()
+    (folder / "singletons" / "table.csv").write_text(rows.replace("crckd", "alone"))
+    assert read_related(results)["alone", "mean_recall"] == found["crckd", "mean_recall"]
     (folder / "table.csv").write_text(rows.replace("0.7", "much"))
     with pytest.raises(UserError, match="column value: not a number"):
         read_related(results)
