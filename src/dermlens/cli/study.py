@@ -272,12 +272,7 @@ def soft_labels(
 
 
 def _check_unused(switch: str, data: Path | None, device: str, cache: Path | None) -> None:
-    """Refuse the options of a network where none runs, because published predictions are read.
-
-    Args:
-        switch: the option with which a network would run.
-        data, device, cache: the options of that network, as the user wrote them.
-    """
+    """Refuse the options of a network where none runs; `switch` is the option with which one would."""
     written = [
         name
         for name, given in (("--data", data), ("--device", device != "auto"), ("--cache", cache))

@@ -11,11 +11,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
 from dermlens import metrics
 from dermlens.metrics import Bools, Floats, Ints
+from dermlens.sections import EvaluationConfig
 
 # Lesions are drawn with replacement, not images: images of one lesion are right and wrong together, and
 # intervals over images would be too narrow (Field and Welsh 2007 on bootstrapping clustered data). The draw
@@ -83,6 +85,12 @@ def draw_lesions(lesion_N: NDArray[Any], stratum_N: Ints, *, replicates: int, se
             len(members), np.full(len(members), 1 / len(members)), size=replicates
         )
     return Resamples(count_RL, index_N.astype(np.int64))
+
+
+def resamples_of(predictions: pd.DataFrame, stratum_N: Ints, config: EvaluationConfig) -> Resamples:
+    """`draw_lesions` for a table with the column `lesion_id`, with the replicates and seed of `config`."""
+    lesion_N = predictions["lesion_id"].to_numpy(dtype=str)
+    return draw_lesions(lesion_N, stratum_N, replicates=config.bootstrap, seed=config.seed)
 
 
 def estimate(

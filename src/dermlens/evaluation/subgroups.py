@@ -20,10 +20,10 @@ from dermlens.evaluation.intervals import (
     Estimate,
     Place,
     Resamples,
-    draw_lesions,
     estimate,
     mean_recall,
     nest,
+    resamples_of,
     share,
 )
 from dermlens.metrics import (
@@ -353,9 +353,7 @@ def score_source(predictions: pd.DataFrame, config: EvaluationConfig) -> dict[st
             found["recall", code] = counts.recall[..., index]
         return found
 
-    resamples = draw_lesions(
-        predictions["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
-    )
+    resamples = resamples_of(predictions, target_N, config)
     lesions = predictions.groupby("target")["lesion_id"].nunique()
     loss = equal_prior_mean(lesion_losses(predictions))
     return {

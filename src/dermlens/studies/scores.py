@@ -21,12 +21,12 @@ from dermlens.evaluation.intervals import (
     Estimate,
     Place,
     Resamples,
-    draw_lesions,
     estimate,
     mean_recall,
     nest,
     over_folds,
     recall,
+    resamples_of,
 )
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import scaled
@@ -259,9 +259,7 @@ def _score_role(table: pd.DataFrame, classes: tuple[str, ...], config: Evaluatio
             for place, value in numbers(target_N, one, classes, weights).items()
         }
 
-    resamples = draw_lesions(
-        table["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
-    )
+    resamples = resamples_of(table, target_N, config)
     estimates = estimate(statistic, resamples, level=config.level)
     for name, one in judged.decisions.items():
         own = recall_estimates(target_N, one, classes, resamples, level=config.level)
@@ -329,9 +327,7 @@ def compare_arms(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig) -
                 }
         return found
 
-    resamples = draw_lesions(
-        baseline["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
-    )
+    resamples = resamples_of(baseline, target_N, config)
     estimates = estimate(statistic, resamples, level=config.level)
     for name in names:
         for decision, one in decided[name].items():
