@@ -176,6 +176,12 @@ def share(right_N: Bools, lesion_N: NDArray[Any], *, level: float) -> Estimate:
     return {"value": value, "low": low, "high": high}
 
 
+def share_within(yes_N: Bools, inside_N: Bools, resamples: Resamples, *, level: float) -> Estimate:
+    """`share` of the images inside; without an interval where there are no draws."""
+    found = share(yes_N[inside_N], resamples.lesion[inside_N], level=level)
+    return found if len(resamples.counts) else found | {"low": None, "high": None}
+
+
 def effective_size(right_N: Bools, lesion_N: NDArray[Any], *, level: float) -> float:
     """As how many independent images these count, 0 … N; `level` is that of the interval."""
     images = len(right_N)
@@ -220,9 +226,6 @@ def clopper_pearson(value: float, size: float, *, level: float) -> tuple[float, 
 # d_hi being how far the mean recall without lesion i of class h lies below the average of all such.
 
 
-NOTHING: Estimate = {"value": None, "low": None, "high": None}
-
-
 def recall(target_N: Ints, named_N: Ints, index: int, resamples: Resamples, *, level: float) -> Estimate:
     """Recall of one class.
 
@@ -233,9 +236,7 @@ def recall(target_N: Ints, named_N: Ints, index: int, resamples: Resamples, *, l
         resamples: of the same images, whose lesions count; without any draws there is no interval.
         level: 0.95 for 95 %.
     """
-    of_class = target_N == index
-    found = share(named_N[of_class] == index, resamples.lesion[of_class], level=level)
-    return found if len(resamples.counts) else found | {"low": None, "high": None}
+    return share_within(named_N == index, target_N == index, resamples, level=level)
 
 
 def mean_recall(
@@ -269,7 +270,7 @@ def mean_recall(
     np.add.at(right_LC, at, (named_N == target_N)[counted_N])
     value = float(_mean(right_LC.sum(axis=0), images_LC.sum(axis=0)))
     if not np.isfinite(value):
-        return NOTHING
+        return {"value": None, "low": None, "high": None}
     drawn_R = _of_draws(resamples, right_LC, images_LC)
     left_out_L = _mean(right_LC.sum(axis=0) - right_LC, images_LC.sum(axis=0) - images_LC)
     low, high = bca(value, drawn_R, left_out_L, target_N[first_L], level=level)

@@ -24,7 +24,7 @@ from dermlens.evaluation.intervals import (
     mean_recall,
     nest,
     resamples_of,
-    share,
+    share_within,
 )
 from dermlens.metrics import (
     Bools,
@@ -175,9 +175,9 @@ def recall_estimates(
         support_C = positives(target_N, classes, group)
         for index, code in enumerate(classes):
             if support_C[index] >= ENOUGH:
-                rows = group.inside & (target_N == index)
-                found[*at, "per_class_recall", code] = share(
-                    named_N[rows] == index, resamples.lesion[rows], level=level
+                inside_N = group.inside & (target_N == index)
+                found[*at, "per_class_recall", code] = share_within(
+                    named_N == index, inside_N, resamples, level=level
                 )
         if all(support_C[index] >= ENOUGH for index in present):
             found[*at, "balanced_accuracy_isic"] = mean_recall(
