@@ -217,13 +217,8 @@ def _out_of_fold(path: Path, classes: Sequence[str]) -> Labelled:
     if holds_answers(path):
         raise UserError(f"{path} holds calibrated probabilities; a decision is fitted on the network's own")
     target_N, p_NC = truth_and_probabilities(table, tuple(classes))
-    return Labelled(
-        logits_NC=np.log(np.maximum(p_NC, np.finfo(np.float64).eps)),
-        features_ND=np.empty((len(table), 0)),
-        target_N=target_N,
-        lesion_N=table["lesion_id"].to_numpy(dtype=str),
-        source_N=table["source"].to_numpy(dtype=str) if "source" in table else None,
-    )
+    source_N = table["source"].to_numpy(dtype=str) if "source" in table else None
+    return Labelled.of_probabilities(p_NC, target_N, table["lesion_id"].to_numpy(dtype=str), source_N)
 
 
 def run_outputs(

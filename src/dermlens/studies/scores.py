@@ -5,7 +5,7 @@ Shapes: N images, C classes, `...` the leading axes of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +36,7 @@ from dermlens.studies.folds import FOLD
 
 # Calibrated probabilities for every image, fitted on the out-of-fold predictions of the other folds.
 #
-# So no image has a part in the scaling that it is judged by, and all of them can be judged. Log-probabilities
-# stand for logits, from which they differ by a constant of each image.
-
-
-Fit = Callable[[Labelled], Scaling]
-"""Scaling to equal class shares, from labelled images."""
+# So no image has a part in the scaling that it is judged by, and all of them can be judged.
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,39 +52,28 @@ class Nested:
     fitted: dict[int, Scaling]
 
 
-def as_shipped(images: Labelled) -> Scaling:
-    """As for a model that ships."""
-    return fit_even_scaling(images)[0]
-
-
-def nested(target_N: Ints, p_NC: Floats, lesion_N: NDArray[Any], fold_N: Ints, fit: Fit) -> Nested | None:
-    """Judge each fold by what the others teach.
+def nested(target_N: Ints, p_NC: Floats, lesion_N: NDArray[Any], fold_N: Ints) -> Nested | None:
+    """Judge each fold by the scaling that the images of the others fit.
 
     Args:
         target_N: class indices.
         p_NC: probabilities, out of fold.
         lesion_N: names of lesions.
         fold_N: folds, none of which shares a lesion with another.
-        fit: of the scaling.
 
     Returns:
         None where a fold holds all images of a class, so that the others cannot teach it.
     """
-    log_p_NC = np.log(np.maximum(p_NC, np.finfo(np.float64).eps))
-    scaled_NC = np.empty_like(log_p_NC)
+    images = Labelled.of_probabilities(p_NC, target_N, lesion_N)
+    scaled_NC = np.empty_like(p_NC)
     fitted = {}
     for fold in np.unique(fold_N):
         inside_N = fold_N == fold
         if not np.bincount(target_N[~inside_N], minlength=p_NC.shape[1]).all():
             return None
-        others = Labelled(
-            logits_NC=log_p_NC[~inside_N],
-            features_ND=np.empty((int((~inside_N).sum()), 0)),
-            target_N=target_N[~inside_N],
-            lesion_N=lesion_N[~inside_N],
-        )
-        fitted[int(fold)] = fit(others)
-        scaled_NC[inside_N] = scaled(log_p_NC[inside_N], fitted[int(fold)])
+        found, _ = fit_even_scaling(images.at(np.flatnonzero(~inside_N)))
+        scaled_NC[inside_N] = scaled(images.logits_NC[inside_N], found)
+        fitted[int(fold)] = found
     return Nested(np.exp(scaled_NC), fitted)
 
 
@@ -145,19 +129,18 @@ class Judged:
     fitted: dict[int, Scaling]
 
 
-def judge(table: pd.DataFrame, fit: Fit) -> Judged:
+def judge(table: pd.DataFrame) -> Judged:
     """Name a class for every image.
 
     Args:
         table: predictions, with `fold` where they are out of fold.
-        fit: of the scaling.
     """
     target_N, p_NC = arrays(table, classes_of(table))
     judged = Judged(target_N, {"argmax": by_argmax(p_NC)}, {})
     if FOLD not in table:
         return judged
     lesion_N, fold_N = table["lesion_id"].to_numpy(dtype=str), table[FOLD].to_numpy(dtype=np.int64)
-    found = nested(target_N, p_NC, lesion_N, fold_N, fit)
+    found = nested(target_N, p_NC, lesion_N, fold_N)
     if found is None:
         return judged
     equal = Decided(found.p_NC, metrics.predicted_classes(found.p_NC), even=True)
@@ -249,7 +232,7 @@ def _over_folds(
 
 
 def _score_role(table: pd.DataFrame, classes: tuple[str, ...], config: EvaluationConfig) -> dict[str, Any]:
-    judged = judge(table, as_shipped)
+    judged = judge(table)
     target_N = judged.target_N
 
     def statistic(weights: Floats | None) -> Mapping[Place, Floats]:
@@ -308,7 +291,7 @@ def compare_arms(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig) -
     for table in tables.values():
         assert table[["image_id", "target"]].equals(baseline[["image_id", "target"]])
     classes = classes_of(baseline)
-    judged = {name: judge(table, as_shipped) for name, table in tables.items()}
+    judged = {name: judge(table) for name, table in tables.items()}
     decided = {name: one.decisions for name, one in judged.items()}
     target_N = judged[names[0]].target_N
 
