@@ -44,7 +44,7 @@ class Journal:
 
     Args:
         output: the file to be, whose suffix is one of `WRITERS`.
-        predictor: who answers.
+        predictor: the model.
         prior: the case mix; none for the model's own.
         everyone: the patient of images that have no row.
         patients: by image id.
@@ -141,13 +141,10 @@ class Journal:
         if self.done:
             with atomic_path(self.output) as part:
                 WRITERS[self.output.suffix.lower()](part, self._heading, self._shown)
-        self._remove()
+        self.abandon()
 
     def abandon(self) -> None:
         """Take the journal away."""
-        self._remove()
-
-    def _remove(self) -> None:
         with self._held:  # no other process goes on with it meanwhile
             with suppress(OSError):  # of what a full disk could not take
                 self._file.close()  # Windows removes no open file
@@ -265,7 +262,7 @@ class Journal:
                     yield line
 
     def _identity(self, path: Path) -> list[Any]:
-        """By which a file is known again: where it lies below the folder that was named, and its bytes."""
+        """What identifies a file: where it lies below the folder that was named, and its SHA-256."""
         full = Path(os.path.abspath(path))  # noqa: PTH100  # not resolve(): links stay as the user laid them
         folder = next((one for one in self._folders if full.is_relative_to(one)), full.parent)
         try:
@@ -304,7 +301,7 @@ def _rows(lines: Lines) -> Iterator[dict[str, Any]]:
 
 
 def _name(line: Mapping[str, Any]) -> dict[str, str]:
-    """What a line is of, by the column that says so."""
+    """The lesion or the image of a line, by the name of its column."""
     return {name: line[name] for name in ("lesion_id", "image_id") if name in line}
 
 

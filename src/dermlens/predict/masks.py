@@ -20,7 +20,7 @@ from PIL import Image
 from dermlens import __version__
 from dermlens.errors import UserError
 from dermlens.files import atomic_path, claimed, file_sha256
-from dermlens.predict.decoding import PICTURE_MEMORY, PICTURE_SECONDS, Worker, why
+from dermlens.predict.decoding import PICTURE_MEMORY, Worker
 from dermlens.predict.journal import LONGEST, sealed_line, unsealed_line
 from dermlens.predict.picture import Needs
 from dermlens.predict.pictures.preprocessing import Pixels
@@ -105,7 +105,7 @@ class MaskFolder:
 
     Args:
         folder: to write to.
-        segmenter: who finds the lesions.
+        segmenter: the model.
         images: files by image id.
 
     Raises:
@@ -275,7 +275,7 @@ def write_masks(
     Images are decoded in a process of their own, behind limits of memory and time.
 
     Args:
-        segmenter: who finds the lesions.
+        segmenter: the model.
         images: files by image id.
         folder: to write to.
 
@@ -304,13 +304,11 @@ def write_masks(
 
 def _decoded(worker: Worker, path: Path, segmenter: Segmenter) -> Framed | str:
     """A file as the segmenter sees it, or the sentence why it cannot be read."""
-    size, shape = segmenter.document.size, segmenter.document.shape
-    reply = worker.ask({"task": "square", "path": os.fsencode(path).hex(), "shape": shape})
-    if reply.ended != "done":
-        return f"{path}: {why(reply.ended, PICTURE_SECONDS)}"
-    content, pixels = reply.messages[0]
-    if "error" in content:
-        return str(content["error"])
+    size = segmenter.document.size
+    found = worker.ask_file("square", path, shape=segmenter.document.shape)
+    if isinstance(found, str):
+        return found
+    content, pixels = found
     high, wide = content["own"]
     return Framed(np.frombuffer(pixels, np.uint8).reshape(size, size, 3), (high, wide))
 
