@@ -15,6 +15,7 @@ from dermlens.cli.options import (
     Data,
     Device,
     Labels,
+    MaybeData,
     Overrides,
     RecipeName,
     RunData,
@@ -101,10 +102,7 @@ def crossfit(
 
 def ablate(
     matrix: Annotated[str | None, typer.Argument(help="A matrix's file or name, such as imbalance.")] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", "-d", metavar="DIR", help="Folder (or CSV) with images and labels."),
-    ] = None,
+    data: MaybeData = None,
     out: Annotated[Path | None, out_folder("The folder to make; one that is there goes on.")] = None,
     overrides: Overrides = None,
     only: Annotated[
