@@ -5,7 +5,6 @@ Shapes: H height and W width of the picture, S side of the network's square.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -19,7 +18,7 @@ from dermlens.errors import UserError
 from dermlens.predict.decision_document import Sha256, Share
 from dermlens.predict.decoding import Handler, Message, file_handler, prepare, run
 from dermlens.predict.document import read_described
-from dermlens.predict.model_files import DOCUMENT_FILE
+from dermlens.predict.model_files import DOCUMENT_FILE, checked_bytes
 from dermlens.predict.network import IMAGE, first_line, open_session
 from dermlens.predict.picture import Needs, Picture, Source
 from dermlens.predict.pictures.preprocessing import Pixels, crop_resize
@@ -227,10 +226,7 @@ class Segmenter:
         _, document = read_described(path, SegmenterDocument, "segmenter")
         if not onnx.is_file():
             raise UserError(f"{folder} has no {SEGMENTER_ONNX}, which {SEGMENTER_FILE} next to it is of")
-        content = onnx.read_bytes()
-        if hashlib.sha256(content).hexdigest() != document.sha256:
-            raise UserError(f"{onnx} is not the file that {SEGMENTER_FILE} next to it was written for")
-        return cls(content, document, str(onnx), threads)
+        return cls(checked_bytes(onnx, document.sha256, SEGMENTER_FILE), document, str(onnx), threads)
 
     def __call__(self, image: Source) -> Pixels:
         """The mask of a picture.
