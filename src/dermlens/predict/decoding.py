@@ -61,7 +61,7 @@ def receive(pipe: BinaryIO) -> Message | None:
 
 def picture_message(needs: Needs, source: bytes, max_pixels: int) -> Message:
     """What a model needs of a picture, as `Picture.from_message` reads it, or why there is none."""
-    return _message_of("the image", lambda: Picture(source, max_pixels=max_pixels).settled(needs))
+    return _message_of("the image", lambda: Picture(source, max_pixels=max_pixels).settle(needs))
 
 
 def file_handler(look: Callable[[Path, dict[str, Any]], Message]) -> Handler:
@@ -152,7 +152,7 @@ def _limit(memory: int) -> None:
 
 
 def _pictures(needs: Needs) -> dict[str, Handler]:
-    return {"picture": file_handler(lambda path, _: Picture(path).settled(needs))}
+    return {"picture": file_handler(lambda path, _: Picture(path).settle(needs))}
 
 
 def prepare() -> None:
