@@ -217,7 +217,7 @@ def _finite(value: Floats) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-# What became of the images when the model could also give a set of diagnoses, or abstain.
+# What sets and abstention do for the images.
 
 
 def answer_section(
