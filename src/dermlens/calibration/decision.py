@@ -129,7 +129,7 @@ STALE = (
     "metrics.json", "model_card.md", "report.html", "missing_metadata.csv", "told.csv", "decision/*",
     "evaluations/*/metrics.json", "evaluations/*/report.html", "priors",
 )  # fmt: skip
-"""What tells of a run's decision next to its model and predictions; the verbs that wrote it make it again."""
+"""Files of a run that depend on its decision; the commands that wrote them write them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +247,7 @@ def run_outputs(
     Raises:
         UserError: the split lacks a role, or the images are not there.
     """
-    reading = run.reading(data)
-    if say is not None:
-        for sentence in reading.account.sentences():
-            say(sentence)
-    table = reading.table
+    table = run.reading(data).announced_to(say)
     split = run.split(table)
     found = {}
     for role in roles:

@@ -156,10 +156,7 @@ def read_sets(
             if not (where_needed and any(maps.values())):
                 raise
             read = read_set(folder, **maps)
-        if say is not None:
-            for sentence in read.account.sentences():
-                say(sentence)
-        found[name] = read.table
+        found[name] = read.announced_to(say)
     if photographs is not None:
         found[PHOTOGRAPHS_SET] = write_photographs(photographs)
     return found
