@@ -14,7 +14,7 @@ from rich.text import Text
 
 from dermlens.data.predictions import arrays, classes_of, diagnoses
 from dermlens.errors import UserError
-from dermlens.evaluation.intervals import Estimate, Place, estimate, resamples_of
+from dermlens.evaluation.intervals import Estimate, Place, estimate, resamples_of, with_differences
 from dermlens.evaluation.ledger import Openings, run_openings, seals_test
 from dermlens.evaluation.score import ROLE_ORDER, core_numbers, recall_estimates
 from dermlens.labels import Vocabulary
@@ -199,15 +199,9 @@ def _compare_role(
     reference = tables[names[0]]
 
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
-        """Values and differences in one pass, so that both see the same draw."""
-        found: dict[Place, Floats] = {}
-        first = core_numbers(*scored[names[0]], classes, weights, named[names[0]])
-        found |= {(names[0], "values", *place): value for place, value in first.items()}
-        for name in names[1:]:
-            this = core_numbers(*scored[name], classes, weights, named[name])
-            found |= {(name, "values", *place): value for place, value in this.items()}
-            found |= {(name, "differences", *place): value - first[place] for place, value in this.items()}
-        return found
+        return with_differences(
+            {name: core_numbers(*scored[name], classes, weights, named[name]) for name in names}
+        )
 
     resamples = resamples_of(reference, scored[names[0]][0], config)
     estimates = estimate(numbers, resamples, level=config.level)

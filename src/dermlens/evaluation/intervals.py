@@ -121,6 +121,21 @@ def estimate(
     return estimates
 
 
+def with_differences(numbers: Mapping[str, Numbers]) -> dict[Place, Floats]:
+    """Numbers of several models on one draw of lesions, and of all but the first their differences to it.
+
+    Returns:
+        Values by `name, "values", …` and differences by `name, "differences", …`, model by model.
+    """
+    first = next(iter(numbers.values()))
+    found: dict[Place, Floats] = {}
+    for name, own in numbers.items():
+        found |= {(name, "values", *place): value for place, value in own.items()}
+        if own is not first:
+            found |= {(name, "differences", *place): value - first[place] for place, value in own.items()}
+    return found
+
+
 def nest(entries: Mapping[Place, Any]) -> dict[str, Any]:
     """A tree of dictionaries from paths."""
     tree: dict[str, Any] = {}

@@ -27,6 +27,7 @@ from dermlens.evaluation.intervals import (
     over_folds,
     recall,
     resamples_of,
+    with_differences,
 )
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import scaled
@@ -41,7 +42,7 @@ from dermlens.studies.folds import FOLD
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """Every image as the scaling of the other folds has it.
+    """Every image under a scaling that was fitted on the other folds.
 
     Attributes:
         p_NC: probabilities at equal class shares.
@@ -296,18 +297,10 @@ def compare_arms(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig) -
     target_N = judged[names[0]].target_N
 
     def statistic(weights: Floats | None) -> Mapping[Place, Floats]:
-        """Values and differences in one pass, so that both see the same draw."""
         found: dict[Place, Floats] = {}
         for decision in decided[names[0]]:
-            first = numbers(target_N, decided[names[0]][decision], classes, weights)
-            found |= {(names[0], decision, "value", *place): value for place, value in first.items()}
-            for name in names[1:]:
-                this = numbers(target_N, decided[name][decision], classes, weights)
-                found |= {(name, decision, "value", *place): value for place, value in this.items()}
-                found |= {
-                    (name, decision, "difference", *place): value - first[place]
-                    for place, value in this.items()
-                }
+            of_arms = {name: numbers(target_N, decided[name][decision], classes, weights) for name in names}
+            found |= {(decision, *place): value for place, value in with_differences(of_arms).items()}
         return found
 
     resamples = resamples_of(baseline, target_N, config)
@@ -315,11 +308,11 @@ def compare_arms(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig) -
     for name in names:
         for decision, one in decided[name].items():
             own = recall_estimates(target_N, one, classes, resamples, level=config.level)
-            estimates |= {(name, decision, "value", *place): found for place, found in own.items()}
+            estimates |= {(decision, name, "values", *place): found for place, found in own.items()}
     rows = []
-    for (name, decision, kind, *metric), value in estimates.items():
-        if kind == "value":
-            difference = estimates.get((name, decision, "difference", *metric))
+    for (decision, name, kind, *metric), value in estimates.items():
+        if kind == "values":
+            difference = estimates.get((decision, name, "differences", *metric))
             rows.append(_row(name, decision, "_".join(metric), value, difference))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COLUMNS[3:], "float64"))
 
