@@ -31,7 +31,8 @@ import torch
 from PIL import Image, features
 from sklearn.datasets import load_sample_images
 
-from dermlens.data.cache import _cores, _fill, open_cache
+from dermlens.data.cache import _fill, open_cache
+from dermlens.predict.network import usable_cores
 from dermlens.predict.pictures.preprocessing import crop_resize, read_image, read_square
 
 BLOCKS = 9
@@ -54,7 +55,7 @@ def main() -> None:
         speeds = "\n".join(speed_row(kind, files, size) for kind, files in sets.items() for size in SIZES)
         pixels = "\n".join(pixel_row(kind, files, size) for kind, files in sets.items() for size in SIZES)
         whole = "\n".join(whole_row(real, size, Path(name)) for size in SIZES) if real else "(no real images)"
-    text = PAGE.format(machine=machine(), speeds=speeds, pixels=pixels, whole=whole, cores=_cores())
+    text = PAGE.format(machine=machine(), speeds=speeds, pixels=pixels, whole=whole, cores=usable_cores())
     print(text)
     if write:
         RESULT.parent.mkdir(parents=True, exist_ok=True)

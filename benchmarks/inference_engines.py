@@ -157,10 +157,9 @@ def _open(engine: str, folder: Path, threads: int) -> Run:
         return keras.saving.load_model(folder / "model.keras", compile=False).predict_on_batch
     path = folder / ENGINES[engine][0]
     if engine.startswith("onnxruntime"):
-        from dermlens.predict import network
+        from dermlens.predict.network import OnnxNetwork
 
-        network._cores = lambda: threads
-        opened = network.OnnxNetwork(path.read_bytes(), str(path))
+        opened = OnnxNetwork(path.read_bytes(), str(path), threads)
         return lambda x_BSSC: opened(x_BSSC, None)
     if engine == "litert":
         from dermlens.export.edge import load_litert as load

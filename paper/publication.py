@@ -17,7 +17,7 @@ from rich.table import Table
 from dermlens import metrics
 from dermlens.data.predictions import arrays, classes_of, read_predictions, write_csv, write_predictions
 from dermlens.data.table import read_configured
-from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
+from dermlens.evaluation.intervals import Estimate, Place, estimate, resamples_of
 from dermlens.evaluation.ledger import publish_recipe, without_paths
 from dermlens.files import copy_file, read_json, write_json
 from dermlens.metrics import Floats
@@ -203,8 +203,7 @@ def _estimated(table: pd.DataFrame) -> dict[Place, Estimate]:
         right = metrics.weighted_mean(named_N == target_N, weights)
         return {("accuracy",): right, ("mean_recall",): metrics.macro(counts.recall, counts.support)}
 
-    lesion_N = table["lesion_id"].to_numpy(dtype=str)
-    resamples = draw_lesions(lesion_N, target_N, replicates=config.bootstrap, seed=config.seed)
+    resamples = resamples_of(table, target_N, config)
     return estimate(statistic, resamples, level=config.level)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from dermlens import metrics
 from dermlens.data.predictions import arrays, classes_of
-from dermlens.evaluation.intervals import Place, draw_lesions, estimate, over_folds
+from dermlens.evaluation.intervals import Place, estimate, over_folds, resamples_of
 from dermlens.labels import CLASSES
 from dermlens.metrics import Floats, Ints
 from dermlens.sections import EvaluationConfig
@@ -126,9 +126,7 @@ def table_of(
                 found[name, "difference", metric] = ours - theirs
         return found
 
-    resamples = draw_lesions(
-        first["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
-    )
+    resamples = resamples_of(first, target_N, config)
     estimates = estimate(statistic, resamples, level=config.level)
     fold_N = first["fold"].to_numpy(np.int64)
     rows = []

@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dermlens import metrics
 from dermlens.data.predictions import write_csv
-from dermlens.evaluation.intervals import Place, draw_lesions, estimate
+from dermlens.evaluation.intervals import Place, estimate, resamples_of
 from dermlens.metrics import Bools, Floats, Ints
 from dermlens.sections import EvaluationConfig
 from paper.study import read_published
@@ -118,12 +118,7 @@ def unseen_table(scores: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame
     rows = []
     for left_out, part in scores.groupby("left_out", sort=False):
         strange_N = (part["target"] == left_out).to_numpy(dtype=bool)
-        resamples = draw_lesions(
-            part["lesion_id"].to_numpy(dtype=str),
-            strange_N.astype(np.int64),
-            replicates=config.bootstrap,
-            seed=config.seed,
-        )
+        resamples = resamples_of(part, strange_N.astype(np.int64), config)
 
         def statistic(
             weights: Floats | None, part: pd.DataFrame = part, strange_N: NDArray[np.bool_] = strange_N

@@ -206,3 +206,9 @@ def _sections(annotations: list[Any]) -> list[type[Section]]:
         else:
             found += _sections(list(get_args(annotation)))
     return found
+
+
+def flow(value: Any) -> str:
+    """A value as YAML on one line, as `--set` takes it."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("...\n").strip()

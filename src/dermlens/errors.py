@@ -12,19 +12,18 @@ class UserError(Exception):
     """The user's mistake: one sentence with the offending name and what would be right. Exit code 2."""
 
 
-def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
-    """The known words most like `word`, as the end of an error sentence.
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The three known words most like `word`, as the end of an error sentence.
 
     Args:
         word: what was given.
         known: the valid words.
-        most: how many to name at the most.
 
     Returns:
         `; nearest: a, b`, or `; known: …` where nothing resembles it.
     """
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=most, cutoff=0.6)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     return f"; nearest: {', '.join(close)}" if close else f"; known: {', '.join(known)}"
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dermlens.cli.app import Sayer
+from dermlens.cli.app import SentencePrinter
 
 FEW = ("--lesions", "56", "--width", "64", "--height", "64")
 
@@ -158,7 +158,7 @@ def test_a_reader_that_has_gone_ends_it_without_a_word():
 def test_what_readers_announce_is_printed_once(capsys):
     readers = logging.getLogger("test of readers")
     readers.setLevel(logging.INFO)
-    readers.addHandler(Sayer())
+    readers.addHandler(SentencePrinter())
     for _ in range(2):
         readers.info("%s", "read: [bold]/data/table.csv")
     assert capsys.readouterr().out == "read: [bold]/data/table.csv\n"

@@ -23,7 +23,14 @@ from dermlens.report.curves import (
     roc_curves,
     training_curves,
 )
-from dermlens.report.figures import _draw_bars, _legend, common_role, panels, recall_bars, save_comparison
+from dermlens.report.figures import (
+    _draw_bars,
+    common_role,
+    legend_below,
+    panels,
+    recall_bars,
+    save_comparison,
+)
 from dermlens.report.gallery import attention_map, error_gallery, overlay, thumbnail, worst_errors
 from dermlens.report.plots import (
     class_distribution,
@@ -128,7 +135,7 @@ def test_recall_of_an_absent_class_is_a_dash():
 def test_compared_runs_stand_beside_each_other(metrics, measure):
     figure, [axis] = panels()
     _draw_bars(axis, [metrics, metrics], ["a", "b"], measure, "calibration")
-    _legend(figure, axis)
+    legend_below(figure, axis)
     heights = {patch.get_gid(): patch.get_height() for patch in axis.patches}
     for name in "ab":
         for code in CLASSES:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dermlens.predict.answers import answer_json
 from dermlens.predict.patients import Patient
-from dermlens.predict.picture import Picture
+from dermlens.predict.picture import Needs, Picture
 from dermlens.serve.app import create_app, explained
 from dermlens.serve.limits import ServeConfig
 
@@ -62,7 +62,7 @@ def test_what_seems_no_dermoscopy_gets_no_probabilities(client):
 
 def test_a_withheld_answer_comes_without_those_for_less_metadata(shipped):
     picture = Picture(STRANGE)
-    picture.settle(shipped.document)
+    picture.settle(Needs.of(shipped.document))
     output = explained(shipped, picture, Patient(85, "female", "genital"))
     assert output["answer"]["p"] is None
     assert output["without"] == {}

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from dermlens.serve import middleware as module
-from dermlens.serve.middleware import LONGEST_LINE, MOST_KINDS, OneLine, Sparing
+from dermlens.serve.middleware import LONGEST_LINE, MOST_KINDS, OneLine, RateLimit
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def written():
     """A logger, its lines, and a clock to set."""
     logger, stream, clock = logging.Logger("test"), io.StringIO(), [0.0]
     handler = logging.StreamHandler(stream)
-    handler.addFilter(Sparing(lambda: clock[0]))
+    handler.addFilter(RateLimit(lambda: clock[0]))
     handler.setFormatter(OneLine())
     logger.addHandler(handler)
     return logger, lambda: stream.getvalue().splitlines(), clock

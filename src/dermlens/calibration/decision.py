@@ -129,7 +129,7 @@ STALE = (
     "metrics.json", "model_card.md", "report.html", "missing_metadata.csv", "told.csv", "decision/*",
     "evaluations/*/metrics.json", "evaluations/*/report.html", "priors",
 )  # fmt: skip
-"""What tells of a run's decision next to its model and predictions; the verbs that wrote it make it again."""
+"""Files of a run that depend on its decision; the commands that wrote them write them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +217,8 @@ def _out_of_fold(path: Path, classes: Sequence[str]) -> Labelled:
     if holds_answers(path):
         raise UserError(f"{path} holds calibrated probabilities; a decision is fitted on the network's own")
     target_N, p_NC = truth_and_probabilities(table, tuple(classes))
-    return Labelled(
-        logits_NC=np.log(np.maximum(p_NC, np.finfo(np.float64).eps)),
-        features_ND=np.empty((len(table), 0)),
-        target_N=target_N,
-        lesion_N=table["lesion_id"].to_numpy(dtype=str),
-        source_N=table["source"].to_numpy(dtype=str) if "source" in table else None,
-    )
+    source_N = table["source"].to_numpy(dtype=str) if "source" in table else None
+    return Labelled.of_probabilities(p_NC, target_N, table["lesion_id"].to_numpy(dtype=str), source_N)
 
 
 def run_outputs(
@@ -252,11 +247,7 @@ def run_outputs(
     Raises:
         UserError: the split lacks a role, or the images are not there.
     """
-    reading = run.reading(data)
-    if say is not None:
-        for sentence in reading.account.sentences():
-            say(sentence)
-    table = reading.table
+    table = run.reading(data).announced_to(say)
     split = run.split(table)
     found = {}
     for role in roles:

@@ -256,7 +256,7 @@ ROLES = ("selection", "calibration")
 MOST = 0.6
 """The largest share of a set of other pictures that a boundary of any use takes for dermoscopy."""
 STALE = ("model_card.md", "report.html")
-"""What tells of the boundary before."""
+"""Files that describe the boundary before this one."""
 
 
 def learn_dermoscopy(
@@ -299,11 +299,7 @@ def learn_dermoscopy(
             "no pictures that are not dermoscopy: name a folder of them with --not-dermoscopy DIR, or"
             " --photographs DIR"
         )
-    reading = run.reading(data)
-    if say is not None:
-        for sentence in reading.account.sentences():
-            say(sentence)
-    whole = reading.table
+    whole = run.reading(data).announced_to(say)
     split = run.split(whole)
     unseen = [image for role in ROLES for image in split.ids(role)]
     if not unseen:

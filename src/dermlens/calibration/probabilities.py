@@ -35,6 +35,14 @@ class Labelled:
     lesion_N: NDArray[Any]
     source_N: NDArray[Any] | None = None
 
+    @classmethod
+    def of_probabilities(
+        cls, p_NC: Floats, target_N: Ints, lesion_N: NDArray[Any], source_N: NDArray[Any] | None = None
+    ) -> Labelled:
+        """Without features. The logarithms, which lack a constant of each image, stand for logits."""
+        log_p_NC = np.log(np.maximum(p_NC, np.finfo(np.float64).eps))
+        return cls(log_p_NC, np.empty((len(p_NC), 0)), target_N, lesion_N, source_N)
+
     @property
     def sources(self) -> NDArray[Any]:
         """The source of each image, as text."""

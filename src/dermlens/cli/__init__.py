@@ -1,6 +1,6 @@
 """The command line: arguments in, one call, words out.
 
-`commands` is the table of all commands, `options` the options that several share, `renamed` the old names.
+`commands` is the table of all commands, `options` the options that several share.
 """
 
 from __future__ import annotations

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dermlens.cli.app import console, say
+from dermlens.cli.app import console, say, warn
 from dermlens.cli.options import (
     Age,
     Cache,
@@ -215,7 +214,7 @@ def explain(
         class_code=class_code,
         data=data,
         cache=cache,
-        say=lambda sentence: print(f"dermlens: {sentence}", file=sys.stderr),
+        say=warn,
     )
     save_figure(draw(found), target)
     for sentence in sentences(found):

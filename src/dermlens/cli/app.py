@@ -88,7 +88,7 @@ def renamed_verb(old: str) -> str | None:
 
 
 def instead(error: Any) -> str:
-    """What stands behind a mistake in options or words: what they are called now, or where help is.
+    """The end of a sentence on a wrong option or word: what it is called now, and where help is.
 
     Args:
         error: of the command line.
@@ -164,7 +164,7 @@ def prepare_streams() -> None:
 
 
 def discard_output() -> None:
-    """Send what is still to be written nowhere: whoever read it has gone."""
+    """Discard what is still to be written: its reader has gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -183,7 +183,7 @@ def fits(text: str) -> bool:
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks: their like in ASCII, else a question mark."""
+    """Replace characters that an encoding lacks by similar ones in ASCII, or by a question mark."""
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
     return "".join(PLAIN.get(character, "?") for character in lacking), error.end
@@ -288,7 +288,7 @@ app = typer.Typer(
 
 
 class Output(Console):
-    """A console that leaves it to `main` what to do when its reader has gone."""
+    """A console that lets `main` decide what to do when its reader has gone."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -299,24 +299,24 @@ console = Output(
 )
 
 
-class Sayer(logging.Handler):
+class SentencePrinter(logging.Handler):
     """Prints what readers of data announce, each sentence once."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a sentence that was not printed yet."""
-        if (sentence := record.getMessage()) not in self._said:
-            self._said.add(sentence)
+        if (sentence := record.getMessage()) not in self._printed:
+            self._printed.add(sentence)
             say(sentence)
 
 
 def main(commands: typer.Typer = app) -> None:
     """Run the command line; turn errors into one sentence and an exit code."""
     readers = logging.getLogger("dermlens.data")
-    readers.handlers, readers.propagate = [Sayer()], False
+    readers.handlers, readers.propagate = [SentencePrinter()], False
     readers.setLevel(logging.INFO)
     try:
         code = commands(standalone_mode=False)
@@ -356,8 +356,13 @@ def say(sentence: str) -> None:
     console.print(Text(sentence))
 
 
-def _stop(sentence: str, code: int) -> NoReturn:
+def warn(sentence: str) -> None:
+    """Print a sentence on standard error, as errors are printed."""
     print(f"dermlens: {sentence}", file=sys.stderr)
+
+
+def _stop(sentence: str, code: int) -> NoReturn:
+    warn(sentence)
     sys.exit(code)
 
 

@@ -62,6 +62,9 @@ def out_folder(what: str) -> Any:
 Data = Annotated[
     Path, typer.Option("--data", "-d", metavar="DIR", help="Folder (or CSV) with images and labels.")
 ]
+MaybeData = Annotated[
+    Path | None, typer.Option("--data", "-d", metavar="DIR", help="Folder (or CSV) with images and labels.")
+]
 RunData = Annotated[
     Path | None,
     typer.Option("--data", "-d", metavar="DIR", help="Where the run's own images are, if they have moved."),

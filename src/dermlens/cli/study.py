@@ -15,6 +15,7 @@ from dermlens.cli.options import (
     Data,
     Device,
     Labels,
+    MaybeData,
     Overrides,
     RecipeName,
     RunData,
@@ -101,10 +102,7 @@ def crossfit(
 
 def ablate(
     matrix: Annotated[str | None, typer.Argument(help="A matrix's file or name, such as imbalance.")] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", "-d", metavar="DIR", help="Folder (or CSV) with images and labels."),
-    ] = None,
+    data: MaybeData = None,
     out: Annotated[Path | None, out_folder("The folder to make; one that is there goes on.")] = None,
     overrides: Overrides = None,
     only: Annotated[
@@ -272,14 +270,7 @@ def soft_labels(
 
 
 def _check_unused(switch: str, data: Path | None, device: str, cache: Path | None) -> None:
-    """Refuse the options of a network where none runs, because published predictions are read.
-
-    Args:
-        switch: the option with which a network would run.
-        data: the option `--data`.
-        device: the option `--device`.
-        cache: the option `--cache`.
-    """
+    """Refuse the options of a network where none runs; `switch` is the option with which one would."""
     written = [
         name
         for name, given in (("--data", data), ("--device", device != "auto"), ("--cache", cache))

@@ -18,6 +18,7 @@ from dermlens.cli.options import (
     Device,
     Json,
     Labels,
+    MaybeData,
     Overrides,
     Photographs,
     RunData,
@@ -64,10 +65,7 @@ def train(
     recipe: Annotated[
         str | None, typer.Argument(help="A recipe's file or name; see `dermlens model recipes`.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", "-d", metavar="DIR", help="Folder (or CSV) with images and labels."),
-    ] = None,
+    data: MaybeData = None,
     out: Annotated[Path | None, out_folder("The run directory to make; else runs/NAME.")] = None,
     overrides: Overrides = None,
     resume: Annotated[

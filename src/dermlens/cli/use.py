@@ -7,14 +7,13 @@ import json
 import os
 import re
 import socket
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dermlens.cli.app import console, fits
+from dermlens.cli.app import console, fits, warn
 from dermlens.cli.options import (
     Age,
     CaseMix,
@@ -82,7 +81,7 @@ def predict(
     if out is not None:
         check_apart(out, [*found.images.values(), *([] if table is None else [table])])
     for doubt in doubts:
-        _say(doubt)
+        warn(doubt)
     predictor = Predictor.open(model, threads)
     shares = None if prior is None else parse_prior(prior, predictor.classes)
     answers: dict[str, Answer] = {}
@@ -102,7 +101,7 @@ def predict(
             )
             stack.enter_context(journal)
             if journal.done:
-                _say(f"going on where {journal.path} ends: {len(journal.done)} images are done")
+                warn(f"going on where {journal.path} ends: {len(journal.done)} images are done")
         done = journal.done if journal is not None else ()
         left = {image_id: path for image_id, path in found.images.items() if image_id not in done}
         stream = answer_stream(predictor, left, lambda image_id: patients.get(image_id, everyone), shares)
@@ -122,7 +121,7 @@ def predict(
             if journal is not None:
                 journal.add(image_id, sentence)
         for sentence in unreadable.values():
-            _say(sentence)
+            warn(sentence)
         what = "image_id"
         if lesion_of:
             answers, what = by_lesion(predictor, answers.items(), lesion_of, shares), "lesion_id"
@@ -180,16 +179,12 @@ def embed(
     check_apart(out, find_images(images).images.values())
     found = outputs.embed(Predictor.open(model, threads), images)
     for sentence in (*found.doubts, *found.unreadable.values()):
-        _say(sentence)
+        warn(sentence)
     outputs.write_features(out, found)
     count, width = found.features_ND.shape
     console.print(f"written: {out}, {count} images, {width} features each")
     if found.unreadable:
         raise typer.Exit(2)
-
-
-def _say(sentence: str) -> None:
-    print(f"dermlens: {sentence}", file=sys.stderr)
 
 
 def _print_json(document: dict[str, Any]) -> None:
@@ -223,12 +218,12 @@ def segment(
 
     found = find_images(images)
     for doubt in found.doubts:
-        _say(doubt)
+        warn(doubt)
     segmenter = Segmenter.load(model, threads)
     unreadable = dict[str, str]()
     with MaskFolder(out, segmenter, found.images) as folder:
         if folder.done:
-            _say(f"going on where {folder.journal} ends: {len(folder.done)} images are done")
+            warn(f"going on where {folder.journal} ends: {len(folder.done)} images are done")
         left = len(found.images) - len(folder.done)
         try:
             for image_id, one in progress(write_masks(segmenter, found.images, folder), left):
@@ -240,7 +235,7 @@ def segment(
         folder.finish()
     unreadable |= found.unreadable
     for sentence in unreadable.values():
-        _say(sentence)
+        warn(sentence)
     if as_json:
         _print_json(job_json(segmenter, folder, unreadable))
     elif folder.done:

@@ -31,6 +31,7 @@ import torch
 
 from dermlens.errors import UserError
 from dermlens.files import atomic_path, exclusive, read_json, write_json
+from dermlens.predict.network import usable_cores
 from dermlens.predict.pictures.preprocessing import (
     ColourConstancy,
     Crop,
@@ -269,7 +270,7 @@ def _build(
         )
     at_once = min(max(1, CHUNK // int(np.prod(shape[1:]))), len(files))
     chunk = np.zeros((at_once, *shape[1:]), np.uint8)
-    with ThreadPoolExecutor(_cores()) as pool, atomic_path(path) as part, part.open("wb") as file:
+    with ThreadPoolExecutor(usable_cores()) as pool, atomic_path(path) as part, part.open("wb") as file:
         _write_header(file, shape)
         for start in range(0, len(files), at_once):
             stop = min(start + at_once, len(files))
@@ -281,10 +282,6 @@ def _build(
             if progress is not None:
                 progress(stop, len(files))
     return sums
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

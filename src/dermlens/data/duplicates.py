@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,16 +15,14 @@ from PIL import Image
 from dermlens.errors import UserError
 from dermlens.predict.decoding import (
     PICTURE_MEMORY,
-    PICTURE_SECONDS,
     Handler,
     Message,
     Worker,
+    file_handler,
     prepare,
     run,
-    why,
 )
 from dermlens.predict.picture import Needs
-from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import image_size, read_image
 
 # A picture's fingerprint: close for copies that were saved, scaled, cropped a little or turned anew.
@@ -170,12 +167,10 @@ def marked(worker: Worker, path: Path) -> tuple[Mark, tuple[int, int]]:
     Raises:
         UserError: it cannot be read, the extra that reads it is not installed, or it ends the process.
     """
-    reply = worker.ask({"task": "mark", "path": os.fsencode(path).hex()})
-    if reply.ended != "done":
-        raise UserError(f"{path}: {why(reply.ended, PICTURE_SECONDS)}")
-    content, blob = reply.messages[0]
-    if "error" in content:
-        raise UserError(content["error"])
+    found = worker.ask_file("mark", path)
+    if isinstance(found, str):
+        raise UserError(found)
+    content, blob = found
     width, height = content["size"]
     return Mark(blob[:DIGEST], blob[DIGEST:]), (width, height)
 
@@ -183,18 +178,12 @@ def marked(worker: Worker, path: Path) -> tuple[Mark, tuple[int, int]]:
 def _marks(needs: Needs) -> dict[str, Handler]:
     del needs
 
-    def look(header: dict[str, Any], blob: bytes) -> Iterator[Message]:
-        del blob
-        path = Path(os.fsdecode(bytes.fromhex(header["path"])))
-        try:
-            one = mark(read_image(path, min_side=SIDE))
-            yield {"size": image_size(path)}, one.digest + one.fingerprint
-        except ImageError as error:
-            yield {"error": str(error)}, b""
-        except UserError as error:
-            yield {"error": f"{path}: {error}"}, b""
+    def look(path: Path, header: dict[str, Any]) -> Message:
+        del header
+        one = mark(read_image(path, min_side=SIDE))
+        return {"size": image_size(path)}, one.digest + one.fingerprint
 
-    return {"mark": look}
+    return {"mark": file_handler(look)}
 
 
 def main() -> None:

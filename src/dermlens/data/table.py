@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -101,8 +101,13 @@ class Reading:
 
     def announced(self) -> pd.DataFrame:
         """The table; its account goes to the log."""
-        for sentence in self.account.sentences():
-            log.info("%s", sentence)
+        return self.announced_to(lambda sentence: log.info("%s", sentence))
+
+    def announced_to(self, say: Callable[[str], None] | None) -> pd.DataFrame:
+        """The table; each sentence of its account goes to `say`, if there is one."""
+        if say is not None:
+            for sentence in self.account.sentences():
+                say(sentence)
         return self.table
 
 
@@ -337,7 +342,7 @@ def table_sha256(table: pd.DataFrame) -> str:
 def _note(
     table: pd.DataFrame, source: Source, classes: Sequence[str], labels: Mapping[str, str], account: Account
 ) -> None:
-    """What else of the source a person should know before it is learnt from."""
+    """What else a person should know of the source before training on it."""
     patients = table["patient_id"].dropna()
     if len(patients):
         unknown = len(table) - len(patients)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dermlens import metrics
 from dermlens.data.predictions import arrays, diagnoses
-from dermlens.evaluation.intervals import BLOCK, Place, Resamples, estimate, mean_recall, nest, share
+from dermlens.evaluation.intervals import BLOCK, Place, Resamples, estimate, mean_recall, nest, share_within
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, predicted_classes, weighted_mean
 from dermlens.predict.decision import REASONS, at_equal, sets_of
@@ -217,7 +217,7 @@ def _finite(value: Floats) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-# What became of the images when the model could also give a set of diagnoses, or abstain.
+# What sets and abstention do for the images.
 
 
 def answer_section(
@@ -253,8 +253,8 @@ def answer_section(
             of_class = target_N == index
             shares = {"coverage": (of_class, covered_N), "abstained": (of_class, abstain_N)}
             shares["recall_answered"] = (of_class & ~abstain_N, diagnosis_N == index)
-            for name, (rows, yes_N) in shares.items():
-                estimates["per_class", code, name] = share(yes_N[rows], resamples.lesion[rows], level=level)
+            for name, (inside_N, yes_N) in shares.items():
+                estimates["per_class", code, name] = share_within(yes_N, inside_N, resamples, level=level)
         estimates["mean_recall_answered",] = mean_recall(
             target_N, diagnosis_N, len(classes), resamples, level=level, inside_N=~abstain_N
         )

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from dermlens.data.predictions import arrays, classes_of, diagnoses
 from dermlens.errors import UserError
-from dermlens.evaluation.intervals import Estimate, Place, draw_lesions, estimate
+from dermlens.evaluation.intervals import Estimate, Place, estimate, resamples_of, with_differences
 from dermlens.evaluation.ledger import Openings, run_openings, seals_test
 from dermlens.evaluation.score import ROLE_ORDER, core_numbers, recall_estimates
 from dermlens.labels import Vocabulary
@@ -197,20 +197,13 @@ def _compare_role(
     scored = {name: arrays(table, classes) for name, table in tables.items()}
     named = {name: diagnoses(table, classes) for name, table in tables.items()}
     reference = tables[names[0]]
-    lesion_N = reference["lesion_id"].to_numpy(dtype=str)
 
     def numbers(weights: Floats | None) -> dict[Place, Floats]:
-        """Values and differences in one pass, so that both see the same draw."""
-        found: dict[Place, Floats] = {}
-        first = core_numbers(*scored[names[0]], classes, weights, named[names[0]])
-        found |= {(names[0], "values", *place): value for place, value in first.items()}
-        for name in names[1:]:
-            this = core_numbers(*scored[name], classes, weights, named[name])
-            found |= {(name, "values", *place): value for place, value in this.items()}
-            found |= {(name, "differences", *place): value - first[place] for place, value in this.items()}
-        return found
+        return with_differences(
+            {name: core_numbers(*scored[name], classes, weights, named[name]) for name in names}
+        )
 
-    resamples = draw_lesions(lesion_N, scored[names[0]][0], replicates=config.bootstrap, seed=config.seed)
+    resamples = resamples_of(reference, scored[names[0]][0], config)
     estimates = estimate(numbers, resamples, level=config.level)
     for name in names:  # the values as `evaluate` gives them; differences keep their percentiles
         own = recall_estimates(*scored[name], classes, resamples, named[name], level=config.level)

@@ -14,7 +14,7 @@ import pandas as pd
 from dermlens import metrics
 from dermlens.data.predictions import arrays
 from dermlens.evaluation.calibration import _finite, line
-from dermlens.evaluation.intervals import Estimate, Place, Resamples, estimate, share
+from dermlens.evaluation.intervals import Estimate, Place, Resamples, estimate, share_within
 from dermlens.evaluation.subgroups import TONES, tone_groups
 from dermlens.labels import BY_CODE, Vocabulary
 from dermlens.metrics import Bools, Floats, Ints, weighted_mean
@@ -218,9 +218,10 @@ class DetectionThresholds:
         for name, codes in self.groups.items():
             columns = [self.classes.index(code) for code in codes]
             positive_N = np.isin(target_N, columns)
-            one = share(np.isin(named_N[positive_N], columns), resamples.lesion[positive_N], level=level)
-            drawn = len(resamples.counts) > 0
-            found["detection", name, "recall"] = one if drawn else one | {"low": None, "high": None}
+            named_positive_N = np.isin(named_N, columns)
+            found["detection", name, "recall"] = share_within(
+                named_positive_N, positive_N, resamples, level=level
+            )
         return found
 
     def section(self, target_N: Ints, p_NC: Floats, tree: dict[str, Any]) -> dict[str, Any]:
@@ -294,22 +295,14 @@ def suspicion_section(
     for mark in suspicion.marks:
         flagged_N = score_N >= mark.threshold
         ppv_by = ppv_estimates(flagged_N, malignant_N, benign_N, resamples, level=level)
-        of_all = {
-            "sensitivity": _flagged(flagged_N, malignant_N, resamples, level),
-            "benign_flagged": _flagged(flagged_N, benign_N, resamples, level),
-        }
         marks.append(
             {
                 "catches": mark.catches,
                 "threshold": mark.threshold,
-                **of_all,
+                "sensitivity": share_within(flagged_N, malignant_N, resamples, level=level),
+                "benign_flagged": share_within(flagged_N, benign_N, resamples, level=level),
                 "premalignant_flagged": _share(flagged_N, between_N),
-                "ppv": {
-                    f"{prevalence:g}": ppv(
-                        of_all["sensitivity"]["value"], of_all["benign_flagged"]["value"], prevalence
-                    )
-                    for prevalence in PREVALENCES
-                },
+                "ppv": {f"{prevalence:g}": ppv_by[prevalence]["value"] for prevalence in PREVALENCES},
                 "ppv_interval": {
                     f"{prevalence:g}": {end: ppv_by[prevalence][end] for end in ("low", "high")}
                     for prevalence in PREVALENCES
@@ -330,8 +323,8 @@ def suspicion_section(
                 name: {
                     "malignant": int((malignant_N & inside_N).sum()),
                     "benign": int((benign_N & inside_N).sum()),
-                    "sensitivity": _flagged(flagged_N, malignant_N & inside_N, resamples, level),
-                    "benign_flagged": _flagged(flagged_N, benign_N & inside_N, resamples, level),
+                    "sensitivity": share_within(flagged_N, malignant_N & inside_N, resamples, level=level),
+                    "benign_flagged": share_within(flagged_N, benign_N & inside_N, resamples, level=level),
                 }
                 for name in (*TONES, "unknown")
                 if (inside_N := (tone_N == name).to_numpy()).any()
@@ -349,19 +342,15 @@ def _share(flagged_N: Bools, inside_N: Bools) -> float | None:
     return float(flagged_N[inside_N].mean()) if inside_N.any() else None
 
 
-def _flagged(
-    flagged_N: Bools, inside_N: Bools, resamples: Resamples, level: float
-) -> dict[str, float | None]:
-    one = share(flagged_N[inside_N], resamples.lesion[inside_N], level=level)
-    return dict(one) if len(resamples.counts) else dict(one) | {"low": None, "high": None}
+def ppv(sensitivity: Floats, benign_flagged: Floats, prevalence: float) -> Floats:
+    """Of the lesions that are flagged, the share that is malignant where so many are; Bayes' rule.
 
-
-def ppv(sensitivity: float | None, benign_flagged: float | None, prevalence: float) -> float | None:
-    """Of the lesions that are flagged, the share that is malignant where so many are; Bayes' rule."""
-    if sensitivity is None or benign_flagged is None:
-        return None
+    Returns:
+        (...), as the two rates are; NaN where nothing is flagged.
+    """
     caught, false = prevalence * sensitivity, (1 - prevalence) * benign_flagged
-    return caught / (caught + false) if caught + false > 0 else None
+    is_any = caught + false > 0
+    return np.where(is_any, caught / np.where(is_any, caught + false, 1.0), np.nan)
 
 
 def ppv_estimates(
@@ -385,14 +374,7 @@ def ppv_estimates(
         w = np.ones(len(flagged_N)) if weights is None else weights
         caught = weighted_mean(flagged_N, w * malignant_N)
         false = weighted_mean(flagged_N, w * benign_N)
-        found: dict[tuple[str, ...], Floats] = {}
-        for prevalence in PREVALENCES:
-            right, wrong = prevalence * caught, (1 - prevalence) * false
-            any_flagged = right + wrong > 0
-            found[(f"{prevalence:g}",)] = np.where(
-                any_flagged, right / np.where(any_flagged, right + wrong, 1.0), np.nan
-            )
-        return found
+        return {(f"{prevalence:g}",): ppv(caught, false, prevalence) for prevalence in PREVALENCES}
 
     found = estimate(numbers, resamples, level=level)
     return {prevalence: found[(f"{prevalence:g}",)] for prevalence in PREVALENCES}

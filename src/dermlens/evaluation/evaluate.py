@@ -77,13 +77,10 @@ def evaluate_run(
             "--column, --label, --value and --skip go with --data of another set; the run's own images are"
             " read as its recipe maps them"
         )
-    report = say or (lambda _: None)
     mix = _mix(run, prior)
     if data is not None and not open_test:
-        return _evaluate_other(run, data, maps, report, mix, device=device, cache=cache, ledger=ledger)
-    return _evaluate_own(
-        run, data, report, mix, open_test=open_test, device=device, ledger=ledger, cache=cache
-    )
+        return _evaluate_other(run, data, maps, say, mix, device=device, cache=cache, ledger=ledger)
+    return _evaluate_own(run, data, say, mix, open_test=open_test, device=device, ledger=ledger, cache=cache)
 
 
 def _mix(run: Run, prior: Prior) -> ClassPrior | None:
@@ -111,7 +108,7 @@ def _folder(run: Run, mix: ClassPrior | None) -> Path:
 def _evaluate_own(
     run: Run,
     data: Path | None,
-    say: Callable[[str], None],
+    say: Callable[[str], None] | None,
     mix: ClassPrior | None,
     *,
     open_test: bool,
@@ -196,12 +193,9 @@ def _check_complete(run: Run, split: Split, predictions: pd.DataFrame, roles: Se
 
 
 def _predict_test(
-    run: Run, data: Path | None, say: Callable[[str], None], *, device: str, cache: Path | None
+    run: Run, data: Path | None, say: Callable[[str], None] | None, *, device: str, cache: Path | None
 ) -> pd.DataFrame:
-    read = run.reading(data)
-    table = read.table
-    for sentence in read.account.sentences():
-        say(sentence)
+    table = run.reading(data).announced_to(say)
     test = table[table["image_id"].isin(run.split(table).ids("test"))].reset_index(drop=True)
     return _predict(run, test, role="test", device=device, cache=cache)
 
@@ -214,7 +208,7 @@ def _predict(run: Run, table: pd.DataFrame, *, role: str, device: str, cache: Pa
 
 
 def _own_warnings(run: Run, metrics: dict[str, Any]) -> list[str]:
-    """What flatters the numbers: an epoch, scaling or thresholds that were fixed on the images scored."""
+    """What makes the numbers look better: an epoch, a scaling or thresholds fixed on the scored images."""
     roles = metrics["roles"]
     warnings = []
     if metrics["decision"] == "calibrated" and "calibration" in roles:
@@ -300,7 +294,7 @@ def _evaluate_other(
     run: Run,
     data: Path,
     maps: Maps,
-    say: Callable[[str], None],
+    say: Callable[[str], None] | None,
     mix: ClassPrior | None,
     *,
     device: str,
@@ -310,9 +304,7 @@ def _evaluate_other(
     recipe = run.recipe
     maps = {**maps, "classes": recipe.data.classes}
     read = read_set(data, **maps, skip=recipe.data.skip, squashed=recipe.data.squashed)
-    table = read.table
-    for sentence in read.account.sentences():
-        say(sentence)
+    table = read.announced_to(say)
     kept, warnings = without_own(run, data, table, ledger=ledger)
     external = _predict(run, kept, role="external", device=device, cache=cache)
     metrics = score_other(run, external, mix)

@@ -11,11 +11,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
 from dermlens import metrics
 from dermlens.metrics import Bools, Floats, Ints
+from dermlens.sections import EvaluationConfig
 
 # Lesions are drawn with replacement, not images: images of one lesion are right and wrong together, and
 # intervals over images would be too narrow (Field and Welsh 2007 on bootstrapping clustered data). The draw
@@ -85,6 +87,12 @@ def draw_lesions(lesion_N: NDArray[Any], stratum_N: Ints, *, replicates: int, se
     return Resamples(count_RL, index_N.astype(np.int64))
 
 
+def resamples_of(predictions: pd.DataFrame, stratum_N: Ints, config: EvaluationConfig) -> Resamples:
+    """`draw_lesions` for a table with the column `lesion_id`, with the replicates and seed of `config`."""
+    lesion_N = predictions["lesion_id"].to_numpy(dtype=str)
+    return draw_lesions(lesion_N, stratum_N, replicates=config.bootstrap, seed=config.seed)
+
+
 def estimate(
     statistic: Callable[[Floats | None], Numbers], resamples: Resamples, *, level: float
 ) -> dict[Place, Estimate]:
@@ -111,6 +119,21 @@ def estimate(
         else:
             estimates[path] = {"value": None, "low": None, "high": None}
     return estimates
+
+
+def with_differences(numbers: Mapping[str, Numbers]) -> dict[Place, Floats]:
+    """Numbers of several models on one draw of lesions, and of all but the first their differences to it.
+
+    Returns:
+        Values by `name, "values", …` and differences by `name, "differences", …`, model by model.
+    """
+    first = next(iter(numbers.values()))
+    found: dict[Place, Floats] = {}
+    for name, own in numbers.items():
+        found |= {(name, "values", *place): value for place, value in own.items()}
+        if own is not first:
+            found |= {(name, "differences", *place): value - first[place] for place, value in own.items()}
+    return found
 
 
 def nest(entries: Mapping[Place, Any]) -> dict[str, Any]:
@@ -168,6 +191,12 @@ def share(right_N: Bools, lesion_N: NDArray[Any], *, level: float) -> Estimate:
     return {"value": value, "low": low, "high": high}
 
 
+def share_within(yes_N: Bools, inside_N: Bools, resamples: Resamples, *, level: float) -> Estimate:
+    """`share` of the images inside; without an interval where there are no draws."""
+    found = share(yes_N[inside_N], resamples.lesion[inside_N], level=level)
+    return found if len(resamples.counts) else found | {"low": None, "high": None}
+
+
 def effective_size(right_N: Bools, lesion_N: NDArray[Any], *, level: float) -> float:
     """As how many independent images these count, 0 … N; `level` is that of the interval."""
     images = len(right_N)
@@ -212,9 +241,6 @@ def clopper_pearson(value: float, size: float, *, level: float) -> tuple[float, 
 # d_hi being how far the mean recall without lesion i of class h lies below the average of all such.
 
 
-NOTHING: Estimate = {"value": None, "low": None, "high": None}
-
-
 def recall(target_N: Ints, named_N: Ints, index: int, resamples: Resamples, *, level: float) -> Estimate:
     """Recall of one class.
 
@@ -225,9 +251,7 @@ def recall(target_N: Ints, named_N: Ints, index: int, resamples: Resamples, *, l
         resamples: of the same images, whose lesions count; without any draws there is no interval.
         level: 0.95 for 95 %.
     """
-    of_class = target_N == index
-    found = share(named_N[of_class] == index, resamples.lesion[of_class], level=level)
-    return found if len(resamples.counts) else found | {"low": None, "high": None}
+    return share_within(named_N == index, target_N == index, resamples, level=level)
 
 
 def mean_recall(
@@ -261,7 +285,7 @@ def mean_recall(
     np.add.at(right_LC, at, (named_N == target_N)[counted_N])
     value = float(_mean(right_LC.sum(axis=0), images_LC.sum(axis=0)))
     if not np.isfinite(value):
-        return NOTHING
+        return {"value": None, "low": None, "high": None}
     drawn_R = _of_draws(resamples, right_LC, images_LC)
     left_out_L = _mean(right_LC.sum(axis=0) - right_LC, images_LC.sum(axis=0) - images_LC)
     low, high = bca(value, drawn_R, left_out_L, target_N[first_L], level=level)

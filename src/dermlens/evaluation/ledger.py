@@ -134,7 +134,7 @@ def openings(entries: Sequence[Mapping[str, str]], *, unrecorded: bool = False) 
 
     Args:
         entries: of `read_entries`.
-        unrecorded: whether there is a sign of a look that no line tells of.
+        unrecorded: whether the role was opened though the ledger has no line.
     """
     if not entries:
         return Openings(unrecorded=unrecorded)

@@ -32,11 +32,11 @@ from dermlens.evaluation.intervals import (
     Estimate,
     Place,
     Resamples,
-    draw_lesions,
     estimate,
     mean_recall,
     nest,
     recall,
+    resamples_of,
 )
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Floats, Ints
@@ -136,8 +136,7 @@ def _scale_and_suspicion(
     }
     if decision.suspicion is not None:
         target_N, _ = arrays(predictions, decision.classes)
-        lesion_N = predictions["lesion_id"].to_numpy(dtype=str)
-        resamples = draw_lesions(lesion_N, target_N, replicates=config.bootstrap, seed=config.seed)
+        resamples = resamples_of(predictions, target_N, config)
         found["suspicion"] = suspicion_section(predictions, decision.suspicion, resamples, level=config.level)
     return found
 
@@ -265,9 +264,7 @@ def _score_role(
             found["melanoma_vs_histology_nevi", "auc"] = ranked.auc
         return found
 
-    resamples = draw_lesions(
-        predictions["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
-    )
+    resamples = resamples_of(predictions, target_N, config)
     estimates = estimate(numbers, resamples, level=config.level)
     estimates |= recall_estimates(target_N, p_NC, classes, resamples, diagnosis_N, level=config.level)
     named_N = metrics.predicted_classes(p_NC) if diagnosis_N is None else diagnosis_N

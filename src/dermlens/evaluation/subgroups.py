@@ -20,11 +20,11 @@ from dermlens.evaluation.intervals import (
     Estimate,
     Place,
     Resamples,
-    draw_lesions,
     estimate,
     mean_recall,
     nest,
-    share,
+    resamples_of,
+    share_within,
 )
 from dermlens.metrics import (
     Bools,
@@ -175,9 +175,9 @@ def recall_estimates(
         support_C = positives(target_N, classes, group)
         for index, code in enumerate(classes):
             if support_C[index] >= ENOUGH:
-                rows = group.inside & (target_N == index)
-                found[*at, "per_class_recall", code] = share(
-                    named_N[rows] == index, resamples.lesion[rows], level=level
+                inside_N = group.inside & (target_N == index)
+                found[*at, "per_class_recall", code] = share_within(
+                    named_N == index, inside_N, resamples, level=level
                 )
         if all(support_C[index] >= ENOUGH for index in present):
             found[*at, "balanced_accuracy_isic"] = mean_recall(
@@ -353,9 +353,7 @@ def score_source(predictions: pd.DataFrame, config: EvaluationConfig) -> dict[st
             found["recall", code] = counts.recall[..., index]
         return found
 
-    resamples = draw_lesions(
-        predictions["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
-    )
+    resamples = resamples_of(predictions, target_N, config)
     lesions = predictions.groupby("target")["lesion_id"].nunique()
     loss = equal_prior_mean(lesion_losses(predictions))
     return {

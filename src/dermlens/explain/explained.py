@@ -163,7 +163,7 @@ def explain_image(
 
 
 def sentences(explained: Explained) -> Iterator[str]:
-    """What the figure says, for who cannot see it: the answer in its own words, then what it owes to what."""
+    """The figure in words: the answer, then what contributed to it."""
     code = explained.classes[explained.target]
     yield from explained.answer.sentences
     yield f"explained: {code} ({explained.vocabulary.name(code)})"

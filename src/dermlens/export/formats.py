@@ -33,7 +33,7 @@ COMPANIONS = (WEIGHTS_FILE, DECISION_FILE, CARD, LICENCE, MEASURED_FILE, EXPORT_
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What an export came to.
+    """The result of an export.
 
     Attributes:
         entries: what export.json says of ONNX and of each format that was asked for.

@@ -273,7 +273,7 @@ def described(code: str, vocabulary: Vocabulary) -> str:
 
 
 def percent(share: float) -> str:
-    """As text has it; what is not 0 or 1 does not look like it."""
+    """A share in percent; one that is nearly 0 or 1 is not rounded to it."""
     if 0 < share < 0.001:
         return "< 0.1 %"
     if 0.999 < share < 1:
@@ -321,7 +321,7 @@ def answer_json(one: Answer) -> dict[str, Any]:
 
 
 def answer_of_json(content: Mapping[str, Any], score: Sequence[float] | None, image_id: str) -> Answer:
-    """An answer again, of what `answer_json` made of it, its score and its image."""
+    """The answer that `answer_json` wrote, with its score and its image."""
     same = ("state", "flagged", "diagnosis", "p", "level", "suspicion", "melanoma", "ood", "dermoscopy")
     words = ("reason", "remedy", "prior", "model")
     return Answer(

@@ -20,6 +20,7 @@ from dermlens.errors import UserError
 from dermlens.files import atomic_path
 from dermlens.metrics import Bools, Floats, Ints, predicted_classes
 from dermlens.predict.decision_document import DecisionDocument, Scaling
+from dermlens.predict.model_files import checked_bytes
 from dermlens.predict.priors import ClassPrior
 
 # From logits to log-probabilities where all classes are equally frequent, and from there to any case mix.
@@ -186,9 +187,7 @@ def read_arrays(folder: Path, document: DecisionDocument | None) -> dict[str, ND
     path = folder / DECISION_FILE
     if not path.is_file():
         raise UserError(f"{path} does not exist; the decision in model.json next to it needs it")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != document.ood.sha256:
-        raise UserError(f"{path} is not the file that model.json next to it was written for")
+    content = checked_bytes(path, document.ood.sha256)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as found:
             arrays = {name: np.asarray(found[name], dtype=np.float32) for name in NAMES}

@@ -59,19 +59,38 @@ def receive(pipe: BinaryIO) -> Message | None:
     return json.loads(header), blob
 
 
-def picture_message(needs: Needs, source: Path | bytes, max_pixels: int | None) -> Message:
+def picture_message(needs: Needs, source: bytes, max_pixels: int) -> Message:
     """What a model needs of a picture, as `Picture.from_message` reads it, or why there is none."""
+    return _message_of("the image", lambda: Picture(source, max_pixels=max_pixels).settle(needs))
+
+
+def file_handler(look: Callable[[Path, dict[str, Any]], Message]) -> Handler:
+    """A handler for `Worker.ask_file`.
+
+    Args:
+        look: makes the message from the path and the header of the task.
+    """
+
+    def handler(header: dict[str, Any], blob: bytes) -> Iterator[Message]:
+        del blob
+        path = Path(os.fsdecode(bytes.fromhex(header["path"])))
+        yield _message_of(str(path), lambda: look(path, header))
+
+    return handler
+
+
+def _message_of(name: str, make: Callable[[], Message]) -> Message:
+    """A message, or the sentence that says why the picture cannot be read."""
     try:
-        picture = Picture(source, max_pixels=max_pixels)
-        return picture.settled(needs)
+        return make()
     except ImageError as error:
         return {"error": str(error)}, b""
     except UserError as error:  # an extra that reads such files is not installed
-        return {"error": f"{source if isinstance(source, Path) else 'the image'}: {error}"}, b""
+        return {"error": f"{name}: {error}"}, b""
 
 
 def run(handlers: Callable[[Needs], dict[str, Handler]]) -> None:
-    """Do what comes, task after task, until whoever asks is gone.
+    """Work off the tasks on standard input until the other process closes it.
 
     The first frame says `needs`, what a model needs of a picture, and `memory`, how many bytes may be
     allocated beyond what this process has then. Each further one has `task`, a name, and `seconds`. A task is
@@ -109,9 +128,9 @@ def run(handlers: Callable[[Needs], dict[str, Handler]]) -> None:
 
 
 def _end_by_itself(seconds: float) -> None:
-    """Be ended by the kernel after so many seconds of a core, or of waiting for nobody; 0 for never.
+    """Let the kernel end this process after so many seconds of CPU time, or longer by the clock; 0 for never.
 
-    Their signals are not handled: no code of this process has to run for them.
+    The signals have no handlers, so no code of this process has to run for them.
     """
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -119,7 +138,7 @@ def _end_by_itself(seconds: float) -> None:
 
 
 def _limit(memory: int) -> None:
-    """Behind this nothing allocates more, writes a file, or leaves its memory on the disk."""
+    """From here on this process cannot allocate more bytes than these, write a file, or dump its memory."""
     try:
         import resource
     except ImportError:  # not on Windows
@@ -133,15 +152,11 @@ def _limit(memory: int) -> None:
 
 
 def _pictures(needs: Needs) -> dict[str, Handler]:
-    def picture(header: dict[str, Any], blob: bytes) -> Iterator[Message]:
-        path = header.get("path")
-        yield picture_message(needs, blob if path is None else Path(os.fsdecode(bytes.fromhex(path))), None)
-
-    return {"picture": picture}
+    return {"picture": file_handler(lambda path, _: Picture(path).settle(needs))}
 
 
 def prepare() -> None:
-    """Load what is loaded at its first use elsewhere: it would count as the memory of a picture."""
+    """Import now what is otherwise imported at its first use, and would then count as memory of a picture."""
     from PIL import BmpImagePlugin, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
 
     del BmpImagePlugin, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin
@@ -275,12 +290,18 @@ class Worker:
             self._replace()
         return Reply(messages, ended)
 
-    def picture(self, path: Path, image_id: str) -> Picture | str:
-        """What the model needs of a file, or the sentence why there is none."""
-        reply = self.ask({"task": "picture", "path": os.fsencode(path).hex()})
+    def ask_file(self, task: str, path: Path, **header: Any) -> Message | str:
+        """What a `file_handler` makes of a file, or the sentence that says why it cannot be read."""
+        reply = self.ask({"task": task, "path": os.fsencode(path).hex(), **header})
         if reply.ended != "done":
             return f"{path}: {why(reply.ended, PICTURE_SECONDS)}"
-        return read(reply.messages[0], image_id)
+        content, blob = reply.messages[0]
+        return str(content["error"]) if "error" in content else (content, blob)
+
+    def picture(self, path: Path, image_id: str) -> Picture | str:
+        """What the model needs of a file, or the sentence that says why there is none."""
+        found = self.ask_file("picture", path)
+        return found if isinstance(found, str) else Picture.from_message(*found, image_id)
 
     def close(self) -> None:
         """End it for good."""
@@ -339,10 +360,10 @@ def why(ended: Ended, seconds: float) -> str:
     }.get(ended, "it cannot be read: it makes the decoder crash")
 
 
-def read(message: Message, image_id: str = "") -> Picture | str:
-    """The picture of a message of `dermlens.predict.decoding.picture_message`, or its sentence."""
+def read(message: Message) -> Picture | str:
+    """The picture of a `picture_message`, or its sentence."""
     content, squares = message
-    return content["error"] if "error" in content else Picture.from_message(content, squares, image_id)
+    return content["error"] if "error" in content else Picture.from_message(content, squares, "")
 
 
 @dataclass(order=True, slots=True)

@@ -86,12 +86,12 @@ def of_last_layer(features_ND: NDArray[np.floating], found: Dermoscopy | None) -
 
 
 def is_dermoscopy(score_N: Floats) -> Bools:
-    """Which scores are of what looks like dermoscopy; what is no number, or is without end, is not."""
+    """Which scores are those of dermoscopy; NaN and infinity are not."""
     return np.asarray((score_N >= 0) & np.isfinite(score_N))
 
 
 class ClassFacts(Section):
-    """What a class of one's own is.
+    """What is known of a class that is none of the seven.
 
     Attributes:
         name: in full; none for the code itself.

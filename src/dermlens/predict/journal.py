@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from dermlens import __version__
 from dermlens.errors import UserError, require
@@ -27,6 +27,70 @@ CHUNK = 10_000
 """Rows of a parquet file that are in memory at once."""
 LONGEST = 2**20
 """Bytes that the heading of a journal cannot exceed; another file's first line may."""
+
+
+class JobFile:
+    """What a long job has done: lines of JSON with check sums, headed by the job.
+
+    One process at a time writes it, and a later one with the same heading goes on with it.
+
+    Raises:
+        UserError: there is something else in its place, or another process is writing it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._whole = path, 0
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise UserError(f"{path} is in the way: what is done is kept there; move it")
+        with ExitStack() as held:
+            if not held.enter_context(claimed(path.with_name(f".{path.name}.lock"))):
+                raise UserError(f"{path} is being written by another process: wait, or name another --out")
+            self.is_new = not path.exists()
+            self._file = held.enter_context(path.open("a+b"))
+            self._held = held.pop_all()
+
+    def read(self, heading: bytes, why_not: Callable[[bytes], str]) -> Iterator[tuple[int, bytes]]:
+        """The whole lines behind the heading, with their numbers; none where there is no heading yet.
+
+        Raises:
+            UserError: there is another heading, about which `why_not` makes the sentence.
+        """
+        self._file.seek(0)
+        first = self._file.readline(LONGEST)
+        if first != heading:
+            if not heading.startswith(first):
+                raise UserError(why_not(first))
+            return
+        self._whole = len(first)
+        for number, text in enumerate(self._file, start=1):
+            if not text.endswith(b"\n"):
+                break
+            yield number, text
+            self._whole += len(text)
+
+    def begin(self, heading: bytes) -> None:
+        """Take away what was cut short, and write the heading where there is none; after `read`."""
+        self._file.truncate(self._whole)
+        if not self._whole:
+            self.write(heading)
+
+    def write(self, line: bytes) -> None:
+        """Add a line."""
+        self._file.write(line)
+        self._file.flush()
+
+    def remove(self) -> None:
+        """Take it away, once."""
+        if self._file.closed:
+            return
+        with self._held:  # until it is gone no other process goes on with it
+            with suppress(OSError):  # of what a full disk could not take
+                self._file.close()  # Windows removes no open file
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Leave it to the next process."""
+        self._held.close()
 
 
 class Journal:
@@ -44,7 +108,7 @@ class Journal:
 
     Args:
         output: the file to be, whose suffix is one of `WRITERS`.
-        predictor: who answers.
+        predictor: the model.
         prior: the case mix; none for the model's own.
         everyone: the patient of images that have no row.
         patients: by image id.
@@ -100,12 +164,11 @@ class Journal:
             "prior": self._heading["prior"],
             "patients": _sha256(patients_text),
         }
-        self._held = ExitStack()
+        self._file = JobFile(self.path)
         try:
-            self._file = self._claimed()
             self._resume(sealed_line(job))
         except UserError:
-            self._held.close()
+            self._file.close()
             raise
         except OSError:
             self.abandon()
@@ -115,7 +178,7 @@ class Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._held.close()
+        self._file.close()
 
     def add(self, image_id: str, found: Answer | str) -> None:
         """Write an answer, or why there is none, to the journal."""
@@ -127,7 +190,7 @@ class Journal:
             line |= {"row": answer_row(found, self._classes), "answer": answer_json(found)}
             line |= {"score": None if found.score is None else list(found.score)}
             self._count(line)
-        self._write(sealed_line(line))
+        self._file.write(sealed_line(line))
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """The answers so far, as `--json` has them."""
@@ -141,62 +204,28 @@ class Journal:
         if self.done:
             with atomic_path(self.output) as part:
                 WRITERS[self.output.suffix.lower()](part, self._heading, self._shown)
-        self._remove()
+        self.abandon()
 
     def abandon(self) -> None:
         """Take the journal away."""
-        self._remove()
-
-    def _remove(self) -> None:
-        with self._held:  # no other process goes on with it meanwhile
-            with suppress(OSError):  # of what a full disk could not take
-                self._file.close()  # Windows removes no open file
-            self.path.unlink(missing_ok=True)
-
-    def _write(self, text: bytes) -> None:
-        self._file.write(text)
-        self._file.flush()
+        self._file.remove()
 
     def _count(self, line: dict[str, Any]) -> None:
         self.done.add(line["image_id"])
         self.uncertain += line["answer"]["state"] == "uncertain"
         self.withheld += line["answer"]["state"] == "withheld"
 
-    def _claimed(self) -> IO[bytes]:
-        """The journal, open and ours alone."""
-        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
-            raise UserError(f"{self.path} is in the way: answers are kept there as they come; move it")
-        if not self._held.enter_context(claimed(self.path.with_name(f".{self.path.name}.lock"))):
-            raise UserError(
-                f"{self.path} is being written by another process: wait for it, or name another --out"
-            )
-        return self._held.enter_context(self.path.open("a+b"))
-
     def _resume(self, heading: bytes) -> None:
-        """Read what an earlier part of the job has written; a last line that was cut short is taken away.
-
-        Nothing is written to a file that is not this job's.
-        """
-        self._file.seek(0)
-        first = self._file.readline(LONGEST)
-        if heading.startswith(first) and first != heading:
-            self._file.truncate(0)
-            self._write(heading)
-            return
-        if first != heading:
-            raise UserError(self._why_not(first))
-        whole, answered_else = len(first), ""
-        for number, text in enumerate(self._file, start=1):
-            if not text.endswith(b"\n"):
-                break
+        """Read what an earlier part of the job has written. Nothing is written to a file of another job."""
+        answered_else = ""
+        for number, text in self._file.read(heading, self._why_not):
             answered_else = self._resume_line(number, text) or answered_else
-            whole += len(text)
         if answered_else and not self.done:
             raise UserError(
                 f"{self.path} belongs to another job: it answers for {answered_else}, which is none of these"
                 " images as they are now; finish that one, or delete the file"
             )
-        self._file.truncate(whole)
+        self._file.begin(heading)
 
     def _why_not(self, first: bytes) -> str:
         try:
@@ -265,7 +294,7 @@ class Journal:
                     yield line
 
     def _identity(self, path: Path) -> list[Any]:
-        """By which a file is known again: where it lies below the folder that was named, and its bytes."""
+        """What identifies a file: where it lies below the folder that was named, and its SHA-256."""
         full = Path(os.path.abspath(path))  # noqa: PTH100  # not resolve(): links stay as the user laid them
         folder = next((one for one in self._folders if full.is_relative_to(one)), full.parent)
         try:
@@ -304,7 +333,7 @@ def _rows(lines: Lines) -> Iterator[dict[str, Any]]:
 
 
 def _name(line: Mapping[str, Any]) -> dict[str, str]:
-    """What a line is of, by the column that says so."""
+    """The lesion or the image of a line, by the name of its column."""
     return {name: line[name] for name in ("lesion_id", "image_id") if name in line}
 
 

@@ -9,7 +9,7 @@ import csv
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,9 +19,9 @@ from PIL import Image
 
 from dermlens import __version__
 from dermlens.errors import UserError
-from dermlens.files import atomic_path, claimed, file_sha256
-from dermlens.predict.decoding import PICTURE_MEMORY, PICTURE_SECONDS, Worker, why
-from dermlens.predict.journal import LONGEST, sealed_line, unsealed_line
+from dermlens.files import atomic_path, file_sha256
+from dermlens.predict.decoding import PICTURE_MEMORY, Worker
+from dermlens.predict.journal import JobFile, sealed_line, unsealed_line
 from dermlens.predict.picture import Needs
 from dermlens.predict.pictures.preprocessing import Pixels
 from dermlens.predict.segmenter import LIMITS, Framed, Segmenter
@@ -105,7 +105,7 @@ class MaskFolder:
 
     Args:
         folder: to write to.
-        segmenter: who finds the lesions.
+        segmenter: the model.
         images: files by image id.
 
     Raises:
@@ -124,28 +124,26 @@ class MaskFolder:
         self.done: dict[str, LesionMask] = {}
         self._images, self._ours = images, set[str]()
         job = {"job": segmenter.id, "segmenter": segmenter.document.sha256, "dermlens": __version__}
-        self._made, self._held = not folder.exists(), ExitStack()
-        self._claim()
-        fresh = not self.journal.exists()
-        self._file = self._held.enter_context(self.journal.open("a+b"))
+        self._made = not folder.exists()
+        self._file = JobFile(self.journal)
         try:
-            self._resume(sealed_line(job))
+            for number, text in self._file.read(sealed_line(job), self._why_not):
+                self._resume_line(number, text)
             self._check_free()
-            if not self._file.tell():
-                self._write(sealed_line(job))
+            self._file.begin(sealed_line(job))
         except BaseException:
-            if fresh:
+            if self._file.is_new:
                 self._remove()
-            self._held.close()
+            self._file.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not (self._file.closed or self.done or self._ours):
+        if not (self.done or self._ours):
             self._remove()  # there is nothing to go on with
-        self._held.close()
+        self._file.close()
 
     @property
     def masks(self) -> list[LesionMask]:
@@ -161,7 +159,7 @@ class MaskFolder:
         """
         found = described(image_id, mask_HW)
         line = {"image_id": image_id, "sha256": _sha256(self._images[image_id]), "mask": asdict(found)}
-        self._write(sealed_line(line))  # first: what is there without a line counts as somebody else's
+        self._file.write(sealed_line(line))  # first: what is there without a line counts as somebody else's
         with atomic_path(self.folder / found.mask) as part:
             Image.fromarray(mask_HW).save(part, format="PNG")
         self.done[image_id] = found
@@ -184,41 +182,17 @@ class MaskFolder:
 
     def _remove(self) -> None:
         """Take the journal away, and a folder of ours that has nothing else."""
-        with suppress(OSError):  # of what a full disk could not take
-            self._file.close()  # Windows removes no open file
-        self.journal.unlink(missing_ok=True)
-        self._held.close()  # after it, so that no other process goes on with it meanwhile
+        self._file.remove()
         if self._made and not self.done:
             with suppress(OSError):  # somebody else has put something into it
                 self.folder.rmdir()
 
-    def _claim(self) -> None:
-        """Make sure that the journal is ours alone."""
-        if self.journal.is_symlink() or (self.journal.exists() and not self.journal.is_file()):
-            raise UserError(f"{self.journal} is in the way: what is done is kept there; move it")
-        if not self._held.enter_context(claimed(self.journal.with_name(f".{self.journal.name}.lock"))):
-            raise UserError(f"{self.folder} is being written by another process: wait, or name another --out")
-
-    def _resume(self, heading: bytes) -> None:
-        """Read what an earlier part of the job has done; a last line that was cut short is taken away."""
-        self._file.seek(0)
-        first = self._file.readline(LONGEST)
-        if first != heading:
-            if not heading.startswith(first):
-                raise UserError(
-                    f"{self.journal} is of another job (another segmenter, or another dermlens): finish that"
-                    " one, or name another --out"
-                )
-            self._file.truncate(0)
-            return
-        whole = len(first)
-        for number, text in enumerate(self._file, start=2):
-            if not text.endswith(b"\n"):
-                break
-            self._resume_line(number, text)
-            whole += len(text)
-        self._file.truncate(whole)
-        self._file.seek(whole)
+    def _why_not(self, first: bytes) -> str:
+        del first
+        return (
+            f"{self.journal} is of another job (another segmenter or dermlens): finish that one, or name"
+            " another --out"
+        )
 
     def _resume_line(self, number: int, text: bytes) -> None:
         try:
@@ -228,7 +202,8 @@ class MaskFolder:
             image_id, before = found.image_id, str(line["sha256"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
-                f"{self.journal}, line {number}, is damaged: name another --out, or delete the folder's masks"
+                f"{self.journal}, line {number + 1}, is damaged: name another --out, or delete the masks in"
+                " the folder"
             ) from error
         if image_id not in self._images:
             raise UserError(
@@ -262,10 +237,6 @@ class MaskFolder:
                     f"{target} is read by this command, and would be written over: name another --out"
                 )
 
-    def _write(self, text: bytes) -> None:
-        self._file.write(text)
-        self._file.flush()
-
 
 def write_masks(
     segmenter: Segmenter, images: Mapping[str, Path], folder: MaskFolder
@@ -275,7 +246,7 @@ def write_masks(
     Images are decoded in a process of their own, behind limits of memory and time.
 
     Args:
-        segmenter: who finds the lesions.
+        segmenter: the model.
         images: files by image id.
         folder: to write to.
 
@@ -304,13 +275,11 @@ def write_masks(
 
 def _decoded(worker: Worker, path: Path, segmenter: Segmenter) -> Framed | str:
     """A file as the segmenter sees it, or the sentence why it cannot be read."""
-    size, shape = segmenter.document.size, segmenter.document.shape
-    reply = worker.ask({"task": "square", "path": os.fsencode(path).hex(), "shape": shape})
-    if reply.ended != "done":
-        return f"{path}: {why(reply.ended, PICTURE_SECONDS)}"
-    content, pixels = reply.messages[0]
-    if "error" in content:
-        return str(content["error"])
+    size = segmenter.document.size
+    found = worker.ask_file("square", path, shape=segmenter.document.shape)
+    if isinstance(found, str):
+        return found
+    content, pixels = found
     high, wide = content["own"]
     return Framed(np.frombuffer(pixels, np.uint8).reshape(size, size, 3), (high, wide))
 

@@ -69,6 +69,18 @@ def check_content(path: Path, content: Mapping[str, Any]) -> None:
         )
 
 
+def checked_bytes(path: Path, sha256: str, document: str = DOCUMENT_FILE) -> bytes:
+    """The content of a file whose check sum stands in a document next to it.
+
+    Raises:
+        UserError: it is another file.
+    """
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{path} is not the file that {document} next to it was written for")
+    return content
+
+
 def check_file(folder: Path, name: str, manifest: Mapping[str, str] | None) -> None:
     """Refuse a file of a model folder that is another than the manifest names. Raises: UserError."""
     path = folder / name

@@ -141,19 +141,15 @@ class Picture:
         other._squares, other._faults, other._header = self._squares, self._faults, (None, None)
         return other
 
-    def settle(self, document: ModelDocument) -> None:
+    def settle(self, needs: Needs) -> tuple[dict[str, Any], bytes]:
         """Keep what a model needs, its squares and the faults, and let go of the rest.
 
-        Args:
-            document: of the model; the picture is for no other afterwards.
+        Returns:
+            What is kept, for another process: an object of JSON, and the squares.
 
         Raises:
             ImageError: it cannot or must not be decoded.
         """
-        self.settled(Needs.of(document))
-
-    def settled(self, needs: Needs) -> tuple[dict[str, Any], bytes]:
-        """As `settle`; gives what is kept, for another process: an object of JSON, and the squares."""
         for size in needs.sizes:
             self.square(size, needs.crop, needs.colour_constancy)
         faults = self.faults()
@@ -165,7 +161,7 @@ class Picture:
 
     @classmethod
     def from_message(cls, content: dict[str, Any], squares: bytes, image_id: str = "") -> Self:
-        """A picture that another process has settled; as `settled` gives it."""
+        """The picture that another process has settled, from what its `settle` returned."""
         picture, at = cls(b""), 0
         picture.image_id = image_id
         for size in content["sizes"]:

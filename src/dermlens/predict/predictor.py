@@ -5,7 +5,6 @@ Shapes: N images, S side of the square, C classes, D features, M metadata width,
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections import deque
@@ -31,6 +30,7 @@ from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import (
     DOCUMENT_FILE,
     check_folder,
+    checked_bytes,
     content_sha256,
     read_measured,
 )
@@ -439,10 +439,7 @@ def _onnx_bytes(folder: Path, onnx: OnnxFile | None) -> bytes:
         raise UserError(
             f"{folder} has no {ONNX_FILE}, which predicts: `dermlens export {folder} --out DIR` makes one"
         )
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != onnx.sha256:
-        raise UserError(f"{path} is not the file that model.json next to it was written for")
-    return content
+    return checked_bytes(path, onnx.sha256)
 
 
 def load(model: Path | str = "shipped") -> Predictor:

@@ -5,9 +5,6 @@ Shapes: H height and W width of the picture, S side of the network's square.
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -19,12 +16,11 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from dermlens.documents import Section
 from dermlens.errors import UserError
 from dermlens.predict.decision_document import Sha256, Share
-from dermlens.predict.decoding import Handler, Message, prepare, run
+from dermlens.predict.decoding import Handler, Message, file_handler, prepare, run
 from dermlens.predict.document import read_described
-from dermlens.predict.model_files import DOCUMENT_FILE
+from dermlens.predict.model_files import DOCUMENT_FILE, checked_bytes
 from dermlens.predict.network import IMAGE, first_line, open_session
 from dermlens.predict.picture import Needs, Picture, Source
-from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.pictures.preprocessing import Pixels, crop_resize
 
 # What a segmenter is: segmenter.json next to segmenter.onnx.
@@ -230,10 +226,7 @@ class Segmenter:
         _, document = read_described(path, SegmenterDocument, "segmenter")
         if not onnx.is_file():
             raise UserError(f"{folder} has no {SEGMENTER_ONNX}, which {SEGMENTER_FILE} next to it is of")
-        content = onnx.read_bytes()
-        if hashlib.sha256(content).hexdigest() != document.sha256:
-            raise UserError(f"{onnx} is not the file that {SEGMENTER_FILE} next to it was written for")
-        return cls(content, document, str(onnx), threads)
+        return cls(checked_bytes(onnx, document.sha256, SEGMENTER_FILE), document, str(onnx), threads)
 
     def __call__(self, image: Source) -> Pixels:
         """The mask of a picture.
@@ -275,19 +268,11 @@ class Segmenter:
 
 
 def _handlers(needs: Needs) -> dict[str, Handler]:
-    def square(header: dict[str, Any], blob: bytes) -> Iterator[Message]:
-        del blob
-        path = Path(os.fsdecode(bytes.fromhex(header["path"])))
-        try:
-            square_SS3, own = framed(Picture(path), needs.sizes[0], header["shape"])
-        except ImageError as error:
-            yield {"error": str(error)}, b""
-        except UserError as error:  # an extra that reads such files is not installed
-            yield {"error": f"{path}: {error}"}, b""
-        else:
-            yield {"own": own}, square_SS3.tobytes()
+    def square(path: Path, header: dict[str, Any]) -> Message:
+        square_SS3, own = framed(Picture(path), needs.sizes[0], header["shape"])
+        return {"own": own}, square_SS3.tobytes()
 
-    return {"square": square}
+    return {"square": file_handler(square)}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from dermlens.report.plots import (
     VERMILION,
     WIDTH,
     class_mark,
+    legend_below,
     panels,
     plain_log_ticks,
     title,
@@ -76,14 +77,7 @@ def precision_recall_curves(
         _line(axis, recall, precision, index, code, words)
     axis.set_aspect("equal")
     _unit_square(axis, "recall (sensitivity)", "precision")
-    figure.legend(
-        loc="outside lower center",
-        ncols=2,
-        title="average precision (share of images)",
-        title_fontsize=9,
-        fontsize=9,
-        frameon=False,
-    )
+    legend_below(figure, axis, title="average precision (share of images)", title_fontsize=9)
     figure.set_size_inches(WIDTH, 6.1)
     title(axis, "Precision and recall, each class against the rest")
     return figure

@@ -10,7 +10,7 @@ from dermlens.labels import Vocabulary
 from dermlens.predict.decision_document import DecisionDocument
 from dermlens.records import NONE, Metrics, number
 from dermlens.records import estimate_text as estimate
-from dermlens.report.tables import Table, percent
+from dermlens.report.tables import Table, error_by_chance, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,15 +92,13 @@ def equal_table(scores: Mapping[str, Any]) -> Table | None:
         return None
     rows = []
     for name, one in {"all": found, **found["by_source"]}.items():
-        chance = one["ece_by_chance"]
-        band = {"value": chance["mean"], "low": chance["low"], "high": chance["high"]}
         cells = (number(one["mean_recall"]), number(one["log_loss"], 3), number(one["ece"], 3))
         rows.append(
             (
                 name,
                 str(one["images"]),
                 *cells,
-                estimate(band, 3),
+                error_by_chance(one),
                 number(one["slope"]),
                 number(one["intercept"]),
             )
@@ -192,12 +190,10 @@ def chance_words(scores: Mapping[str, Any]) -> list[str]:
     found = scores.get("calibration")
     if not found:
         return []
-    chance = found["ece_by_chance"]
-    band = {"value": chance["mean"], "low": chance["low"], "high": chance["high"]}
     return [
-        f"Were every probability exactly right, chance would give a calibration error of {estimate(band, 3)}"
-        f" on these {scores['images']:,} images: one within that band shows no miscalibration, and does not"
-        " rule it out.",
+        "Were every probability exactly right, chance would give a calibration error of"
+        f" {error_by_chance(found)} on these {scores['images']:,} images: one within that band shows no"
+        " miscalibration, and does not rule it out.",
         f"Of the highest probability, the calibration slope is {estimate(found['slope'])} (below 1: too sure)"
         f" and the intercept {estimate(found['intercept'])} (below 0: too high on the whole).",
     ]

@@ -28,6 +28,7 @@ from dermlens.report.plots import (
     class_mark,
     confusion_matrix,
     data_uri,
+    legend_below,
     metadata_distribution,
     panels,
     render,
@@ -96,7 +97,7 @@ def save_comparison(runs: Sequence[Run], path: Path, roles: Collection[str]) -> 
     figure, axes = panels(2, height=7.2, width=7.2)
     for axis, measure in zip(axes, ("recall", "f1"), strict=True):
         _draw_bars(axis, scores, names, measure, role)
-    _legend(figure, axes[0])
+    legend_below(figure, axes[0])
     return save_figure(figure, path)
 
 
@@ -159,11 +160,6 @@ def _whisker(axis: Axes, value: Mapping[str, float | None], place: float, *, acr
     x, y = (places, ends) if across else (ends, places)
     axis.plot(x, y, color="white", linewidth=3.4, solid_capstyle="butt")  # a halo, to show on any bar
     axis.plot(x, y, color="black", linewidth=1.4, gid="interval", solid_capstyle="butt")
-
-
-def _legend(figure: Figure, axis: Axes) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
 
 
 @dataclass(frozen=True, slots=True)

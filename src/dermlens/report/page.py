@@ -184,7 +184,7 @@ def _context(
 
 
 def _of_another(warning: str, role: str, roles: list[str]) -> bool:
-    """Whether a warning is about a role that the page is not about; it begins with the role's name then."""
+    """Whether a warning is about another role than the page; such a warning begins with that role's name."""
     return any(warning.startswith(f"{other}: ") for other in roles if other != role)
 
 

@@ -122,6 +122,14 @@ def title(axis: Axes, words: str) -> None:
     axis.set_title(words, loc="left", fontsize=10.5, fontweight="bold")
 
 
+def legend_below(figure: Figure, axis: Axes, *, columns: int = 2, **words: Any) -> None:
+    """What one axis shows, named below the whole figure; `words` as for `Figure.legend`."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False, **words
+    )
+
+
 def render(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
     """The figure as bytes: the same figure gives the same bytes."""
     for words in figure.findobj(Text):
@@ -232,7 +240,7 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]], classes: Sequenc
     axis.set_ylim(len(classes) - 0.5, -0.5)
     axis.set_xlabel("images (logarithmic)")
     title(axis, "Images per class and role")
-    _legend_below(figure)
+    legend_below(figure, axis, columns=4)
     return figure
 
 
@@ -270,8 +278,7 @@ def metadata_distribution(people: pd.DataFrame) -> Figure:
     title(sex, "Sex")
     title(site, "Site")
     site.set_xlabel("share of images")
-    handles, labels = site.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    legend_below(figure, site, columns=4)
     return figure
 
 
@@ -294,7 +301,3 @@ def _shares(axis: Axes, values: pd.Series, order: Sequence[str], role: str, inde
 def _apart(index: int, many: int) -> float:
     """Where in its row a role's dot sits, so that equal values do not hide each other."""
     return 0.14 * (index - (many - 1) / 2)
-
-
-def _legend_below(figure: Figure) -> None:
-    figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)

@@ -13,6 +13,7 @@ import yaml
 
 from dermlens.calibration.dermoscopy import is_own
 from dermlens.data.fetch import HAM10000
+from dermlens.documents import flow
 from dermlens.evaluation.ledger import without_paths
 from dermlens.models.config import ModelConfig
 from dermlens.models.pretrained.registry import HUB, PACKAGES
@@ -91,7 +92,7 @@ def differences(first: Recipe, other: Recipe) -> list[str]:
 
 
 def _dermoscopy(run: Run) -> list[str]:
-    """The command that taught the model what dermoscopy is; how folders were read, it does not know."""
+    """The command that fitted the boundary of dermoscopy; options on how folders were read are not known."""
     document = run.document()
     if document is None or document.dermoscopy is None:
         return []
@@ -110,7 +111,7 @@ def _members(run: Run) -> list[Run]:
 
 
 def _teaching(run: Run) -> list[str]:
-    """The commands that wrote the soft labels; whose cross-fit they are of, the recipe does not know."""
+    """The commands that wrote the soft labels; the recipe does not name the cross-fit of the teacher."""
     taught = [one.recipe.train.distillation for one in _members(run) or [run]]
     lines = []
     for name in sorted({Path(config.soft_labels).name for config in taught if config is not None}):
@@ -152,8 +153,7 @@ def _changed(before: Any, after: Any, at: tuple[str, ...]) -> Iterator[str]:
         for key in before:
             yield from _changed(before[key], after[key], (*at, key))
     elif before != after and at != ("name",):
-        text = yaml.safe_dump(after, default_flow_style=True, allow_unicode=True, width=10_000)
-        yield f"{'.'.join(at)}={text.strip().removesuffix('...').strip()}"
+        yield f"{'.'.join(at)}={flow(after)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.detection import sought_recall
+from dermlens.evaluation.score import ROLE_ORDER
 from dermlens.predict.sources.vocabulary import group_of
 from dermlens.records import RoleScores, RunRecord, ScoredSet
 from dermlens.runs import Run
@@ -328,9 +329,6 @@ def _table(
     return table, ""
 
 
-ORDER = ("train", "selection", "calibration", "test")
-
-
 def _counts(roles: pd.Series, codes: pd.Series) -> dict[str, dict[str, int]]:
     """Role → class → rows."""
     return {
@@ -344,7 +342,7 @@ def _sorted(people: pd.DataFrame) -> pd.DataFrame:
 
 
 def _place(role: str) -> int:
-    return ORDER.index(role) if role in ORDER else len(ORDER)
+    return ROLE_ORDER.index(role) if role in ROLE_ORDER else len(ROLE_ORDER)
 
 
 METADATA_MEASURES = {

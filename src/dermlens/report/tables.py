@@ -171,13 +171,17 @@ def calibration_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = scores.get("calibration")
     if not found:
         return []
-    chance = found["ece_by_chance"]
-    band = {"value": chance["mean"], "low": chance["low"], "high": chance["high"]}
     return [
-        ("the same error by chance, were every probability exactly right", estimate(band, 3)),
+        ("the same error by chance, were every probability exactly right", error_by_chance(found)),
         ("calibration slope of the highest probability (1 is right)", estimate(found["slope"])),
         ("calibration intercept, the slope kept at 1 (0 is right)", estimate(found["intercept"])),
     ]
+
+
+def error_by_chance(found: Mapping[str, Any]) -> str:
+    """The calibration error that chance alone gives, with its band."""
+    chance = found["ece_by_chance"]
+    return estimate(chance | {"value": chance["mean"]}, 3)
 
 
 def averages_table(scores: Mapping[str, Any]) -> Table:

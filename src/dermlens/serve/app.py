@@ -131,7 +131,7 @@ def create_app(predictor: Predictor, config: ServeConfig | None = None) -> FastA
         redoc_url=None,
         redirect_slashes=False,  # a redirect would repeat the client's Host
     )
-    app.add_exception_handler(Problem, _say)
+    app.add_exception_handler(Problem, _problem_response)
     app.add_exception_handler(404, _nothing_there)
     app.add_exception_handler(405, _not_so)
 
@@ -234,7 +234,7 @@ def _sentence(decoded: list[Picture | str]) -> str:
     )
 
 
-async def _say(request: Request, problem: Exception) -> JSONResponse:
+async def _problem_response(request: Request, problem: Exception) -> JSONResponse:
     del request
     assert isinstance(problem, Problem)
     return JSONResponse({"detail": problem.sentence}, problem.status, problem.headers)

@@ -130,7 +130,7 @@ MOST_KINDS = 256
 """Kinds that are counted apart."""
 
 
-class Sparing(logging.Filter):
+class RateLimit(logging.Filter):
     """Lets a line of each kind through a minute; the next one says how many were left out.
 
     A kind is a place in the code: of the line, and of the error where there is one.
@@ -178,7 +178,7 @@ class OneLine(logging.Formatter):
 def configure() -> None:
     """Write the log of this process to stderr, errors alone, and by these rules."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(Sparing())
+    handler.addFilter(RateLimit())
     handler.setFormatter(OneLine())
     for name in LOGGERS:
         logger = logging.getLogger(name)

@@ -104,7 +104,7 @@ def ablate(
 
 
 def begin(matrix: Matrix, data: Path, out: Path) -> dict[str, Plan]:
-    """Make the folder of an ablation, or go on with it, once every arm is known to be possible.
+    """Make the folder of an ablation, or go on with it, perhaps with other arms; every arm is checked first.
 
     Args, Raises: as for `ablate`.
 
@@ -112,7 +112,18 @@ def begin(matrix: Matrix, data: Path, out: Path) -> dict[str, Plan]:
         What each arm is going to be.
     """
     plans = _plans(matrix, data)
-    _begin(out, matrix)
+    path = out / "matrix.yaml"
+    if path.is_file():
+        begun = parse_matrix(path.read_text(encoding="utf-8"), str(path), stored=True)
+        if begun == matrix:
+            return plans
+        if changed := [name for name, arm in matrix.arms.items() if begun.arms.get(name, arm) != arm]:
+            raise UserError(f"{out}: arm {changed[0]} was another: give it a new name, or name a new --out")
+        if begun.model_copy(update={"arms": matrix.arms}) != matrix:
+            raise UserError(f"{out} is of another matrix: name a new folder with --out")
+    elif out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise UserError(f"{out} is not empty and no ablation: name a new folder with --out")
+    write_text(path, matrix.dump())
     return plans
 
 
@@ -244,22 +255,6 @@ def _plans(matrix: Matrix, data: Path) -> dict[str, Plan]:
 def _asked(recipe: Recipe) -> str:
     """What decides which images have which role."""
     return f"{recipe.data.model_dump_json()} {recipe.split.model_dump_json()} {recipe.paper.siblings}"
-
-
-def _begin(out: Path, matrix: Matrix) -> None:
-    """Make the folder, or find it to be of this ablation, which may have gained or lost arms."""
-    path = out / "matrix.yaml"
-    if path.is_file():
-        begun = parse_matrix(path.read_text(encoding="utf-8"), str(path), stored=True)
-        if begun == matrix:
-            return
-        if changed := [name for name, arm in matrix.arms.items() if begun.arms.get(name, arm) != arm]:
-            raise UserError(f"{out}: arm {changed[0]} was another: give it a new name, or name a new --out")
-        if begun.model_copy(update={"arms": matrix.arms}) != matrix:
-            raise UserError(f"{out} is of another matrix: name a new folder with --out")
-    elif out.exists() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise UserError(f"{out} is not empty and no ablation: name a new folder with --out")
-    write_text(path, matrix.dump())
 
 
 def gather(matrix: Matrix, plans: Mapping[str, Plan], out: Path) -> bool:

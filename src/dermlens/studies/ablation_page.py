@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from dermlens.documents import flow
 from dermlens.evaluation.subgroups import Decision
 from dermlens.records import NONE, estimate_text
-from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
-from dermlens.studies.matrix import flow
+from dermlens.report.plots import BLACK, legend_below, panels, run_mark, save_figure, title
 from dermlens.studies.scores import OVERALL, Row, by_arm
 
 SHOWN = {
@@ -152,8 +152,7 @@ def draw_differences(table: pd.DataFrame, baseline: str) -> Figure:
     for axis, (metric, words) in zip(axes, metrics.items(), strict=True):
         _panel(axis, table[table["metric"] == metric], arms)
         title(axis, f"{words}: difference to {baseline}")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    legend_below(figure, axes[0])
     return figure
 
 

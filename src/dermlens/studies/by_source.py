@@ -5,7 +5,6 @@ Shapes: N images, D features, S sources.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.evaluation.intervals import Place, draw_lesions, estimate, nest
-from dermlens.evaluation.ledger import publish_training, without_paths
+from dermlens.evaluation.ledger import publish_recipe, publish_training, without_paths
 from dermlens.evaluation.subgroups import Difference, mean_over_sources, score_source
 from dermlens.files import read_json, write_json
 from dermlens.metrics import Floats
@@ -134,7 +133,7 @@ def publish_by_source(out: Path, folder: Path) -> None:
         publish_training(Run(out / _unit(source)), copy)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, without_paths(facts))
-    shutil.copyfile(out / RECIPE, folder / RECIPE)
+    publish_recipe(Run(out), folder)
 
 
 def _unit(source: str) -> str:

@@ -86,7 +86,7 @@ def ensemble(
         "mean": mean,
         **chosen,
         "calibrated": _is_calibrated(files[0]),
-        "imbalance": [way.model_dump(mode="json") for member in members for way in _ways(member)],
+        "imbalance": [way.model_dump(mode="json") for member in members for way in _imbalance_of(member)],
         "members": [{"folder": str(path.parent), "sha256": file_sha256(path)} for path in files],
         **score_study(table, config or EvaluationConfig()),
     }
@@ -180,7 +180,7 @@ def training_labels(
 
 def _check_priors(members: Sequence[Path]) -> None:
     """Cross-fits whose recipes are at hand were trained for one class prior."""
-    ways = [(member, way) for member in members for way in _ways(member)]
+    ways = [(member, way) for member in members for way in _imbalance_of(member)]
     for member, way in ways:
         first, expected = ways[0]
         if way != expected:
@@ -196,7 +196,7 @@ def _check_priors(members: Sequence[Path]) -> None:
             )
 
 
-def _ways(member: Path) -> list[ImbalanceConfig]:
+def _imbalance_of(member: Path) -> list[ImbalanceConfig]:
     """What the trainings of a member did about imbalance, one each whose recipe is at hand."""
     if record := _record(member):
         return [ImbalanceConfig.model_validate(way) for way in record.get("imbalance", ())]

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from dermlens.data.loaders import planned_epoch
-from dermlens.documents import Section, load_yaml, sentence
+from dermlens.documents import Section, flow, load_yaml, sentence
 from dermlens.errors import UserError, nearest
 from dermlens.recipe import Recipe, load_recipe, moved, parse_recipe, updated_settings
 from dermlens.training.inputs import RolePlan, rows_of
@@ -233,9 +233,3 @@ def set_keys(document: dict[str, Any], overrides: Sequence[str], kept: Sequence[
         own = document.setdefault("set", {})
         if isinstance(own, dict):  # what else it may be is refused with the document
             own[key] = value
-
-
-def flow(value: Any) -> str:
-    """A value on one line, as `--set` takes it."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
-    return text.removesuffix("...\n").strip()

@@ -156,10 +156,7 @@ def read_sets(
             if not (where_needed and any(maps.values())):
                 raise
             read = read_set(folder, **maps)
-        if say is not None:
-            for sentence in read.account.sentences():
-                say(sentence)
-        found[name] = read.table
+        found[name] = read.announced_to(say)
     if photographs is not None:
         found[PHOTOGRAPHS_SET] = write_photographs(photographs)
     return found
@@ -258,7 +255,6 @@ def _halves(labelled: Labelled) -> tuple[Labelled, Labelled]:
 
 
 TABLE = "near_ood.csv"
-COLUMNS = {"site": "localization"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,8 +348,7 @@ def _known(out: Path, wanted: Sequence[str], classes: Sequence[str]) -> list[pd.
     known = known[~known["set"].isin(wanted)]
     for code in known["set"].unique():
         run = Run(out / f"without-{code}")
-        done = run.is_completed
-        if code not in classes or not done:
+        if code not in classes or not run.is_completed:
             raise UserError(
                 f"{out / TABLE} has rows of {code}, of which {run.path} is no completed run of this recipe:"
                 " name a new folder with --out"
@@ -393,7 +388,7 @@ def _write(one: _Without, data: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to((data if data.is_dir() else data.parent).resolve(), target_is_directory=True)
     columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site", "source"]
-    text = one.table[columns].rename(columns=COLUMNS).to_csv(index=False)
+    text = one.table[columns].rename(columns={"site": "localization"}).to_csv(index=False)
     write_text(one.folder / "HAM10000_metadata.csv", text)
     one.split.save(Path(str(one.recipe.split.manifest)))
 

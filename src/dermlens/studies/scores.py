@@ -5,7 +5,7 @@ Shapes: N images, C classes, `...` the leading axes of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,13 @@ from dermlens.evaluation.intervals import (
     Estimate,
     Place,
     Resamples,
-    draw_lesions,
     estimate,
     mean_recall,
     nest,
     over_folds,
     recall,
+    resamples_of,
+    with_differences,
 )
 from dermlens.metrics import Floats, Ints
 from dermlens.predict.decision import scaled
@@ -36,17 +37,12 @@ from dermlens.studies.folds import FOLD
 
 # Calibrated probabilities for every image, fitted on the out-of-fold predictions of the other folds.
 #
-# So no image has a part in the scaling that it is judged by, and all of them can be judged. Log-probabilities
-# stand for logits, from which they differ by a constant of each image.
-
-
-Fit = Callable[[Labelled], Scaling]
-"""Scaling to equal class shares, from labelled images."""
+# So no image has a part in the scaling that it is judged by, and all of them can be judged.
 
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """Every image as the scaling of the other folds has it.
+    """Every image under a scaling that was fitted on the other folds.
 
     Attributes:
         p_NC: probabilities at equal class shares.
@@ -57,39 +53,28 @@ class Nested:
     fitted: dict[int, Scaling]
 
 
-def as_shipped(images: Labelled) -> Scaling:
-    """As for a model that ships."""
-    return fit_even_scaling(images)[0]
-
-
-def nested(target_N: Ints, p_NC: Floats, lesion_N: NDArray[Any], fold_N: Ints, fit: Fit) -> Nested | None:
-    """Judge each fold by what the others teach.
+def nested(target_N: Ints, p_NC: Floats, lesion_N: NDArray[Any], fold_N: Ints) -> Nested | None:
+    """Judge each fold by the scaling that the images of the others fit.
 
     Args:
         target_N: class indices.
         p_NC: probabilities, out of fold.
         lesion_N: names of lesions.
         fold_N: folds, none of which shares a lesion with another.
-        fit: of the scaling.
 
     Returns:
         None where a fold holds all images of a class, so that the others cannot teach it.
     """
-    log_p_NC = np.log(np.maximum(p_NC, np.finfo(np.float64).eps))
-    scaled_NC = np.empty_like(log_p_NC)
+    images = Labelled.of_probabilities(p_NC, target_N, lesion_N)
+    scaled_NC = np.empty_like(p_NC)
     fitted = {}
     for fold in np.unique(fold_N):
         inside_N = fold_N == fold
         if not np.bincount(target_N[~inside_N], minlength=p_NC.shape[1]).all():
             return None
-        others = Labelled(
-            logits_NC=log_p_NC[~inside_N],
-            features_ND=np.empty((int((~inside_N).sum()), 0)),
-            target_N=target_N[~inside_N],
-            lesion_N=lesion_N[~inside_N],
-        )
-        fitted[int(fold)] = fit(others)
-        scaled_NC[inside_N] = scaled(log_p_NC[inside_N], fitted[int(fold)])
+        found, _ = fit_even_scaling(images.at(np.flatnonzero(~inside_N)))
+        scaled_NC[inside_N] = scaled(images.logits_NC[inside_N], found)
+        fitted[int(fold)] = found
     return Nested(np.exp(scaled_NC), fitted)
 
 
@@ -145,19 +130,18 @@ class Judged:
     fitted: dict[int, Scaling]
 
 
-def judge(table: pd.DataFrame, fit: Fit) -> Judged:
+def judge(table: pd.DataFrame) -> Judged:
     """Name a class for every image.
 
     Args:
         table: predictions, with `fold` where they are out of fold.
-        fit: of the scaling.
     """
     target_N, p_NC = arrays(table, classes_of(table))
     judged = Judged(target_N, {"argmax": by_argmax(p_NC)}, {})
     if FOLD not in table:
         return judged
     lesion_N, fold_N = table["lesion_id"].to_numpy(dtype=str), table[FOLD].to_numpy(dtype=np.int64)
-    found = nested(target_N, p_NC, lesion_N, fold_N, fit)
+    found = nested(target_N, p_NC, lesion_N, fold_N)
     if found is None:
         return judged
     equal = Decided(found.p_NC, metrics.predicted_classes(found.p_NC), even=True)
@@ -249,7 +233,7 @@ def _over_folds(
 
 
 def _score_role(table: pd.DataFrame, classes: tuple[str, ...], config: EvaluationConfig) -> dict[str, Any]:
-    judged = judge(table, as_shipped)
+    judged = judge(table)
     target_N = judged.target_N
 
     def statistic(weights: Floats | None) -> Mapping[Place, Floats]:
@@ -259,9 +243,7 @@ def _score_role(table: pd.DataFrame, classes: tuple[str, ...], config: Evaluatio
             for place, value in numbers(target_N, one, classes, weights).items()
         }
 
-    resamples = draw_lesions(
-        table["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
-    )
+    resamples = resamples_of(table, target_N, config)
     estimates = estimate(statistic, resamples, level=config.level)
     for name, one in judged.decisions.items():
         own = recall_estimates(target_N, one, classes, resamples, level=config.level)
@@ -310,37 +292,27 @@ def compare_arms(tables: Mapping[str, pd.DataFrame], config: EvaluationConfig) -
     for table in tables.values():
         assert table[["image_id", "target"]].equals(baseline[["image_id", "target"]])
     classes = classes_of(baseline)
-    judged = {name: judge(table, as_shipped) for name, table in tables.items()}
+    judged = {name: judge(table) for name, table in tables.items()}
     decided = {name: one.decisions for name, one in judged.items()}
     target_N = judged[names[0]].target_N
 
     def statistic(weights: Floats | None) -> Mapping[Place, Floats]:
-        """Values and differences in one pass, so that both see the same draw."""
         found: dict[Place, Floats] = {}
         for decision in decided[names[0]]:
-            first = numbers(target_N, decided[names[0]][decision], classes, weights)
-            found |= {(names[0], decision, "value", *place): value for place, value in first.items()}
-            for name in names[1:]:
-                this = numbers(target_N, decided[name][decision], classes, weights)
-                found |= {(name, decision, "value", *place): value for place, value in this.items()}
-                found |= {
-                    (name, decision, "difference", *place): value - first[place]
-                    for place, value in this.items()
-                }
+            of_arms = {name: numbers(target_N, decided[name][decision], classes, weights) for name in names}
+            found |= {(decision, *place): value for place, value in with_differences(of_arms).items()}
         return found
 
-    resamples = draw_lesions(
-        baseline["lesion_id"].to_numpy(dtype=str), target_N, replicates=config.bootstrap, seed=config.seed
-    )
+    resamples = resamples_of(baseline, target_N, config)
     estimates = estimate(statistic, resamples, level=config.level)
     for name in names:
         for decision, one in decided[name].items():
             own = recall_estimates(target_N, one, classes, resamples, level=config.level)
-            estimates |= {(name, decision, "value", *place): found for place, found in own.items()}
+            estimates |= {(decision, name, "values", *place): found for place, found in own.items()}
     rows = []
-    for (name, decision, kind, *metric), value in estimates.items():
-        if kind == "value":
-            difference = estimates.get((name, decision, "difference", *metric))
+    for (decision, name, kind, *metric), value in estimates.items():
+        if kind == "values":
+            difference = estimates.get((decision, name, "differences", *metric))
             rows.append(_row(name, decision, "_".join(metric), value, difference))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COLUMNS[3:], "float64"))
 

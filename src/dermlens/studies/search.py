@@ -166,12 +166,7 @@ def measured(table: pd.DataFrame, measure: str, decision: str) -> float:
     target_N, p_NC = arrays(table, classes)
     decided = by_argmax(p_NC)
     if decision == "equal":
-        images = Labelled(
-            logits_NC=np.log(np.maximum(p_NC, np.finfo(np.float64).eps)),
-            features_ND=np.empty((len(table), 0)),
-            target_N=target_N,
-            lesion_N=table["lesion_id"].to_numpy(dtype=str),
-        )
+        images = Labelled.of_probabilities(p_NC, target_N, table["lesion_id"].to_numpy(dtype=str))
         even_NC = np.exp(fit_even_scaling(images)[1])
         decided = Decided(even_NC, metrics.predicted_classes(even_NC), even=True)
     return float(f"{float(numbers(target_N, decided, classes, None)[measure,]):.9g}")

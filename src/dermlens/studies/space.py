@@ -23,11 +23,11 @@ from pydantic import (
     model_validator,
 )
 
-from dermlens.documents import Section, load_yaml, sentence
+from dermlens.documents import Section, flow, load_yaml, sentence
 from dermlens.errors import UserError
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.studies.folds import unit_recipe
-from dermlens.studies.matrix import OF_IMAGES, check_keys, flow, set_keys
+from dermlens.studies.matrix import OF_IMAGES, check_keys, set_keys
 from dermlens.targets import file_source
 
 if TYPE_CHECKING:

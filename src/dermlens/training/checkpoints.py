@@ -79,7 +79,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class SaveEpoch(Checkpoint):
-    """Saves at the end of each epoch, after every other callback has had its say (Lightning puts it last)."""
+    """Saves at the end of each epoch, after all other callbacks (Lightning puts it last)."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / CHECKPOINT_FILE

@@ -176,7 +176,7 @@ def _has_begun(run: Run) -> bool:
 
 @contextmanager
 def _full_disk_reported(run: Run) -> Iterator[None]:
-    """A full disk is a sentence; checkpoints say their own."""
+    """Report a full disk in one sentence; checkpoints report it themselves."""
     try:
         yield
     except OSError as error:
@@ -190,7 +190,7 @@ def _full_disk_reported(run: Run) -> Iterator[None]:
 
 @contextmanager
 def _ended_like_ctrl_c() -> Iterator[None]:
-    """A polite kill, as of a batch system, ends a run like Ctrl-C."""
+    """SIGTERM, as a batch system sends it, ends a run like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

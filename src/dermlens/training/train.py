@@ -242,7 +242,7 @@ def make_task(recipe: Recipe, inputs: Inputs, weight_C: npt.NDArray[np.float64])
 def _trainer(
     run: Run, recipe: Recipe, hardware: Hardware, callbacks: list[pl.Callback], logger: str
 ) -> pl.Trainer:
-    """Lightning's trainer, without what it would say of itself."""
+    """Lightning's trainer, without its own messages."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     # Filling every new tensor with NaN is for finding bugs, and costs a pass over memory each.

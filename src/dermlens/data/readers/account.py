@@ -18,7 +18,7 @@ SHOWN = 8
 
 @dataclass
 class Account:
-    """What was read, and what was made of it. Whatever is not as it stands in the source is counted here.
+    """What was read, and what was mapped, dropped or left out, each counted.
 
     Attributes:
         source: the table that was read; the folder, where its folders are the classes.
