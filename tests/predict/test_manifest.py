@@ -72,7 +72,7 @@ def test_another_layout_is_the_same_document(folder):
     before = Predictor.open(folder).id
     content = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(dict(reversed(content.items())), indent=7))
-    assert Predictor.open(folder).id == before == f"mobilenet_v2-224-{content_sha256(content)[:12]}"
+    assert Predictor.open(folder).id == before == f"mobilenet_v2-288-{content_sha256(content)[:12]}"
 
 
 SHIPPED = [path.name for path in shipped_folder().iterdir() if path.name != "model.json"]
@@ -116,7 +116,7 @@ def test_every_file_can_be_checked(folder):
 
 def test_a_model_of_an_earlier_version_is_read(folder):
     edited(folder, lambda content: content.pop("manifest"))
-    assert Predictor.open(folder).id.startswith("mobilenet_v2-224-")
+    assert Predictor.open(folder).id.startswith("mobilenet_v2-288-")
     (folder / "model.onnx").write_bytes(b"another")
     with pytest.raises(UserError, match=r"model\.json"):
         Predictor.open(folder)

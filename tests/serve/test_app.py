@@ -73,7 +73,7 @@ def test_an_explanation(client, shipped):
     predicted = client.post("/v1/predict", **upload(LESION.read_bytes(), **PATIENT)).json()["answers"][0]
     assert output["answer"] == predicted
     assert list(output["evidence"]) == list(shipped.classes)
-    assert {len(row) for rows in output["evidence"].values() for row in rows} == {7}
+    assert {len(row) for rows in output["evidence"].values() for row in rows} == {9}
     assert list(output["without"]) == ["age", "sex", "site", "metadata"]
     (without_metadata,) = shipped.predict(LESION)
     assert output["without"]["metadata"] == answer_json(without_metadata)
