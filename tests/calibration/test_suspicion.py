@@ -101,5 +101,4 @@ def test_sources_of_few_malignant_lesions_are_taken_together_and_none_is_no_mark
 def test_ppv_is_bayes_rule():
     """Of 1,000 lesions 10 are malignant: 9 are flagged, and 99 of the 990 others."""
     assert ppv(0.9, 0.1, 0.01) == pytest.approx(9 / 108)
-    assert ppv(None, 0.1, 0.01) is None
-    assert ppv(0.0, 0.0, 0.5) is None
+    assert np.isnan(ppv(0.0, 0.0, 0.5))
