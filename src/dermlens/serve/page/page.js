@@ -23,7 +23,7 @@ let model = null;
 
 function element(name, text, attributes = {}) {
   const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
+  if (text !== undefined) made.textContent = `${text}`.replaceAll(" %", "\u00a0%");
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   return made;
 }
