@@ -63,14 +63,14 @@ def run(
     study, chosen = _chosen(only, weights)
     gpu = resolve_device(device) == "cuda"
     site = Site(data, Folders(out, results, again=only is not None), device, cache, gpu, weights)
-    failed = Worker(study, site).work(chosen, jobs)
+    left = Worker(study, site).work(chosen, jobs)
     for row in planned(study, chosen, site.folders, gpu=gpu):
         if row.state == "to do":
             console.print(f"{row.job.id}: left: {row.note}")
     if only is not None:
         console.print(render_again(chosen, out, results))
     console.print(f"study: {out}; next: python -m paper publish, then report")
-    batch.check_failed(failed, len(chosen))
+    batch.check_left(left, len(chosen))
 
 
 @paper.command()

@@ -51,14 +51,14 @@ def run_all(
         say: takes a line about how far the work is; with several processes it goes to each of them.
 
     Returns:
-        The jobs that failed.
+        The jobs that failed, and those that wait for what is not done.
     """
     groups: list[list[J]] = []
     for job in jobs:
         if not groups or {one.id for one in groups[-1]}.intersection(job.needs):
             groups.append([])
         groups[-1].append(job)
-    failed: list[J] = []
+    left: list[J] = []
     with Parallel(n_jobs=processes) as parallel:
         for group in groups:
             ready = []
@@ -68,9 +68,10 @@ def run_all(
                     ready.append(job)
                 else:
                     say(f"{job.id}: waits for {lacking}, which is not done")
+                    left.append(job)
             ended = parallel(delayed(_ends_well)(do, job, say) for job in ready)
-            failed += [job for job, well in zip(ready, ended, strict=True) if not well]
-    return failed
+            left += [job for job, well in zip(ready, ended, strict=True) if not well]
+    return left
 
 
 def _ends_well(do: Callable[[J], None], job: J, say: Callable[[str], None]) -> bool:
@@ -156,8 +157,8 @@ def command_words(data: Path | None, out: Path | None, weights: Path | None) -> 
     return ["--data", str(data), "--out", str(out), *(["--weights", str(weights)] if weights else [])]
 
 
-def check_failed(failed: Sequence[AnyJob], of: int) -> None:
-    """Say that runs failed. Raises: UserError: some did."""
-    if failed:
-        named = ", ".join(job.id for job in failed[:3])
-        raise UserError(f"{len(failed)} of {of} runs failed: {named}; the lines above say why")
+def check_left(left: Sequence[AnyJob], of: int) -> None:
+    """Say which runs failed or wait. Raises: UserError: some do."""
+    if left:
+        named = ", ".join(job.id for job in left[:3])
+        raise UserError(f"{len(left)} of {of} runs are not done: {named}; the lines above say why")

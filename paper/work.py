@@ -74,7 +74,7 @@ class Worker:
             processes: how many at once.
 
         Returns:
-            The jobs that failed.
+            The jobs that failed or wait.
 
         Raises:
             UserError: the data folder is none; no run has been begun then.

@@ -60,9 +60,9 @@ def run(
     study, chosen = _chosen(only, weights)
     folders = Folders(out, results, again=only is not None)
     site = Site(data, folders, device=resolve_device(device), cache=cache, weights=weights)
-    failed = Worker(study, site).work(chosen, jobs)
+    left = Worker(study, site).work(chosen, jobs)
     console.print(f"worked in: {out}; next: python -m related report --out {out}")
-    batch.check_failed(failed, len(chosen))
+    batch.check_left(left, len(chosen))
 
 
 @related.command()

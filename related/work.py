@@ -99,7 +99,7 @@ class Worker:
     _features: dict[str, Features] = field(default_factory=dict)
 
     def work(self, jobs: Sequence[Job], processes: int = 1) -> list[Job]:
-        """Do the jobs, several at once. Returns: those that failed.
+        """Do the jobs, several at once. Returns: those that failed or wait.
 
         Raises:
             UserError: the data folder is none.

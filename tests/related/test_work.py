@@ -209,7 +209,8 @@ def test_an_adjusted_system_needs_what_it_adjusts_in_the_same_folder(study, publ
     site = site_in(tmp_path / "out", published)
     site = type(site)(site.data, Folders(site.out, published, again=True), site.split, "cpu", site.cache)
     lines: list[str] = []
-    assert Worker(study, site, say=lines.append).work(study.chosen(("prior",))) == []
+    left = Worker(study, site, say=lines.append).work(study.chosen(("prior",)))
+    assert [job.id for job in left] == ["prior/seed-0/fold-0", "prior/seed-0/fold-1"]
     assert not (site.out / "prior").exists()
     assert [line.split(":")[0] for line in lines] == ["prior/seed-0/fold-0", "prior/seed-0/fold-1"]
     assert "training/seed-0/fold-1" in lines[1]  # what it waits for
