@@ -78,6 +78,16 @@ def test_a_lesion_counts_once_and_what_is_pre_malignant_on_neither_side():
     assert at.caught == pytest.approx(1 - int(fewer) / 120)
 
 
+def test_an_unsuspicious_image_of_a_lesion_weighs_its_share_of_it():
+    """Six of 120 melanomas are missed on one of their two images: three lesions, and two more may be."""
+    singles = np.linspace(0.1, 0.9, 114)
+    lesion_N = np.array([f"two{number}" for number in range(6)] * 2 + [f"m{number}" for number in range(114)])
+    score_N = np.concatenate([np.full(6, 0.01), np.full(6, 0.95), singles])
+    _, mark = marks_of(score_N, np.full(126, MEL), np.full(126, "home"), lesion_N)
+    assert mark.threshold == pytest.approx(singles[2])
+    assert mark.by_source["home"].caught == pytest.approx((120 - 3 - 2) / 120)
+
+
 def test_sources_of_few_malignant_lesions_are_taken_together_and_none_is_no_mark():
     """The hard ones of b are too few for a mark of their own, and count with the next smaller source."""
     few, many = 20, FEWEST_MALIGNANT

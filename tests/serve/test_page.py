@@ -70,6 +70,7 @@ def test_a_picture_with_its_patient(page, shipped):
     expect(rows.first).to_contain_text("melanocytic nevus")
     expect(rows.first).to_contain_text(f"{100 * expected.p['nv']:.1f} %")
     expect(rows.first).to_contain_text(f"{100 * without_metadata.p['nv']:.1f} %")
+    assert " %" not in article.locator(".sentences").evaluate("part => part.textContent")  # one line
     expect(page.locator("#answers-heading")).to_be_focused()
 
 
