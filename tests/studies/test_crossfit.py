@@ -16,8 +16,8 @@ from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.recipe import load_recipe
 from dermlens.runs import Run
-from dermlens.studies.crossfit import crossfit
-from dermlens.studies.ensemble import soft_labels, training_labels
+from dermlens.studies.crossfit import crossfit, crossfit_pairs
+from dermlens.studies.ensemble import labels_within, soft_labels, training_labels
 from dermlens.studies.folds import read_out_of_fold
 
 
@@ -227,3 +227,42 @@ def test_probabilities_keep_their_digits(whole, merged):
     there = merged[merged["fold"] == 2].set_index("image_id")
     columns = [f"p_{code}" for code in CLASSES]
     np.testing.assert_array_equal(there[columns], of_fold.loc[there.index, columns])
+
+
+@pytest.fixture(scope="module")
+def pairs(recipe, data, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pairs") / "pairs"
+    options = {"folds": 3, "device": "cpu", "cache": cache}
+    short = recipe("train.epochs=1")
+    assert crossfit_pairs(short, data, out, only=["0-1"], **options)["missing"] == ["folds-0-2", "folds-1-2"]
+    with pytest.raises(UserError, match="folds-0-2"):
+        labels_within([out], 0, out.parent / "early.csv")
+    return out, crossfit_pairs(short, data, out, **options)
+
+
+def test_labels_within_a_fold_are_of_networks_that_saw_neither_it_nor_the_image(pairs, merged, tmp_path):
+    out, facts = pairs
+    assert (facts["status"], "roles" in facts) == ("completed", False)
+    labels = labels_within([out], 1, tmp_path / "soft.csv").set_index("image_id")
+    fold = merged.set_index("image_id")["fold"]
+    assert set(labels.index) == set(fold.index[fold != 1])
+    for other, name in ((0, "folds-0-1"), (2, "folds-1-2")):
+        run = Run(out / name)
+        trained = set(run.split().ids("train"))
+        assert trained == set(fold.index[~fold.isin([1, other])])
+        theirs = run.predictions().set_index("image_id").loc[fold.index[fold == other], labels.columns]
+        np.testing.assert_allclose(labels.loc[theirs.index], theirs, atol=1e-8)
+
+
+def test_no_labels_within_a_fold_without_its_pairs(pairs, whole, tmp_path):
+    for folder, fold in ((whole, 0), (pairs[0], 3), (tmp_path, 0)):
+        with pytest.raises(UserError):
+            labels_within([folder], fold, tmp_path / "soft.csv")
+    assert not (tmp_path / "soft.csv").exists()
+
+
+@pytest.mark.parametrize(("folds", "only"), [(3, ["1-0"]), (3, ["0"]), (2, None)])
+def test_pairs_that_are_none(recipe, data, tmp_path, folds, only):
+    with pytest.raises(UserError):
+        crossfit_pairs(recipe(), data, tmp_path / "pairs", folds=folds, only=only)
+    assert not (tmp_path / "pairs").exists()

@@ -46,7 +46,8 @@ def crossfit(
     overrides: Overrides = None,
     folds: Annotated[int, typer.Option(min=2, help="Of all lesions but those of the test role.")] = 5,
     by: Annotated[
-        Literal["lesion", "source"], typer.Option(help="What is held out: folds of lesions, or a source.")
+        Literal["lesion", "pair", "source"],
+        typer.Option(help="What is held out: a fold of lesions, two of them (for soft labels), or a source."),
     ] = "lesion",
     sources: Annotated[
         str | None,
@@ -54,7 +55,7 @@ def crossfit(
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(metavar="A,B,…", help="Folds, or sources, to train now, comma-separated, such as 0,1."),
+        typer.Option(metavar="A,B,…", help="Folds, pairs (0-1) or sources to train now, comma-separated."),
     ] = None,
     column: Columns = None,
     label: Labels = None,
@@ -66,12 +67,14 @@ def crossfit(
 ) -> None:
     """Hold every lesion outside the test role out once, and score the answers. Run again to go on.
 
-    With --by source, each of several sources is left out of training as a whole instead.
+    With --by source, each of several sources is left out of training as a whole instead. With --by pair, two
+    folds are left out at a time, for `study soft-labels --within`.
     """
     from dermlens.recipe import load_recipe
     from dermlens.studies.ablation_page import render_by_source, render_study
     from dermlens.studies.by_source import LEFT_OUT, crossfit_by_source
     from dermlens.studies.crossfit import crossfit as cross_fit
+    from dermlens.studies.crossfit import crossfit_pairs
 
     maps = source_maps(column, label, value, skip, classes)
     loaded = load_recipe(recipe, recipe_overrides(overrides, maps, classes), trust_code=True)
@@ -90,10 +93,13 @@ def crossfit(
         return
     if sources is not None:
         raise UserError("--sources goes with --by source")
-    facts = cross_fit(loaded, data, out, folds=folds, only=_numbers(only), device=device, cache=cache)
-    if facts["status"] == "completed":
-        console.print(render_study(facts))
+    if by == "pair":
+        facts = crossfit_pairs(loaded, data, out, folds=folds, only=names(only), device=device, cache=cache)
     else:
+        facts = cross_fit(loaded, data, out, folds=folds, only=_numbers(only), device=device, cache=cache)
+    if "roles" in facts:
+        console.print(render_study(facts))
+    elif facts["missing"]:
         console.print(f"not there yet: {', '.join(facts['missing'])}; no scores before all are")
     for warning in facts["warnings"]:
         console.print(f"- {warning}")
@@ -253,6 +259,10 @@ def soft_labels(
         bool,
         typer.Option("--of-training", help="Of runs, for the images that each was trained on."),
     ] = False,
+    within: Annotated[
+        int | None,
+        typer.Option(metavar="FOLD", min=0, help="Of cross-fits by pair, for a student scored on this fold."),
+    ] = None,
     data: RunData = None,
     device: Device = "auto",
     cache: Cache = None,
@@ -260,11 +270,16 @@ def soft_labels(
     """Write soft labels for distillation: predictions out of fold, or those of a run's training images."""
     from dermlens.studies import ensemble
 
+    if of_training and within is not None:
+        raise UserError("--of-training and --within make different labels: name one")
     if of_training:
         labels = ensemble.training_labels(members, out, mean=mean, data=data, device=device, cache=cache)
     else:
         _check_unused("--of-training", data, device, cache)
-        labels = ensemble.soft_labels(members, out, mean=mean)
+        if within is None:
+            labels = ensemble.soft_labels(members, out, mean=mean)
+        else:
+            labels = ensemble.labels_within(members, within, out, mean=mean)
     count = len(labels)
     console.print(f"written: {out}, {count} images; --set train.distillation.soft_labels={out}")
 

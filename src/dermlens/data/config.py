@@ -115,7 +115,7 @@ class SplitConfig(Section):
         holdout: share held out under `paper` (of images) and `singletons` (of single-image lesions).
         selection, calibration, test: shares of lesions under `grouped`; the rest trains.
         folds: under `grouped`, cut all but the test lesions into so many folds instead.
-        fold: with folds, the one that plays `selection`; the others train.
+        fold: with folds, the one that plays `selection`, or several, such as [0, 1]; the others train.
         left_out: a source that plays `selection`; all other images outside the test role train.
         final: the last fit, with nothing left to choose: `selection` trains too, and training images
             of a lesion that `calibration` or `test` shows under another id are left out.
@@ -129,7 +129,7 @@ class SplitConfig(Section):
     calibration: Fraction = 0.10
     test: Fraction = 0.15
     folds: Annotated[int, Field(ge=2)] | None = None
-    fold: NonNegativeInt = 0
+    fold: NonNegativeInt | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = 0
     left_out: str | None = None
     final: bool = False
     seed: NonNegativeInt = 0
@@ -138,13 +138,20 @@ class SplitConfig(Section):
     def _shares_leave_something_to_train(self) -> Self:
         if self.selection + self.calibration + self.test >= 1:
             raise ValueError("selection + calibration + test must leave a share below 1 for training")
-        if self.folds is not None and self.fold >= self.folds:
-            raise ValueError(f"fold {self.fold} of {self.folds}: folds count from 0")
+        if self.folds is not None and max(self.held_folds) >= self.folds:
+            raise ValueError(f"fold {max(self.held_folds)} of {self.folds}: folds count from 0")
+        if self.folds is not None and self.folds <= len(set(self.held_folds)):
+            raise ValueError("fold names every fold: one at least must be left for training")
         if self.left_out is not None and self.folds is not None:
             raise ValueError("left_out plays selection itself: leave folds out")
         if self.final and (self.folds, self.left_out) != (None, None):
             raise ValueError("final leaves no selection role: leave folds and left_out out")
         return self
+
+    @property
+    def held_folds(self) -> tuple[int, ...]:
+        """`fold`, be it one or several."""
+        return (self.fold,) if isinstance(self.fold, int) else self.fold
 
 
 class ColourConfig(Section):

@@ -367,14 +367,16 @@ def resolve_split(
         return final_roles(split)
     if not split.folds:
         return _scored(split, table, siblings)
-    if config.fold >= split.folds:
+    held = config.held_folds
+    if max(held) >= split.folds:
         raise UserError(
-            f"split.fold {config.fold} is too high: the split has {split.folds} folds, counted from 0"
+            f"split.fold {max(held)} is too high: the split has {split.folds} folds, counted from 0"
         )
-    own = f"fold-{config.fold}"
+    if len(set(held)) == split.folds:
+        raise UserError("split.fold names every fold of the split: one at least must be left for training")
     role = split.roles["role"].where(split.roles["role"] == "test", "train")
-    role = role.where(split.roles["role"] != own, "selection")
-    own_fold = Split(split.roles.assign(role=role), split.header | {"fold": str(config.fold)})
+    role = role.where(~split.roles["role"].isin([f"fold-{fold}" for fold in held]), "selection")
+    own_fold = Split(split.roles.assign(role=role), split.header | {"fold": " ".join(map(str, held))})
     return _scored(own_fold, table, siblings)
 
 

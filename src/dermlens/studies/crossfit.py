@@ -4,12 +4,16 @@ recipe.yaml       the recipe, resolved
 fold-0/ …         a run directory each
 predictions.csv   a run's columns and `fold`, every image once
 crossfit.json     scores, folds, seconds, machine, seed, command, commit
+
+By pairs of folds, `folds-0-1/ …` leave two out each: what the network of a pair says of one fold is a soft
+label for a student that is scored on the other, as it saw neither. Such a cross-fit has no scores.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ from dermlens.studies.folds import (
     merge,
     read_out_of_fold,
     train_fold,
+    unit_recipe,
     write_out_of_fold,
 )
 from dermlens.studies.scores import score_study
@@ -38,6 +43,7 @@ from dermlens.studies.scores import score_study
 RECORD = "crossfit.json"
 PREDICTIONS = "predictions.csv"
 RECIPE = "recipe.yaml"
+PAIR = "folds-"
 
 
 def crossfit(
@@ -72,6 +78,49 @@ def crossfit(
     if facts["status"] == "completed":
         facts |= score_study(read_out_of_fold(out / PREDICTIONS), recipe.evaluation)
         write_json(out / RECORD, facts)
+    return facts
+
+
+def crossfit_pairs(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    folds: int = 5,
+    only: Collection[str] | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> dict[str, Any]:
+    """Train the pairs of folds that are wanted and not there yet, for soft labels within each fold.
+
+    Args:
+        recipe: as for `crossfit`.
+        data: the data folder.
+        out: the folder; absent, empty, or of the same pairs, which go on.
+        folds: how many the lesions are cut into, at least three.
+        only: pairs to train now, such as 0-1; none for all.
+        device: as for `fit`.
+        cache: as for `fit`.
+
+    Returns:
+        The content of crossfit.json.
+
+    Raises:
+        UserError, KeyboardInterrupt: as `crossfit`.
+    """
+    pairs = {f"{a}-{b}": [a, b] for a, b in combinations(range(folds), 2)}
+    if unknown := sorted(set(only or ()) - set(pairs)):
+        raise UserError(f"pair {unknown[0]} is none of {', '.join(pairs)}")
+    if folds == 2:
+        raise UserError("two folds have one pair, which leaves nothing to train: take three or more")
+    units = {
+        f"{PAIR}{name}": unit_recipe(recipe, f"split.folds={folds}", f"split.fold={held}")
+        for name, held in pairs.items()
+    }
+    wanted = None if only is None else [f"{PAIR}{name}" for name in pairs if name in only]
+    facts, _ = train_units(
+        recipe, units, data, out, record=out / RECORD, only=wanted, device=device, cache=cache
+    )
     return facts
 
 

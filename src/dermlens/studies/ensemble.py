@@ -29,6 +29,8 @@ from dermlens.predict.decision import ANSWERED, log_softmax
 from dermlens.recipe import load_recipe
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig, ImbalanceConfig
+from dermlens.studies.crossfit import PAIR
+from dermlens.studies.crossfit import RECORD as CROSSFIT
 from dermlens.studies.folds import FOLD, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
 
@@ -128,6 +130,56 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
     labels = table[["image_id", *(f"p_{code}" for code in classes_of(table))]]
     write_csv(path, labels, digits=9)
     return labels
+
+
+def labels_within(
+    members: Sequence[Path], fold: int, path: Path, *, mean: Mean = "probabilities"
+) -> pd.DataFrame:
+    """Write labels for distillation within a fold, by networks that saw neither the image nor that fold.
+
+    A student that is trained on them and scored on the fold has heard of none of the labels that score it.
+
+    Args:
+        members: one or more cross-fits by pairs of folds, whose pairs with `fold` are trained.
+        fold: the one that the student will be scored on.
+        path: of the CSV, as for `soft_labels`; of every image outside the fold and the test role.
+        mean: as for `ensemble`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: a member is no such cross-fit, pairs are missing, or as for `soft_labels`.
+    """
+    _check_priors(members)
+    tables = [_labels_of_pairs(member, fold) for member in members]
+    for member, table in zip(members, tables, strict=True):
+        if table["image_id"].tolist() != tables[0]["image_id"].tolist():
+            raise UserError(f"{member} has other images outside fold {fold} than {members[0]}")
+    labels = mean_table(tables, mean)
+    write_csv(path, labels, digits=9)
+    return labels
+
+
+def _labels_of_pairs(member: Path, fold: int) -> pd.DataFrame:
+    """What the pairs with a fold say of their other fold, by image id."""
+    facts = read_json(member / CROSSFIT) if (member / CROSSFIT).is_file() else {}
+    names = sorted({*facts.get("folds", ()), *facts.get("missing", ())})
+    pairs = [name for name in names if name.startswith(PAIR)]
+    runs = [Run(member / name) for name in pairs if str(fold) in name.removeprefix(PAIR).split("-")]
+    if len(runs) < 2:
+        raise UserError(
+            f"{member} has no pairs with fold {fold}: make some with `dermlens study crossfit --by pair`"
+        )
+    if open_ones := [run.path.name for run in runs if not run.is_completed]:
+        raise UserError(
+            f"{member} lacks {', '.join(open_ones)}: `study crossfit --by pair` goes on with them"
+        )
+    rows = pd.concat([run.predictions() for run in runs])
+    rows = rows[rows["role"] == "selection"]
+    # The fold itself is in every pair, an image of another in one.
+    rows = rows[~rows["image_id"].duplicated(keep=False)].sort_values("image_id", ignore_index=True)
+    return rows[["image_id", *(f"p_{code}" for code in classes_of(rows))]]
 
 
 def training_labels(

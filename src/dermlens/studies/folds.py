@@ -72,7 +72,7 @@ def unit_recipe(recipe: Recipe, *held: str, peeks: bool = False) -> Recipe:
     files = {"model.weights": unit.model.weights}
     if unit.train.distillation is not None:
         files["train.distillation.soft_labels"] = unit.train.distillation.soft_labels
-    number = str(unit.split.fold)
+    number = "-".join(map(str, unit.split.held_folds))
     of_fold = [f"{key}={path.replace(NUMBER, number)}" for key, path in files.items() if NUMBER in path]
     return parse_recipe(unit.dump(), f"recipe {recipe.name}", of_fold)
 
