@@ -193,14 +193,17 @@ def draw_arms(tables: Mapping[str, pd.DataFrame], *, replicates: int, seed: int)
     right_NA = np.stack(
         [arrays(table, classes)[1].argmax(axis=1) == target_N for table in tables.values()], axis=1
     )
-    found_RAC = _draw_right(first, target_N, right_NA, len(classes), replicates=replicates, seed=seed)
+    found_RAC = draw_right(first, target_N, right_NA, len(classes), replicates=replicates, seed=seed)
     return Draws(tuple(tables), found_RAC[:, 0], found_RAC[:, 1:])
 
 
-def _draw_right(
+def draw_right(
     table: pd.DataFrame, target_N: Ints, right_NA: Bools, classes: int, *, replicates: int, seed: int
 ) -> Floats:
-    """(R, 1 + arms, C): images of each class in each draw, and of them those that each arm names right."""
+    """(R, 1 + arms, C): images of each class in each draw, and of them those that each arm names right.
+
+    Any other cut of the images into C strata does in the place of classes, a lesion being in one.
+    """
     _, first_L, lesion_N = np.unique(
         table["lesion_id"].to_numpy(dtype=str), return_index=True, return_inverse=True
     )

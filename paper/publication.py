@@ -34,6 +34,7 @@ from paper.layers import LAYERS, measure_layers
 from paper.plan import PROBES, READING, Planned, form_of, hours_left, reading_folder, say_hours
 from paper.probe import measure_uncut, read_probes, write_probe
 from paper.questions import read_images
+from paper.siblings import SIBLINGS, count_siblings
 from paper.study import Job, Study
 
 # What of a study may be published: ids and numbers, no weights, no pictures of patients.
@@ -106,6 +107,7 @@ def _count(study: Study, data: Path, results: Path) -> None:
         shown = known[known["dx"].isin(("mel", "nv"))].drop_duplicates("dx")
         columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "site"]
         write_csv(results / EXAMPLES, shown[columns], digits=6)
+    write_csv(results / SIBLINGS, count_siblings(table), digits=6)
     counts = table["dx"].value_counts().sort_index().rename_axis("dx").reset_index(name="images")
     write_csv(results / COUNTS, counts, digits=6)
 

@@ -21,6 +21,7 @@ from dermlens.models.pretrained.registry import PACKAGES
 from dermlens.recipe import Recipe, load_recipe, parse_recipe
 from dermlens.studies.matrix import Matrix, load_matrix
 from paper.readings import READINGS, Reading
+from paper.repeats import folder_of, load_repeated_matrix, planned_seeds, repeated_matrices
 
 # Published tables and records, read so that damage is said in one sentence.
 
@@ -150,6 +151,7 @@ def recipe_of(system: System, *, short: bool, seed: int, overrides: Sequence[str
 # OUT, where it is run, and RESULTS, what of it may be published, have the same folders:
 #
 # leak/, questions/               the experiments, an ablation each
+# repeats/<matrix>/seed-<k>/      experiments with several seeds, an ablation each
 # questions/readings/<name>       what trained arms say without a new training
 # systems/<system>/seed-<k>/      a run each
 # probes/<system>.json            a few steps at native size
@@ -268,6 +270,11 @@ def paper_study(weights: Path | None = None) -> Study:
         matrix = load_matrix(name)
         backbone = matrix.recipe_of(matrix.baseline).model.backbone
         matrices[folder] = load_matrix(name, start_of(backbone, weights))
+    for name in repeated_matrices():
+        matrix = load_repeated_matrix(name)
+        start = start_of(matrix.recipe_of(matrix.baseline).model.backbone, weights)
+        for seed in planned_seeds():
+            matrices[folder_of(name, seed)] = load_repeated_matrix(name, (*start, f"seed={seed}"))
     return Study(matrices, READINGS, load_systems())
 
 

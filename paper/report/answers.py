@@ -6,23 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from dermlens.data.predictions import arrays, classes_of
 from dermlens.metrics import Floats
 from paper.attention_mass import COLUMNS as ATTENTION_COLUMNS
 from paper.attention_mass import summarise
 from paper.contrasts import (
+    ALPHA,
     COLUMNS,
     Contrast,
     Draws,
     correct,
     draw_arms,
     draw_enough,
+    draw_right,
     measure_contrasts,
     present,
     rows_of,
 )
 from paper.questions import Question, load_questions, read_arms, read_images
+from paper.siblings import SIBLINGS as COUNTED
 from paper.study import read_published
 
 # The questions' answers: planned contrasts, and where attention goes.
@@ -147,6 +152,7 @@ AFTERWARDS_COLUMNS = (
     "high",
 )
 SIBLINGS, MELANOMAS = "images with siblings", "melanomas with siblings"
+WEIGHED = "weighed as the paper's split has classes and siblings"
 GIVEN_NOTHING = Contrast("given", "given_nothing", "no_metadata", "mean_recall", 0.0)
 
 
@@ -160,7 +166,8 @@ def look_afterwards(results: Path, experiments: Mapping[str, Experiment]) -> pd.
     Returns:
         A row each, with `AFTERWARDS_COLUMNS`.
     """
-    rows = [_of_siblings(results, experiments["leak"].tables)]
+    leak = experiments["leak"].tables
+    rows = [_of_siblings(results, leak), post_stratified(results, leak)]
     for experiment in experiments.values():
         planned = [one for question in experiment.questions for one in question.contrasts]
         compared = [replace(one, measure="accuracy") for one in planned if one.measure == "mean_recall"]
@@ -190,3 +197,44 @@ def _of_siblings(results: Path, tables: Mapping[str, pd.DataFrame]) -> pd.DataFr
         measured = measure_contrasts(parts, contrasts, replicates=REPLICATES, seed=SEED)
         found.append(measured.assign(what=what))
     return pd.concat(found, ignore_index=True)
+
+
+def post_stratified(results: Path, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The leak where, of each class, as many images have siblings as in the paper's split.
+
+    Args:
+        results: of the study, with the counts of that split.
+        tables: predictions of the experiment `leak`.
+
+    Returns:
+        A row, or none where something is missing.
+    """
+    images = read_images(results / "questions")
+    if images is None or not {"leaky", "clean"} <= set(tables) or not (results / COUNTED).is_file():
+        return pd.DataFrame()
+    counts = read_published(results / COUNTED, ("dx", "sibling", "images"), ("images",), whole=True)
+    size = images.groupby("lesion_id")["image_id"].size()
+    clean = tables["clean"]
+    kind_N = clean["target"] + "/" + clean["lesion_id"].map(size > 1).astype(str)
+    weight = counts.set_index(counts["dx"] + "/" + counts["sibling"].astype(str))["images"]
+    kinds = [kind for kind in weight.index if (kind_N == kind).any()]
+    own = kind_N.isin(kinds).to_numpy()
+    stratum_N = kind_N[own].map(kinds.index).to_numpy(dtype=np.int64)
+    w_K = weight[kinds].to_numpy(dtype=np.float64) / weight[kinds].sum()
+    right_NA = np.stack([_right(tables[arm])[own] for arm in ("leaky", "clean")], axis=1)
+
+    def shares(found_RAK: Floats) -> Floats:
+        """(R, 2): accuracy of both, were the strata as large as in the paper's split."""
+        return np.asarray((found_RAK[:, 1:] / np.maximum(found_RAK[:, :1], 1)) @ w_K)
+
+    value_2 = [sum(w * right_NA[stratum_N == k, arm].mean() for k, w in enumerate(w_K)) for arm in (0, 1)]
+    rows = clean[own].reset_index(drop=True)
+    drawn_R2 = shares(draw_right(rows, stratum_N, right_NA, len(kinds), replicates=REPLICATES, seed=SEED))
+    low, high = np.quantile(drawn_R2[:, 0] - drawn_R2[:, 1], [ALPHA / 2, 1 - ALPHA / 2])
+    found = (WEIGHED, "leaky", "clean", "accuracy", len(rows), *value_2, value_2[0] - value_2[1], low, high)
+    return pd.DataFrame([found], columns=list(AFTERWARDS_COLUMNS))
+
+
+def _right(table: pd.DataFrame) -> np.ndarray:
+    target_N, p_NC = arrays(table, classes_of(table))
+    return np.asarray(p_NC.argmax(axis=1) == target_N)

@@ -198,7 +198,7 @@ def forest(rows: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """The differences of a question, in points, with what would matter as a band.
 
     Args:
-        rows: of `measure_contrasts`, one measure.
+        rows: of `measure_contrasts`, or of `measure_repeats` with its margin as `matters`; one measure.
         labels: of the rows.
     """
     figure, [axis] = panels(height=1.3 + 0.32 * len(rows), width=7.6)
@@ -206,12 +206,12 @@ def forest(rows: pd.DataFrame, labels: Sequence[str]) -> Figure:
     axis.axvspan(-matters, matters, color="#ececec", linewidth=0)
     places = list(range(len(rows)))
     axis.hlines(places, 100 * rows["low"], 100 * rows["high"], color=BLUE, linewidth=1.8, gid="interval")
-    shown = rows["verdict"] != "inconclusive"
+    shown = ~rows["verdict"].isin(("inconclusive", "undecided"))
     for sure, marker, color in ((True, "o", BLUE), (False, "s", ORANGE)):
         own = [place for place in places if shown.iloc[place] == sure]
         axis.plot(
             100 * rows["difference"].iloc[own], own, marker, color=color, linestyle="none",
-            label="distinguishable from zero" if sure else "inconclusive",
+            label="decided" if sure else "undecided",
         )  # fmt: skip
     axis.axvline(0, color=BLACK, linewidth=0.9)
     axis.set_yticks(places, list(labels))

@@ -25,6 +25,7 @@ from paper.curves import LOGS, Curves, judge, read_curves
 from paper.layers import read_layers
 from paper.publication import EXAMPLES, SCALE
 from paper.questions import load_questions, name_of
+from paper.repeats import load_repeated_matrix, load_repeats, measure_repeats
 from paper.report import figures
 from paper.report.answers import Answer, answer_all, look_afterwards, read_attention, read_experiments
 from paper.report.articles import CAPTIONS, word_tables, write_table, write_words
@@ -117,6 +118,8 @@ def _write(results: Path, folder: Path, data: Path | None, say: Callable[[str], 
     answers = answer_all(experiments)
     contrasts = pd.concat([answer.rows for answer in answers], ignore_index=True)
     write_csv(folder / "tables" / "contrasts.csv", contrasts, digits=5)
+    repeats = measure_repeats(results)
+    write_csv(folder / "tables" / "repeats.csv", repeats, digits=5)
     afterwards = look_afterwards(results, experiments)
     write_csv(folder / "tables" / "afterwards.csv", afterwards, digits=5)
     say("3 of 5: draws where the attention goes")
@@ -138,6 +141,7 @@ def _write(results: Path, folder: Path, data: Path | None, say: Callable[[str], 
         "figures": _paper_figures(album, by_table, layers),
         "ours": _our_figures(album, measured, by_table),
         "answers": [_answer(album, answer) for answer in answers],
+        "repeats": _repeats(album, repeats),
         "attention": _attention(attention),
         "judgements": judge(curves),
         "curves": _curves(album, measured, curves),
@@ -389,6 +393,41 @@ def _answer(album: _Album, answer: Answer) -> dict[str, Any]:
         "measure": figures.WORDS[question.contrasts[0].measure],
         "matters": question.contrasts[0].matters,
     }
+
+
+def _repeats(album: _Album, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each claim whose trainings are repeated: its contrasts, those that are missing, and a picture."""
+    shown = []
+    for claim in dict.fromkeys(one.claim for one in load_repeats()):
+        planned = [one for one in load_repeats() if one.claim == claim]
+        own = rows[rows["claim"] == claim].reset_index(drop=True)
+        found = set(zip(own["arm"], own["reference"], strict=True))
+        labels = [f"{name_of(row['arm'])} less {name_of(row['reference'])}" for row in own.to_dict("records")]
+        forest = None
+        if len(own):
+            drawn = own.assign(matters=own["margin"])
+            caption = f"{planned[0].asks} Differences in points, with 95 % intervals; grey, the margin."
+            alt = figures.forest_in_words(drawn, labels)
+            forest = album.add(
+                f"repeats_{planned[0].matrix}_{claim.split()[0]}", figures.forest(drawn, labels), caption, alt
+            )
+        arms = load_repeated_matrix(planned[0].matrix).arms
+        shown.append(
+            {
+                "asks": planned[0].asks,
+                "measure": figures.WORDS[planned[0].measure],
+                "margin": planned[0].margin,
+                "rows": own.to_dict("records"),
+                "missing": [
+                    f"{name_of(one.arm)} less {name_of(one.reference)}"
+                    for one in planned
+                    if (one.arm, one.reference) not in found
+                ],
+                "words": {name: arm.tests for name, arm in arms.items()},
+                "picture": forest,
+            }
+        )
+    return shown
 
 
 def _attention(found: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
