@@ -18,7 +18,8 @@ from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.studies.folds import write_arm, write_images
-from paper.questions import name_of
+from paper.questions import load_questions, name_of
+from paper.repeats import load_repeats
 from paper.report.page import write_report
 from paper.study import WithoutGpu, load_systems, recipe_of
 
@@ -232,7 +233,9 @@ def test_of_nothing_there_is_a_page_that_says_so(tmp_path):
     (tmp_path / "results" / "leak").mkdir(parents=True)
     page = write_report(tmp_path / "results", tmp_path / "report").read_text(encoding="utf-8")
     assert "needs a GPU" in page
-    assert page.count("Planned and not run") == 7
+    assert page.count("Planned and not run") == len(load_questions()) + len(
+        {one.claim for one in load_repeats()}
+    )
     with pytest.raises(UserError, match="nowhere"):
         write_report(tmp_path / "nowhere", tmp_path / "report")
 
