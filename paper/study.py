@@ -221,7 +221,7 @@ class Study:
 
     def _like(self, pattern: str) -> str:
         """Runs whose names resemble a pattern, by the whole or by the last part; else where to look."""
-        last = {job.id.rpartition("/")[2]: job.id for job in self.jobs}
+        last = {job.id.rpartition("/")[2]: job.id for job in reversed(self.jobs)}
         close = difflib.get_close_matches(pattern, [job.id for job in self.jobs], n=3)
         close += [last[name] for name in difflib.get_close_matches(pattern, list(last), n=2)]
         return f"; nearest: {', '.join(dict.fromkeys(close))}" if close else "; --plan lists them all"

@@ -18,6 +18,7 @@ from dermlens.recipe import load_recipe
 from dermlens.runs import Run
 from dermlens.studies.crossfit import crossfit, crossfit_pairs
 from dermlens.studies.ensemble import labels_within, soft_labels, training_labels
+from dermlens.studies.folders import publish
 from dermlens.studies.folds import read_out_of_fold
 
 
@@ -252,6 +253,18 @@ def test_labels_within_a_fold_are_of_networks_that_saw_neither_it_nor_the_image(
         assert trained == set(fold.index[~fold.isin([1, other])])
         theirs = run.predictions().set_index("image_id").loc[fold.index[fold == other], labels.columns]
         np.testing.assert_allclose(labels.loc[theirs.index], theirs, atol=1e-8)
+
+
+def test_published_pairs_give_the_same_labels(pairs, tmp_path):
+    out, _ = pairs
+    publish(out, tmp_path / "published")
+    ours, theirs = (
+        labels_within([folder], 0, tmp_path / "soft.csv") for folder in (out, tmp_path / "published")
+    )
+    pd.testing.assert_frame_equal(ours, theirs)
+    files = [path for path in (tmp_path / "published").rglob("*") if path.is_file()]
+    assert not any(path.suffix == ".safetensors" for path in files)
+    assert not any(str(out.parent) in path.read_text("utf-8") for path in files if path.suffix == ".json")
 
 
 def test_no_labels_within_a_fold_without_its_pairs(pairs, whole, tmp_path):

@@ -164,6 +164,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study crossfit": (
         "dermlens study crossfit grouped/mobilenet_v3_small --data data/ham10000 --out folds/",
         "dermlens study crossfit sources/efficientnet_lite0 --by source --data data/ --out sources/",
+        "dermlens study crossfit sources/mobilenet_v2 --by pair --data data/ --out pairs/ --only 0-1,0-2",
     ),
     "study ablate": (
         "dermlens study ablate imbalance --data data/ham10000 --out imbalance/",
@@ -182,6 +183,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study soft-labels": (
         "dermlens study soft-labels folds-a/ folds-b/ --out soft_labels.csv",
         "dermlens study soft-labels folds/fold-0 --of-training --out soft-0.csv",
+        "dermlens study soft-labels pairs/ --within 0 --out soft-0.csv",
     ),
 }
 """Command lines by command, such as `data split`."""

@@ -6,7 +6,8 @@ predictions.csv   a run's columns and `fold`, every image once
 crossfit.json     scores, folds, seconds, machine, seed, command, commit
 
 By pairs of folds, `folds-0-1/ …` leave two out each: what the network of a pair says of one fold is a soft
-label for a student that is scored on the other, as it saw neither. Such a cross-fit has no scores.
+label for a student that is scored on the other, as it saw neither. Such a cross-fit has no scores, and its
+record is pairs.json.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from typing import Any
 import pandas as pd
 
 from dermlens.data.manifest import Split
+from dermlens.data.predictions import write_predictions
 from dermlens.data.table import table_sha256
 from dermlens.errors import UserError
-from dermlens.evaluation.ledger import publish_recipe, without_paths
+from dermlens.evaluation.ledger import publish_recipe, publish_training, without_paths
 from dermlens.files import read_json, write_json
 from dermlens.recipe import Recipe, load_recipe
 from dermlens.runs import Run, environment, taken_back
@@ -44,6 +46,7 @@ RECORD = "crossfit.json"
 PREDICTIONS = "predictions.csv"
 RECIPE = "recipe.yaml"
 PAIR = "folds-"
+PAIRS = "pairs.json"
 
 
 def crossfit(
@@ -103,7 +106,7 @@ def crossfit_pairs(
         cache: as for `fit`.
 
     Returns:
-        The content of crossfit.json.
+        The content of pairs.json.
 
     Raises:
         UserError, KeyboardInterrupt: as `crossfit`.
@@ -119,7 +122,7 @@ def crossfit_pairs(
     }
     wanted = None if only is None else [f"{PAIR}{name}" for name in pairs if name in only]
     facts, _ = train_units(
-        recipe, units, data, out, record=out / RECORD, only=wanted, device=device, cache=cache
+        recipe, units, data, out, record=out / PAIRS, only=wanted, device=device, cache=cache
     )
     return facts
 
@@ -213,6 +216,20 @@ def publish_crossfit(out: Path, folder: Path) -> None:
     write_out_of_fold(folder / f"{PREDICTIONS}.gz", read_out_of_fold(out / PREDICTIONS))
     write_json(folder / RECORD, without_paths(facts))
     publish_recipe(Run(out / "fold-0"), folder)
+
+
+def publish_pairs(out: Path, folder: Path) -> None:
+    """Write predictions, recipes and histories of a cross-fit by pairs, as far as it is there."""
+    facts = read_json(out / PAIRS)
+    for name, facts_of_pair in facts["folds"].items():
+        if facts_of_pair["status"] == "completed":
+            run, copy = Run(out / name), Run(folder / name)
+            copy.path.mkdir(parents=True, exist_ok=True)
+            scored = run.predictions().query("role == 'selection'").reset_index(drop=True)
+            write_predictions(copy.path / "predictions.csv.gz", scored)
+            publish_training(run, copy)
+    write_json(folder / PAIRS, without_paths(facts))
+    publish_recipe(Run(out), folder)
 
 
 def _begin(out: Path, recipe: Recipe) -> None:

@@ -29,8 +29,7 @@ from dermlens.predict.decision import ANSWERED, log_softmax
 from dermlens.recipe import load_recipe
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig, ImbalanceConfig
-from dermlens.studies.crossfit import PAIR
-from dermlens.studies.crossfit import RECORD as CROSSFIT
+from dermlens.studies.crossfit import PAIR, PAIRS
 from dermlens.studies.folds import FOLD, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
 
@@ -163,15 +162,14 @@ def labels_within(
 
 def _labels_of_pairs(member: Path, fold: int) -> pd.DataFrame:
     """What the pairs with a fold say of their other fold, by image id."""
-    facts = read_json(member / CROSSFIT) if (member / CROSSFIT).is_file() else {}
-    names = sorted({*facts.get("folds", ()), *facts.get("missing", ())})
-    pairs = [name for name in names if name.startswith(PAIR)]
-    runs = [Run(member / name) for name in pairs if str(fold) in name.removeprefix(PAIR).split("-")]
-    if len(runs) < 2:
+    facts = read_json(member / PAIRS) if (member / PAIRS).is_file() else {"folds": {}, "missing": []}
+    names = sorted({*facts["folds"], *facts["missing"]})
+    runs = [Run(member / name) for name in names if str(fold) in name.removeprefix(PAIR).split("-")]
+    if not runs:
         raise UserError(
             f"{member} has no pairs with fold {fold}: make some with `dermlens study crossfit --by pair`"
         )
-    if open_ones := [run.path.name for run in runs if not run.is_completed]:
+    if open_ones := [run.path.name for run in runs if run.path.name in facts["missing"]]:
         raise UserError(
             f"{member} lacks {', '.join(open_ones)}: `study crossfit --by pair` goes on with them"
         )

@@ -79,6 +79,9 @@ def publish(source: Path, folder: Path) -> str:
     if (source / by_source.RECORD).is_file():
         by_source.publish_by_source(source, folder)
         return str(folder)
+    if (source / crossfit.PAIRS).is_file():
+        crossfit.publish_pairs(source, folder)
+        return str(folder)
     if (source / crossfit.RECORD).is_file():
         crossfit.publish_crossfit(source, folder)
         return str(folder)
