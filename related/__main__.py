@@ -13,8 +13,8 @@ from dermlens.training.machine import resolve_device
 from paper import batch
 from paper.batch import Ham10000, Only, Out, PlanData, PlanFile, Processes, Results, Weights, WorkIn
 from paper.plan import Folders
+from related.plan import hours_left, render, render_systems
 from related.plan import plan as planned
-from related.plan import render
 from related.publication import publish
 from related.report import write_report
 from related.study import Job, Study, load_study
@@ -34,11 +34,13 @@ def plan(
     write: PlanFile = None,
     data: PlanData = None,
 ) -> None:
-    """List every run with its state and hours; run nothing."""
+    """List every run with its state and hours, and then every system; run nothing."""
     batch.check_folder(out)
     study, chosen = _chosen(only, weights)
     rows = planned(study, chosen, Folders(out, results))
-    console.print(render(rows, study))
+    console.print(render(rows))
+    console.print(render_systems(rows, study))
+    console.print(hours_left(rows))
     if write is not None:
         left = [row.job for row in rows if row.state == "to do"]
         batch.write_plan(write, "related", left, batch.command_words(data, out, weights))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from dermlens.data.predictions import read_predictions
 from dermlens.errors import UserError
@@ -17,7 +19,7 @@ from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
 from paper.plan import Folders
 from related import singletons, work
-from related.plan import plan
+from related.plan import hours_left, plan, render, render_systems
 from related.publication import publish, read_published
 from related.report import write_report
 from related.study import System, load_study
@@ -57,6 +59,32 @@ def test_the_plan_before_and_after(study, done, published, tmp_path):
     rows = plan(study, study.jobs, Folders(tmp_path, tmp_path))
     assert {row.job.id: row.note for row in rows}["prior/seed-0/fold-0"] == "after training/seed-0/fold-0"
     assert {row.hours for row in rows} == {None}  # nobody measured
+
+
+def test_the_plan_is_a_line_a_run_and_a_line_a_system_at_120_columns():
+    shipped = load_study()
+    rows = plan(shipped, shipped.jobs, Folders(None, PUBLISHED))
+    runs, systems = (lines_of(table) for table in (render(rows), render_systems(rows, shipped)))
+    assert [line.split()[0] for line in runs[1:]] == [job.id for job in shipped.jobs]
+    assert [line.split()[0] for line in systems[1:]] == list({job.system: 0 for job in shipped.jobs})
+    assert "…" not in "".join([*runs, *systems])
+
+
+def lines_of(table):
+    console = Console(width=120, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue().splitlines()
+
+
+def test_what_was_never_run_takes_as_long_as_others_of_its_kind(study, published, tmp_path):
+    results = shutil.copytree(published, tmp_path / "results")
+    runs = json.loads((results / "runs.json").read_text())
+    taken = {name: facts for name, facts in runs.items() if not name.startswith("forest/")}
+    taken["nevus/seed-0"]["seconds"] = 7200
+    (results / "runs.json").write_text(json.dumps(taken))
+    rows = [row for row in plan(study, study.jobs, Folders(None, results)) if row.job.system == "forest"]
+    assert {(row.state, row.hours, row.guessed) for row in rows} == {("to do", 1.0, True)}  # of two folds
+    assert hours_left(rows).startswith("left: 4.0 hours (≈")
 
 
 def test_every_fold_holds_out_other_lesions_and_the_last_one_chooses_the_rate(study, done):
