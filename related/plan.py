@@ -18,6 +18,9 @@ from related.study import Job, Study, System
 State = Literal["done", "to do"]
 RECORD = "record.json"
 """What a classical fold leaves when it is done, as run.json is what a training leaves."""
+PREDICTIONS = "predictions.csv"
+SCORED = "images_scored"
+"""In a record, how many images the predictions are of."""
 RUNS = "runs.json"
 """Of what is published: seconds, parameters and machine by `<system>/seed-<k>`."""
 

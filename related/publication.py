@@ -23,9 +23,9 @@ from dermlens.studies.folds import (
     write_images,
 )
 from paper.study import read_record
-from related.plan import RECORD, RUNS, seconds_of_run
+from related.plan import PREDICTIONS, RECORD, RUNS, SCORED, seconds_of_run
+from related.rates import is_whole, rates_of
 from related.study import Ground, Job, Study, System
-from related.work import PREDICTIONS, SCORED, is_whole, rates_of
 
 KEPT = ("git_commit", "machine", "python", "dermlens", "torch", "scikit-learn", "device", "threads")
 
@@ -128,8 +128,7 @@ def _facts(study: Study, system: System, folds: list[Job], out: Path) -> dict[st
             "seconds": round(sum(record["seconds"] for record in records), 1),
             "recipe": records[0]["recipe"],
         }
-        if "parameters" in records[0]:
-            facts["parameters"] = records[0]["parameters"]
+        facts |= {key: records[0][key] for key in ("parameters", "chosen") if key in records[0]}
     else:
         runs = [Run(out / job.id) for job in folds]
         records = [read_record(run.record_file) for run in runs]

@@ -21,9 +21,10 @@ from paper.plan import Folders
 from related import singletons, work
 from related.plan import hours_left, plan, render, render_systems
 from related.publication import publish, read_published
+from related.rates import best_rate, rate_of, rates_of, split_of, units_of
 from related.report import write_report
 from related.study import System, load_study
-from related.work import Worker, best_rate, rate_of, rates_of, split_of, units_of
+from related.work import Worker
 
 QUICK = EvaluationConfig(bootstrap=20)
 PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "related"
@@ -345,8 +346,15 @@ def test_the_shipped_comparison_is_whole():
         alone = rf"^# .*dermlens train related/recipes/{system.recipe.name}"  # what nothing here can run
         command = alone if system.waits else rf"^# python -m related run .*{system.id}"
         assert re.search(command, head, re.M), system.id
-        reads = {"training": shipped.recipe_of, "classical": shipped.classical_of, "head": shipped.head_of}
-        reads.get(system.kind, shipped.adjusted_of)(system)
+        reads = {
+            "training": shipped.recipe_of,
+            "classical": shipped.classical_of,
+            "head": shipped.head_of,
+            "adjusted": shipped.adjusted_of,
+            "views": shipped.views_of,
+            "subset": shipped.subset_of,
+        }
+        reads[system.kind](system)
     with pytest.raises(UserError, match="nearest: garg-forest"):
         shipped.chosen(("garg-forst",))
 
@@ -367,6 +375,11 @@ def test_trainings_see_as_many_images(study):
     shipped = load_study()
     ground = [s for s in shipped.systems.values() if s.kind == "training" and not s.waits]
     trainings = [shipped.recipe_of(s) for s in ground]
-    assert len({(r.train.epochs, r.train.batch_size, r.data.size, r.model.backbone) for r in trainings}) == 1
+    assert len({(r.train.epochs, r.train.batch_size) for r in trainings}) == 1
+    started = [shipped.recipe_of(s) for s in ground if s.start == "ImageNet"]
+    crops = [r.train.task.settings.get("side") if r.train.task else None for r in started]
+    seen = {(crop or r.data.size, r.model.backbone) for crop, r in zip(crops, started, strict=True)}
+    assert seen == {(128, "mobilenet_v3_small")}
+    assert {r.model.weights for r in trainings if r not in started} == {"none"}
     assert len({r.imbalance.sampler for r in trainings}) == 1
     assert {r.split.manifest for r in trainings} == {"grouped-v1"}
