@@ -16,10 +16,17 @@ from dermlens.data.config import DataConfig
 from dermlens.data.table import read_configured
 from dermlens.errors import UserError
 from dermlens.studies.folds import write_arm, write_images
-from related.publication import arm_of
-from related.study import System
+from related.publication import arm_of, read_arms
+from related.study import Study, System
 
 FOLDER = "away"
+HOME = "home"
+PLACES = {
+    HOME: "at home, HAM10000",
+    "milk10k": "MILK10k, other clinics and cameras",
+    "isic2017": "ISIC 2017, other clinics",
+}
+"""In words."""
 SOURCES = {
     "milk10k": DataConfig(folders=("milk10k",), skip=("other",)),
     "isic2017": DataConfig(folders=("isic2017",), squashed={"isic2017": (4, 3)}),
@@ -63,3 +70,8 @@ def publish_away(results: Path, source: str, system: System, seed: int, table: p
     folder.mkdir(parents=True, exist_ok=True)
     write_images(folder, table)
     write_arm(folder, arm_of(system, seed), table)
+
+
+def read_published_away(study: Study, results: Path, source: str) -> dict[str, list[pd.DataFrame]]:
+    """As `read_published`, of the images of a source; empty where none were scored."""
+    return read_arms(study.systems.values(), results / FOLDER / source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,14 @@ def read_published(study: Study, results: Path, ground: Ground = "folds") -> dic
     Raises:
         UserError: a file is damaged, or of other images.
     """
+    systems = [system for system in study.systems.values() if system.ground == ground]
+    return read_arms(systems, folder_of(results, ground))
+
+
+def read_arms(systems: Iterable[System], folder: Path) -> dict[str, list[pd.DataFrame]]:
+    """As `read_published`, of some systems in a folder."""
     found: dict[str, list[pd.DataFrame]] = {}
-    folder = folder_of(results, ground)
-    for system in study.systems.values():
-        if system.ground != ground:
-            continue
+    for system in systems:
         arms = [arm_of(system, seed) for seed in range(system.seeds)]
         there = [arm for arm in arms if (folder / "predictions" / f"{arm}.csv.gz").is_file()]
         if there:

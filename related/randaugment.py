@@ -55,22 +55,26 @@ def _cast(x: Tensor, s: float, extra: Tensor) -> Tensor:
 
 def _equalised(x: Tensor, s: float, extra: Tensor) -> Tensor:
     del s, extra
-    return tv.equalize_image(x.round().to(torch.uint8)).float()
+    made: Tensor = tv.equalize_image(x.round().to(torch.uint8)).float()
+    return made
 
 
 def _equalised_luminance(x: Tensor, s: float, extra: Tensor) -> Tensor:
     grey = tv.rgb_to_grayscale(x)
-    return (x + _equalised(grey, s, extra) - grey).clamp(0, 255)
+    made: Tensor = (x + _equalised(grey, s, extra) - grey).clamp(0, 255)
+    return made
 
 
 def _posterised(x: Tensor, s: float, extra: Tensor) -> Tensor:
     del extra
-    return tv.posterize_image(x.round().to(torch.uint8), 8 - round(3 * abs(s))).float()
+    made: Tensor = tv.posterize_image(x.round().to(torch.uint8), 8 - round(3 * abs(s))).float()
+    return made
 
 
 def _stretched(x: Tensor, s: float, extra: Tensor) -> Tensor:
     del s, extra
-    return 255 * tv.autocontrast_image(x / 255)
+    made: Tensor = 255 * tv.autocontrast_image(x / 255)
+    return made
 
 
 def _solarised(x: Tensor, s: float, extra: Tensor) -> Tensor:

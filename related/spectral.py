@@ -148,7 +148,8 @@ class DescribedHead(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """A map of one position and twice the channels: amplitudes, then phases."""
         pooled_B1C = self.convolution(x_BCHW.mean(dim=(2, 3))[:, None])
-        return self.transform(F.leaky_relu(pooled_B1C)[:, None]).flatten(1)[:, :, None, None]
+        map_BD11: Tensor = self.transform(F.leaky_relu(pooled_B1C)[:, None]).flatten(1)[:, :, None, None]
+        return map_BD11
 
 
 class SpectralConfig(Section):

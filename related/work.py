@@ -44,6 +44,7 @@ from related.classical import FeatureRecipe, Features, features, frozen_network,
 from related.heads import FittedHead
 from related.isolation import stage_features
 from related.king_zeng import for_population
+from related.masks import MASKED
 from related.plan import PREDICTIONS, RECORD, SCORED, is_done
 from related.rates import best_rate, is_whole, rate_of, rates_of, split_of, units_of
 from related.singletons import open_singletons
@@ -270,7 +271,7 @@ class Worker:
     def _takes_any_image(self, system: System) -> bool:
         """Whether a system can be asked of an image without a mask, and is not derived of others."""
         if system.kind == "classical":
-            return self.study.classical_of(system).lesion == "none"
+            return self.study.classical_of(system).lesion not in MASKED
         return system.kind in ("training", "head")
 
     def _asked_of(self, system: System, job: Job, table: pd.DataFrame) -> pd.DataFrame:
@@ -376,7 +377,7 @@ class Worker:
         if key not in self._features:
             size, root = recipe.cached, self.site.cache
             cache, masks = open_cache(table, size=size, crop="squash", root=root), None
-            if recipe.lesion != "none":
+            if recipe.lesion in MASKED:
                 if table["mask"].isna().any():
                     raise UserError(f"{self.site.data} lacks lesion masks: put them into its folder masks")
                 masks = open_cache(table, size=size, crop="squash", root=root, what="mask")

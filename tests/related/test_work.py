@@ -9,19 +9,25 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
+from dermlens.data.config import DataConfig
 from dermlens.data.predictions import read_predictions
+from dermlens.data.table import read_configured
 from dermlens.errors import UserError
+from dermlens.labels import CLASSES
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
+from dermlens.training.predict import predict_table
 from paper.plan import Folders
 from related import singletons, work
+from related.away import fold_of, publish_away, read_away
 from related.plan import hours_left, plan, render, render_systems
 from related.publication import publish, read_published
-from related.rates import best_rate, rate_of, rates_of, split_of, units_of
+from related.rates import best_rate, published_rates, rate_of, rates_of, split_of, units_of
 from related.report import write_report
 from related.study import System, load_study
 from related.work import Worker
@@ -177,7 +183,7 @@ def test_a_system_asked_for_by_name_takes_the_rate_that_was_published(study, pub
     site = replace(site_in(tmp_path / "out"), folders=Folders(tmp_path / "out", published, again=True))
     assert Worker(both, site, say=lambda _: None).work(both.chosen(("twin",))) == []
     record = json.loads((site.out / "twin/seed-0/fold-1/record.json").read_text())
-    assert record["recipe"]["lr"] == best_rate(work.published_rates(study.systems["head"], published))
+    assert record["recipe"]["lr"] == best_rate(published_rates(study.systems["head"], published))
     assert not (site.out / "head").exists()
 
 
@@ -314,8 +320,61 @@ def test_what_is_not_run_is_said_to_be_not_run(study, published, tmp_path):
     waiting = page.partition("## Not yet run")[2].partition("## ")[0]
     assert re.findall(r"`(\w+)`", waiting) == ["training"]
     empty = write_report(study, tmp_path / "nothing", QUICK).read_text(encoding="utf-8")
-    assert "## Measured" not in empty
+    assert "## All systems" not in empty
     assert read_published(study, tmp_path / "nothing") == {}
+
+
+def test_a_row_of_the_page_has_what_was_published_ours_and_what_differs(study, published, tmp_path):
+    results = shutil.copytree(published, tmp_path / "results")
+    rows = {
+        name: system.model_copy(update={"published": f"printed {name}", "differs": f"differs {name}"})
+        for name, system in study.systems.items()
+    }
+    page = write_report(replace(study, systems=rows), results, QUICK).read_text(encoding="utf-8")
+    table = page.partition("## All systems")[2].partition("Differences")[0]
+    for name, system in rows.items():
+        (line,) = [line for line in table.splitlines() if line.startswith(f"| `{name}`")]
+        assert f"printed {name} |" in line
+        assert f"differs {name} |" in line
+        assert system.title in line
+        assert ("from random weights" in line) == (system.kind == "training")  # none has a start
+    forest = next(line for line in table.splitlines() if line.startswith("| `forest`"))
+    assert re.search(r"\]<br>folds 0\.\d+, 0\.\d+<br>seeds 0\.\d+, 0\.\d+ \|", forest)
+
+
+def test_other_clinics_images_are_asked_of_the_network_that_their_lesion_gives(
+    study, done, published, data, site_in, tmp_path
+):
+    results = shutil.copytree(published, tmp_path / "results")
+    table = read_configured(data, DataConfig()).sort_values("image_id", ignore_index=True).head(60)
+    table = table.assign(fold=[fold_of(lesion, study.folds) for lesion in table["lesion_id"]])
+    assert set(table["fold"]) == {0, 1}
+    worker = Worker(study, site_in(done, published), say=lambda _: None)
+    found = {system.id: rows for system, seed, rows in worker.away(table, study.jobs) if seed == 0}
+    assert set(found) == {"nevus", "forest", "training", "head"}  # `prior` is derived of another
+    for rows in found.values():
+        assert rows["image_id"].tolist() == table["image_id"].tolist()
+        assert rows["fold"].tolist() == table["fold"].tolist()
+    asked = table[table["fold"] == 1]
+    saved = Run(done / "training/seed-0/fold-1").model()
+    own = predict_table(saved, asked, cache_root=site_in(done).cache, device="cpu")
+    columns = [name for name in own if name.startswith("p_")]
+    theirs = found["training"][found["training"]["fold"] == 1]
+    np.testing.assert_allclose(theirs[columns], own[columns], atol=1e-6)
+    for name in ("training", "head"):
+        publish_away(results, "milk10k", study.systems[name], 0, found[name])
+    page = write_report(study, results, QUICK).read_text(encoding="utf-8")
+    assert "mean recall away, milk10k" in page
+    away = pd.read_csv(results / "away" / "milk10k" / "table.csv").set_index(["system", "metric"])
+    named = found["training"]
+    hit = named[columns].to_numpy().argmax(1) == named["target"].map(list(CLASSES).index).to_numpy()
+    assert away.loc[("training", "accuracy"), "value"] == pytest.approx(hit.mean(), abs=1e-5)
+    assert (results / "away" / "milk10k" / "uncertainty.csv").is_file()
+
+
+def test_a_source_that_is_not_known_is_refused(tmp_path):
+    with pytest.raises(UserError, match="known: milk10k, isic2017"):
+        read_away(tmp_path, "ph2", 5)
 
 
 def test_nothing_published_shows_a_machine_or_a_patient(published, data):
