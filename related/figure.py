@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dermlens.report.plots import BLACK, panels, run_mark, title
+from dermlens.report.plots import BLACK, panels, run_mark
 from related.away import PLACES
 from related.study import IMAGENET, Study, System
 
 STILL, STARTED, DRAWN = "no network, or none that was trained", "trained from ImageNet", "from random weights"
 COLORS = {group: run_mark(index).color for index, group in enumerate((STILL, STARTED, DRAWN))}
 SHAPES = ("D", "s")
+SEVEN = ("milk10k",)
+"""Sources that have all diagnoses, of which alone chance is one in seven."""
+LABEL = 46
+"""Letters to a line of a system's name."""
 
 
 def group_of(system: System) -> str:
@@ -33,10 +38,11 @@ def mean_recall_figure(study: Study, table: pd.DataFrame, away: Mapping[str, pd.
         away: the same of other clinics' images, by source.
     """
     rows = table[table["metric"] == "mean_recall"].reset_index(drop=True)
-    figure, [axes] = panels(height=1.9 + 0.3 * len(rows), width=8.6)
+    figure, [axes] = panels(height=2.1 + 0.34 * len(rows), width=7.6)
     elsewhere = {
         source: found[found["metric"] == "mean_recall"].set_index("system")["value"]
         for source, found in away.items()
+        if source in SEVEN
     }
     shapes = dict(zip(elsewhere, SHAPES, strict=False))
     labels, groups = [], {}
@@ -54,7 +60,7 @@ def mean_recall_figure(study: Study, table: pd.DataFrame, away: Mapping[str, pd.
                     [value_S[system.id]], [place],
                     color=color, marker=shapes[source], markersize=5, markerfacecolor="none", linestyle="",
                 )  # fmt: skip
-        labels.append(f"{system.title} {system.cites}".strip())
+        labels.append(textwrap.fill(f"{system.title} {system.cites}".strip(), LABEL))
     axes.axvline(1 / 7, color=BLACK, linewidth=1, linestyle="--")
     words = "chance, and every image named a nevus"
     axes.annotate(words, (1 / 7, -0.75), fontsize=8, va="center", xytext=(3, 0), textcoords="offset points")
@@ -70,5 +76,6 @@ def mean_recall_figure(study: Study, table: pd.DataFrame, away: Mapping[str, pd.
         for source, shape in shapes.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    title(axes, "How much of each diagnosis a system names, on average")
+    words = "How much of each diagnosis a system names, on average"
+    figure.suptitle(words, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure

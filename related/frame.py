@@ -45,7 +45,8 @@ def frame_box(x_HW3: Pixels) -> Box | None:
     largest = 1 + int(np.argmax(np.bincount(region_HW.ravel(), minlength=count + 1)[1:]))
     inside_HW = region_HW == largest
     radius = OF_RADIUS * float(np.sqrt(inside_HW.sum() / np.pi))
-    box = _square(*ndimage.center_of_mass(inside_HW), radius, inside_HW.shape)
+    row, column = ndimage.center_of_mass(inside_HW)
+    box = _square(row, column, radius, inside_HW.shape)
     left, top, right, bottom = box
     within_HW = np.zeros(inside_HW.shape, bool)
     within_HW[top:bottom, left:right] = True
