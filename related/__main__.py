@@ -13,8 +13,9 @@ from dermlens.training.machine import resolve_device
 from paper import batch
 from paper.batch import Ham10000, Only, Out, PlanData, PlanFile, Processes, Results, Weights, WorkIn
 from paper.plan import Folders
+from related.away import publish_away, read_away
+from related.plan import hours_left, render, render_systems
 from related.plan import plan as planned
-from related.plan import render
 from related.publication import publish
 from related.report import write_report
 from related.study import Job, Study, load_study
@@ -34,11 +35,13 @@ def plan(
     write: PlanFile = None,
     data: PlanData = None,
 ) -> None:
-    """List every run with its state and hours; run nothing."""
+    """List every run with its state and hours, and then every system; run nothing."""
     batch.check_folder(out)
     study, chosen = _chosen(only, weights)
     rows = planned(study, chosen, Folders(out, results))
-    console.print(render(rows, study))
+    console.print(render(rows))
+    console.print(render_systems(rows, study))
+    console.print(hours_left(rows))
     if write is not None:
         left = [row.job for row in rows if row.state == "to do"]
         batch.write_plan(write, "related", left, batch.command_words(data, out, weights))
@@ -63,6 +66,30 @@ def run(
     left = Worker(study, site).work(chosen, jobs)
     console.print(f"worked in: {out}; next: python -m related report --out {out}")
     batch.check_left(left, len(chosen))
+
+
+@related.command()
+def away(
+    data: Annotated[Path, typer.Option("--data", "-d", help="The folder with ham10000 and the source.")],
+    source: Annotated[str, typer.Option("--source", help="milk10k or isic2017.")],
+    out: WorkIn,
+    results: Results = PUBLISHED,
+    only: Only = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Ask what was trained into --out of another clinic's images, and publish what it says."""
+    batch.check_folder(out)
+    study, chosen = _chosen(only, weights)
+    table = read_away(data, source, study.folds)
+    site = Site(
+        data / "ham10000", Folders(out, results), device=resolve_device(device), cache=cache, weights=weights
+    )
+    for system, seed, found in Worker(study, site, say=console.print).away(table, chosen):
+        publish_away(results, source, system, seed, found)
+        console.print(f"published: {system.id}, seed {seed}, {source}")
+    console.print("next: python -m related report")
 
 
 @related.command()

@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-Use = Literal["none", "tight", "dilated", "background", "shape"]
+from related.frame import centre_box, frame_box, without_skin
+
+Use = Literal["none", "tight", "dilated", "background", "shape", "frame", "centre", "skin"]
+MASKED = ("tight", "dilated", "background", "shape")
+"""Uses that look at a mask; `frame`, `centre` and `skin` are those of `related.frame`."""
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
@@ -33,16 +37,22 @@ def masked(x_NSS3: Pixels, mask_NSS: Pixels, use: Use, side: int) -> Pixels:
     Args:
         x_NSS3: images.
         mask_NSS: 0 outside to 255 inside.
-        use: `none` looks at no mask.
+        use: those of MASKED look at the masks.
         side: T; crops are squashed to it.
     """
     return np.stack([_one(*pair, use, side) for pair in zip(x_NSS3, mask_NSS, strict=True)])
 
 
 def _one(x_SS3: Pixels, mask_SS: Pixels, use: Use, side: int) -> Pixels:
-    inside_SS, whole = mask_SS > 127, (0, 0, len(x_SS3), len(x_SS3))
-    box: Box = whole
-    if use != "none" and inside_SS.any():
+    inside_SS = mask_SS > 127
+    box: Box = (0, 0, len(x_SS3), len(x_SS3))
+    if use == "frame":
+        box = frame_box(x_SS3) or box
+    elif use == "centre":
+        box = centre_box(x_SS3)
+    elif use == "skin":
+        x_SS3 = without_skin(x_SS3)
+    elif use != "none" and inside_SS.any():
         if use == "background":
             x_SS3 = np.where(inside_SS[..., None], x_SS3, np.uint8(0))
         elif use == "shape":

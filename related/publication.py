@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from dermlens.studies.folds import (
     write_images,
 )
 from paper.study import read_record
-from related.plan import RECORD, RUNS, seconds_of_run
+from related.plan import PREDICTIONS, RECORD, RUNS, SCORED, seconds_of_run
+from related.rates import is_whole, rates_of
 from related.study import Ground, Job, Study, System
-from related.work import PREDICTIONS, SCORED, is_whole, rates_of
 
 KEPT = ("git_commit", "machine", "python", "dermlens", "torch", "scikit-learn", "device", "threads")
 
@@ -75,11 +75,14 @@ def read_published(study: Study, results: Path, ground: Ground = "folds") -> dic
     Raises:
         UserError: a file is damaged, or of other images.
     """
+    systems = [system for system in study.systems.values() if system.ground == ground]
+    return read_arms(systems, folder_of(results, ground))
+
+
+def read_arms(systems: Iterable[System], folder: Path) -> dict[str, list[pd.DataFrame]]:
+    """As `read_published`, of some systems in a folder."""
     found: dict[str, list[pd.DataFrame]] = {}
-    folder = folder_of(results, ground)
-    for system in study.systems.values():
-        if system.ground != ground:
-            continue
+    for system in systems:
         arms = [arm_of(system, seed) for seed in range(system.seeds)]
         there = [arm for arm in arms if (folder / "predictions" / f"{arm}.csv.gz").is_file()]
         if there:
@@ -128,8 +131,7 @@ def _facts(study: Study, system: System, folds: list[Job], out: Path) -> dict[st
             "seconds": round(sum(record["seconds"] for record in records), 1),
             "recipe": records[0]["recipe"],
         }
-        if "parameters" in records[0]:
-            facts["parameters"] = records[0]["parameters"]
+        facts |= {key: records[0][key] for key in ("parameters", "chosen") if key in records[0]}
     else:
         runs = [Run(out / job.id) for job in folds]
         records = [read_record(run.record_file) for run in runs]

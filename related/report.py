@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dermlens.data.predictions import write_csv
 from dermlens.files import write_text
-from dermlens.report.plots import BLACK, panels, run_mark, save_figure, title
+from dermlens.report.plots import save_figure
 from dermlens.sections import EvaluationConfig
 from paper.study import read_record
+from related.away import FOLDER, HOME, PLACES, SOURCES, read_published_away
+from related.figure import mean_recall_figure
 from related.plan import RUNS
 from related.publication import folder_of, read_published
 from related.singletons import HOLDOUT
@@ -29,6 +30,8 @@ TABLE, PAGE, FIGURE = "table.csv", "index.md", "mean_recall.png"
 SURE, UNSEEN = "uncertainty.csv", "unseen"
 NOTHING = pd.DataFrame(columns=["left_out", "method", "measure", "value", "low", "high"])
 DIGITS = 6
+AWAY = ("mean_recall", "recall_mel")
+"""Metrics of the page for other clinics' images; all are in their table.csv."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,15 @@ class Tables:
     Attributes:
         folds: on the folds, all systems.
         singletons: on lesions with a single image.
-        uncertainty: of the probabilities of the heads, on the folds.
+        away: on other clinics' images, by source.
+        uncertainty: of the probabilities of the heads, on the folds, and away by source.
         unseen: of classes that were left out.
     """
 
     folds: pd.DataFrame
     singletons: pd.DataFrame
-    uncertainty: pd.DataFrame
+    away: dict[str, pd.DataFrame]
+    uncertainty: dict[str, pd.DataFrame]
     unseen: pd.DataFrame
 
 
@@ -63,21 +68,30 @@ def write_report(study: Study, results: Path, config: EvaluationConfig | None = 
     config = config or EvaluationConfig()
     folds = read_published(study, results)
     singletons = read_published(study, results, "singletons")
-    heads = {name: seeds for name, seeds in folds.items() if study.systems[name].kind == "head"}
+    away = {source: read_published_away(study, results, source) for source in SOURCES}
+    away = {source: found for source, found in away.items() if found}
     tables = Tables(
         table_of(study, folds, config),
         table_of(study, singletons, config),
-        uncertainty_table(study, heads, config),
+        {source: table_of(study, found, config) for source, found in away.items()},
+        {
+            where: uncertainty_table(study, _heads(study, found), config)
+            for where, found in {HOME: folds, **away}.items()
+            if _heads(study, found)
+        },
         write_unseen_table(results / UNSEEN, config) if (results / UNSEEN / SCORES).is_file() else NOTHING,
     )
     write_csv(results / TABLE, tables.folds, digits=DIGITS)
     if len(tables.singletons):
         write_csv(folder_of(results, "singletons") / TABLE, tables.singletons, digits=DIGITS)
-    if len(tables.uncertainty):
-        write_csv(results / SURE, tables.uncertainty, digits=DIGITS)
+    for source, table in tables.away.items():
+        write_csv(results / FOLDER / source / TABLE, table, digits=DIGITS)
+    for where, table in tables.uncertainty.items():
+        folder = results if where == HOME else results / FOLDER / where
+        write_csv(folder / SURE, table, digits=DIGITS)
     runs = read_record(results / RUNS)
     if len(tables.folds):
-        save_figure(_figure(tables.folds), results / FIGURE)
+        save_figure(mean_recall_figure(study, tables.folds, tables.away), results / FIGURE)
     write_text(results / PAGE, render(study, tables, runs, config))
     return results / PAGE
 
@@ -89,22 +103,27 @@ def render(study: Study, tables: Tables, runs: Mapping[str, Any], config: Evalua
     parts = ["# The systems that the paper compares itself with, on one ground", _how(study, config)]
     if len(tables.folds):
         figure = f"![mean recall of each system]({FIGURE})"
-        parts += ["## Measured", figure, _measured(study, tables.folds, runs)]
+        parts += [
+            "## All systems",
+            figure,
+            _how_to_read(tables),
+            _measured(study, tables.folds, runs, tables.away),
+        ]
         parts += ["Differences to each system's own baseline, paired by image:"]
         parts += [_differences(study, tables.folds, SHOWN, METRICS)]
-    if len(tables.uncertainty):
+    if tables.uncertainty:
         parts += ["## What the probabilities are worth", _how_sure(config)]
-        parts += [_uncertainty(study, tables.uncertainty)]
-        parts += ["Differences to the plain head, paired by image:"]
-        parts += [_differences(study, tables.uncertainty, tuple(UNCERTAINTY), UNCERTAINTY)]
+    for where, table in tables.uncertainty.items():
+        parts += [f"{PLACES[where]}:", _uncertainty(study, table)]
+        parts += [f"Differences to the plain head, paired by image, {PLACES[where]}:"]
+        parts += [_differences(study, table, tuple(UNCERTAINTY), UNCERTAINTY)]
     if len(tables.singletons):
         parts += ["## Lesions with a single image", _how_singletons()]
-        parts += [_measured(study, tables.singletons, runs)]
+        parts += [_measured(study, tables.singletons, runs, {})]
     if waiting:
-        head = ("system", "cites", "what", "published", "what it waits for")
+        head = ("system", "what", "published, and on what", "what differs", "what it waits for")
         parts += ["## Not yet run", _rows(head, map(_waiting, waiting))]
     parts += _unseen(tables.unseen)
-    parts += ["## What is published, and what differs here", _published(study)]
     parts += [
         "## Again",
         "    python -m related run --data DIR --out OUT\n    python -m related report --out OUT",
@@ -117,10 +136,10 @@ def _how(study: Study, config: EvaluationConfig) -> str:
         f"All systems are scored on the same {study.folds} of {study.folds + 1} folds by lesion of HAM10000"
         " outside the test role of `grouped-v1`; the last fold chooses the learning rate of each training and"
         " is scored for none. A number is the mean over seeds; in brackets its"
-        f" {config.level:.0%} interval over lesions ({config.bootstrap} draws). `table.csv` has those over"
-        " folds and seeds as well, and is computed again from `predictions/` by the command below. The class"
-        " named is the most probable one, the probabilities as they come. Mean cost: a malignant lesion"
-        f" ({', '.join(MALIGNANT)}) named benign costs {MISSED:g}, every other confusion {WRONG:g}. No"
+        f" {config.level:.0%} interval over lesions ({config.bootstrap} draws), below it that over folds and,"
+        " of two seeds, both values. `table.csv` is computed again from `predictions/` by the command below."
+        " The class named is the most probable one, the probabilities as they come. Mean cost: a malignant"
+        f" lesion ({', '.join(MALIGNANT)}) named benign costs {MISSED:g}, every other confusion {WRONG:g}. No"
         " ranking: schedules are scaled to two cores; a system marked as a reading fills gaps of its article."
         " Hours are wall time of machines that did other work at the time."
     )
@@ -131,8 +150,8 @@ def _how_sure(config: EvaluationConfig) -> str:
         "Lower is better in every column. In parentheses behind the calibration error (15 bins of equal"
         f" width) is the {config.level:.0%} band of what chance alone would give, were every probability"
         " exactly right: an error within it shows no miscalibration. The area under risk and coverage is the"
-        " mean error over all shares of images that could be answered, the surest first. All of it at home:"
-        " other clinics' images were not scored. `uncertainty.csv` has the intervals over folds and seeds."
+        " mean error over all shares of images that could be answered, the surest first. `uncertainty.csv`"
+        " has the intervals over folds and seeds."
     )
 
 
@@ -178,19 +197,64 @@ def _uncertainty(study: Study, table: pd.DataFrame) -> str:
     return _rows(("system", *UNCERTAINTY.values()), rows)
 
 
-def _measured(study: Study, table: pd.DataFrame, runs: Mapping[str, Any]) -> str:
-    head = ("system", "start", *(METRICS[metric] for metric in SHOWN), "seeds", "hours a seed", "parameters")
+def _how_to_read(tables: Tables) -> str:
+    words = "A network that no ImageNet start was given is marked `from random weights`."
+    if not tables.away:
+        return f"{words} Other clinics' images were not scored."
+    places = " and ".join(PLACES[source] for source in tables.away)
+    return (
+        f"{words} Away is {places}: each image is asked of one of the five networks, that of the fold which"
+        " its lesion id gives; the mean is over the classes that are there, all seven may be named. ISIC 2017"
+        " has three of them: naming every image a nevus has a mean recall of 1/3 there."
+    )
+
+
+def _measured(
+    study: Study, table: pd.DataFrame, runs: Mapping[str, Any], away: Mapping[str, pd.DataFrame]
+) -> str:
+    """A row a system: what was published, ours, what differs, hours and parameters."""
+    head = (
+        "system", "published, and on what", *(METRICS[metric] for metric in SHOWN),
+        *(f"{METRICS[metric]} away, {source}" for source in away for metric in AWAY),
+        "what differs", "seeds", "hours a seed", "parameters",
+    )  # fmt: skip
     rows = []
     for name, part in table.groupby("system", sort=False):
         system = study.systems[str(name)]
         by_metric = part.set_index("metric")
         facts = [facts for key, facts in runs.items() if key.startswith(f"{name}/")]
         hours = sum(float(one["seconds"]) for one in facts) / 3600 / len(facts) if facts else math.nan
-        cells = [_cell(by_metric.loc[metric], "value", "low", "high") for metric in SHOWN]
+        cells = [_with_spread(by_metric.loc[metric]) for metric in SHOWN]
+        cells += [_elsewhere(found, system, metric) for found in away.values() for metric in AWAY]
         parameters = str(facts[0].get("parameters") or "–") if facts else "–"
         seeds = f"{int(by_metric['seeds'].iloc[0])} of {system.seeds}"
-        rows.append((_named(system), _start(system), *cells, seeds, f"{hours:.2f}", parameters))
+        row = (
+            _described(system),
+            system.published,
+            *cells,
+            system.differs,
+            seeds,
+            f"{hours:.2f}",
+            parameters,
+        )
+        rows.append(row)
     return _rows(head, rows)
+
+
+def _elsewhere(table: pd.DataFrame, system: System, metric: str) -> str:
+    """A number of other clinics' images, where a system was asked of them."""
+    found = table[(table["system"] == system.id) & (table["metric"] == metric)]
+    return _cell(found.iloc[0], "value", "low", "high") if len(found) else "–"
+
+
+def _with_spread(row: Any) -> str:
+    """A number with its intervals over lesions and folds and, of several seeds, the least and the largest."""
+    lines = [_cell(row, "value", "low", "high")]
+    if not pd.isna(row["folds_low"]) and row["folds_low"] < row["folds_high"]:
+        lines.append(f"folds {row['folds_low']:.3f}, {row['folds_high']:.3f}")
+    if row["seeds"] > 1:
+        lines.append(f"seeds {row['seeds_low']:.3f}, {row['seeds_high']:.3f}")
+    return "<br>".join(lines)
 
 
 def _differences(study: Study, table: pd.DataFrame, shown: tuple[str, ...], words: Mapping[str, str]) -> str:
@@ -205,24 +269,33 @@ def _differences(study: Study, table: pd.DataFrame, shown: tuple[str, ...], word
     return _rows(("system", "baseline", *(words[metric] for metric in shown)), rows) if rows else "None yet."
 
 
-def _published(study: Study) -> str:
-    rows = [
-        (_named(system), system.cites or "–", system.title, system.published, system.differs)
-        for system in study.systems.values()
-    ]
-    return _rows(("system", "cites", "what", "published", "what differs here"), rows)
-
-
 def _waiting(system: System) -> tuple[str, ...]:
-    return _named(system), system.cites or "–", system.title, system.published, system.waits or "its run"
+    waits = system.waits or "its run"
+    return f"`{system.id}`", _what(system), system.published, system.differs, waits
 
 
 def _named(system: System) -> str:
     return f"`{system.id}`" + (" (a reading)" if system.reading else "")
 
 
+def _described(system: System) -> str:
+    return f"`{system.id}`<br>{_what(system)}"
+
+
+def _what(system: System) -> str:
+    """A system in words: the reference, what it is, what it starts from, whether it is a reading."""
+    marks = [_start(system), *(["a reading"] if system.reading else [])]
+    return f"{system.cites} {system.title} ({'; '.join(marks)})".strip()
+
+
 def _start(system: System) -> str:
-    return "from random weights" if system.kind == "training" and system.start == "none" else system.start
+    if system.start != "none":
+        return f"start: {system.start}"
+    return "from random weights" if system.kind == "training" else "no network"
+
+
+def _heads(study: Study, found: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
+    return {name: seeds for name, seeds in found.items() if study.systems[name].kind == "head"}
 
 
 def _cell(row: Any, value: str, low: str, high: str, *, signed: bool = False) -> str:
@@ -237,26 +310,3 @@ def _cell(row: Any, value: str, low: str, high: str, *, signed: bool = False) ->
 def _rows(head: tuple[str, ...], rows: Any) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def _figure(table: pd.DataFrame) -> Figure:
-    """Mean recall of all systems on one axis, chance marked; all-nevus, if it is there, is a row."""
-    rows = table[table["metric"] == "mean_recall"].reset_index(drop=True)
-    figure, [axes] = panels(height=1.2 + 0.34 * len(rows))
-    for place, row in enumerate(rows.to_dict("records")):
-        mark = run_mark(5 if row["system"] == "all-nevus" else 0)
-        low, high = (row["value"] if pd.isna(row[end]) else row[end] for end in ("low", "high"))
-        axes.plot([low, high], [place, place], color=mark.color, linewidth=2)
-        axes.plot([row["value"]], [place], marker=mark.marker, color=mark.color)
-        if not pd.isna(row["folds_low"]):
-            axes.plot([row["folds_low"], row["folds_high"]], [place, place], color=mark.color, linewidth=0.7)
-    axes.axvline(1 / 7, color=BLACK, linewidth=1, linestyle="--")
-    axes.annotate(
-        "chance", (1 / 7, -0.6), fontsize=8, ha="left", va="center", xytext=(3, 0), textcoords="offset points"
-    )
-    axes.set_yticks(range(len(rows)), rows["system"])
-    axes.set_ylim(len(rows) - 0.5, -0.9)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("mean recall; thick: over lesions, thin: over folds")
-    title(axes, "Mean recall of the systems, out of fold")
-    return figure

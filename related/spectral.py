@@ -18,6 +18,9 @@ import torch.nn.functional as F
 from scipy import fft
 from torch import Tensor, nn
 
+from dermlens.documents import Section
+from dermlens.plugins import plugin
+
 Transform = Literal["dct", "inverse_dct", "dft"]
 Start = Literal["transform", "random", "fixed"]
 
@@ -83,58 +86,85 @@ class Spectral(nn.Module):
         return torch.cat([amplitude, torch.atan2(imaginary, real + TINY)], dim=1)
 
 
-Layers = Literal["plain", "first", "both_ways"]
+Layers = Literal["plain", "wide", "deep", "first", "both_ways", "fourier"]
 
 
 class SpectralNet(nn.Module):
-    """The authors' network on 149 px: three convolutions, each with a spectral layer or without, and a mean.
+    """The authors' network on 149 px up to its last map: three convolutions, spectral layers behind some.
+
+    Controls without a layer are `plain`; `wide`, whose last convolution has 138 channels in place of 128, so
+    that it has 0.15 % more parameters than `both_ways`; and `deep`, with the authors' one more of 3×3.
+    Of `fourier` the first convolution has 14 channels, which double: 0.5 % fewer parameters than `plain`. How
+    the authors' widths of 26 and 27 count was not found.
 
     Args:
-        num_classes: how many logits.
-        layers: `plain`; `first`, a cosine transform behind the first convolution; `both_ways`, its inverse
-            behind the second and a transform behind the third too.
+        layers: `first`, a cosine transform behind the first convolution; `both_ways`, its inverse behind the
+            second and a transform behind the third too; `fourier`, Fourier's behind the first; or a control.
         start: of the layers.
     """
 
-    def __init__(self, num_classes: int, layers: Layers = "both_ways", start: Start = "transform") -> None:
+    def __init__(self, layers: Layers = "both_ways", start: Start = "transform") -> None:
         super().__init__()
-        first, others = layers != "plain", layers == "both_ways"
+        fourier, both = layers == "fourier", layers == "both_ways"
+        behind_first: nn.Module = nn.Identity()
+        if fourier:
+            behind_first = Spectral("dft", (48, 48), start)
+        elif layers in ("first", "both_ways"):
+            behind_first = Spectral("dct", (48, 48), start)
+        elif layers == "deep":
+            behind_first = nn.Sequential(nn.LeakyReLU(), nn.Conv2d(32, 32, 3, padding=1))
+        last = 138 if layers == "wide" else 128
         self.stages = nn.Sequential(
-            nn.Conv2d(3, 32, 8, stride=3),
-            Spectral("dct", (48, 48), start) if first else nn.Identity(),
+            nn.Conv2d(3, 14 if fourier else 32, 8, stride=3),
+            behind_first,
             nn.LeakyReLU(),
-            nn.Conv2d(32, 64, 5, stride=3, padding=1),
-            Spectral("inverse_dct", (16, 16), start) if others else nn.Identity(),
+            nn.Conv2d(28 if fourier else 32, 64, 5, stride=3, padding=1),
+            Spectral("inverse_dct", (16, 16), start) if both else nn.Identity(),
             nn.LeakyReLU(),
-            nn.Conv2d(64, 128, 3, padding=1),
-            Spectral("dct", (16, 16), start) if others else nn.Identity(),
+            nn.Conv2d(64, last, 3, padding=1),
+            Spectral("dct", (16, 16), start) if both else nn.Identity(),
             nn.LeakyReLU(),
         )
-        self.linear = nn.Linear(128, num_classes)
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
-        """logits_BC of normalised images of 149 × 149."""
-        logits_BC: Tensor = self.linear(self.stages(x_B3HW).mean(dim=(2, 3)))
-        return logits_BC
+        """The last map of normalised images of 149 × 149, of 16 × 16 positions."""
+        map_BCHW: Tensor = self.stages(x_B3HW)
+        return map_BCHW
 
 
-class SpectralHead(nn.Module):
-    """The head as the paper describes it: global average, a convolution along the channels, Fourier, linear.
+class DescribedHead(nn.Module):
+    """As the paper has it, before the softmax: average, a convolution along channels, Fourier.
 
     Args:
         channels: of the map.
-        num_classes: how many logits.
         taps: of the convolution, odd.
     """
 
-    def __init__(self, channels: int, num_classes: int, taps: int = 3) -> None:
+    def __init__(self, channels: int, taps: int = 3) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(1, 1, taps, padding=taps // 2)
         self.transform = Spectral("dft", (1, channels))
-        self.linear = nn.Linear(2 * channels, num_classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """logits_BC."""
+        """A map of one position and twice the channels: amplitudes, then phases."""
         pooled_B1C = self.convolution(x_BCHW.mean(dim=(2, 3))[:, None])
-        logits_BC: Tensor = self.linear(self.transform(F.leaky_relu(pooled_B1C)[:, None]).flatten(1))
-        return logits_BC
+        map_BD11: Tensor = self.transform(F.leaky_relu(pooled_B1C)[:, None]).flatten(1)[:, :, None, None]
+        return map_BD11
+
+
+class SpectralConfig(Section):
+    """Attributes:
+    layers, start: of `SpectralNet`.
+    head: put the described head behind it.
+    """
+
+    layers: Layers = "both_ways"
+    start: Start = "transform"
+    head: bool = False
+
+
+@plugin("backbone", SpectralConfig, size=149)
+def spectral_net(layers: Layers, start: Start, head: bool) -> nn.Module:
+    """For `model.backbone: related.spectral:spectral_net`, with `pool: gap` and `data.size: 149`."""
+    network = SpectralNet(layers, start)
+    return nn.Sequential(network, DescribedHead(138 if layers == "wide" else 128)) if head else network

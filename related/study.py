@@ -25,9 +25,13 @@ from paper.study import start_of
 from related.classical import ClassicalRecipe
 from related.heads import HeadRecipe
 from related.king_zeng import AdjustedRecipe
+from related.subset import SubsetRecipe
+from related.views import ViewsRecipe
 
-Kind = Literal["training", "classical", "head", "adjusted"]
+Kind = Literal["training", "classical", "head", "adjusted", "views", "subset"]
 Ground = Literal["folds", "singletons"]
+IMAGENET = "ImageNet"
+"""The start of the trainings that share a backbone."""
 
 
 class System(Section):
@@ -38,8 +42,9 @@ class System(Section):
         cites: the paper's number of the reference, such as `[12]`; empty for what compares.
         title: what it is, in words.
         kind: `training` is a recipe of dermlens, `classical` one of `related.classical`, `head` one of
-            `related.heads`, `adjusted` one of `related.king_zeng`, which weighs the predictions of another
-            system anew.
+            `related.heads`; and of those that train nothing `adjusted` is one of `related.king_zeng`, which
+            weighs the predictions of another system anew, `views` one of `related.views`, which asks its
+            networks for many views, and `subset` one of `related.subset`, a mean of several systems.
         recipe: its file.
         ground: `folds` of `grouped-v1`, or `singletons`.
         rates_of: another system whose learning rates were tried, of one that tries none itself.
@@ -106,7 +111,7 @@ class Study:
         systems: by id, each after its baseline.
         folds: how many are scored; one more is drawn.
         rates: the learning rates that every training tries on the fold that is not scored.
-        overrides: of every recipe of a training, such as where the weights are.
+        overrides: of every recipe that starts from ImageNet: where the weights of its backbone are.
     """
 
     systems: Mapping[str, System]
@@ -127,13 +132,15 @@ class Study:
         first = [job.id for job in rates]
         if system.rates_of is not None:
             first = [job.id for job in self._rates_of(self.systems[system.rates_of])]
-        of = self.adjusted_of(system).of if system.kind == "adjusted" else None
+        others = self.others_of(system)
+        for other in others if system.kind == "subset" else ():
+            first += [job.id for job in self._rates_of(self.systems[other])]
         jobs = rates
         for seed in range(system.seeds):
             where = f"{system.id}/seed-{seed}"
             for fold in range(self.folds_of(system)):
                 part = f"fold-{fold}"
-                needs = tuple(first) if of is None else (f"{of}/seed-{seed}/{part}",)
+                needs = (*first, *(f"{other}/seed-{seed}/{part}" for other in others))
                 jobs.append(Job(f"{where}/{part}", system.id, where, part, seed, fold, None, needs))
         return jobs
 
@@ -165,7 +172,8 @@ class Study:
 
     def recipe_of(self, system: System, *overrides: str) -> Recipe:
         """The recipe of a training. Raises: UserError: it is wrong."""
-        return load_recipe(str(system.recipe), (*self.overrides, *overrides), trust_code=True)
+        start = self.overrides if system.start == IMAGENET else ()
+        return load_recipe(str(system.recipe), (*start, *overrides), trust_code=True)
 
     def classical_of(self, system: System) -> ClassicalRecipe:
         """The recipe of a classical system. Raises: UserError: it is wrong."""
@@ -178,6 +186,22 @@ class Study:
     def adjusted_of(self, system: System) -> AdjustedRecipe:
         """The recipe of an adjusted system. Raises: UserError: it is wrong."""
         return read_recipe(AdjustedRecipe, system.recipe)
+
+    def views_of(self, system: System) -> ViewsRecipe:
+        """The recipe of a system of views. Raises: UserError: it is wrong."""
+        return read_recipe(ViewsRecipe, system.recipe)
+
+    def subset_of(self, system: System) -> SubsetRecipe:
+        """The recipe of a subset of systems. Raises: UserError: it is wrong."""
+        return read_recipe(SubsetRecipe, system.recipe)
+
+    def others_of(self, system: System) -> tuple[str, ...]:
+        """Ids of the systems whose trained folds a system takes; none for one that is fitted itself."""
+        if system.kind == "adjusted":
+            return (self.adjusted_of(system).of,)
+        if system.kind == "views":
+            return (self.views_of(system).of,)
+        return self.subset_of(system).members if system.kind == "subset" else ()
 
 
 def load_study(weights: Path | None = None) -> Study:
@@ -199,7 +223,7 @@ def load_study(weights: Path | None = None) -> Study:
     for system in systems.values():
         before = list(systems)[: list(systems).index(system.id)]
         assert {system.baseline, system.rates_of} <= {None, *before}, f"{system.id}: its baseline comes first"
-    trained = [system for system in systems.values() if system.kind == "training"]
+    trained = [one for one in systems.values() if one.kind == "training" and one.start == IMAGENET]
     overrides: tuple[str, ...] = ()
     if trained:
         overrides = start_of(load_recipe(str(trained[0].recipe), trust_code=True).model.backbone, weights)

@@ -20,6 +20,7 @@ from dermlens.data.predictions import arrays, classes_of
 from dermlens.evaluation.intervals import Place, estimate, over_folds, resamples_of
 from dermlens.labels import CLASSES
 from dermlens.metrics import Floats, Ints
+from dermlens.plugins import plugin
 from dermlens.sections import EvaluationConfig
 from related.study import Study
 
@@ -56,6 +57,12 @@ def costs(classes: Sequence[str]) -> Floats:
     cost_CC = np.where(malignant_C[:, None] & ~malignant_C[None, :], MISSED, WRONG)
     np.fill_diagonal(cost_CC, 0.0)
     return cost_CC
+
+
+@plugin("metric")
+def mean_real_cost(target_N: Ints, p_NC: Floats, classes: Sequence[str]) -> float:
+    """The mean cost of a run's own reports: `evaluation.metrics: ["related.table:mean_real_cost"]`."""
+    return float(metrics.mean_cost(target_N, metrics.decided_classes(p_NC), costs(classes)))
 
 
 def numbers(

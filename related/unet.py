@@ -28,6 +28,7 @@ from related.segmentation import (
     SegmentationRecipe,
     export_unet,
     predict_masks,
+    save_encoder,
     save_unet,
     train_unet,
 )
@@ -36,6 +37,8 @@ from related.study import read_recipe
 SPLIT = SplitConfig(manifest="grouped-v1", folds=6, fold=0)
 """The folds of the comparison, the first held out."""
 INDICES, SCORES = "jaccard.csv", "jaccard.json"
+ENCODER = "encoder.safetensors"
+"""The start of a classifier ([16]); of a U-Net that began with one itself."""
 SHOWN = 8
 """Held-out images on which the exported network is compared with the trained one."""
 
@@ -95,6 +98,8 @@ def fit_unet(
     rows_N = np.flatnonzero(role_N == "train")
     network = train_unet(recipe, draw, rows_N, say)
     save_unet(network, recipe, out)
+    if recipe.start is not None:
+        save_encoder(network, Path(recipe.start), out / ENCODER)
     held = np.flatnonzero(role_N == "selection")
     found = np.concatenate(
         [

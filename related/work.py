@@ -20,38 +20,41 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from dermlens.data.cache import open_cache
 from dermlens.data.config import DataConfig, SplitConfig
 from dermlens.data.manifest import Split
-from dermlens.data.predictions import AFTER, BEFORE, arrays, classes_of, read_predictions, write_predictions
+from dermlens.data.predictions import AFTER, BEFORE, arrays, classes_of, write_predictions
 from dermlens.data.split import resolve_split
 from dermlens.data.table import read_configured, table_sha256
 from dermlens.errors import UserError
 from dermlens.files import write_json
 from dermlens.labels import CLASSES
-from dermlens.metrics import balanced_accuracy_isic
-from dermlens.recipe import Recipe
+from dermlens.plugins import trusted_code
 from dermlens.runs import Run, environment
 from dermlens.studies.crossfit import train_units
-from dermlens.studies.folds import check_sealed, held_out, unit_recipe
+from dermlens.studies.folds import check_sealed, held_out
+from dermlens.training.predict import predict_table
 from paper.batch import run_all
 from paper.plan import Folders
-from paper.study import read_record, start_of
+from paper.study import start_of
+from related.away import FOLDER
 from related.classical import FeatureRecipe, Features, features, frozen_network, pipeline, probabilities
 from related.heads import FittedHead
 from related.isolation import stage_features
 from related.king_zeng import for_population
-from related.plan import RECORD, RUNS, is_done
+from related.masks import MASKED
+from related.plan import PREDICTIONS, RECORD, SCORED, is_done
+from related.rates import best_rate, is_whole, rate_of, rates_of, split_of, units_of
 from related.singletons import open_singletons
 from related.study import Ground, Job, Study, System
+from related.subset import best_subset, mean_of_members
 from related.unseen import LEFT_OUT, strangeness
+from related.views import mean_of_views
 
 AnyFeatures = TypeVar("AnyFeatures", bound=FeatureRecipe)
 
-PREDICTIONS = "predictions.csv"
-SCORED = "images_scored"
-"""In a record, how many images the predictions are of."""
 GROUPED = SplitConfig(manifest="grouped-v1")
 
 
@@ -111,7 +114,12 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         system = self.study.systems[job.system]
-        doing = {"training": self._train, "adjusted": self._adjust}
+        doing = {
+            "training": self._train,
+            "adjusted": self._adjust,
+            "views": self._view,
+            "subset": self._choose,
+        }
         doing.get(system.kind, self._fit)(system, job)
 
     def _is_done(self, name: str) -> bool:
@@ -184,11 +192,33 @@ class Worker:
         """Fit on the images that train, and write the predictions of the others."""
         began = time.monotonic()
         table, split = self._drawn(system.ground, job.fold)
+        role = dict(zip(split.roles["image_id"], split.roles["role"], strict=True))
+        scored = table[(table["image_id"].map(role) == "selection").to_numpy()].reset_index(drop=True)
+        p_NC, facts = self._fitted(system, job, scored, table)
+        predicted = scored.assign(role="selection", target=scored["dx"])
+        predicted = predicted.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(CLASSES)})
+        self._write(job, predicted[[*BEFORE, *(f"p_{code}" for code in CLASSES), *AFTER]], began, facts)
+
+    def _fitted(
+        self, system: System, job: Job, scored: pd.DataFrame, of: pd.DataFrame
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """p_NC of some images by what is fitted on the images of a fold that train, and what it is.
+
+        Args:
+            system: a classical one or a head.
+            job: a fold or a rate.
+            scored: the images.
+            of: a table that has them, whose features are made together.
+        """
+        table, split = self._drawn(system.ground, job.fold)
         classes = list(CLASSES)
         role_N = table["image_id"].map(dict(zip(split.roles["image_id"], split.roles["role"], strict=True)))
         target_N = table["dx"].map(classes.index).to_numpy(np.int64)
-        trains_N, scored_N = (role_N == "train").to_numpy(), (role_N == "selection").to_numpy()
+        trains_N = (role_N == "train").to_numpy()
+        rows = of["image_id"].isin(set(scored["image_id"])).to_numpy()
+        assert of.loc[rows, "image_id"].tolist() == scored["image_id"].tolist(), "one order"
         recipe: FeatureRecipe
+        facts: dict[str, Any]
         if system.kind == "head":
             recipe = self._with_start(self.study.head_of(system))
             lr = job.rate or rate_of(self.study, system, self.site.folders)
@@ -197,31 +227,69 @@ class Worker:
             lesion_N = table["lesion_id"].to_numpy(dtype=str)
             head = FittedHead(recipe, job.seed)
             head.fit(features_NF[trains_N], target_N[trains_N], lesion_N[trains_N], len(classes))
-            p_NC = head.probabilities(features_NF[scored_N])
-            facts: dict[str, Any] = {"parameters": head.parameters, "temperature": head.temperature}
+            p_NC = head.probabilities(self._features_of(recipe, of)[rows])
+            facts = {"parameters": head.parameters, "temperature": head.temperature}
         else:
             recipe = self._with_start(self.study.classical_of(system))
             features_NF = self._features_of(recipe, table)
             fitted = pipeline(recipe, job.seed).fit(features_NF[trains_N], target_N[trains_N])
-            p_NC, facts = probabilities(fitted, features_NF[scored_N], len(classes)), {}
-        scored = table[scored_N].reset_index(drop=True)
-        predicted = scored.assign(role="selection", target=scored["dx"])
-        predicted = predicted.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
-        facts |= {
+            p_NC, facts = probabilities(fitted, self._features_of(recipe, of)[rows], len(classes)), {}
+        return p_NC, facts | {
             "recipe": recipe.model_dump(mode="json", exclude={"weights"}),
             "table_sha256": table_sha256(self._whole),
             "images_trained_on": int(trains_N.sum()),
             "features": int(features_NF.shape[1]),
         }
-        self._write(job, predicted[[*BEFORE, *(f"p_{code}" for code in classes), *AFTER]], began, facts)
+
+    # Images of other clinics, each asked of the network of one fold.
+
+    def away(self, table: pd.DataFrame, chosen: Sequence[Job]) -> Iterator[tuple[System, int, pd.DataFrame]]:
+        """What the systems of some jobs, trained at home, say of other images.
+
+        Args:
+            table: as `read_away` gives it.
+            chosen: the jobs; a system and seed of which a fold is not trained is left out.
+
+        Yields:
+            System, seed, and predictions by image id.
+        """
+        self._table = read_configured(self.site.data, DataConfig())
+        seeds = {(job.system, job.seed): None for job in chosen if job.rate is None}
+        for name, seed in seeds:
+            system = self.study.systems[name]
+            jobs = [one for one in self.study.jobs_of(system) if one.rate is None and one.seed == seed]
+            is_there = [is_whole(system, self.site.out / one.id) for one in jobs]
+            trained = system.kind != "training" or all(is_there)
+            if not (trained and system.ground == "folds" and self._takes_any_image(system)):
+                self.say(
+                    f"{name}, seed {seed}: left out, it has no folds here that other images can be asked of"
+                )
+                continue
+            parts = [self._asked_of(system, job, table) for job in jobs]
+            yield system, seed, pd.concat(parts).sort_values("image_id", ignore_index=True)
+
+    def _takes_any_image(self, system: System) -> bool:
+        """Whether a system can be asked of an image without a mask, and is not derived of others."""
+        if system.kind == "classical":
+            return self.study.classical_of(system).lesion not in MASKED
+        return system.kind in ("training", "head")
+
+    def _asked_of(self, system: System, job: Job, table: pd.DataFrame) -> pd.DataFrame:
+        rows = table[table["fold"] == job.fold].reset_index(drop=True)
+        if system.kind == "training":
+            with trusted_code():
+                saved = Run(self.site.out / job.id).model()
+            found = predict_table(saved, rows, of=table, cache_root=self.site.cache, device=self.site.device)
+            return found.assign(role=FOLDER, fold=job.fold)
+        p_NC, _ = self._fitted(system, job, rows, table)
+        found = rows[["image_id", "lesion_id", "fold"]].assign(role=FOLDER, target=rows["dx"])
+        return found.assign(**{f"p_{code}": p_NC[:, place] for place, code in enumerate(CLASSES)})
 
     def _adjust(self, system: System, job: Job) -> None:
         """Weigh the predictions of another system anew, for equal class shares."""
         began = time.monotonic()
         recipe = self.study.adjusted_of(system)
-        run = Run(self.site.out / job.needs[0])
-        if not run.split_file.is_file():
-            raise UserError(f"{run.path} is not there: train {recipe.of} into this folder first")
+        run = self._trained(job.needs[0])
         split = split_of(run)
         table = held_out(run, split)
         classes = classes_of(table)
@@ -231,6 +299,51 @@ class Worker:
         p_NC = for_population(p_NC, sample_C, np.full(len(classes), 1 / len(classes)))
         predicted = table.assign(**{f"p_{code}": p_NC[:, index] for index, code in enumerate(classes)})
         self._write(job, predicted, began, {"recipe": recipe.model_dump(mode="json")})
+
+    def _trained(self, name: str) -> Run:
+        """The run of a fold in the folder that is worked in. Raises: UserError: it is not there."""
+        run = Run(self.site.out / name)
+        if not run.split_file.is_file():
+            raise UserError(f"{run.path} is not there: train {name.split('/')[0]} into this folder first")
+        return run
+
+    def _view(self, system: System, job: Job) -> None:
+        """Ask the networks of another system for the mean of many views."""
+        began = time.monotonic()
+        recipe = self.study.views_of(system)
+        run = self._trained(job.needs[0])
+        table = held_out(run, split_of(run))
+        with trusted_code():  # of a recipe that the comparison names
+            saved = run.model()
+        rows = self._whole.set_index("image_id", drop=False).loc[table["image_id"]]
+        light = saved.colour_constancy
+        cache = open_cache(
+            rows, size=recipe.cached, crop=saved.crop, colour_constancy=light, root=self.site.cache
+        )
+        meta_NM = saved.encoder.encode(rows["age"], rows["sex"].tolist(), rows["site"].tolist())
+        place_N = np.array([cache.index[image] for image in table["image_id"]])
+        parts = np.array_split(np.arange(len(table)), max(1, len(table) // 32))
+        p_NC = np.concatenate(
+            [mean_of_views(saved, recipe, cache.take(place_N[part]), meta_NM[part]) for part in parts]
+        )
+        predicted = table.assign(**{f"p_{code}": p_NC[:, place] for place, code in enumerate(saved.classes)})
+        self._write(job, predicted, began, {"recipe": recipe.model_dump(mode="json")})
+
+    def _choose(self, system: System, job: Job) -> None:
+        """The mean of the systems that did best together on the fold that is not scored."""
+        began = time.monotonic()
+        recipe = self.study.subset_of(system)
+        chooses = {}
+        for name in recipe.members:
+            member = self.study.systems[name]
+            rate = best_rate(rates_of(self.study, member, self.site.out))
+            run = self._trained(f"{name}/rates/rate-{rate:g}")
+            chooses[name] = held_out(run, split_of(run))
+        chosen = best_subset(chooses)
+        runs = [self._trained(f"{name}/seed-{job.seed}/{job.part}") for name in chosen]
+        predicted = mean_of_members([held_out(run, split_of(run)) for run in runs])
+        facts = {"recipe": recipe.model_dump(mode="json"), "chosen": list(chosen)}
+        self._write(job, predicted, began, facts)
 
     def _write(self, job: Job, predicted: pd.DataFrame, began: float, facts: dict[str, Any]) -> None:
         """The predictions of a fold, and last the record that it is done."""
@@ -260,11 +373,11 @@ class Worker:
 
     def _features_of(self, recipe: FeatureRecipe, table: pd.DataFrame) -> Features:
         """Features of all images of the folds, made once a process: none of them looks at another image."""
-        key = recipe.key
+        key = f"{recipe.key} {table['image_id'].iloc[0]} {len(table)}"
         if key not in self._features:
             size, root = recipe.cached, self.site.cache
             cache, masks = open_cache(table, size=size, crop="squash", root=root), None
-            if recipe.lesion != "none":
+            if recipe.lesion in MASKED:
                 if table["mask"].isna().any():
                     raise UserError(f"{self.site.data} lacks lesion masks: put them into its folder masks")
                 masks = open_cache(table, size=size, crop="squash", root=root, what="mask")
@@ -286,83 +399,3 @@ class Worker:
             if key == "model.weights":
                 return recipe.model_copy(update={"weights": value})
         return recipe
-
-
-def units_of(
-    study: Study, system: System, job: Job, folders: Folders, manifest: Path | None = None
-) -> dict[str, Recipe]:
-    """The recipes of a job and of those that share its folder, by the last part of their names.
-
-    Args:
-        study: what is compared.
-        system: of the job.
-        job: a rate, or a fold; the rate of a fold is the one whose training has the best mean recall.
-        folders: where the rates were tried: here, or where the system's first seed was published.
-        manifest: of the singletons; none for folds.
-    """
-    folds = f"split.folds={study.folds + 1}"
-    if job.rate is not None:
-        return {
-            other.part: unit_recipe(
-                study.recipe_of(system, "seed=0", f"train.optimizer.lr={other.rate}"),
-                folds,
-                f"split.fold={other.fold}",
-            )
-            for other in study.jobs_of(system)
-            if other.folder == job.folder
-        }
-    rate = rate_of(study, system, folders)
-    recipe = study.recipe_of(system, f"seed={job.seed}", f"train.optimizer.lr={rate}")
-    if manifest is not None:
-        return {job.part: unit_recipe(recipe, f"split.manifest={manifest}")}
-    return {f"fold-{fold}": unit_recipe(recipe, folds, f"split.fold={fold}") for fold in range(study.folds)}
-
-
-def rate_of(study: Study, system: System, folders: Folders) -> float:
-    """The learning rate of a system, chosen where all were tried, or where that was published."""
-    assert folders.out is not None, "a run has a folder to work in"
-    tried = study.systems[system.rates_of or system.id]
-    found = rates_of(study, tried, folders.out)
-    whole = set(found) == set(study.rates)
-    return best_rate(found if whole else published_rates(tried, folders.results))
-
-
-def rates_of(study: Study, system: System, out: Path) -> dict[float, float]:
-    """Mean recall on the fold that is not scored, by learning rate; those that are done."""
-    found = {}
-    for job in study.jobs_of(system):
-        if job.rate is None or not is_whole(system, out / job.id):
-            continue
-        if system.kind == "training":
-            run = Run(out / job.id)
-            table = held_out(run, split_of(run))
-        else:
-            table = read_predictions(out / job.id / PREDICTIONS)
-        target_N, p_NC = arrays(table, classes_of(table))
-        found[job.rate] = float(balanced_accuracy_isic(target_N, p_NC))
-    return found
-
-
-def published_rates(system: System, results: Path) -> dict[float, float]:
-    """The same of what is published. Raises: UserError: nothing is."""
-    found = read_record(results / RUNS).get(f"{system.id}/seed-0", {}).get("rates")
-    if not found:
-        raise UserError(f"{system.id}: no learning rate was tried yet; run {system.id}/rates first")
-    return {float(rate): float(value) for rate, value in found.items()}
-
-
-def is_whole(system: System, folder: Path) -> bool:
-    """Whether a job's folder is done."""
-    if system.kind != "training":
-        return "seconds" in read_record(folder / RECORD)
-    return bool(read_record(Run(folder).record_file).get("status") == "completed")
-
-
-def split_of(run: Run) -> Split:
-    """The split that a run was trained with."""
-    return run.split()
-
-
-def best_rate(recall: dict[float, float]) -> float:
-    """The learning rate of the best mean recall; of equals the smallest."""
-    return min(recall, key=lambda rate: (-recall[rate], rate))

@@ -10,6 +10,7 @@ import pytest
 
 from dermlens.predict.segmenter import Segmenter
 from dermlens.sections import EvaluationConfig
+from related.away import FOLDER, SOURCES, read_published_away
 from related.jaccard import jaccard_scores
 from related.publication import read_published
 from related.study import load_study
@@ -45,6 +46,10 @@ def test_tables_are_recomputed(study):
         table_of(study, singletons, WITHOUT_INTERVALS),
         ["system", "metric"],
     )
+    for source in SOURCES:
+        folder = RESULTS / FOLDER / source
+        again = table_of(study, read_published_away(study, RESULTS, source), WITHOUT_INTERVALS)
+        check(pd.read_csv(folder / "table.csv"), again, ["system", "metric"])
     heads = {name: seeds for name, seeds in folds.items() if study.systems[name].kind == "head"}
     check(
         pd.read_csv(RESULTS / "uncertainty.csv"),

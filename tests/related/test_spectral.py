@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import fft
 
-from related.spectral import Spectral, SpectralHead, SpectralNet
+from dermlens.testing import check_backbone
+from related.spectral import DescribedHead, Spectral, SpectralNet
 
 
 @pytest.fixture
@@ -39,13 +40,27 @@ def test_an_empty_map_has_a_finite_slope():
     assert torch.isfinite(layer.a_real.grad).all()
 
 
-@pytest.mark.parametrize(("layers", "count"), [("plain", 132_199), ("both_ways", 137_831)])
+def parameters(net):
+    """With the last layer of seven classes behind the global average."""
+    channels = net(torch.zeros(1, 3, 149, 149)).shape[1]
+    return sum(p.numel() for p in net.parameters()) + 7 * channels + 7
+
+
+@pytest.mark.parametrize(
+    ("layers", "count"), [("plain", 132_199), ("both_ways", 137_831), ("deep", 132_199 + 9_248)]
+)
 def test_parameters_are_the_authors(layers, count):
-    assert sum(p.numel() for p in SpectralNet(7, layers).parameters()) == count
+    assert parameters(SpectralNet(layers)) == count
+
+
+def test_matched_controls_have_nearly_the_parameters_of_what_they_control():
+    counts = {layers: parameters(SpectralNet(layers)) for layers in ("plain", "wide", "both_ways", "fourier")}
+    assert counts["wide"] == pytest.approx(counts["both_ways"], rel=2e-3)
+    assert counts["fourier"] == pytest.approx(counts["plain"], rel=6e-3)
 
 
 def test_controls_have_the_parameters_of_what_they_control():
-    nets = {start: SpectralNet(7, "both_ways", start) for start in ("transform", "random", "fixed")}
+    nets = {start: SpectralNet("both_ways", start) for start in ("transform", "random", "fixed")}
     counts = {start: sum(p.numel() for p in net.parameters()) for start, net in nets.items()}
     assert len(set(counts.values())) == 1
     learns = {
@@ -58,12 +73,27 @@ def test_controls_have_the_parameters_of_what_they_control():
     assert not torch.allclose(a[0], a[1])
 
 
-def test_the_network_and_the_head_learn():
-    torch.manual_seed(0)
-    net, head = SpectralNet(7), SpectralHead(8, 7)
-    logits_BC = net(torch.randn(2, 3, 149, 149))
-    assert logits_BC.shape == (2, 7)
-    logits_BC.square().sum().backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
-    head(torch.randn(2, 8, 3, 3)).square().sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in head.parameters())
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"layers": "both_ways"},
+        {"layers": "both_ways", "start": "fixed"},
+        {"layers": "fourier", "head": True},
+        {"layers": "wide", "head": True},
+    ],
+    ids=str,
+)
+def test_the_networks_are_backbones(settings):
+    check_backbone("related.spectral:spectral_net", **settings)
+
+
+def test_the_described_head_is_fouriers_transform_of_the_channel_means():
+    head = DescribedHead(8)
+    with torch.no_grad():
+        head.convolution.weight.copy_(torch.tensor([[[0.0, 1, 0]]]))  # leaves the means as they are
+        head.convolution.bias.zero_()
+    x_BCHW = torch.rand(2, 8, 3, 3, generator=torch.Generator().manual_seed(2))
+    found = head(x_BCHW).detach().numpy()[:, :, 0, 0]
+    theirs = fft.fft(x_BCHW.mean((2, 3)).numpy(), axis=1, norm="ortho")
+    np.testing.assert_allclose(found[:, :8], np.abs(theirs), atol=2e-4)
+    np.testing.assert_allclose(np.exp(1j * found[:, 8:]) * np.abs(theirs), theirs, atol=1e-4)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
+from dermlens.data.config import DataConfig
 from dermlens.data.predictions import read_predictions
+from dermlens.data.table import read_configured
 from dermlens.errors import UserError
+from dermlens.labels import CLASSES
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
+from dermlens.training.predict import predict_table
 from paper.plan import Folders
 from related import singletons, work
-from related.plan import plan
+from related.away import fold_of, publish_away, read_away
+from related.plan import hours_left, plan, render, render_systems
 from related.publication import publish, read_published
+from related.rates import best_rate, published_rates, rate_of, rates_of, split_of, units_of
 from related.report import write_report
 from related.study import System, load_study
-from related.work import Worker, best_rate, rate_of, rates_of, split_of, units_of
+from related.work import Worker
 
 QUICK = EvaluationConfig(bootstrap=20)
 PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "related"
@@ -57,6 +66,32 @@ def test_the_plan_before_and_after(study, done, published, tmp_path):
     rows = plan(study, study.jobs, Folders(tmp_path, tmp_path))
     assert {row.job.id: row.note for row in rows}["prior/seed-0/fold-0"] == "after training/seed-0/fold-0"
     assert {row.hours for row in rows} == {None}  # nobody measured
+
+
+def test_the_plan_is_a_line_a_run_and_a_line_a_system_at_120_columns():
+    shipped = load_study()
+    rows = plan(shipped, shipped.jobs, Folders(None, PUBLISHED))
+    runs, systems = (lines_of(table) for table in (render(rows), render_systems(rows, shipped)))
+    assert [line.split()[0] for line in runs[1:]] == [job.id for job in shipped.jobs]
+    assert [line.split()[0] for line in systems[1:]] == list({job.system: 0 for job in shipped.jobs})
+    assert "…" not in "".join([*runs, *systems])
+
+
+def lines_of(table):
+    console = Console(width=120, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue().splitlines()
+
+
+def test_what_was_never_run_takes_as_long_as_others_of_its_kind(study, published, tmp_path):
+    results = shutil.copytree(published, tmp_path / "results")
+    runs = json.loads((results / "runs.json").read_text())
+    taken = {name: facts for name, facts in runs.items() if not name.startswith("forest/")}
+    taken["nevus/seed-0"]["seconds"] = 7200
+    (results / "runs.json").write_text(json.dumps(taken))
+    rows = [row for row in plan(study, study.jobs, Folders(None, results)) if row.job.system == "forest"]
+    assert {(row.state, row.hours, row.guessed) for row in rows} == {("to do", 1.0, True)}  # of two folds
+    assert hours_left(rows).startswith("left: 4.0 hours (≈")
 
 
 def test_every_fold_holds_out_other_lesions_and_the_last_one_chooses_the_rate(study, done):
@@ -148,7 +183,7 @@ def test_a_system_asked_for_by_name_takes_the_rate_that_was_published(study, pub
     site = replace(site_in(tmp_path / "out"), folders=Folders(tmp_path / "out", published, again=True))
     assert Worker(both, site, say=lambda _: None).work(both.chosen(("twin",))) == []
     record = json.loads((site.out / "twin/seed-0/fold-1/record.json").read_text())
-    assert record["recipe"]["lr"] == best_rate(work.published_rates(study.systems["head"], published))
+    assert record["recipe"]["lr"] == best_rate(published_rates(study.systems["head"], published))
     assert not (site.out / "head").exists()
 
 
@@ -285,8 +320,61 @@ def test_what_is_not_run_is_said_to_be_not_run(study, published, tmp_path):
     waiting = page.partition("## Not yet run")[2].partition("## ")[0]
     assert re.findall(r"`(\w+)`", waiting) == ["training"]
     empty = write_report(study, tmp_path / "nothing", QUICK).read_text(encoding="utf-8")
-    assert "## Measured" not in empty
+    assert "## All systems" not in empty
     assert read_published(study, tmp_path / "nothing") == {}
+
+
+def test_a_row_of_the_page_has_what_was_published_ours_and_what_differs(study, published, tmp_path):
+    results = shutil.copytree(published, tmp_path / "results")
+    rows = {
+        name: system.model_copy(update={"published": f"printed {name}", "differs": f"differs {name}"})
+        for name, system in study.systems.items()
+    }
+    page = write_report(replace(study, systems=rows), results, QUICK).read_text(encoding="utf-8")
+    table = page.partition("## All systems")[2].partition("Differences")[0]
+    for name, system in rows.items():
+        (line,) = [line for line in table.splitlines() if line.startswith(f"| `{name}`")]
+        assert f"printed {name} |" in line
+        assert f"differs {name} |" in line
+        assert system.title in line
+        assert ("from random weights" in line) == (system.kind == "training")  # none has a start
+    forest = next(line for line in table.splitlines() if line.startswith("| `forest`"))
+    assert re.search(r"\]<br>folds 0\.\d+, 0\.\d+<br>seeds 0\.\d+, 0\.\d+ \|", forest)
+
+
+def test_other_clinics_images_are_asked_of_the_network_that_their_lesion_gives(
+    study, done, published, data, site_in, tmp_path
+):
+    results = shutil.copytree(published, tmp_path / "results")
+    table = read_configured(data, DataConfig()).sort_values("image_id", ignore_index=True).head(60)
+    table = table.assign(fold=[fold_of(lesion, study.folds) for lesion in table["lesion_id"]])
+    assert set(table["fold"]) == {0, 1}
+    worker = Worker(study, site_in(done, published), say=lambda _: None)
+    found = {system.id: rows for system, seed, rows in worker.away(table, study.jobs) if seed == 0}
+    assert set(found) == {"nevus", "forest", "training", "head"}  # `prior` is derived of another
+    for rows in found.values():
+        assert rows["image_id"].tolist() == table["image_id"].tolist()
+        assert rows["fold"].tolist() == table["fold"].tolist()
+    asked = table[table["fold"] == 1]
+    saved = Run(done / "training/seed-0/fold-1").model()
+    own = predict_table(saved, asked, cache_root=site_in(done).cache, device="cpu")
+    columns = [name for name in own if name.startswith("p_")]
+    theirs = found["training"][found["training"]["fold"] == 1]
+    np.testing.assert_allclose(theirs[columns], own[columns], atol=1e-6)
+    for name in ("training", "head"):
+        publish_away(results, "milk10k", study.systems[name], 0, found[name])
+    page = write_report(study, results, QUICK).read_text(encoding="utf-8")
+    assert "mean recall away, milk10k" in page
+    away = pd.read_csv(results / "away" / "milk10k" / "table.csv").set_index(["system", "metric"])
+    named = found["training"]
+    hit = named[columns].to_numpy().argmax(1) == named["target"].map(list(CLASSES).index).to_numpy()
+    assert away.loc[("training", "accuracy"), "value"] == pytest.approx(hit.mean(), abs=1e-5)
+    assert (results / "away" / "milk10k" / "uncertainty.csv").is_file()
+
+
+def test_a_source_that_is_not_known_is_refused(tmp_path):
+    with pytest.raises(UserError, match="known: milk10k, isic2017"):
+        read_away(tmp_path, "ph2", 5)
 
 
 def test_nothing_published_shows_a_machine_or_a_patient(published, data):
@@ -317,8 +405,15 @@ def test_the_shipped_comparison_is_whole():
         alone = rf"^# .*dermlens train related/recipes/{system.recipe.name}"  # what nothing here can run
         command = alone if system.waits else rf"^# python -m related run .*{system.id}"
         assert re.search(command, head, re.M), system.id
-        reads = {"training": shipped.recipe_of, "classical": shipped.classical_of, "head": shipped.head_of}
-        reads.get(system.kind, shipped.adjusted_of)(system)
+        reads = {
+            "training": shipped.recipe_of,
+            "classical": shipped.classical_of,
+            "head": shipped.head_of,
+            "adjusted": shipped.adjusted_of,
+            "views": shipped.views_of,
+            "subset": shipped.subset_of,
+        }
+        reads[system.kind](system)
     with pytest.raises(UserError, match="nearest: garg-forest"):
         shipped.chosen(("garg-forst",))
 
@@ -339,6 +434,11 @@ def test_trainings_see_as_many_images(study):
     shipped = load_study()
     ground = [s for s in shipped.systems.values() if s.kind == "training" and not s.waits]
     trainings = [shipped.recipe_of(s) for s in ground]
-    assert len({(r.train.epochs, r.train.batch_size, r.data.size, r.model.backbone) for r in trainings}) == 1
+    assert len({(r.train.epochs, r.train.batch_size) for r in trainings}) == 1
+    started = [shipped.recipe_of(s) for s in ground if s.start == "ImageNet"]
+    crops = [r.train.task.settings.get("side") if r.train.task else None for r in started]
+    seen = {(crop or r.data.size, r.model.backbone) for crop, r in zip(crops, started, strict=True)}
+    assert seen == {(128, "mobilenet_v3_small")}
+    assert {r.model.weights for r in trainings if r not in started} == {"none"}
     assert len({r.imbalance.sampler for r in trainings}) == 1
     assert {r.split.manifest for r in trainings} == {"grouped-v1"}
