@@ -250,7 +250,7 @@ def _row(
 def _right(table: pd.DataFrame) -> Floats:
     """(N,): 1 where the class of the highest probability is the true one."""
     target_N, p_NC = arrays(table, classes_of(table))
-    return (p_NC.argmax(axis=1) == target_N).astype(np.float64)
+    return np.asarray(p_NC.argmax(axis=1) == target_N, dtype=np.float64)
 
 
 def measure_folds(right_SN: Floats, target_N: Ints, fold_N: Ints, measure: Measure) -> Floats:

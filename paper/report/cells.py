@@ -18,6 +18,7 @@ from dermlens.data.predictions import classes_of, write_csv
 from dermlens.evaluation.score import score
 from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
+from paper.latency import read_latency
 from paper.plan import FORM, PROBES
 from paper.probe import read_probes
 from paper.publication import COUNTS, SCORED
@@ -79,6 +80,7 @@ class Measured:
         counts: images by class.
         uncut: a row an uncut network.
         related: numbers of the related systems.
+        latency: of each network, as `read_latency` gives it.
     """
 
     systems: Mapping[str, System]
@@ -87,6 +89,7 @@ class Measured:
     counts: Mapping[str, int]
     uncut: Mapping[str, Mapping[str, Any]]
     related: Related = field(default_factory=dict)
+    latency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def of(self, system: str, metric: str, row: str) -> Ours | None:
         """A number of a table's cell; none where it was not measured.
@@ -107,6 +110,8 @@ class Measured:
         probe = self.probes.get(system)
         if metric in PROBED:
             return None if probe is None else Ours(float(probe[PROBED[metric]]))
+        if metric == "latency_ms" and system in self.latency:
+            return Ours(float(self.latency[system]["ms"]))
         if metric in TIMED:
             return None
         return self._scored(system, metric)
@@ -166,6 +171,7 @@ def read_measured(results: Path) -> Measured:
         counts=_counts(counts) if counts.is_file() else {},
         uncut=_uncut(uncut) if uncut.is_file() else {},
         related=read_related(results),
+        latency=read_latency(results),
     )
 
 

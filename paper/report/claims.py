@@ -32,6 +32,8 @@ class Claim(Section):
         contrast: the arm and the reference that decide it.
         attention: the arm whose attention decides it.
         parameters: the two backbones whose counts decide it.
+        latency: the system whose time for one image decides it, and how many times the reference's it is said
+            to be.
         effect: what the picture calls the difference.
         found: what is compared, in words; without a comparison, what it needs.
         higher, lower, open: what each outcome means.
@@ -43,6 +45,7 @@ class Claim(Section):
     contrast: tuple[str, str] | None = None
     attention: str | None = None
     parameters: tuple[str, str] | None = None
+    latency: tuple[str, float] | None = None
     effect: str = ""
     found: Annotated[str, Field(min_length=1)]
     higher: str = ""
@@ -61,6 +64,7 @@ def answer_claims(
     contrasts: pd.DataFrame,
     attention: Mapping[str, pd.DataFrame],
     parameters: Mapping[str, int],
+    latency: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """What the page says of each claim.
 
@@ -69,6 +73,7 @@ def answer_claims(
         contrasts: all that were run.
         attention: where it goes, by arm.
         parameters: of each backbone's network as trained.
+        latency: of each system, as `read_latency` gives it.
 
     Returns:
         A row each: `claim`, `effect`, `printed` numbers, `note`, `found`, `verdict`, `outcome`, and in points
@@ -77,7 +82,7 @@ def answer_claims(
     printed = {(cell.table, cell.row, cell.column): cell.printed for cell in cells}
     rows = []
     for one in load_claims():
-        outcome, numbers, words = _found(one, contrasts, attention, parameters)
+        outcome, numbers, words = _found(one, contrasts, attention, parameters, latency or {})
         rows.append(
             {
                 "claim": one.claim,
@@ -101,12 +106,24 @@ def _found(
     contrasts: pd.DataFrame,
     attention: Mapping[str, pd.DataFrame],
     parameters: Mapping[str, int],
+    latency: Mapping[str, Mapping[str, Any]],
 ) -> tuple[Outcome, tuple[float | None, ...], str]:
     """The outcome, the difference with its interval in points, and both in words."""
     nothing: tuple[None, None, None] = (None, None, None)
     if one.parameters is not None and all(name in parameters for name in one.parameters):
         large, small = (parameters[name] for name in one.parameters)
         return "higher", nothing, f"{one.found}: {large:,} and {small:,}, {large / small:.0f} times fewer."
+    if one.latency is not None and one.latency[0] in latency:
+        times = latency[one.latency[0]]
+        said: Outcome = (
+            "higher"
+            if times["low"] >= one.latency[1]
+            else "lower"
+            if times["high"] < one.latency[1]
+            else "open"
+        )
+        low, middle, high = (f"{times[name]:.0f}" for name in ("low", "ratio", "high"))
+        return said, nothing, f"{one.found}: {middle} [{low}–{high}] times as long."
     if one.contrast is not None:
         own = contrasts[(contrasts["arm"] == one.contrast[0]) & (contrasts["reference"] == one.contrast[1])]
         if len(own):

@@ -125,7 +125,7 @@ def _write(results: Path, folder: Path, data: Path | None, say: Callable[[str], 
     say("3 of 5: draws where the attention goes")
     attention = read_attention(results)
     parameters = {str(name): int(own["parameters"].sum()) for name, own in layers.groupby("backbone")}
-    claims = answer_claims(cells, contrasts, attention, parameters)
+    claims = answer_claims(cells, contrasts, attention, parameters, measured.latency)
     write_csv(folder / "tables" / "claims.csv", pd.DataFrame(claims).drop(columns="printed"), digits=5)
     curves = read_curves(results)
     write_csv(folder / "tables" / "curves.csv", pd.DataFrame(judge(curves)), digits=5)

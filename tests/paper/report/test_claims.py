@@ -41,6 +41,18 @@ def test_the_verdict_follows_the_comparison(difference, verdict, outcome):
     assert all(one["difference"] is None and one["outcome"] == "open" for one in others)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"), [(31, 40, "higher"), (17, 21, "lower"), (25, 35, "open")]
+)
+def test_a_time_decides_only_what_its_turns_agree_on(low, high, outcome):
+    latency = {"inception_resnet_v2-md": {"ratio": (low + high) / 2, "low": low, "high": high}}
+    found = answer_claims(CELLS, pd.DataFrame(columns=["arm", "reference"]), {}, {}, latency)
+    [claim] = [one for one in load_claims() if one.latency is not None]
+    [own] = [one for one in found if one["claim"] == claim.claim]
+    assert (own["outcome"], own["verdict"]) == (outcome, getattr(claim, outcome))
+    assert f"[{low}–{high}]" in own["found"]
+
+
 def test_claims_rest_on_printed_cells_and_planned_comparisons():
     planned = {(one.arm, one.reference) for question in load_questions() for one in question.contrasts}
     printed = {(cell.table, cell.row, cell.column): cell.printed for cell in CELLS}
