@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dermlens.errors import UserError, nearest
+from dermlens.predict.owners import lesions_of, patients_of, whole_ids
 from dermlens.predict.pictures.dicom import colour_doubt
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import (
@@ -21,12 +22,13 @@ from dermlens.predict.sources.folders import (
     PICTURE_SUFFIXES,
     file_ids,
     image_id_of,
+    may_be_dicom,
     normal,
     split_name,
     survey,
 )
 from dermlens.predict.sources.sheets import Sheet, read_sheet
-from dermlens.predict.sources.tables import Problems, check_map, further, theirs
+from dermlens.predict.sources.tables import JOINT, Problems, check_map, further, is_unfit, parts, theirs
 from dermlens.predict.sources.values import FIELDS, ValueMap, Values
 from dermlens.predict.sources.vocabulary import (
     OLDEST,
@@ -38,6 +40,8 @@ from dermlens.predict.sources.vocabulary import (
     sexes_of,
     site_of,
 )
+
+IDS = ("image_id", "lesion_id", "patient_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,7 @@ def _colour_doubts(images: Mapping[str, Path]) -> list[str]:
     doubts: dict[str, list[str]] = defaultdict(list)
     for image_id, file in images.items():
         with suppress(ImageError, OSError, UserError):  # whoever reads its pixels says so
-            if (
-                split_name(file.name)[1] in ("", ".dcm", ".dicom")
-                and (doubt := colour_doubt(file)) is not None
-            ):
+            if may_be_dicom(str(file)) and (doubt := colour_doubt(file)) is not None:
                 doubts[doubt].append(image_id)
     return [f"{doubt}: {len(ids)} images, {ids[0]} first" for doubt, ids in doubts.items()]
 
@@ -200,23 +201,21 @@ def read_patients(
     Args:
         path: a table with images and any of lesion_id, age, sex and site, under the names that HAM10000, ISIC
             or others give them; empty cells are missing values, and an image without a lesion is one
-            by itself.
+            by itself. Patients tell lesions of one name apart.
         images: the images that are answered for, by id.
         own_columns: the table's column by ours, where it has names of its own: `{"image_id": "Datei"}`.
         values: the table's words of age, sex and site by ours: `{"sex.male": "h"}`.
 
     Raises:
         UserError: no such file, no table, no column of images or of patients, an image twice, a name that
-        several
-            images have, cells that are not understood, or a row for none of the images.
+            several images have, cells that are not understood, an image by itself whose id is a lesion of
+            others, or a row for none of the images.
     """
     check_map(own_columns)
     sheet = read_sheet(path)
-    columns = {
-        ours: name
-        for ours in ("image_id", "lesion_id", *FIELDS)
-        if (name := theirs(sheet.header, ours, own_columns))
-    }
+    columns = {ours: name for ours in (*IDS, *FIELDS) if (name := theirs(sheet.header, ours, own_columns))}
+    if "lesion_id" not in columns:
+        columns.pop("patient_id", None)
     if "image_id" not in columns:
         raise UserError(
             f"{path} has no column 'image_id' that names the images; it has {', '.join(sheet.header)}"
@@ -229,20 +228,60 @@ def read_patients(
     if sheet.encoding:
         doubts.append(f"{path}: {sheet.encoding}")
     sites = further(sheet.header, columns.get("site"))
-    unread = [name for name in sheet.header if name not in (*columns.values(), *sites)]
+    read = {part for name in columns.values() for part in parts(sheet.header, name)} | {*sites}
+    unread = [name for name in sheet.header if name not in read]
     if unread:
         doubts.append(
             f"{path}: columns that are not read: {', '.join(name or '(no name)' for name in unread)}"
         )
     rows = _rows_of_images(sheet, columns["image_id"], images, problems)
     patient_of = _patients(sheet, columns, values, problems, doubts)
+    lesion_of = _lesions(sheet, columns, rows, images, problems, doubts) if "lesion_id" in columns else {}
     problems.refuse()
     patients = {image_id: patient_of[row] for image_id, row in rows.items()}
-    lesion_of: dict[str, str] = {}
-    if "lesion_id" in columns:
-        named = sheet.column(columns["lesion_id"])
-        lesion_of = {image_id: named[row] or image_id for image_id, row in rows.items()}
     return Patients(patients, [*doubts, *_without_row(images, patients, path)], lesion_of)
+
+
+def _lesions(
+    sheet: Sheet,
+    columns: Mapping[str, str],
+    rows: Mapping[str, int],
+    images: Mapping[str, Path],
+    problems: Problems,
+    doubts: list[str],
+) -> dict[str, str]:
+    """The lesion of each image that has a row; one that the table gives no lesion is one by itself."""
+    paths = [os.path.abspath(images[image_id]) for image_id in rows]  # noqa: PTH100  # links stay
+    above = _common(dict.fromkeys(paths, Path()))
+    folders = [normal(os.path.relpath(path, above)).split("/")[:-1] for path in paths]
+    people, lesions = (
+        [cells[row] for row in rows.values()]
+        if (cells := _cells(sheet, columns.get(ours)))
+        else [""] * len(rows)
+        for ours in ("patient_id", "lesion_id")
+    )
+    by, notes = list[str](), list[str]()
+    patients = patients_of(people, folders, paths, list(rows), by)
+    named = lesions_of(lesions, patients, notes, joint=JOINT in columns["lesion_id"])
+    doubts += [f"{sheet.path}: {note}" for note in (*by, *notes)] if notes else []
+    where = dict(zip(rows, (sheet.where()[row] for row in rows.values()), strict=True))
+    lesion_of, names = dict(zip(rows, named, strict=True)), {*named}
+    for image_id, lesion in lesion_of.items():
+        if is_unfit(lesion):
+            problems.add(f"lesion id {lesion!r} holds a control character or a line break", where[image_id])
+    for image_id in images:
+        if not lesion_of.get(image_id) and image_id in names:
+            problems.add(
+                f"image {image_id} has no lesion, and other images are of a lesion of that name: give it a"
+                " lesion_id",
+                where.get(image_id, str(sheet.path)),
+            )
+    return {image_id: lesion or image_id for image_id, lesion in lesion_of.items()}
+
+
+def _cells(sheet: Sheet, name: str | None, joint: str = "_") -> list[str]:
+    """The ids in a column, or in several that are joined; none where there is no column."""
+    return [] if name is None else whole_ids(sheet.joined(parts(sheet.header, name), joint))
 
 
 def _rows_of_images(
@@ -254,7 +293,7 @@ def _rows_of_images(
         by_stem[image_id_of(path.name)].append(image_id)
     rows: dict[str, int] = {}
     seen: dict[str, str] = {}
-    for row, (cell, where) in enumerate(zip(sheet.column(column), sheet.where(), strict=True)):
+    for row, (cell, where) in enumerate(zip(_cells(sheet, column, "/"), sheet.where(), strict=True)):
         if not cell:
             problems.add("no image id; every row names one image", where)
             continue
