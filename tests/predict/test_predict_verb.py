@@ -40,7 +40,7 @@ def test_one_image_is_told_in_full(predict, lesions):
         "Most likely: ",
         "cannot be ruled out",
         "lagged at the mark that catches 95 of 100 malignant lesions",
-        "The probabilities hold for the case mix “clinic”, clinic: akiec 4 %",
+        "The probabilities hold for the case mix “clinic”, clinic: akiec 4.0 %",
         "Research software, not a medical device",
         "It has learnt nothing.",
     ):
@@ -62,7 +62,7 @@ def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
     rows, output = rows_of(table), json.loads(out)
     assert list(rows[0]) == [
         "image_id", "state", "flagged", "diagnosis", *(f"p_{code}" for code in CLASSES), "set", "suspicion",
-        "melanoma", "ood", "reason", "remedy", "prior",
+        "melanoma", "ood", "reason", "remedy", "prior", "model",
     ]  # fmt: skip
     assert [row["image_id"] for row in rows] == ["a", "b", "c", "d"]
     for row, one in zip(rows, output["answers"], strict=True):
@@ -75,6 +75,7 @@ def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
         assert sum(one["p"].values()) == pytest.approx(1)
         assert sorted(row["set"].split("|")) == sorted(one["set"])
         assert one["diagnosis"] in one["set"]
+        assert (row["prior"], row["model"]) == (one["prior"], one["model"]) == ("clinic", output["model"])
         assert row["state"] == one["state"] in ("answered", "uncertain")
         assert row["flagged"] == ("yes" if one["flagged"] else "no")
         assert one["diagnosis"] == max(one["p"], key=one["p"].get)
@@ -195,6 +196,17 @@ def test_priors(predict, lesions):
     p, q = equal["answers"][0]["p"], own["answers"][0]["p"]
     assert q["mel"] / q["nv"] == pytest.approx(4 * p["mel"] / p["nv"])
     assert one["p"] != equal["answers"][0]["p"]
+
+
+def test_an_answer_says_its_shares_and_another_command_takes_them_as_they_stand(predict, lesions, tmp_path):
+    shares = ",".join(f"{code}={number}" for code, number in zip(CLASSES, (2, 1, 3, 1, 1, 7, 1), strict=True))
+    output = json.loads(predict(lesions / "a.jpg", "--json", "--prior", shares)[1])
+    written = output["answers"][0]["prior"]
+    assert dict(one.split("=") for one in written.split(","))["nv"] == "0.4375"
+    predict(lesions / "a.jpg", "--prior", written, "--out", tmp_path / "again.csv")
+    (row,) = rows_of(tmp_path / "again.csv")
+    assert row["prior"] == written
+    assert float(row["p_mel"]) == pytest.approx(output["answers"][0]["p"]["mel"], rel=1e-5)
 
 
 def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):

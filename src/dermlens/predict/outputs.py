@@ -66,7 +66,7 @@ def notes(predictor: Predictor, prior: ClassPrior | None) -> Iterator[str]:
         yield "Nobody has calibrated this model: its probabilities are the network's own."
     else:
         shares = shares_by_class(shown, predictor.classes) or {}
-        parts = ", ".join(f"{code} {100 * share:.2g} %" for code, share in shares.items())
+        parts = ", ".join(f"{code} {percent(share)}" for code, share in shares.items())
         yield f"The probabilities hold for the case mix “{shown.name}”, {shown.words}: {parts}."
     yield from predictor.limits
 
@@ -150,7 +150,8 @@ def _read_csv(path: Path) -> Part:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         rows = list(_rows(path, reader))
-    return {"columns": reader.fieldnames, "prior": {row["prior"] for row in rows}}, rows, {}
+    of = {name: {row.get(name) for row in rows} for name in ("prior", "model")}
+    return {"columns": reader.fieldnames, **of}, rows, {}
 
 
 def _rows(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str, Any]]:

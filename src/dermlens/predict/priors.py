@@ -62,6 +62,12 @@ class ClassPrior(Section):
         """Which case mix it is."""
         return WORDS.get(self.name, self.name)
 
+    def written(self, classes: Sequence[str]) -> str:
+        """It as `parse_prior` takes it: its name, or the shares where they are someone's own."""
+        if self.name != OWN:
+            return self.name
+        return ",".join(f"{code}={share:.6g}" for code, share in zip(classes, self.shares, strict=True))
+
 
 def named_prior(name: str, classes: Sequence[str]) -> ClassPrior:
     """A case mix by its name.
