@@ -290,27 +290,25 @@ def _rows_of_images(
     """The row of each image: by its path, as far as the table states it, else by its name."""
     by_stem: dict[str, list[str]] = defaultdict(list)
     for image_id, path in images.items():
-        by_stem[image_id_of(path.name)].append(image_id)
+        by_stem[image_id_of(path.name).casefold()].append(image_id)
     rows: dict[str, int] = {}
-    seen: dict[str, str] = {}
+    seen: set[tuple[str, str]] = set()
     for row, (cell, where) in enumerate(zip(_cells(sheet, column, "/"), sheet.where(), strict=True)):
         if not cell:
             problems.add("no image id; every row names one image", where)
             continue
         name, suffix = split_name(normal(cell))
         name = "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
-        if name in seen:
+        if (name, suffix) in seen:
             problems.add(f"image {name} stands in an earlier row; an image has one row", where)
             continue
-        seen[name] = where
-        meant = [
-            image_id
-            for image_id in by_stem.get(image_id_of(name), [])
-            if _means(name, suffix, image_id, images[image_id])
-        ]
+        seen.add((name, suffix))
+        files = {image_id: images[image_id] for image_id in by_stem.get(image_id_of(name).casefold(), [])}
+        meant = _meant(name, suffix, files)
         if len(meant) > 1:
             problems.add(
-                f"'{cell}' is the name of {len(meant)} images: {', '.join(meant[:3])}; state its folder",
+                f"'{cell}' is the name of {len(meant)} images: {', '.join(meant[:3])}; state its folder and"
+                " its suffix",
                 where,
             )
         for image_id in meant[:1]:
@@ -320,12 +318,19 @@ def _rows_of_images(
     return rows
 
 
-def _means(name: str, suffix: str, image_id: str, path: Path) -> bool:
-    """Whether a table's name, with the folders it states, is that of a file."""
-    if "/" not in name:
-        return not suffix or path.suffix.lower() == suffix or image_id == name
-    whole = split_name(normal(os.path.abspath(path)))[0]  # noqa: PTH100
-    return image_id == name or whole.endswith(f"/{name}") or name.endswith(f"/{image_id}")
+def _meant(name: str, suffix: str, files: Mapping[str, Path]) -> list[str]:
+    """The images that a table's name can mean, with the folders it states: in its case, or else in any."""
+    of_suffix = {image_id: path for image_id, path in files.items() if path.suffix.lower() == suffix}
+    for fold in (str, str.casefold):
+        wanted, meant = fold(name), list[str]()
+        for image_id, path in (of_suffix or files).items():
+            own = fold(split_name(image_id)[0])
+            whole = fold(split_name(normal(os.path.abspath(path)))[0])  # noqa: PTH100  # links stay
+            if wanted == own or whole.endswith(f"/{wanted}") or wanted.endswith(f"/{own}"):
+                meant.append(image_id)
+        if meant:
+            return meant
+    return []
 
 
 class _Dropped:
