@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,3 +132,20 @@ def test_an_image_by_itself_whose_name_is_a_lesion_of_other_images_is_refused(ro
 def test_a_lesion_id_with_a_control_character_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"row 2.*control"):
         lesions_in(tmp_path, "image_id,lesion_id\na,\x1b[31mx\n", *FILES)
+
+
+def test_what_was_written_is_counted_in_lesions_and_a_lesion_is_shown_with_its_images(
+    dermlens, exported, lesions, tmp_path
+):
+    table, out = tmp_path / "lesions.csv", tmp_path / "out.csv"
+    table.write_text("image_id,lesion_id\na,one\nb,two\nc,one\nd,one\n")
+    command = ("predict", lesions, "--table", table, "--model", exported)
+    shown = dermlens(*command, "--out", out)[1]
+    with out.open(newline="", encoding="utf-8") as file:
+        states = Counter(row["state"] for row in csv.DictReader(file))
+    (counted,) = re.findall(
+        r"out.csv, (\d+) lesions; uncertain: (\d+), withheld: (\d+)", " ".join(shown.split())
+    )
+    assert tuple(map(int, counted)) == (2, states["uncertain"], states["withheld"])
+    table.write_text("image_id,lesion_id\na,one\nb,one\nc,one\nd,one\n")
+    assert "one: lesion of 4 images (a, b, c, d)" in dermlens(*command)[1]

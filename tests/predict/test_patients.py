@@ -199,9 +199,9 @@ def test_options():
     assert one_patient(None, None, None) == Patient()
     assert one_patient("40", "F", "palms/soles") == Patient(40.0, "female", "palms/soles")
     for words, sentence in (
-        (("400", None, None), "--age: age is 400"),
-        (("young", None, None), "--age: age is 'young'"),
-        ((None, "x1", None), "--sex: sex is 'x1'"),
+        (("400", None, None), "--age is 400"),
+        (("young", None, None), "--age is 'young'"),
+        ((None, "x1", None), "--sex is 'x1'"),
         ((None, None, "bak"), "--site 'bak' is not known; nearest: back"),
     ):
         with pytest.raises(UserError, match=sentence):

@@ -8,10 +8,12 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dermlens.labels import CLASSES, DIAGNOSES
+from dermlens.predict.predictor import Predictor
 
 
 @pytest.fixture
@@ -221,9 +223,9 @@ def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--age", "400"), "--age: age is 400"),
-        (("--age", "old"), "--age: age is 'old'"),
-        (("--sex", "x"), "--sex: sex is 'x'"),
+        (("--age", "400"), "--age is 400"),
+        (("--age", "old"), "--age is 'old'"),
+        (("--sex", "x"), "--sex is 'x'"),
         (("--site", "elsewhere"), "--site 'elsewhere'"),
         (("--table", "/nowhere.csv"), "/nowhere.csv"),
         (("--table", "/nowhere.csv", "--age", "4"), "--age, --sex and --site"),
@@ -263,3 +265,10 @@ def test_an_image_twice_is_one(predict, lesions):
     code, out, _ = predict(lesions / "a.jpg", lesions / "a.jpg", "--json")
     assert code == 0
     assert [one["image_id"] for one in json.loads(out)["answers"]] == ["a"]
+
+
+def test_the_answer_in_the_documentation_is_that_of_the_model_that_ships():
+    root = Path(__file__).parents[2]
+    (one,) = Predictor.open().predict(root / "src/dermlens/serve/page/examples/b.jpg")
+    text = (root / "docs/predict.md").read_text(encoding="utf-8")
+    assert "\n    ".join(("    b\n", *one.sentences)) in text

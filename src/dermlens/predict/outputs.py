@@ -53,7 +53,8 @@ def render_answers(
     parts: list[RenderableType] = [_in_rows(answers)]
     if len(answers) == 1:
         ((name, one),) = answers.items()
-        parts = [Text(f"{name}\n", style="bold"), *(Text(sentence) for sentence in one.sentences)]
+        of = f": lesion of {len(one.images)} images ({', '.join(one.images)})" if len(one.images) > 1 else ""
+        parts = [Text(f"{name}{of}\n", style="bold"), *(Text(sentence) for sentence in one.sentences)]
         parts += [] if one.p is None else [_in_full(one, one.p, predictor.vocabulary)]
     numbers = any(one.p is not None for one in answers.values())
     return Group(*parts, *map(Text, notes(predictor, prior) if numbers else predictor.limits))
@@ -84,7 +85,8 @@ def _in_full(one: Answer, p: Mapping[str, float], names: Vocabulary) -> Table:
 
 def _in_rows(answers: Mapping[str, Answer]) -> Table:
     table = Table()
-    for name in ("", "flagged", "most likely", "probability", "cannot be ruled out", "state"):
+    what = "lesion" if any(one.images for one in answers.values()) else "image"
+    for name in (what, "flagged", "most likely", "probability", "cannot be ruled out", "state"):
         table.add_column(name, justify="right" if name == "probability" else "left")
     for image_id, one in answers.items():
         state = one.state if not one.reason else f"{one.state}: {one.reason}"

@@ -153,7 +153,7 @@ def lesions_of(
     if not shared or joint:
         return known
     notes.append(
-        f"lesion_id: {shared:,} ids are of several patients each, so lesions are read as patient_id+lesion_id"
+        f"lesion_id: ids that several patients share: {shared:,}, so lesions are read as patient_id+lesion_id"
     )
     return [
         f"{patient}_{lesion}" if lesion and patient is not None else lesion

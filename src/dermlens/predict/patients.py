@@ -140,9 +140,8 @@ def _below(folder: Path, doubts: list[str]) -> list[Path]:
         doubts.append(f"left out: {len(masks)} {masks_are}, {masks[0]} first")
     if others := [path for path in listed.others if path.lower().endswith(PICTURE_SUFFIXES)]:
         doubts.append(
-            f"left out: {len(others)} pictures of formats that are not read, {others[0]} first; save "
-            "them as JPEG or"
-            " PNG"
+            f"left out, in formats that are not read: {len(others)}, {others[0]} first; save a picture as"
+            " JPEG or PNG"
         )
     return images
 
@@ -166,10 +165,10 @@ def one_patient(age: Any = None, sex: Any = None, site: Any = None, *, option: s
         raise UserError(f"{option}site '{site}' is not known{nearest(plain(site), known_sites())}")
     found = sexes_of([sex])[sex]
     if found is None or is_no_sex_of_ours(sex):
-        raise UserError(f"{option}sex: {_no_sex(sex)}")
+        raise UserError(f"{option}{_no_sex(sex)}")
     years = age_of(age)
     if (problem := _no_age(age, years)) is not None:
-        raise UserError(f"{option}age: {problem}")
+        raise UserError(f"{option}{problem}")
     return Patient(None if years is None or math.isnan(years) else years, found, place)
 
 
