@@ -76,7 +76,7 @@ def test_a_picture_with_its_patient(page, shipped):
     ):
         assert row.locator("td").first.text_content().replace("\xa0", " ") == percent(share)
         assert row.locator("td").last.text_content().replace("\xa0", " ") == percent(without_metadata.p[code])
-    assert " %" not in article.locator(".sentences").evaluate("part => part.textContent")  # one line
+    assert " %" not in page.locator("#answers").evaluate("part => part.textContent")  # one line
     expect(page.locator("#answers-heading")).to_be_focused()
 
 

@@ -17,12 +17,12 @@ const USED = {
   selection: "not trained on, but its epoch may have been chosen on them, so they flatter it",
 };
 const at = (id) => document.getElementById(id);
-// As dermlens.predict.answers.percent: what is nearly 0 or 1 is not rounded to it.
+// As dermlens.predict.answers.percent, on one line: what is nearly 0 or 1 is not rounded to it.
 function percent(share, digits = 1) {
   const least = 10 ** -digits;
-  if (share > 0 && 100 * share < least) return `< ${least.toFixed(digits)} %`;
-  if (share < 1 && 100 * share > 100 - least) return `> ${(100 - least).toFixed(digits)} %`;
-  return `${(100 * share).toFixed(digits)} %`;
+  if (share > 0 && 100 * share < least) return `< ${least.toFixed(digits)}\u00a0%`;
+  if (share < 1 && 100 * share > 100 - least) return `> ${(100 - least).toFixed(digits)}\u00a0%`;
+  return `${(100 * share).toFixed(digits)}\u00a0%`;
 }
 let chosen = [];
 let model = null;
