@@ -167,6 +167,8 @@ def test_maps_are_ours_first():
         (["ACK=akiec"], [], "--label akiec=ACK"),
         (["akiec=ACK", "mel=ACK"], [], "ACK twice"),
         (["akiec=ACK"], ["ACK"], "--skip ACK"),
+        (["Narbe, alt="], None, "--skip 'Narbe, alt'"),
+        (["=Scar"], None, "--skip Scar"),
         (["akiec="], [], "--label akiec=:"),
     ],
 )

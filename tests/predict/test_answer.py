@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
 from dermlens.errors import UserError
+from dermlens.labels import Vocabulary
+from dermlens.predict.answers import one_answer
 from dermlens.predict.decision import (
     ANSWERED,
     OUT_OF_DISTRIBUTION,
@@ -166,3 +170,24 @@ def test_columns_and_back():
 def test_inference_needs_numpy_and_pydantic_alone(loaded):
     heavy = ("torch", "pandas", "scipy", "sklearn", "matplotlib")
     assert loaded("import dermlens.predict.decision", "numpy", *heavy) == {"numpy"}
+
+
+@given(st.floats(0.02, 0.98), st.floats(1e-9, 1e-3) | st.floats(-1e-3, -1e-9))
+def test_what_is_shown_of_a_suspicion_is_on_the_side_of_the_mark_that_the_flag_says(mark, distance):
+    """Rounded to one place, 4.96 % would seem to reach a mark of 4.97 %, and not be flagged."""
+    document = DecisionDocument(
+        classes=("a", "mel"),
+        prior=named_prior("equal", ("a", "mel")),
+        suspicion=Suspicion(
+            malignant=("mel",),
+            reference=named_prior("equal", ("a", "mel")),
+            marks=(Mark(catches=0.95, threshold=mark, source="all"),),
+        ),
+    )
+    score_1C = np.log([[1 - mark - distance, mark + distance]])
+    found = decide(score_1C, np.array([np.nan]), document)
+    one = one_answer(found, 0, document, Vocabulary(document.classes), score_C=score_1C[0])
+    (sentence,) = (line for line in one.sentences if "lagged" in line)
+    suspicion, melanoma, shown = (float(number) for number in re.findall(r"([\d.]+) %", sentence)[:3])
+    assert (suspicion >= shown) == one.flagged
+    assert melanoma == suspicion

@@ -9,6 +9,7 @@ import pytest
 from dermlens.errors import UserError
 from dermlens.predict.patients import Patient, find_images, one_patient
 from dermlens.predict.patients import read_patients as read_table_of_patients
+from dermlens.predict.sources.folders import file_ids
 
 
 def test_folders_files_and_their_ids(lesions, tmp_path):
@@ -198,9 +199,9 @@ def test_options():
     assert one_patient(None, None, None) == Patient()
     assert one_patient("40", "F", "palms/soles") == Patient(40.0, "female", "palms/soles")
     for words, sentence in (
-        (("400", None, None), "--age: age is 400"),
-        (("young", None, None), "--age: age is 'young'"),
-        ((None, "x1", None), "--sex: sex is 'x1'"),
+        (("400", None, None), "--age is 400"),
+        (("young", None, None), "--age is 'young'"),
+        ((None, "x1", None), "--sex is 'x1'"),
         ((None, None, "bak"), "--site 'bak' is not known; nearest: back"),
     ):
         with pytest.raises(UserError, match=sentence):
@@ -213,3 +214,32 @@ def test_images_without_a_row(tmp_path):
     assert "1 of 2 images, b first" in doubt
     with pytest.raises(UserError, match="no row"):
         read_table_of_patients(table, {"b": Path("b.jpg")})
+
+
+def test_rows_that_differ_in_their_suffix_are_of_two_images_and_case_decides_only_between_two(tmp_path):
+    """As training reads a table; Windows takes `A.PNG` for `a.png`."""
+    table = tmp_path / "patients.csv"
+    table.write_text(
+        "image_id,age\na.jpg,30\nA.PNG,40\nisic_1,50\nv/C.jpg,60\nv/c.jpg,70\nw/d.PNG,80\nV/b,90\n"
+    )
+    names = (
+        "/a.jpg",
+        "/a.png",
+        "/ISIC_1.jpg",
+        "/v/C.jpg",
+        "/v/c.jpg",
+        "/w/d.png",
+        "/v/b.jpg",
+        "/w/b.jpg",
+        "/w/d.jpg",
+    )
+    images = dict(zip(file_ids(names, "/"), map(Path, names), strict=True))
+    found = read_table_of_patients(table, images).of_image
+    assert [found[one].age for one in images if one in found] == [30, 40, 50, 60, 70, 80, 90]
+
+
+def test_an_image_without_suffix_where_two_have_its_name_is_refused_with_what_tells_them_apart(tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("image_id,age\na,30\n")
+    with pytest.raises(UserError, match=r"row 2.*suffix"):
+        read_table_of_patients(table, {"a.jpg": Path("/a.jpg"), "a.png": Path("/a.png")})

@@ -8,10 +8,12 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dermlens.labels import CLASSES, DIAGNOSES
+from dermlens.predict.predictor import Predictor
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_one_image_is_told_in_full(predict, lesions):
         "Most likely: ",
         "cannot be ruled out",
         "lagged at the mark that catches 95 of 100 malignant lesions",
-        "The probabilities hold for the case mix “clinic”, clinic: akiec 4 %",
+        "The probabilities hold for the case mix “clinic”, clinic: akiec 4.0 %",
         "Research software, not a medical device",
         "It has learnt nothing.",
     ):
@@ -62,7 +64,7 @@ def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
     rows, output = rows_of(table), json.loads(out)
     assert list(rows[0]) == [
         "image_id", "state", "flagged", "diagnosis", *(f"p_{code}" for code in CLASSES), "set", "suspicion",
-        "melanoma", "ood", "reason", "remedy", "prior",
+        "melanoma", "ood", "reason", "remedy", "prior", "model",
     ]  # fmt: skip
     assert [row["image_id"] for row in rows] == ["a", "b", "c", "d"]
     for row, one in zip(rows, output["answers"], strict=True):
@@ -75,6 +77,7 @@ def test_csv_and_json_say_the_same(predict, lesions, tmp_path):
         assert sum(one["p"].values()) == pytest.approx(1)
         assert sorted(row["set"].split("|")) == sorted(one["set"])
         assert one["diagnosis"] in one["set"]
+        assert (row["prior"], row["model"]) == (one["prior"], one["model"]) == ("clinic", output["model"])
         assert row["state"] == one["state"] in ("answered", "uncertain")
         assert row["flagged"] == ("yes" if one["flagged"] else "no")
         assert one["diagnosis"] == max(one["p"], key=one["p"].get)
@@ -197,6 +200,17 @@ def test_priors(predict, lesions):
     assert one["p"] != equal["answers"][0]["p"]
 
 
+def test_an_answer_says_its_shares_and_another_command_takes_them_as_they_stand(predict, lesions, tmp_path):
+    shares = ",".join(f"{code}={number}" for code, number in zip(CLASSES, (2, 1, 3, 1, 1, 7, 1), strict=True))
+    output = json.loads(predict(lesions / "a.jpg", "--json", "--prior", shares)[1])
+    written = output["answers"][0]["prior"]
+    assert dict(one.split("=") for one in written.split(","))["nv"] == "0.4375"
+    predict(lesions / "a.jpg", "--prior", written, "--out", tmp_path / "again.csv")
+    (row,) = rows_of(tmp_path / "again.csv")
+    assert row["prior"] == written
+    assert float(row["p_mel"]) == pytest.approx(output["answers"][0]["p"]["mel"], rel=1e-5)
+
+
 def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
     huge = ",".join(f"{code}=1e308" for code in CLASSES)
     code, out, err = predict(lesions / "a.jpg", "--json", "--prior", huge)
@@ -209,9 +223,9 @@ def test_a_prior_in_huge_numbers_is_that_of_their_ratios(predict, lesions):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--age", "400"), "--age: age is 400"),
-        (("--age", "old"), "--age: age is 'old'"),
-        (("--sex", "x"), "--sex: sex is 'x'"),
+        (("--age", "400"), "--age is 400"),
+        (("--age", "old"), "--age is 'old'"),
+        (("--sex", "x"), "--sex is 'x'"),
         (("--site", "elsewhere"), "--site 'elsewhere'"),
         (("--table", "/nowhere.csv"), "/nowhere.csv"),
         (("--table", "/nowhere.csv", "--age", "4"), "--age, --sex and --site"),
@@ -251,3 +265,10 @@ def test_an_image_twice_is_one(predict, lesions):
     code, out, _ = predict(lesions / "a.jpg", lesions / "a.jpg", "--json")
     assert code == 0
     assert [one["image_id"] for one in json.loads(out)["answers"]] == ["a"]
+
+
+def test_the_answer_in_the_documentation_is_that_of_the_model_that_ships():
+    root = Path(__file__).parents[2]
+    (one,) = Predictor.open().predict(root / "src/dermlens/serve/page/examples/b.jpg")
+    text = (root / "docs/predict.md").read_text(encoding="utf-8")
+    assert "\n    ".join(("    b\n", *one.sentences)) in text

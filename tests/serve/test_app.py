@@ -43,7 +43,8 @@ def test_several_images_are_answered_in_their_order_and_a_bad_one_in_its_place(c
     paths = [LESION, EXAMPLES / "b.jpg", EXAMPLES / "c.jpg"]
     contents = [path.read_bytes() for path in paths]
     output = client.post("/v1/predict", **upload(contents[0], b"text", *contents[1:])).json()["answers"]
-    assert output[1] == {"error": "the image: not a JPEG, PNG, TIFF or BMP image, whatever its name says"}
+    assert "not a JPEG, PNG, TIFF or BMP image" in output[1].pop("error")
+    assert output[1] == {}
     for one, path in zip([output[0], *output[2:]], paths, strict=True):
         (alone,) = shipped.predict(path)
         assert one["p"] == pytest.approx(alone.p, abs=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -210,6 +211,10 @@ def source_maps(
     codes: dict[str, str] = {}
     known = {*CLASSES, *(names(classes) or ())}
     for word in labels or []:
+        ours, equals, theirs = word.partition("=")
+        if equals and bool(ours) != bool(theirs):
+            one = shlex.quote(ours or theirs)
+            raise UserError(f"--label {word}: to leave a diagnosis out, write --skip {one}")
         ours, theirs = _pair(word, "--label")
         if theirs in known and ours not in known:
             raise UserError(f"--label {word}: our class comes first, as in --label {theirs}={ours}")

@@ -128,13 +128,13 @@ def predict(
         given = [{what: name} | answer_json(one) for name, one in answers.items()]
         if journal is not None:
             given = list(journal.answers()) if as_json else []
-            journal.finish()
+            states = journal.finish()
     if as_json:
         _print_json(heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable})
     elif journal is not None and journal.done:
         console.print(
-            f"written: {out}, {len(journal.done)} images; uncertain: {journal.uncertain}, withheld:"
-            f" {journal.withheld}"
+            f"written: {out}, {states.total()} {'lesions' if lesion_of else 'images'}; uncertain:"
+            f" {states['uncertain']}, withheld: {states['withheld']}"
         )
         for note in notes(predictor, shares):
             console.print(note)

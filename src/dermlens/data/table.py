@@ -23,13 +23,8 @@ from dermlens.data.readers.identity import (
     check_twice,
     checked_ids,
     complete_from_headers,
-    lesions_of,
-    one_spelling,
     or_folder,
     paths_of,
-    patients_of_folders,
-    patients_of_headers,
-    patients_of_names,
 )
 from dermlens.data.readers.names import Diagnoses, classes_of, is_binary
 from dermlens.data.readers.roles import source_roles
@@ -37,8 +32,9 @@ from dermlens.data.readers.source import Source, read_source
 from dermlens.data.readers.tables import DX_FURTHER
 from dermlens.errors import UserError, nearest
 from dermlens.plugins import PluggedReader
+from dermlens.predict.owners import lesions_of, patients_of
 from dermlens.predict.sources.folders import locate, survey
-from dermlens.predict.sources.tables import NAMES, Problems
+from dermlens.predict.sources.tables import JOINT, NAMES, Problems
 from dermlens.predict.sources.values import DARKEST, LIGHTEST, ValueMap, Values
 from dermlens.predict.sources.vocabulary import OLDEST, is_missing
 
@@ -225,16 +221,11 @@ def read_set(
             "is not here"
         )
     words = Values(values, account, problems)
-    named = [None if is_missing(word) else word for word in rows["patient_id"]]
-    patients = one_spelling("patient_id", named, account)
     folders = [source.found.relative(path).split("/")[:-1] if path else [] for path in located.paths]
-    if not any(patients):
-        patients = patients_of_folders(folders, account)
-    if not any(patients):
-        patients = patients_of_headers(located.paths, account)
-    if not any(patients):
-        patients = patients_of_names(located.ids, account)
-    lesions = lesions_of(rows["lesion_id"].tolist(), patients, located.ids, account, columns)
+    patients = patients_of(rows["patient_id"].tolist(), folders, located.paths, located.ids, account.notes)
+    joint = JOINT in columns.get("lesion_id", "")
+    named = lesions_of(rows["lesion_id"].tolist(), patients, account.notes, joint=joint)
+    lesions = [lesion or image_id for lesion, image_id in zip(named, located.ids, strict=True)]
     check_formulas("lesion", lesions, where, problems)
     origins = or_folder(rows["source"], Path(folder))
     aspect = {name: width / height for name, (width, height) in (squashed or {}).items()}

@@ -66,8 +66,8 @@ class Answer:
         reason: why it is uncertain or withheld, in words; empty where it is neither.
         remedy: what can be done about that; empty where there is no reason.
         faults: of the picture, in words, as `dermlens.predict.pictures.preprocessing` has them.
-        prior: name of the case mix that the probabilities hold for; empty where nobody has calibrated
-            the model.
+        prior: the case mix that the probabilities hold for, as `--prior` takes it: its name, or the shares of
+            one's own; empty where nobody has calibrated the model.
         model: which model says it.
         sentences: all of it in sentences, the headline first.
         image_id: the file's name without its suffix; empty for an image that came without a name. What the
@@ -187,7 +187,7 @@ def one_answer(
         "reason": reason,
         "remedy": remedy,
         "faults": tuple(faults),
-        "prior": "" if shown is None else shown.name,
+        "prior": "" if shown is None else shown.written(classes),
         "model": model,
         "image_id": image_id,
         "images": tuple(images),
@@ -256,8 +256,11 @@ def _sentences(
 def _flag(numbers: Mapping[str, Any], mark: Mark) -> str:
     """Whether a lesion is flagged, and what that is worth."""
     caught = f"{100 * mark.catches:.0f} of 100 malignant lesions"
-    melanoma = "" if numbers["melanoma"] is None else f", melanoma alone {percent(numbers['melanoma'])}"
-    suspicion = f"suspicion {percent(numbers['suspicion'])}{melanoma}, mark {percent(mark.threshold)}"
+    value, alone, digits = numbers["suspicion"], numbers["melanoma"], 1
+    while not numbers["flagged"] and percent(value, digits) == percent(mark.threshold, digits) and digits < 9:
+        digits += 1  # rounded, it would seem to reach the mark
+    melanoma = "" if alone is None else f", melanoma alone {percent(alone, digits)}"
+    suspicion = f"suspicion {percent(value, digits)}{melanoma}, mark {percent(mark.threshold, digits)}"
     if not numbers["flagged"]:
         missed = f"{100 - 100 * mark.catches:.0f} of 100"
         return f"Not flagged at the mark that catches {caught} ({suspicion}); it misses the other {missed}."
@@ -272,13 +275,14 @@ def described(code: str, vocabulary: Vocabulary) -> str:
     return f"{vocabulary.name(code)} ({code}{f', {kind}' if kind else ''})"
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 1) -> str:
     """A share in percent; one that is nearly 0 or 1 is not rounded to it."""
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1:
-        return "> 99.9 %"
-    return f"{100 * share:.1f} %"
+    least = 10.0**-digits
+    if 0 < share < least / 100:
+        return f"< {least:.{digits}f} %"
+    if 1 - least / 100 < share < 1:
+        return f"> {100 - least:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,8 +343,8 @@ def answer_row(one: Answer, classes: Sequence[str]) -> dict[str, Any]:
     """An answer as a row of a table.
 
     Columns: state, flagged (yes or no), diagnosis, p_<class> for each class in the order of the logits, which
-    sum to 1, set (codes joined by `|`), suspicion, melanoma, ood, reason, remedy, prior; before them images
-    (ids joined by `|`) of an answer for a lesion. Numbers are none where the answer is withheld.
+    sum to 1, set (codes joined by `|`), suspicion, melanoma, ood, reason, remedy, prior, model; before them
+    images (ids joined by `|`) of an answer for a lesion. Numbers are none where the answer is withheld.
     """
     return ({"images": BETWEEN.join(one.images)} if one.images else {}) | {
         "state": one.state,
@@ -354,6 +358,7 @@ def answer_row(one: Answer, classes: Sequence[str]) -> dict[str, Any]:
         "reason": one.reason,
         "remedy": one.remedy,
         "prior": one.prior,
+        "model": one.model,
     }
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -104,7 +105,6 @@ class Journal:
     Attributes:
         path: of the journal.
         done: ids of the images that have an answer, by earlier processes too.
-        uncertain, withheld: of how many of them the answer is that.
 
     Args:
         output: the file to be, whose suffix is one of `WRITERS`.
@@ -148,7 +148,6 @@ class Journal:
             )
         self.output, self.path = output, output.with_name(f"{output.name}.partial")
         self.done: set[str] = set()
-        self.uncertain = self.withheld = 0
         self._predictor, self._prior, self._lesion_of = predictor, prior, lesion_of or {}
         self._images, self._classes = images, predictor.classes
         self._folders = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100  # links stay
@@ -189,31 +188,37 @@ class Journal:
             line |= {"file": self._identity(self._images[image_id])}
             line |= {"row": answer_row(found, self._classes), "answer": answer_json(found)}
             line |= {"score": None if found.score is None else list(found.score)}
-            self._count(line)
+            self.done.add(line["image_id"])
         self._file.write(sealed_line(line))
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """The answers so far, as `--json` has them."""
         return (_name(line) | line["answer"] for line in self._shown() if "row" in line)
 
-    def finish(self) -> None:
+    def finish(self) -> Counter[str]:
         """Make the output of the journal, whole or not at all, and take the journal away.
 
         Without one answer there is no output.
+
+        Returns:
+            How many answers, of images or of lesions, have each state.
         """
+        states: Counter[str] = Counter()
+
+        def lines() -> Iterator[dict[str, Any]]:
+            for line in self._shown():
+                states.update([line["answer"]["state"]] if "row" in line else [])
+                yield line
+
         if self.done:
             with atomic_path(self.output) as part:
-                WRITERS[self.output.suffix.lower()](part, self._heading, self._shown)
+                WRITERS[self.output.suffix.lower()](part, self._heading, lines)
         self.abandon()
+        return states
 
     def abandon(self) -> None:
         """Take the journal away."""
         self._file.remove()
-
-    def _count(self, line: dict[str, Any]) -> None:
-        self.done.add(line["image_id"])
-        self.uncertain += line["answer"]["state"] == "uncertain"
-        self.withheld += line["answer"]["state"] == "withheld"
 
     def _resume(self, heading: bytes) -> None:
         """Read what an earlier part of the job has written. Nothing is written to a file of another job."""
@@ -263,7 +268,7 @@ class Journal:
         if now is None or image_id in self.done or line["file"] != now:
             self._void.add(number)  # to be answered again
             return where if now is not None and line["file"] != now else ""
-        self._count(line)
+        self.done.add(line["image_id"])
         return ""
 
     def _shown(self) -> Iterator[dict[str, Any]]:

@@ -53,7 +53,8 @@ def render_answers(
     parts: list[RenderableType] = [_in_rows(answers)]
     if len(answers) == 1:
         ((name, one),) = answers.items()
-        parts = [Text(f"{name}\n", style="bold"), *(Text(sentence) for sentence in one.sentences)]
+        of = f": lesion of {len(one.images)} images ({', '.join(one.images)})" if len(one.images) > 1 else ""
+        parts = [Text(f"{name}{of}\n", style="bold"), *(Text(sentence) for sentence in one.sentences)]
         parts += [] if one.p is None else [_in_full(one, one.p, predictor.vocabulary)]
     numbers = any(one.p is not None for one in answers.values())
     return Group(*parts, *map(Text, notes(predictor, prior) if numbers else predictor.limits))
@@ -66,7 +67,7 @@ def notes(predictor: Predictor, prior: ClassPrior | None) -> Iterator[str]:
         yield "Nobody has calibrated this model: its probabilities are the network's own."
     else:
         shares = shares_by_class(shown, predictor.classes) or {}
-        parts = ", ".join(f"{code} {100 * share:.2g} %" for code, share in shares.items())
+        parts = ", ".join(f"{code} {percent(share)}" for code, share in shares.items())
         yield f"The probabilities hold for the case mix “{shown.name}”, {shown.words}: {parts}."
     yield from predictor.limits
 
@@ -84,7 +85,8 @@ def _in_full(one: Answer, p: Mapping[str, float], names: Vocabulary) -> Table:
 
 def _in_rows(answers: Mapping[str, Answer]) -> Table:
     table = Table()
-    for name in ("", "flagged", "most likely", "probability", "cannot be ruled out", "state"):
+    what = "lesion" if any(one.images for one in answers.values()) else "image"
+    for name in (what, "flagged", "most likely", "probability", "cannot be ruled out", "state"):
         table.add_column(name, justify="right" if name == "probability" else "left")
     for image_id, one in answers.items():
         state = one.state if not one.reason else f"{one.state}: {one.reason}"
@@ -150,7 +152,8 @@ def _read_csv(path: Path) -> Part:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         rows = list(_rows(path, reader))
-    return {"columns": reader.fieldnames, "prior": {row["prior"] for row in rows}}, rows, {}
+    of = {name: {row.get(name) for row in rows} for name in ("prior", "model")}
+    return {"columns": reader.fieldnames, **of}, rows, {}
 
 
 def _rows(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str, Any]]:

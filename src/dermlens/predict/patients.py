@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dermlens.errors import UserError, nearest
+from dermlens.predict.owners import lesions_of, patients_of, whole_ids
 from dermlens.predict.pictures.dicom import colour_doubt
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.sources.folders import (
@@ -21,12 +22,13 @@ from dermlens.predict.sources.folders import (
     PICTURE_SUFFIXES,
     file_ids,
     image_id_of,
+    may_be_dicom,
     normal,
     split_name,
     survey,
 )
 from dermlens.predict.sources.sheets import Sheet, read_sheet
-from dermlens.predict.sources.tables import Problems, check_map, further, theirs
+from dermlens.predict.sources.tables import JOINT, Problems, check_map, further, is_unfit, parts, theirs
 from dermlens.predict.sources.values import FIELDS, ValueMap, Values
 from dermlens.predict.sources.vocabulary import (
     OLDEST,
@@ -38,6 +40,8 @@ from dermlens.predict.sources.vocabulary import (
     sexes_of,
     site_of,
 )
+
+IDS = ("image_id", "lesion_id", "patient_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,7 @@ def _colour_doubts(images: Mapping[str, Path]) -> list[str]:
     doubts: dict[str, list[str]] = defaultdict(list)
     for image_id, file in images.items():
         with suppress(ImageError, OSError, UserError):  # whoever reads its pixels says so
-            if (
-                split_name(file.name)[1] in ("", ".dcm", ".dicom")
-                and (doubt := colour_doubt(file)) is not None
-            ):
+            if may_be_dicom(str(file)) and (doubt := colour_doubt(file)) is not None:
                 doubts[doubt].append(image_id)
     return [f"{doubt}: {len(ids)} images, {ids[0]} first" for doubt, ids in doubts.items()]
 
@@ -139,9 +140,8 @@ def _below(folder: Path, doubts: list[str]) -> list[Path]:
         doubts.append(f"left out: {len(masks)} {masks_are}, {masks[0]} first")
     if others := [path for path in listed.others if path.lower().endswith(PICTURE_SUFFIXES)]:
         doubts.append(
-            f"left out: {len(others)} pictures of formats that are not read, {others[0]} first; save "
-            "them as JPEG or"
-            " PNG"
+            f"left out, in formats that are not read: {len(others)}, {others[0]} first; save a picture as"
+            " JPEG or PNG"
         )
     return images
 
@@ -165,10 +165,10 @@ def one_patient(age: Any = None, sex: Any = None, site: Any = None, *, option: s
         raise UserError(f"{option}site '{site}' is not known{nearest(plain(site), known_sites())}")
     found = sexes_of([sex])[sex]
     if found is None or is_no_sex_of_ours(sex):
-        raise UserError(f"{option}sex: {_no_sex(sex)}")
+        raise UserError(f"{option}{_no_sex(sex)}")
     years = age_of(age)
     if (problem := _no_age(age, years)) is not None:
-        raise UserError(f"{option}age: {problem}")
+        raise UserError(f"{option}{problem}")
     return Patient(None if years is None or math.isnan(years) else years, found, place)
 
 
@@ -200,23 +200,21 @@ def read_patients(
     Args:
         path: a table with images and any of lesion_id, age, sex and site, under the names that HAM10000, ISIC
             or others give them; empty cells are missing values, and an image without a lesion is one
-            by itself.
+            by itself. Patients tell lesions of one name apart.
         images: the images that are answered for, by id.
         own_columns: the table's column by ours, where it has names of its own: `{"image_id": "Datei"}`.
         values: the table's words of age, sex and site by ours: `{"sex.male": "h"}`.
 
     Raises:
         UserError: no such file, no table, no column of images or of patients, an image twice, a name that
-        several
-            images have, cells that are not understood, or a row for none of the images.
+            several images have, cells that are not understood, an image by itself whose id is a lesion of
+            others, or a row for none of the images.
     """
     check_map(own_columns)
     sheet = read_sheet(path)
-    columns = {
-        ours: name
-        for ours in ("image_id", "lesion_id", *FIELDS)
-        if (name := theirs(sheet.header, ours, own_columns))
-    }
+    columns = {ours: name for ours in (*IDS, *FIELDS) if (name := theirs(sheet.header, ours, own_columns))}
+    if "lesion_id" not in columns:
+        columns.pop("patient_id", None)
     if "image_id" not in columns:
         raise UserError(
             f"{path} has no column 'image_id' that names the images; it has {', '.join(sheet.header)}"
@@ -229,20 +227,60 @@ def read_patients(
     if sheet.encoding:
         doubts.append(f"{path}: {sheet.encoding}")
     sites = further(sheet.header, columns.get("site"))
-    unread = [name for name in sheet.header if name not in (*columns.values(), *sites)]
+    read = {part for name in columns.values() for part in parts(sheet.header, name)} | {*sites}
+    unread = [name for name in sheet.header if name not in read]
     if unread:
         doubts.append(
             f"{path}: columns that are not read: {', '.join(name or '(no name)' for name in unread)}"
         )
     rows = _rows_of_images(sheet, columns["image_id"], images, problems)
     patient_of = _patients(sheet, columns, values, problems, doubts)
+    lesion_of = _lesions(sheet, columns, rows, images, problems, doubts) if "lesion_id" in columns else {}
     problems.refuse()
     patients = {image_id: patient_of[row] for image_id, row in rows.items()}
-    lesion_of: dict[str, str] = {}
-    if "lesion_id" in columns:
-        named = sheet.column(columns["lesion_id"])
-        lesion_of = {image_id: named[row] or image_id for image_id, row in rows.items()}
     return Patients(patients, [*doubts, *_without_row(images, patients, path)], lesion_of)
+
+
+def _lesions(
+    sheet: Sheet,
+    columns: Mapping[str, str],
+    rows: Mapping[str, int],
+    images: Mapping[str, Path],
+    problems: Problems,
+    doubts: list[str],
+) -> dict[str, str]:
+    """The lesion of each image that has a row; one that the table gives no lesion is one by itself."""
+    paths = [os.path.abspath(images[image_id]) for image_id in rows]  # noqa: PTH100  # links stay
+    above = _common(dict.fromkeys(paths, Path()))
+    folders = [normal(os.path.relpath(path, above)).split("/")[:-1] for path in paths]
+    people, lesions = (
+        [cells[row] for row in rows.values()]
+        if (cells := _cells(sheet, columns.get(ours)))
+        else [""] * len(rows)
+        for ours in ("patient_id", "lesion_id")
+    )
+    by, notes = list[str](), list[str]()
+    patients = patients_of(people, folders, paths, list(rows), by)
+    named = lesions_of(lesions, patients, notes, joint=JOINT in columns["lesion_id"])
+    doubts += [f"{sheet.path}: {note}" for note in (*by, *notes)] if notes else []
+    where = dict(zip(rows, (sheet.where()[row] for row in rows.values()), strict=True))
+    lesion_of, names = dict(zip(rows, named, strict=True)), {*named}
+    for image_id, lesion in lesion_of.items():
+        if is_unfit(lesion):
+            problems.add(f"lesion id {lesion!r} holds a control character or a line break", where[image_id])
+    for image_id in images:
+        if not lesion_of.get(image_id) and image_id in names:
+            problems.add(
+                f"image {image_id} has no lesion, and other images are of a lesion of that name: give it a"
+                " lesion_id",
+                where.get(image_id, str(sheet.path)),
+            )
+    return {image_id: lesion or image_id for image_id, lesion in lesion_of.items()}
+
+
+def _cells(sheet: Sheet, name: str | None, joint: str = "_") -> list[str]:
+    """The ids in a column, or in several that are joined; none where there is no column."""
+    return [] if name is None else whole_ids(sheet.joined(parts(sheet.header, name), joint))
 
 
 def _rows_of_images(
@@ -251,27 +289,25 @@ def _rows_of_images(
     """The row of each image: by its path, as far as the table states it, else by its name."""
     by_stem: dict[str, list[str]] = defaultdict(list)
     for image_id, path in images.items():
-        by_stem[image_id_of(path.name)].append(image_id)
+        by_stem[image_id_of(path.name).casefold()].append(image_id)
     rows: dict[str, int] = {}
-    seen: dict[str, str] = {}
-    for row, (cell, where) in enumerate(zip(sheet.column(column), sheet.where(), strict=True)):
+    seen: set[tuple[str, str]] = set()
+    for row, (cell, where) in enumerate(zip(_cells(sheet, column, "/"), sheet.where(), strict=True)):
         if not cell:
             problems.add("no image id; every row names one image", where)
             continue
         name, suffix = split_name(normal(cell))
         name = "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
-        if name in seen:
+        if (name, suffix) in seen:
             problems.add(f"image {name} stands in an earlier row; an image has one row", where)
             continue
-        seen[name] = where
-        meant = [
-            image_id
-            for image_id in by_stem.get(image_id_of(name), [])
-            if _means(name, suffix, image_id, images[image_id])
-        ]
+        seen.add((name, suffix))
+        files = {image_id: images[image_id] for image_id in by_stem.get(image_id_of(name).casefold(), [])}
+        meant = _meant(name, suffix, files)
         if len(meant) > 1:
             problems.add(
-                f"'{cell}' is the name of {len(meant)} images: {', '.join(meant[:3])}; state its folder",
+                f"'{cell}' is the name of {len(meant)} images: {', '.join(meant[:3])}; state its folder and"
+                " its suffix",
                 where,
             )
         for image_id in meant[:1]:
@@ -281,12 +317,19 @@ def _rows_of_images(
     return rows
 
 
-def _means(name: str, suffix: str, image_id: str, path: Path) -> bool:
-    """Whether a table's name, with the folders it states, is that of a file."""
-    if "/" not in name:
-        return not suffix or path.suffix.lower() == suffix or image_id == name
-    whole = split_name(normal(os.path.abspath(path)))[0]  # noqa: PTH100
-    return image_id == name or whole.endswith(f"/{name}") or name.endswith(f"/{image_id}")
+def _meant(name: str, suffix: str, files: Mapping[str, Path]) -> list[str]:
+    """The images that a table's name can mean, with the folders it states: in its case, or else in any."""
+    of_suffix = {image_id: path for image_id, path in files.items() if path.suffix.lower() == suffix}
+    for fold in (str, str.casefold):
+        wanted, meant = fold(name), list[str]()
+        for image_id, path in (of_suffix or files).items():
+            own = fold(split_name(image_id)[0])
+            whole = fold(split_name(normal(os.path.abspath(path)))[0])  # noqa: PTH100  # links stay
+            if wanted == own or whole.endswith(f"/{wanted}") or wanted.endswith(f"/{own}"):
+                meant.append(image_id)
+        if meant:
+            return meant
+    return []
 
 
 class _Dropped:

@@ -31,9 +31,7 @@ WORDS = {
     "ham10000": "all lesions of HAM10000",
     OWN: "class shares of your own",
 }
-WANTED = (
-    "it is specialist, equal, ham10000, or one share for each class such as 'mel=0.2,nv=0.8' or '0.2,0.8'"
-)
+WANTED = "it is specialist, equal, ham10000, or a share for each class, such as mel=0.2,nv=0.8,… or 0.2,0.8,…"
 
 Prior = str | Mapping[str, float] | Sequence[float] | None
 """A case mix as a program gives it: a name, shares by class or in the order of the classes, in any unit; none
@@ -61,6 +59,12 @@ class ClassPrior(Section):
     def words(self) -> str:
         """Which case mix it is."""
         return WORDS.get(self.name, self.name)
+
+    def written(self, classes: Sequence[str]) -> str:
+        """It as `parse_prior` takes it: its name, or the shares where they are someone's own."""
+        if self.name != OWN:
+            return self.name
+        return ",".join(f"{code}={share:.6g}" for code, share in zip(classes, self.shares, strict=True))
 
 
 def named_prior(name: str, classes: Sequence[str]) -> ClassPrior:

@@ -206,8 +206,8 @@ class _Reader:
         header = read_header(table)
         if is_answers(header):
             raise UserError(
-                f"{table} holds what a model says of images (columns p_…, set, abstain), and no diagnosis "
-                "that is known to be true; name the table with the diagnoses"
+                f"{table} holds what a model says of images (columns such as p_…, set, flagged), and no"
+                " diagnosis that is known to be true; name the table with the diagnoses"
             )
         account, problems = Account(table), Problems()
         others = [other for other in found.tables if other.absolute() != table.absolute()]

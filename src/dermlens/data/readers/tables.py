@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
@@ -11,6 +10,7 @@ from dermlens.data.readers.account import Account
 from dermlens.data.readers.diagnoses import ISIC_2017, contradict, hot, hot_columns, unknown_hot
 from dermlens.data.readers.names import NO_WORD
 from dermlens.errors import UserError
+from dermlens.predict.owners import whole_ids
 from dermlens.predict.sources.folders import Survey
 from dermlens.predict.sources.sheets import Sheet
 from dermlens.predict.sources.tables import (
@@ -74,7 +74,9 @@ def read_columns(
                 f"it has {', '.join(sheet.header)}"
             )
         joint = "/" if ours == "image_id" else "_"
-        frame[ours] = [""] * len(sheet.rows) if name is None else _cells(sheet, name, joint)
+        frame[ours] = (
+            [""] * len(sheet.rows) if name is None else sheet.joined(parts(sheet.header, name), joint)
+        )
         if name is not None:
             used.update(parts(sheet.header, name))
             if name != ours:
@@ -88,8 +90,8 @@ def read_columns(
             for first, second in zip(frame["site"], fallback, strict=True)
         ]
     dx = None if columns and "dx" in columns else theirs(sheet.header, "dx")
-    frame["image_id"] = _whole(frame["image_id"])
-    frame["lesion_id"], frame["patient_id"] = map(_whole, (frame["lesion_id"], frame["patient_id"]))
+    frame["image_id"] = whole_ids(frame["image_id"])
+    frame["lesion_id"], frame["patient_id"] = map(whole_ids, (frame["lesion_id"], frame["patient_id"]))
     levels = [sheet.column(name) for name in further(sheet.header, dx)]
     more = list(zip(*levels, strict=True)) if levels else [()] * len(sheet.rows)
     truth = {*parts(sheet.header, theirs(sheet.header, "dx", columns) or ""), *further(sheet.header, dx)}
@@ -106,17 +108,6 @@ def read_columns(
 
 def _says_something(sheet: Sheet, name: str) -> bool:
     return any(not is_missing(cell) for cell in sheet.column(name))
-
-
-def _cells(sheet: Sheet, name: str, joint: str = "_") -> list[str]:
-    """A column's cells, or those of several joined; empty where one of them is."""
-    columns = [sheet.column(part) for part in parts(sheet.header, name)]
-    return [joint.join(cells) if all(cells) else "" for cells in zip(*columns, strict=True)]
-
-
-def _whole(ids: list[str]) -> list[str]:
-    """Ids without the `.0` that a column of numbers gets where some of its cells are empty."""
-    return [found[1] if (found := re.fullmatch(r"(\d+)\.0+", cell)) else cell for cell in ids]
 
 
 def read_onehot(
@@ -150,8 +141,8 @@ def read_onehot(
     own = {ours: name for ours in NAMES if ours != "dx" and (name := theirs(truth.header, ours, columns))}
     frame = pd.DataFrame({"dx": dx, "where": truth.where()})
     for ours, name in own.items():
-        cells = _cells(truth, name, "/" if ours == "image_id" else "_")
-        frame[ours] = _whole(cells) if ours.endswith("_id") else cells
+        cells = truth.joined(parts(truth.header, name), "/" if ours == "image_id" else "_")
+        frame[ours] = whole_ids(cells) if ours.endswith("_id") else cells
     if key is None:
         frame = _by_lesion(frame, companions)
     account.columns |= {name: ours for ours, name in own.items() if name != ours}

@@ -193,7 +193,8 @@ def _open(name: str, data: bytes, most: int) -> ImageFile.ImageFile:
         raise
     except Exception as error:
         raise ImageError(
-            f"{name}: not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, whatever its name says"
+            f"{name}: not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, whatever its name says; save a"
+            " picture as JPEG or PNG"
         ) from error
     if image.width * image.height > most:
         size = f"{image.width} × {image.height} pixels"

@@ -150,6 +150,11 @@ def begins_as_dicom(file: Path) -> bool:
         return False
 
 
+def may_be_dicom(path: str) -> bool:
+    """Whether a file is DICOM, by its suffix, which may be missing, and by how it begins."""
+    return split_name(path)[1] in ("", ".dcm", ".dicom") and begins_as_dicom(Path(path))
+
+
 def _follows() -> bool:
     chosen = os.environ.get(FOLLOW, "")
     if chosen not in ("", "0", "1"):

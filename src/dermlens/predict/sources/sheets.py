@@ -12,7 +12,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,11 @@ class Sheet:
             raise UserError(f"{self.path} has no column '{name}'{nearest(name, self.header)}")
         at = self.header.index(name)
         return [row[at] for row in self.rows]
+
+    def joined(self, names: Sequence[str], joint: str) -> list[str]:
+        """The cells of one column, or of several joined; empty where one of them is. Raises: UserError."""
+        rows = zip(*map(self.column, names), strict=True)
+        return [joint.join(cells) if all(cells) else "" for cells in rows]
 
     def where(self) -> list[str]:
         """For each row, the beginning of a sentence about it."""

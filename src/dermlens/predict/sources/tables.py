@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -21,6 +22,15 @@ FORMULA = re.compile(r"(?:^|[,;\t])[=+\-@\t\r＝＋－＠]")
 def is_formula(cell: str) -> bool:
     """Whether Excel, LibreOffice or Google Sheets takes a cell of a CSV file for a formula."""
     return FORMULA.search(cell) is not None
+
+
+UNFIT = ("Cc", "Zl", "Zp")
+"""Unicode's categories of characters that no id may hold: controls, and ends of lines."""
+
+
+def is_unfit(text: str) -> bool:
+    """Whether an id holds a control character or a line break."""
+    return not text.isprintable() and any(unicodedata.category(character) in UNFIT for character in text)
 
 
 # What columns are called: ours by the names that HAM10000, ISIC, MILK10k, PAD-UFES-20, Derm7pt and

@@ -17,7 +17,13 @@ const USED = {
   selection: "not trained on, but its epoch may have been chosen on them, so they flatter it",
 };
 const at = (id) => document.getElementById(id);
-const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+// As dermlens.predict.answers.percent, on one line: what is nearly 0 or 1 is not rounded to it.
+function percent(share, digits = 1) {
+  const least = 10 ** -digits;
+  if (share > 0 && 100 * share < least) return `< ${least.toFixed(digits)}\u00a0%`;
+  if (share < 1 && 100 * share > 100 - least) return `> ${(100 - least).toFixed(digits)}\u00a0%`;
+  return `${(100 * share).toFixed(digits)}\u00a0%`;
+}
 let chosen = [];
 let model = null;
 
@@ -193,7 +199,7 @@ function describe() {
   for (const word of model.sites) at("site").append(element("option", word));
   at("model").textContent = `Model ${model.model}.`;
   at("prior").textContent = model.prior
-    ? `the case mix “${model.prior.name}”, ${model.prior.words}: ` + Object.entries(model.prior.shares).map(([code, share]) => `${nameOf(code)} ${percent(share, 0)}`).join(", ")
+    ? `the case mix “${model.prior.name}”, ${model.prior.words}: ` + Object.entries(model.prior.shares).map(([code, share]) => `${nameOf(code)} ${percent(share)}`).join(", ")
     : "no case mix: nobody has calibrated this model";
   const parts = [];
   const known = Object.keys(model.classes).map((code) => nameOf(code) + (kindOf(code) ? ` (${kindOf(code)})` : ""));
