@@ -268,8 +268,6 @@ def shuffled_metadata(table: pd.DataFrame, seed: int, fields: Sequence[str] = FI
     return table.assign(**{name: given.loc[table["lesion_id"], name].to_numpy() for name in fields})
 
 
-# Roles for images: made by a protocol or read from a manifest, then checked.
-#
 # The manifest `grouped-v1` is what `make_split(table, SplitConfig())` gives for HAM10000: by lesion, seed 0,
 # 65 % to train, 10 % selection, 10 % calibration, 15 % test (`dermlens data split --data DIR`). Folds of one
 # seed have its test lesions, another seed has others: to leave them alone, vary the fold and not the seed.

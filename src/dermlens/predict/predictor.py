@@ -94,9 +94,6 @@ def answer_stream(
             worker.close()
 
 
-# Images in, answers out: from the base install, without torch, pandas or network.
-
-
 SHIPPED = "shipped"
 UNSEALED = (
     "Its model.json has no manifest, so nobody can say whether its files are those that were exported: export"

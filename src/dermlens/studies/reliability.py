@@ -249,8 +249,6 @@ def report_run(
     return write_decision_report(folder, labelled, saved.decision, saved.arrays, vocabulary=saved.vocabulary)
 
 
-# What a model is worth when less is known of the patient.
-#
 # Elsewhere age and sex are often missing, and the site comes in other words or not at all. Images of one role
 # are answered again with only part of what the table says; what is withheld is given as missing.
 

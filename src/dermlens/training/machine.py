@@ -86,8 +86,6 @@ def _cpu_has_bf16() -> bool:
     return any(abilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-# Several processes, one run directory.
-#
 # Lightning starts the others by running the same command again, so that each comes through `fit` once more;
 # a command that chose a new folder's name would choose another. The first process leaves the name for them.
 
