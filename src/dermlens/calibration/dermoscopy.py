@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import cast
+from typing import Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from dermlens.models.saved import save_dermoscopy
 from dermlens.predict.document import Dermoscopy
 from dermlens.predict.pictures.preprocessing import LUMA, ViewsConfig
 from dermlens.runs import Run
+from dermlens.training.machine import Where
 
 FOLDS = 5
 PENALTY = 1.0
@@ -266,9 +267,8 @@ def learn_dermoscopy(
     *,
     kept: float,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
     say: Callable[[str], None] | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """Fit the boundary, write it into the run's model.json, and what was measured into dermoscopy.csv.
 
@@ -281,10 +281,9 @@ def learn_dermoscopy(
         dermoscopic: LesionTables of dermoscopy from elsewhere, by the name of the set; may be empty.
         other: the same of pictures that are none; at least one.
         kept: share of dermoscopic pictures that shall be taken for such.
-        data: where the run's own images are now; none takes the folder that it was trained on.
-        device: auto, cpu, cuda or mps.
-        cache: root of the pixel cache; none for the usual one.
+        data: as for `Run.table`.
         say: takes sentences on what was read of the run's own images.
+        **where: see `Where`.
 
     Returns:
         The rows of `fit_dermoscopy`.
@@ -325,7 +324,7 @@ def learn_dermoscopy(
     def seen(name: str, table: pd.DataFrame, of: pd.DataFrame | None = None) -> dict[str, Features]:
         shown = {}
         for ending, model in (("", saved), (GREYSCALE, in_grey)):
-            found = label_outputs(model, table, of=of, device=device, cache=cache)
+            found = label_outputs(model, table, of=of, **where)
             last = saved.model.head.features if layer else 0
             shown[name + ending] = Features(found.features_ND[:, last:], found.lesion_N)
         return shown

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ from dermlens.records import estimate_text
 from dermlens.runs import Run
 from dermlens.studies.crossfit import RECIPE, train_units
 from dermlens.studies.folds import held_out, unit_recipe
+from dermlens.training.machine import Where
 from dermlens.training.predict import logits_table
 
 # A cross-fit by source: each source is left out once, and scored by a network that saw no image of it.
@@ -58,8 +59,7 @@ def crossfit_by_source(
     *,
     sources: Sequence[str] = LEFT_OUT,
     only: Collection[str] | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Train the recipe without each source that is wanted and not there yet; score those that are there.
 
@@ -69,8 +69,7 @@ def crossfit_by_source(
         out: the folder of the cross-fit; absent, empty, or of the same cross-fit, which goes on.
         sources: to leave out, one after the other.
         only: those to train now; none for all.
-        device: as for `fit`.
-        cache: as for `fit`.
+        **where: see `Where`.
 
     Returns:
         The content of by_source.json: `sources` by name, each as `score_source` gives it, and `log_loss`, the
@@ -85,9 +84,7 @@ def crossfit_by_source(
         raise UserError(f"source {unknown[0]} is none of those left out: {', '.join(sources)}")
     units = {_unit(source): unit_recipe(recipe, f"split.left_out={source}") for source in sources}
     wanted = None if only is None else [_unit(source) for source in only]
-    facts, splits = train_units(
-        recipe, units, data, out, record=out / RECORD, only=wanted, device=device, cache=cache
-    )
+    facts, splits = train_units(recipe, units, data, out, record=out / RECORD, only=wanted, **where)
     for unit in units:
         if unit not in facts["missing"]:
             held_out(Run(out / unit), splits[unit])
@@ -216,7 +213,7 @@ def source_probe(
         model: any.
         table: a LesionTable of several sources.
         device: as for `predict_table`.
-        cache: root of the pixel caches.
+        cache: as for `predict_table`.
 
     Returns:
         `images`, `chance`, and {value, low, high} of `balanced_accuracy` and, by source, `recall`.
@@ -261,7 +258,7 @@ def write_source_probe(
         model: a run directory or a folder with a model; none takes the one that ships.
         path: to write to.
         device: as for `predict_table`.
-        cache: root of the pixel caches.
+        cache: as for `predict_table`.
 
     Returns:
         As `source_probe`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from dermlens.studies.crossfit import PAIR
 from dermlens.studies.crossfit import RECORD as CROSSFIT
 from dermlens.studies.folds import FOLD, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
+from dermlens.training.machine import Where
 
 Mean = Literal["probabilities", "logs"]
 Choose = Literal["all", "exhaustive"]
@@ -188,8 +189,7 @@ def training_labels(
     *,
     mean: Mean = "probabilities",
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """Write labels for distillation: what networks say of the very images that they were trained on.
 
@@ -201,9 +201,8 @@ def training_labels(
         members: one or more completed runs of the same training images.
         path: of the CSV, as for `soft_labels`.
         mean: as for `ensemble`.
-        data: where the images are; by default the folder that each run was trained on.
-        device: auto, cpu, cuda or mps.
-        cache: root of the pixel cache; by default the usual one.
+        data: as for `Run.table`.
+        **where: see `Where`.
 
     Returns:
         What was written.
@@ -220,7 +219,7 @@ def training_labels(
     tables = []
     for run in runs:
         saved = run.model()
-        outputs = run_outputs(run, saved, ("train",), data=data, device=device, cache=cache)["train"]
+        outputs = run_outputs(run, saved, ("train",), data=data, **where)["train"]
         p_NC = np.exp(log_softmax(outputs.labelled.logits_NC))
         table = pd.DataFrame(p_NC, columns=[f"p_{code}" for code in saved.classes])
         table.insert(0, "image_id", outputs.images)

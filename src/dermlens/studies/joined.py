@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from dermlens.models.saved import SavedModel
 from dermlens.models.table import BACKBONES, JOINED, METADATA_BRANCHES
 from dermlens.runs import Run
 from dermlens.studies.soup import make_run
+from dermlens.training.machine import Where
 
 LONGEST_NAME = 100
 """Characters of a recipe's name."""
@@ -34,17 +35,15 @@ def join(
     out: Path,
     *,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> Run:
     """Make a run of the joined network, and predict the roles that the first member predicted; never test.
 
     Args:
         members: two or more completed runs on one split, soups among them if need be.
         out: the run directory to make; absent or empty.
-        data: where their images are now; none takes the folder that the first was trained on.
-        device: where to predict, as for `predict_table`.
-        cache: as for `predict_table`.
+        data: as for `Run.table`.
+        **where: see `Where`.
 
     Returns:
         The completed run. It has no decision: `dermlens calibrate` gives it one.
@@ -64,9 +63,8 @@ def join(
     name = "-".join(dict.fromkeys(run.recipe.name for run in runs))[:LONGEST_NAME]
     recipe = runs[0].recipe.model_copy(update={"name": name, "model": section})
     parameters = sum(tensor.numel() for tensor in made.model.parameters())
-    return make_run(
-        runs, made, recipe, out, data, device, cache, joined=True, start=None, trainable_parameters=parameters
-    )
+    facts = {"joined": True, "start": None, "trainable_parameters": parameters}
+    return make_run(runs, made, recipe, out, data, **where, **facts)
 
 
 def joined_config(saved: Sequence[SavedModel]) -> ModelConfig:

@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 import torch
@@ -34,6 +34,7 @@ from dermlens.runs import Run, check_vacant
 from dermlens.studies.crossfit import PREDICTIONS, RECORD
 from dermlens.studies.folds import held_out, merge, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
+from dermlens.training.machine import Where
 from dermlens.training.predict import predict_table
 
 RECORDED = ("run.json", "recipe.yaml", "history.csv")
@@ -48,17 +49,15 @@ def soup(
     out: Path,
     *,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> Run:
     """Average runs into a run, and predict the roles that they predicted; never test.
 
     Args:
         members: two or more completed runs of one network on one split.
         out: the run directory to make; absent or empty.
-        data: where their images are now; none takes the folder that the first was trained on.
-        device: where to predict, as for `predict_table`.
-        cache: as for `predict_table`.
+        data: as for `Run.table`.
+        **where: see `Where`.
 
     Returns:
         The completed run. It has no decision: `dermlens calibrate` gives it one.
@@ -70,7 +69,7 @@ def soup(
     runs, saved = _open(members)
     model = saved[0].model
     model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
-    return make_run(runs, replace(saved[0], model=model), runs[0].recipe, out, data, device, cache)
+    return make_run(runs, replace(saved[0], model=model), runs[0].recipe, out, data, **where)
 
 
 def make_run(
@@ -79,8 +78,9 @@ def make_run(
     recipe: Recipe,
     out: Path,
     data: Path | None,
-    device: str,
-    cache: Path | None,
+    *,
+    device: str = "auto",
+    cache: Path | None = None,
     **facts: Any,
 ) -> Run:
     """Make a run of a model that is made of others' models.
@@ -127,8 +127,7 @@ def soup_crossfits(
     out: Path,
     *,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Average cross-fits fold by fold into a cross-fit, and score it.
 
@@ -136,8 +135,7 @@ def soup_crossfits(
         members: two or more cross-fits with all their folds, of one network on one table.
         out: the folder to make, or one that was begun with them: completed folds are left as they are.
         data: as for `soup`.
-        device: as for `soup`.
-        cache: as for `soup`.
+        **where: see `Where`.
 
     Returns:
         The content of crossfit.json.
@@ -168,7 +166,7 @@ def soup_crossfits(
     for fold, (name, inner) in enumerate(folds.items()):
         if not Run(out / name).is_completed:
             shutil.rmtree(out / name, ignore_errors=True)  # of an earlier version, which began in place
-            soup(inner, out / name, data=data, device=device, cache=cache)
+            soup(inner, out / name, data=data, **where)
         made = Run.open(out / name)
         parts[fold] = held_out(made, made.split())
     facts |= {"status": "completed", "missing": []}

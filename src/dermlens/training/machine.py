@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -18,6 +18,18 @@ from dermlens.files import claimed
 from dermlens.runs import Run
 
 Device = Literal["cpu", "cuda", "mps"]
+
+
+class Where(TypedDict, total=False):
+    """Where networks compute, and where pixels are kept.
+
+    Attributes:
+        device: `auto`, the best there is and what is taken where none is named, `cpu`, `cuda` or `mps`.
+        cache: root of the pixel caches; none takes the default place.
+    """
+
+    device: str
+    cache: Path | None
 
 
 def resolve_device(name: str) -> Device:
