@@ -23,7 +23,7 @@ from dermlens.models.config import ModelConfig, NetworkConfig
 from dermlens.models.saved import SavedModel
 from dermlens.models.table import BACKBONES, JOINED, METADATA_BRANCHES
 from dermlens.runs import Run
-from dermlens.studies.soup import make_run
+from dermlens.studies.soup import check_alike, input_of, make_run
 from dermlens.training.machine import Where
 
 LONGEST_NAME = 100
@@ -57,7 +57,9 @@ def join(
     saved = [run.model() for run in runs]
     for run, other in zip(runs, saved, strict=True):
         _check_joins(run, other)
-        _check_fits(runs[0], saved[0], run, other)
+    forms = [(one.config.resolved_form, one.config.resolved_conventions) for one in saved]
+    inputs = [(*input_of(one), one.views) for one in saved]
+    check_alike(runs, {"input": inputs, "form of network": forms}, "they cannot be joined")
     section = joined_config(saved)
     made = joined(saved, section)
     name = "-".join(dict.fromkeys(run.recipe.name for run in runs))[:LONGEST_NAME]
@@ -151,20 +153,3 @@ def _check_joins(run: Run, saved: SavedModel) -> None:
     ):
         if name not in known:
             raise UserError(f"{run.path} has model.{key}={name}; only those of dermlens itself can be joined")
-
-
-def _check_fits(first: Run, mine: SavedModel, run: Run, other: SavedModel) -> None:
-    """Two members see the same input, and were kept from the same lesions."""
-    pairs: dict[str, list[Any]] = {
-        "split": [one.split().roles.to_csv() for one in (first, run)],
-        "input": [
-            (one.classes, one.size, one.crop, one.colour_constancy, one.encoder.to_json(), one.views)
-            for one in (mine, other)
-        ],
-        "form of network": [
-            (one.config.resolved_form, one.config.resolved_conventions) for one in (mine, other)
-        ],
-    }
-    for words, (ours, theirs) in pairs.items():
-        if ours != theirs:
-            raise UserError(f"{run.path} has another {words} than {first.path}: they cannot be joined")

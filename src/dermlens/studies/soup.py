@@ -15,7 +15,7 @@ all else          as in any run, the recipe being the first member's
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -208,10 +208,38 @@ def _open(members: Sequence[Path]) -> tuple[list[Run], list[SavedModel]]:
     runs = [Run.open(member) for member in members]
     if nested := [run.path for run in runs if run.member_folder.is_dir()]:
         raise UserError(f"{nested[0]} is a soup itself: name its members along with the others")
+    first, recipes = runs[0], [run.recipe for run in runs]
+    if recipes[0].model.weights == "none":
+        raise UserError(f"{first.path} began at random weights; a soup needs members of one pretrained start")
+    for run, recipe in zip(runs, recipes, strict=True):
+        if recipe.seed != recipes[0].seed:
+            raise UserError(
+                f"{run.path} has seed {recipe.seed}, {first.path} has {recipes[0].seed}: members begin at the"
+                " same head; vary the rest of the recipe, not the seed"
+            )
     saved = [run.model() for run in runs]
-    for run, other in zip(runs[1:], saved[1:], strict=True):
-        _check_fits(runs[0], saved[0], run, other)
+    networks = [one.config.model_copy(update={"dropout": 0.0}) for one in saved]
+    check_alike(runs, {"network": networks, "input": map(input_of, saved)}, "their weights have no mean")
     return runs, saved
+
+
+def input_of(saved: SavedModel) -> tuple[Any, ...]:
+    """What lies in front of a network, but for the views."""
+    return saved.classes, saved.size, saved.crop, saved.colour_constancy, saved.encoder.to_json()
+
+
+def check_alike(runs: Sequence[Run], traits: Mapping[str, Iterable[Any]], why: str) -> None:
+    """Refuse runs of several splits, or that differ in a trait, which each has one of.
+
+    Raises:
+        UserError: it names run and trait, and ends with `why`.
+    """
+    # the split first: another one has another scale of ages
+    splits = [run.split().roles.to_csv() for run in runs]
+    for words, (first, *others) in ({"split": splits} | dict(traits)).items():
+        for run, own in zip(runs[1:], others, strict=True):
+            if own != first:
+                raise UserError(f"{run.path} has another {words} than {runs[0].path}: {why}")
 
 
 def _begin(out: Path, facts: dict[str, Any]) -> None:
@@ -265,27 +293,3 @@ def _folds(member: Path) -> list[str]:
         raise UserError(f"{member} lacks folds: `dermlens study crossfit` goes on with them")
     found = [path.name for path in member.glob("fold-*") if path.is_dir()]
     return sorted(found, key=lambda name: int(name.partition("-")[2]))
-
-
-def _check_fits(first: Run, mine: SavedModel, run: Run, other: SavedModel) -> None:
-    """Two members are one network, from one start, on one split."""
-    recipes = [one.recipe for one in (first, run)]
-    if recipes[0].model.weights == "none":
-        raise UserError(f"{first.path} began at random weights; a soup needs members of one pretrained start")
-    if recipes[0].seed != recipes[1].seed:
-        raise UserError(
-            f"{run.path} has seed {recipes[1].seed}, {first.path} has {recipes[0].seed}: members begin at the"
-            " same head; vary the rest of the recipe, not the seed"
-        )
-    # the split first: another one has another scale of ages
-    pairs: dict[str, list[Any]] = {
-        "split": [one.split().roles.to_csv() for one in (first, run)],
-        "network": [saved.config.model_copy(update={"dropout": 0.0}) for saved in (mine, other)],
-        "input": [
-            (saved.classes, saved.size, saved.crop, saved.colour_constancy, saved.encoder.to_json())
-            for saved in (mine, other)
-        ],
-    }
-    for words, found in pairs.items():
-        if found[0] != found[1]:
-            raise UserError(f"{run.path} has another {words} than {first.path}: their weights have no mean")
