@@ -27,7 +27,7 @@ from dermlens.evaluation.ledger import publish_recipe, publish_training, without
 from dermlens.evaluation.subgroups import Difference, mean_over_sources, score_source
 from dermlens.files import read_json, write_json
 from dermlens.metrics import Floats
-from dermlens.models.saved import SavedModel, load_model
+from dermlens.models.saved import load_model
 from dermlens.predict.pictures.preprocessing import Numbers
 from dermlens.predict.predictor import shipped_folder
 from dermlens.recipe import Recipe, load_recipe
@@ -204,25 +204,34 @@ def probe_source(features_ND: Numbers, source_N: np.ndarray, group_N: np.ndarray
     return cross_val_predict(probe, features_ND, source_N, groups=group_N, cv=folds)
 
 
-def source_probe(
-    model: SavedModel, table: pd.DataFrame, *, device: str = "auto", cache: Path | None = None
+def write_source_probe(
+    recipe: Recipe,
+    data: Path,
+    model: Path | None,
+    path: Path,
+    *,
+    device: str = "auto",
+    cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Measure how well a model's features tell the source among nevi.
+    """Measure how well a model's features tell the source among nevi, and write it as JSON.
 
     Args:
-        model: any.
-        table: a LesionTable of several sources.
+        recipe: whose data section reads the sources.
+        data: the folder that holds them.
+        model: a run directory or a folder with a model; none takes the one that ships.
+        path: to write to.
         device: as for `predict_table`.
-        cache: as for `predict_table`.
+        cache: root of the pixel caches.
 
     Returns:
         `images`, `chance`, and {value, low, high} of `balanced_accuracy` and, by source, `recall`.
 
     Raises:
-        UserError: as for `probe_lesions` and `predict_table`.
+        UserError: as `read_configured`, `probe_lesions`, `load_model` and `logits_table`.
     """
-    rows = probe_lesions(table)
-    outputs = logits_table(model, rows, device=device, cache_root=cache)
+    rows = probe_lesions(read_configured(data, recipe.data))
+    saved = load_model(model or shipped_folder())
+    outputs = logits_table(saved, rows, device=device, cache_root=cache)
     source_N, group_N = rows["source"].to_numpy(dtype=str), rows["group"].to_numpy(dtype=str)
     named_N = probe_source(outputs.features_ND, source_N, group_N)
     sources = sorted(set(source_N))
@@ -234,46 +243,17 @@ def source_probe(
         return found | {("recall", name): counts.recall[..., index] for index, name in enumerate(sources)}
 
     resamples = draw_lesions(group_N, true_N, replicates=REPLICATES, seed=0)
-    return {
+    found = {
         "images": len(rows),
         "chance": 1 / len(sources),
         **nest(estimate(statistic, resamples, level=0.95)),
     }
-
-
-def write_source_probe(
-    recipe: Recipe,
-    data: Path,
-    model: Path | None,
-    path: Path,
-    *,
-    device: str = "auto",
-    cache: Path | None = None,
-) -> dict[str, Any]:
-    """Probe a model on the sources that a recipe reads, and write what was found as JSON.
-
-    Args:
-        recipe: whose data section reads the sources.
-        data: the folder that holds them.
-        model: a run directory or a folder with a model; none takes the one that ships.
-        path: to write to.
-        device: as for `predict_table`.
-        cache: as for `predict_table`.
-
-    Returns:
-        As `source_probe`.
-
-    Raises:
-        UserError: as `source_probe`, `read_configured` and `load_model`.
-    """
-    table = read_configured(data, recipe.data)
-    found = source_probe(load_model(model or shipped_folder()), table, device=device, cache=cache)
     write_json(path, found)
     return found
 
 
 def probe_sentences(found: Mapping[str, Any]) -> list[str]:
-    """What `source_probe` found, a line each."""
+    """What `write_source_probe` found, a line each."""
     return [
         *(f"{source}: {estimate_text(recall, 3)}" for source, recall in found["recall"].items()),
         f"balanced accuracy {estimate_text(found['balanced_accuracy'], 3)} of {found['images']} nevi;"

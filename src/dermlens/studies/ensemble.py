@@ -122,7 +122,7 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
             `ensemble`.
     """
     _check_priors(members)
-    table = average([predictions_file(member) for member in members], mean)
+    table = mean_table(aligned([predictions_file(member) for member in members]), mean)
     if FOLD not in table:
         raise UserError(
             f"{members[0]} is no cross-fit: what a teacher says of images that it was trained on, or chosen"
@@ -297,19 +297,6 @@ def every_subset(tables: Sequence[pd.DataFrame], mean: Mean) -> pd.DataFrame:
         for one in itertools.combinations(range(len(tables)), size)
     ]
     return pd.DataFrame(rows, columns=["size", "mean_recall", "members"])
-
-
-def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:
-    """The mean of several tables of predictions, with the other columns (and folds) of the first.
-
-    Args:
-        files: predictions, all with folds or all without.
-        mean: as for `ensemble`.
-
-    Raises:
-        UserError: as for `ensemble`.
-    """
-    return mean_table(aligned(files), mean)
 
 
 def aligned(files: Sequence[Path]) -> list[pd.DataFrame]:
