@@ -32,51 +32,86 @@ LONGEST = 2**20
 class JobFile:
     """What a long job has done: lines of JSON with check sums, headed by the job.
 
-    One process at a time writes it, and a later one with the same heading goes on with it.
+    One process at a time writes it, and a later one with the same job goes on with it.
+
+    Args:
+        path: of the file.
+        job: what an earlier process must have in common with this one, under `job` and other keys.
+        of: what that is, in words.
 
     Raises:
         UserError: there is something else in its place, or another process is writing it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._whole = path, 0
+    def __init__(self, path: Path, job: Mapping[str, Any], of: str) -> None:
+        self.path, self._whole, self._of = path, 0, of
+        self._heading = _sealed(job)
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise UserError(f"{path} is in the way: what is done is kept there; move it")
         with ExitStack() as held:
             if not held.enter_context(claimed(path.with_name(f".{path.name}.lock"))):
                 raise UserError(f"{path} is being written by another process: wait, or name another --out")
             self.is_new = not path.exists()
-            self._file = held.enter_context(path.open("a+b"))
+            self._file = held.enter_context(path.open("ab"))
             self._held = held.pop_all()
 
-    def read(self, heading: bytes, why_not: Callable[[bytes], str]) -> Iterator[tuple[int, bytes]]:
-        """The whole lines behind the heading, with their numbers; none where there is no heading yet.
+    def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What is done so far, with the numbers of the lines; one that was cut short is none.
 
         Raises:
-            UserError: there is another heading, about which `why_not` makes the sentence.
+            UserError: it is of another job, or a line is damaged.
         """
-        self._file.seek(0)
-        first = self._file.readline(LONGEST)
-        if first != heading:
-            if not heading.startswith(first):
-                raise UserError(why_not(first))
-            return
-        self._whole = len(first)
-        for number, text in enumerate(self._file, start=1):
-            if not text.endswith(b"\n"):
-                break
-            yield number, text
-            self._whole += len(text)
+        with self.path.open("rb") as file:
+            first = file.readline(LONGEST)
+            if first != self._heading:
+                self._check_begun(first)
+                return
+            self._whole = len(first)
+            for number, text in enumerate(file, start=1):
+                if not text.endswith(b"\n"):
+                    break
+                try:
+                    yield number, _unsealed(text)
+                except ValueError as error:
+                    raise self.damaged(number) from error
+                self._whole += len(text)
 
-    def begin(self, heading: bytes) -> None:
+    def _check_begun(self, first: bytes) -> None:
+        """Let the beginning of a heading pass, and nothing else. Raises: UserError."""
+        if self._heading.startswith(first):
+            return
+        try:
+            ours = "job" in json.loads(first)
+        except (ValueError, TypeError, RecursionError):
+            ours = False
+        if ours:
+            raise UserError(
+                f"{self.path} belongs to another job (of another {self._of}): finish that one, name another"
+                " --out, or delete the file"
+            )
+        raise UserError(
+            f"{self.path} is no journal of dermlens, which keeps there what is done: move it, or name another"
+            " --out"
+        )
+
+    def damaged(self, number: int) -> UserError:
+        """The error about a line."""
+        return UserError(
+            f"{self.path}, line {number + 1}, is damaged: name another --out, or delete the file"
+        )
+
+    def begin(self) -> None:
         """Take away what was cut short, and write the heading where there is none; after `read`."""
         self._file.truncate(self._whole)
         if not self._whole:
-            self.write(heading)
+            self._add(self._heading)
 
-    def write(self, line: bytes) -> None:
+    def write(self, line: Mapping[str, Any]) -> None:
         """Add a line."""
-        self._file.write(line)
+        self._add(_sealed(line))
+
+    def _add(self, text: bytes) -> None:
+        self._file.write(text)
         self._file.flush()
 
     def remove(self) -> None:
@@ -164,9 +199,9 @@ class Journal:
             "prior": self._heading["prior"],
             "patients": _sha256(patients_text),
         }
-        self._file = JobFile(self.path)
+        self._file = JobFile(self.path, job, "model, dermlens, prior or patients")
         try:
-            self._resume(sealed_line(job))
+            self._resume()
         except UserError:
             self._file.close()
             raise
@@ -190,7 +225,7 @@ class Journal:
             line |= {"row": answer_row(found, self._classes), "answer": answer_json(found)}
             line |= {"score": None if found.score is None else list(found.score)}
             self._count(line)
-        self._file.write(sealed_line(line))
+        self._file.write(line)
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """The answers so far, as `--json` has them."""
@@ -215,44 +250,28 @@ class Journal:
         self.uncertain += line["answer"]["state"] == "uncertain"
         self.withheld += line["answer"]["state"] == "withheld"
 
-    def _resume(self, heading: bytes) -> None:
+    def _resume(self) -> None:
         """Read what an earlier part of the job has written. Nothing is written to a file of another job."""
         answered_else = ""
-        for number, text in self._file.read(heading, self._why_not):
-            answered_else = self._resume_line(number, text) or answered_else
+        for number, line in self._file.read():
+            answered_else = self._resume_line(number, line) or answered_else
         if answered_else and not self.done:
             raise UserError(
                 f"{self.path} belongs to another job: it answers for {answered_else}, which is none of these"
                 " images as they are now; finish that one, or delete the file"
             )
-        self._file.begin(heading)
+        self._file.begin()
 
-    def _why_not(self, first: bytes) -> str:
-        try:
-            ours = "job" in json.loads(first)
-        except (ValueError, TypeError, RecursionError):
-            ours = False
-        if not ours:
-            return (
-                f"{self.path} is no journal of dermlens predict, which keeps answers there as they come: move"
-                " it, or name another --out"
-            )
-        return (
-            f"{self.path} belongs to another job (of another model, dermlens, prior or patients): finish that"
-            " one, or delete the file"
-        )
-
-    def _resume_line(self, number: int, text: bytes) -> str:
+    def _resume_line(self, number: int, line: dict[str, Any]) -> str:
         """Take a line's answer. Returns: the image it is of, if that has other bytes now; else nothing."""
         try:
-            line = unsealed_line(text)
             image_id = str(line["image_id"])
             where = "" if "unreadable" in line else str(line["file"][0])
             whole = not where or (isinstance(line["row"], dict) and isinstance(line["answer"]["state"], str))
-        except (ValueError, TypeError, KeyError, IndexError):
+        except (TypeError, KeyError, IndexError):
             whole = False
         if not whole:
-            raise UserError(f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew")
+            raise self._file.damaged(number)
         path = self._images.get(image_id)
         now = self._identity(path) if where and path is not None else None
         if where and (now is None or now[0] != where):
@@ -282,16 +301,7 @@ class Journal:
             yield {"lesion_id": name, "row": answer_row(one, self._classes), "answer": answer_json(one)}
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        with self.path.open("rb") as file:
-            for number, text in enumerate(file):
-                if number and number not in self._void:
-                    try:
-                        line = unsealed_line(text)
-                    except ValueError as error:
-                        raise UserError(
-                            f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew"
-                        ) from error
-                    yield line
+        return (line for number, line in self._file.read() if number not in self._void)
 
     def _identity(self, path: Path) -> list[Any]:
         """What identifies a file: where it lies below the folder that was named, and its SHA-256."""
@@ -307,22 +317,22 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sealed_line(line: Mapping[str, Any]) -> bytes:
+def _sealed(line: Mapping[str, Any]) -> bytes:
     """A line of JSON whose last entry is the CRC-32 of the others."""
     text = json.dumps(line)
     return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}\n'.encode()
 
 
-def unsealed_line(text: bytes) -> dict[str, Any]:
-    """Read what `sealed_line` wrote. Raises: ValueError when bits have changed, or it is something else."""
+def _unsealed(text: bytes) -> dict[str, Any]:
+    """Read what `_sealed` wrote. Raises: ValueError when bits have changed, or it is something else."""
     try:
         line = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is no line of ours") from error
-    if not isinstance(line, dict) or sealed_line({k: v for k, v in line.items() if k != "crc32"}) != text:
+    rest = {key: value for key, value in line.items() if key != "crc32"} if isinstance(line, dict) else {}
+    if _sealed(rest) != text:
         raise ValueError("the check sum is not the line's")
-    del line["crc32"]
-    return line
+    return rest
 
 
 Lines = Callable[[], Iterator[dict[str, Any]]]
