@@ -7,10 +7,10 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
-from itertools import islice
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +18,9 @@ from dermlens import __version__
 from dermlens.errors import UserError, require
 from dermlens.files import atomic_path, check_target, claimed, file_sha256
 from dermlens.predict.answers import Answer, answer_json, answer_of_json, answer_row, by_lesion, heading_json
-from dermlens.predict.patients import Patient
-from dermlens.predict.predictor import Predictor
+from dermlens.predict.outputs import progress
+from dermlens.predict.patients import Request
+from dermlens.predict.predictor import Predictor, answer_stream
 from dermlens.predict.priors import ClassPrior
 from dermlens.predict.sources.tables import is_formula
 
@@ -145,11 +146,7 @@ class Journal:
         output: the file to be, whose suffix is one of `WRITERS`.
         predictor: the model.
         prior: the case mix; none for the model's own.
-        everyone: the patient of images that have no row.
-        patients: by image id.
-        images: the files to be answered for, by image id.
-        folders: those that were named, in which the images lie; images outside of them go by their file name.
-        lesion_of: the lesion of an image; the output then has an answer a lesion. Empty for one an image.
+        asked: the images, the output having an answer a lesion where lesions are named.
 
     Raises:
         UserError: another suffix, an id that a spreadsheet would run in a CSV file, a place that takes no
@@ -157,17 +154,7 @@ class Journal:
             another process is writing.
     """
 
-    def __init__(
-        self,
-        output: Path,
-        predictor: Predictor,
-        prior: ClassPrior | None,
-        everyone: Patient,
-        patients: Mapping[str, Patient],
-        images: Mapping[str, Path],
-        folders: Sequence[Path] = (),
-        lesion_of: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, output: Path, predictor: Predictor, prior: ClassPrior | None, asked: Request) -> None:
         known = output.suffix.lower() in WRITERS
         if known or output.exists():
             check_target(output)
@@ -175,23 +162,22 @@ class Journal:
             raise UserError(f"--out {output}: its ending says how to write; it is {', '.join(WRITERS)}")
         if output.suffix.lower() == ".parquet":
             require("pyarrow", "parquet")
-        names = [*images, *(lesion_of or {}).values(), *predictor.classes]
+        names = [*asked.images, *asked.lesion_of.values(), *predictor.classes]
         if output.suffix.lower() == ".csv" and (run := next(filter(is_formula, names), None)) is not None:
             raise UserError(
                 f"--out {output}: a spreadsheet would run the id {run!r} as a formula: rename"
-                f" {images.get(run, 'it')}, or write a .json or .parquet file"
+                f" {asked.images.get(run, 'it')}, or write a .json or .parquet file"
             )
         self.output, self.path = output, output.with_name(f"{output.name}.partial")
         self.done: set[str] = set()
         self.uncertain = self.withheld = 0
-        self._predictor, self._prior, self._lesion_of = predictor, prior, lesion_of or {}
-        self._images, self._classes = images, predictor.classes
-        self._folders = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100  # links stay
+        self._predictor, self._prior, self._lesion_of = predictor, prior, asked.lesion_of
+        self._images, self._classes = asked.images, predictor.classes
+        self._folders = [Path(os.path.abspath(folder)) for folder in asked.folders]  # noqa: PTH100  # links stay
         self._void: set[int] = set()
         self._heading = heading_json(predictor, prior)
-        patients_text = json.dumps(
-            [asdict(everyone), {name: asdict(one) for name, one in patients.items()}, dict(self._lesion_of)]
-        )
+        patients = {name: asdict(one) for name, one in asked.patients.items()}
+        patients_text = json.dumps([asdict(asked.everyone), patients, asked.lesion_of])
         job = {
             "job": self._heading["model"],
             "dermlens": __version__,
@@ -389,3 +375,72 @@ def _write_parquet(path: Path, heading: dict[str, Any], lines: Lines) -> None:
 
 
 WRITERS = {".csv": _write_csv, ".json": _write_json, ".parquet": _write_parquet}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What came of a request.
+
+    Attributes:
+        answers: by image id, or by lesion where lesions are named; empty where they went to a file.
+        listed: the same as `--json` has them, from a file too where they were asked for.
+        unreadable: the sentence for each image without an answer.
+        journal: where the answers went to a file.
+    """
+
+    answers: dict[str, Answer]
+    listed: list[dict[str, Any]]
+    unreadable: dict[str, str]
+    journal: Journal | None
+
+
+def work_off(
+    predictor: Predictor,
+    asked: Request,
+    prior: ClassPrior | None,
+    out: Path | None,
+    say: Callable[[str], None],
+    *,
+    listed: bool,
+) -> Job:
+    """Answer for every image, and write the answers as they come, if they shall be in a file.
+
+    Args:
+        predictor: the model.
+        asked: the images.
+        prior: the case mix; none for the model's own.
+        out: the file; none keeps the answers in memory.
+        say: takes a sentence where an interrupted job goes on.
+        listed: whether answers that went to a file are wanted as well.
+
+    Raises:
+        UserError: as `Journal` raises it, or the prior does not fit the model.
+        KeyboardInterrupt: with a sentence that says what is kept.
+    """
+    answers, unreadable, what = dict[str, Answer](), dict[str, str](), "image_id"
+    with ExitStack() as stack:
+        journal = None
+        if out is not None:
+            journal = stack.enter_context(Journal(out, predictor, prior, asked))
+            if journal.done:
+                say(f"going on where {journal.path} ends: {len(journal.done)} images are done")
+        left = {name: path for name, path in asked.images.items() if not journal or name not in journal.done}
+        stream = progress(answer_stream(predictor, left, asked.patient, prior), len(left))
+        try:
+            for image_id, one in chain(stream, asked.unreadable.items()):
+                if journal is not None:
+                    journal.add(image_id, one)
+                if isinstance(one, str):
+                    unreadable[image_id] = one
+                elif journal is None:
+                    answers[image_id] = one
+        except KeyboardInterrupt:
+            kept = "" if journal is None else f"; {len(journal.done)} images are kept in {journal.path}"
+            raise KeyboardInterrupt(f"interrupted{kept}") from None
+        if asked.lesion_of:
+            answers, what = by_lesion(predictor, answers.items(), asked.lesion_of, prior), "lesion_id"
+        given = [{what: name} | answer_json(one) for name, one in answers.items()]
+        if journal is not None:
+            given = list(journal.answers()) if listed else []
+            journal.finish()
+    return Job(answers, given, unreadable, journal)
