@@ -13,6 +13,7 @@ from dermlens.evaluation.ledger import run_openings
 from dermlens.predict.document import read_document
 from dermlens.predict.model_files import read_measured, write_measured
 from dermlens.report.card import card_text
+from dermlens.report.run_data import RunData
 from dermlens.runs import Run
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +43,7 @@ def test_numbers_are_recomputed(path):
 def again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The sections of a card that is made anew; that the scores are right, test_published_results shows."""
     run = Run(shutil.copytree(PUBLISHED, tmp_path_factory.mktemp("again") / "run"))
-    return sections(card_text(run))
+    return sections(card_text(RunData(run)))
 
 
 @pytest.mark.parametrize("heading", SCORED)

@@ -407,9 +407,6 @@ class TrainConfig(Section):
         return self
 
 
-# What a recipe says of evaluation.
-
-
 class EvaluationConfig(Section):
     """What is predicted, and how uncertain its numbers are.
 

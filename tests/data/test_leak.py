@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dermlens.data.leak import check_disjoint, leak
 from dermlens.data.manifest import Split
-from dermlens.data.split import check_disjoint, leak
 from dermlens.errors import UserError
 
 

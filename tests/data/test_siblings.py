@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from dermlens.data.config import SplitConfig
+from dermlens.data.leak import check_disjoint, leak
 from dermlens.data.manifest import Split
 from dermlens.data.protocols import lesion_groups
-from dermlens.data.split import check_disjoint, leak, resolve_split
+from dermlens.data.split import resolve_split
 from dermlens.errors import UserError
 
 from .test_split import make_table, many

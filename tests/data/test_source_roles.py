@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dermlens.data import protocols as groups_module
+from dermlens.data.leak import check_disjoint
 from dermlens.data.manifest import Split, make_roles
 from dermlens.data.protocols import draw_source_folds, draw_sources, without_source
-from dermlens.data.split import check_disjoint
 from dermlens.errors import UserError
 
 SOURCES, CLASSES = ("home", "north", "south"), ("mel", "nv", "vasc")

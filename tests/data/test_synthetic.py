@@ -17,12 +17,12 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import recall_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
+from benchmarks.synthetic_sheet import contact_sheet
 from dermlens.data.synthetic.folder import (
     COLUMNS,
     GROUPS,
     METADATA,
     SITES,
-    contact_sheet,
     draw_patient,
     lesion_counts,
     render,

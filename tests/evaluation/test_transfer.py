@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import log_loss, recall_score, roc_auc_score
 
 from dermlens.errors import UserError
-from dermlens.evaluation.subgroups import (
+from dermlens.evaluation.transfer import (
     Difference,
     decide,
     equal_prior_mean,

@@ -8,9 +8,10 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 from scipy.special import softmax
 
-from dermlens.labels import CLASSES, Vocabulary
+from dermlens.labels import CLASSES
 from dermlens.predict.decision import answer
-from dermlens.predict.decision_document import DecisionDocument, decision_of_0_1, plain_decision
+from dermlens.predict.decision_document import DecisionDocument, plain_decision
+from dermlens.predict.document import updated
 from dermlens.predict.priors import ClassPrior
 
 PLAIN = plain_decision(("a", "b", "c")).model_dump(mode="json")
@@ -47,6 +48,10 @@ def test_what_does_not_fit_is_refused(change, sentence):
         DecisionDocument.model_validate(PLAIN | change)
 
 
+def of_0_1(old):
+    return updated({"format": "dermlens model 1", "classes": old["classes"], "decision": old})["decision"]
+
+
 @given(arrays(np.float64, (4, 7), elements=st.floats(-10, 10)))
 def test_a_decision_of_0_1_is_read_as_its_scaling_at_equal_shares(logits_NC):
     """Shown at the shares that it was calibrated for, it says what it said; the rule is gone."""
@@ -66,7 +71,7 @@ def test_a_decision_of_0_1_is_read_as_its_scaling_at_equal_shares(logits_NC):
         "ood": {"kind": "energy", "threshold": -2.3, "kept": 0.95},
         "abstention": {"least_confidence": 0.47, "largest_set": 3},
     }
-    found = DecisionDocument.model_validate(decision_of_0_1(old, Vocabulary(CLASSES)))
+    found = DecisionDocument.model_validate(of_0_1(old))
     own = ClassPrior(name="own", shares=tuple(prior_C))
     output = answer(logits_NC, np.empty((4, 0)), found, {}, own)
     np.testing.assert_allclose(output.p_NC, softmax(logits_NC / 0.88 + bias_C, axis=1), atol=1e-12)
@@ -81,6 +86,4 @@ def test_a_decision_of_0_1_is_read_as_its_scaling_at_equal_shares(logits_NC):
 
 def test_one_that_nobody_calibrated_stays_so():
     old = {"classes": ["a", "b"], "scaling": {"temperature": 2.0}, "rule": {"offsets": [0.0, 0.0]}}
-    assert DecisionDocument.model_validate(decision_of_0_1(old, Vocabulary(("a", "b")))) == plain_decision(
-        ("a", "b"), 2.0
-    )
+    assert DecisionDocument.model_validate(of_0_1(old)) == plain_decision(("a", "b"), 2.0)

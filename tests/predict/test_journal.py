@@ -19,7 +19,7 @@ import pytest
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
 from dermlens.predict.journal import Journal
-from dermlens.predict.patients import Patient
+from dermlens.predict.patients import Patient, Request
 from dermlens.predict.pictures.images import ImageError
 from dermlens.predict.predictor import Predictor
 from dermlens.predict.priors import named_prior
@@ -36,8 +36,8 @@ def journal(predictor, lesions, tmp_path):
     images = {"a": lesions / "a.jpg", "b": lesions / "b.png", "bad": lesions / "bad.jpg"}
 
     def begun(name="answers.csv", **changes):
-        settings = {"prior": None, "everyone": Patient(), "patients": {}, "images": images} | changes
-        return Journal(tmp_path / name, predictor, **settings)
+        settings = {"prior": None, "images": images} | changes
+        return Journal(tmp_path / name, predictor, settings.pop("prior"), Request(**settings))
 
     return begun
 
@@ -147,7 +147,7 @@ def test_another_decision_of_one_network_is_another_job(journal, exported, lesio
     with journal() as first:
         first.add("a", other.predict(lesions / "a.jpg")[0])
     with pytest.raises(UserError, match="another job"):
-        Journal(tmp_path / "answers.csv", other, None, Patient(), {}, {"a": lesions / "a.jpg"})
+        Journal(tmp_path / "answers.csv", other, None, Request({"a": lesions / "a.jpg"}))
 
 
 def test_another_folder_s_answers_are_never_taken(journal, predictor, lesions, tmp_path):

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from dermlens.data.config import SplitConfig
+from dermlens.data.leak import check_disjoint
 from dermlens.data.manifest import HOME, load_manifest
-from dermlens.data.split import check_disjoint, make_split, resolve_split
+from dermlens.data.split import make_split, resolve_split
 from dermlens.data.table import read_configured
 from dermlens.recipe import load_recipe
 

@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from dermlens.data.config import SplitConfig
+from dermlens.data.leak import check_disjoint, leak
 from dermlens.data.manifest import load_manifest
 from dermlens.data.protocols import lesion_groups
-from dermlens.data.split import check_disjoint, leak, make_split, resolve_split
+from dermlens.data.split import make_split, resolve_split
 from dermlens.data.table import read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.predict.sources.vocabulary import group_of

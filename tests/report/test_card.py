@@ -105,11 +105,11 @@ def test_no_path_of_this_machine_is_in_the_card(new_run, tmp_path):
 
 def test_palms_and_soles_are_counted_in_the_whole_table(fake_run, drawn):
     predictions = drawn(50, ("calibration",)).assign(site=["acral"] * 3 + ["back"] * 47)
-    people = predictions[["role", "age", "sex", "site"]]
-    found = RunData(None, {}, people, "", images=predictions, images_note="")
-    text = card_text(fake_run, found=found)
+    found = RunData(fake_run)
+    found.images = predictions
+    text = card_text(found)
     assert "Of 50 images, 3 " in section(text, "Limits")
-    assert "palms or soles" not in section(card_text(fake_run), "Limits")
+    assert "palms or soles" not in section(card_text(RunData(fake_run)), "Limits")
 
 
 def test_who_is_in_the_data(card, fake_run):

@@ -10,6 +10,7 @@ from calibrated import make_calibrated_run
 from cards import sections, tables
 
 from dermlens.report.card import CITATIONS, SECTION, card_text, checklist_section, checklists, reporting_page
+from dermlens.report.run_data import RunData
 
 ROOT = Path(__file__).parents[2]
 EVERY = [(name, item) for name, items in checklists().items() for item in items]
@@ -44,7 +45,7 @@ def test_an_item_is_answered(name, item):
 
 
 def test_headings_are_those_of_a_card(tmp_path):
-    card = card_text(make_calibrated_run(tmp_path / "full", bootstrap=0))
+    card = card_text(RunData(make_calibrated_run(tmp_path / "full", bootstrap=0)))
     named = {heading for _, item in EVERY for heading in item.card}
     assert named - NOT_ALWAYS <= set(sections(card))
     found = sections(card)[SECTION]

@@ -30,7 +30,7 @@ from dermlens.records import Metrics, RunRecord
 from dermlens.report.gallery import worst_errors
 from dermlens.report.interpretation import data_limits, protocol_words, provenance, role_marks, sought_words
 from dermlens.report.page import write_report
-from dermlens.report.run_data import read_run_data
+from dermlens.report.run_data import RunData
 from dermlens.report.tables import count, duration, estimate, in_role_order, number, percent
 from dermlens.runs import Run
 
@@ -349,7 +349,7 @@ def test_the_table_is_read_as_the_recipe_maps_it(new_run, drawn, tmp_path):
     own = rows.rename(columns={"image_id": "img"}).assign(diag=rows["target"].replace("nv", "NEV"))
     (tmp_path / "set").mkdir()
     own[["img", "diag"]].to_csv(tmp_path / "set" / "table.csv", index=False)
-    found = read_run_data(run, run, rows, CLASSES, tmp_path / "set")
+    found = RunData(run, tmp_path / "set")
     assert found.images is not None
     assert found.images["dx"].tolist() == rows["target"].tolist()
 

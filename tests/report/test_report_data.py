@@ -7,10 +7,11 @@ import shutil
 import pandas as pd
 
 from dermlens.data.manifest import Split
+from dermlens.data.predictions import write_predictions
 from dermlens.data.table import read_table, table_sha256
 from dermlens.files import write_json
 from dermlens.labels import CLASSES
-from dermlens.report.run_data import find_scored, measure_leak, read_run_data
+from dermlens.report.run_data import RunData, find_scored, measure_leak
 
 
 def test_another_set_is_found_by_its_table(new_run, drawn, tmp_path):
@@ -28,13 +29,16 @@ def test_another_set_is_found_by_its_table(new_run, drawn, tmp_path):
         folder = run.path / "evaluations" / f"clinic-{sha256[:8]}"
         folder.mkdir(parents=True)
         about = {"name": folder.name, "table_sha256": sha256, **maps}
-        write_json(folder / "metrics.json", {"classes": list(CLASSES), "data": about})
+        write_json(
+            folder / "metrics.json", {"classes": list(CLASSES), "data": about, "roles": {"external": {}}}
+        )
+        write_predictions(folder / "predictions.csv", rows)
         folders.append((data, folder, rows))
     shutil.rmtree(folders.pop()[1])  # the third was never scored
     for data, folder, rows in folders:
-        scored = find_scored(run, data)
-        assert scored.path == folder
-        images = read_run_data(run, scored, rows, CLASSES, data).images
+        found = RunData(run, data)
+        assert found.scored.path == folder
+        images = found.images
         assert images is not None
         assert images["dx"].tolist() == rows["target"].tolist()
     assert find_scored(run, tmp_path / "c" / "clinic") == run

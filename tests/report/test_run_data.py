@@ -12,7 +12,7 @@ from cards import sections, tables
 
 from dermlens.errors import UserError
 from dermlens.report.card import card_text
-from dermlens.report.run_data import read_out_of_distribution
+from dermlens.report.run_data import RunData, read_out_of_distribution
 from dermlens.runs import Run
 
 FAR = pd.DataFrame(
@@ -59,21 +59,21 @@ def everything_given(run: Run, role: str) -> dict[str, object]:
 
 
 def test_out_of_distribution_sets_are_shown_by_the_score_that_the_model_uses(run):
-    assert "Out-of-distribution images" not in sections(card_text(run))
+    assert "Out-of-distribution images" not in sections(card_text(RunData(run)))
     FAR.to_csv(run.path / "far_ood.csv", index=False)
-    (table,) = tables(sections(card_text(run))["Out-of-distribution images"])
+    (table,) = tables(sections(card_text(RunData(run)))["Out-of-distribution images"])
     assert table.iloc[0].tolist() == [
         "photographs", "energy", "136", "0.810 [0.700–0.900]", "30 %", "5 %", "`far_ood.csv`",
     ]  # fmt: skip
     assert len(table) == 1
-    assert "not of this model" not in card_text(run)
+    assert "not of this model" not in card_text(RunData(run))
     FAR.to_csv(run.path / "near_ood.csv", index=False)
-    assert "not of this model" in card_text(run)
+    assert "not of this model" in card_text(RunData(run))
 
 
 def test_what_less_knowledge_costs_is_shown(run):
     head = "What is known of the patient"
-    assert head not in sections(card_text(run))
+    assert head not in sections(card_text(RunData(run)))
     row = {"metadata": "nothing", "role": "test", "images": 30} | {
         f"{name}{end}": value
         for name, value in (
@@ -86,27 +86,27 @@ def test_what_less_knowledge_costs_is_shown(run):
     }
     row |= {"ece": 0.02, "ece_low": None, "ece_high": None}
     pd.DataFrame([everything_given(run, "test"), row]).to_csv(run.path / "missing_metadata.csv", index=False)
-    (table,) = tables(sections(card_text(run))[head])
+    (table,) = tables(sections(card_text(RunData(run)))[head])
     assert table.iloc[1].tolist() == [
         "nothing", "0.70 [0.60–0.75]", "0.60 [0.50–0.65]", "0.80 [0.70–0.85]", "0.950 [0.850–1.000]",
         "0.020",
     ]  # fmt: skip
     assert "dermlens analyze missing-metadata RUN --role test --out RUN/missing_metadata.csv" in card_text(
-        run
+        RunData(run)
     )
     pd.DataFrame([everything_given(run, "calibration")]).to_csv(
         run.path / "missing_metadata.csv", index=False
     )
     assert (
         "dermlens analyze missing-metadata RUN --role calibration --out RUN/missing_metadata.csv"
-        in card_text(run)
+        in card_text(RunData(run))
     )
 
 
 def test_a_table_of_an_earlier_version_is_read(run):
     row = {("told" if name == "metadata" else name): v for name, v in everything_given(run, "test").items()}
     pd.DataFrame([row]).to_csv(run.path / "told.csv", index=False)
-    assert "What is known of the patient" in sections(card_text(run))
+    assert "What is known of the patient" in sections(card_text(RunData(run)))
 
 
 @pytest.mark.parametrize("name", ["mean_recall", "ece", "images"])
@@ -117,14 +117,14 @@ def test_scores_of_missing_metadata_of_other_predictions_are_refused(run, name):
         UserError,
         match=r"missing_metadata\.csv is of other predictions than metrics\.json.*--role test --out",
     ):
-        card_text(run)
+        card_text(RunData(run))
 
 
 def test_scores_of_missing_metadata_of_a_role_without_scores_are_refused(run):
     row = everything_given(run, "test") | {"role": "train"}
     pd.DataFrame([row]).to_csv(run.path / "missing_metadata.csv", index=False)
     with pytest.raises(UserError, match=r"of role train, which metrics\.json next to it has no scores of"):
-        card_text(run)
+        card_text(RunData(run))
 
 
 def test_another_set_is_shown(run):
@@ -132,16 +132,16 @@ def test_another_set_is_shown(run):
     folder.mkdir(parents=True)
     scores = run.metrics.roles["selection"]
     (folder / "metrics.json").write_text(json.dumps({"roles": {"external": scores}}))
-    (table,) = tables(sections(card_text(run))["Other sets"])
+    (table,) = tables(sections(card_text(RunData(run)))["Other sets"])
     assert table["set"].tolist() == ["isic2017-12345678"]
     assert table["images"].tolist() == [str(scores["images"])]
     assert table["accuracy"].item() == f"{scores['overall']['accuracy']['value']:.2f}"
 
 
 def test_without_a_decision_report_the_card_says_what_was_not_measured(run):
-    assert "not measured" not in sections(card_text(run))["Calibration"]
+    assert "not measured" not in sections(card_text(RunData(run)))["Calibration"]
     shutil.rmtree(run.path / "decision")
-    text = sections(card_text(run))["Calibration"]
+    text = sections(card_text(RunData(run)))["Calibration"]
     assert "Before scaling: not measured" in text
     assert len(tables(text)[0]) == 1
 
@@ -152,7 +152,7 @@ def test_a_report_of_another_decision_is_refused(run):
     table["log_loss"] += 0.01
     table.to_csv(path, index=False)
     with pytest.raises(UserError, match="other probabilities"):
-        card_text(run)
+        card_text(RunData(run))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_table_of_missing_metadata_without_a_row_is_refused(run, rows):
     )
     (run.path / "missing_metadata.csv").write_text(text)
     with pytest.raises(UserError, match=r"missing_metadata\.csv (is not a CSV table|has no row)"):
-        card_text(run)
+        card_text(RunData(run))
 
 
 def test_scores_of_another_set_that_are_none_are_refused(run):
@@ -190,4 +190,4 @@ def test_scores_of_another_set_that_are_none_are_refused(run):
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text("{}")
     with pytest.raises(UserError, match="role external"):
-        card_text(run)
+        card_text(RunData(run))

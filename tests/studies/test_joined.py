@@ -16,6 +16,7 @@ from dermlens.models.classifier import evidence
 from dermlens.predict.predictor import Predictor
 from dermlens.report.card import card_text
 from dermlens.report.provenance import commands
+from dermlens.report.run_data import RunData
 from dermlens.runs import Run
 from dermlens.studies.joined import join
 from dermlens.training.fit import fit
@@ -90,7 +91,7 @@ def test_it_is_a_run_like_any(made, members, data, cache, tmp_path):
 
     calibrate_run(made, device="cpu", cache=cache)
     evaluate_run(made, device="cpu", cache=cache)
-    assert "2 networks" in card_text(made)
+    assert "2 networks" in card_text(RunData(made))
     lines = commands(made, ["calibration"], ood=None, decided=True, int8=None)
     assert [line.split()[1:3] for line in lines[:3]] == [
         ["train", "recipe.yaml"],

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dermlens.data.manifest import HOME, load_manifest
-from dermlens.evaluation.subgroups import score_source
+from dermlens.evaluation.transfer import score_source
 from dermlens.sections import EvaluationConfig
 from dermlens.studies.by_source import RECORD, left_out_predictions
 

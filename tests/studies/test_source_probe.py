@@ -8,7 +8,7 @@ import pytest
 
 from dermlens.data.manifest import HOME, load_manifest
 from dermlens.errors import UserError
-from dermlens.studies.by_source import probe_lesions, probe_source
+from dermlens.studies.source_probe import probe_lesions, probe_source
 
 
 def features(shift: float, *, images: int = 2, lesions: int = 120, seed: int = 0):

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from dermlens.predict.document import of_last_layer
 from dermlens.predict.pictures.preprocessing import ViewsConfig
 from dermlens.predict.priors import ClassPrior, Prior, default_prior, read_prior
 from dermlens.runs import Run
+from dermlens.training.machine import Where
 from dermlens.training.predict import logits_table
 
 # Fit a whole decision: scaling, suspicion, sets, out-of-distribution score, abstention.
@@ -152,9 +154,8 @@ def calibrate_run(
     ood: Kind = "energy",
     prior: Prior = None,
     out_of_fold: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
     say: Callable[[str], None] | None = None,
+    **where: Unpack[Where],
 ) -> DecisionDocument:
     """Fit a decision on a run's calibration role, and write it.
 
@@ -169,9 +170,8 @@ def calibrate_run(
             of own classes `equal`.
         out_of_fold: predictions of a cross-fit of the same recipe, on which all but the out-of-distribution
             score is fitted then; none for the calibration role.
-        device: where to predict: auto, cpu, cuda or mps.
-        cache: root of the pixel cache; none for the usual one.
         say: takes sentences on which table was read and what was made of it.
+        **where: see `Where`.
 
     Returns:
         What was written into model.json.
@@ -185,7 +185,7 @@ def calibrate_run(
     scored = None if out_of_fold is None else _out_of_fold(out_of_fold, saved.classes)
     held_out = [role for role in ("selection", NEEDED) if role == NEEDED or role in run.split().role_names]
     roles = held_out if ood == "energy" else ["train", *held_out]
-    outputs = run_outputs(run, saved, roles, data=data, device=device, cache=cache, say=say)
+    outputs = run_outputs(run, saved, roles, data=data, **where, say=say)
     document, arrays = fit_decision(
         saved.vocabulary,
         calibration=outputs[NEEDED].labelled,
@@ -228,9 +228,8 @@ def run_outputs(
     *,
     data: Path | None = None,
     reduce: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
-    device: str = "auto",
-    cache: Path | None = None,
     say: Callable[[str], None] | None = None,
+    **where: Unpack[Where],
 ) -> dict[str, RoleOutputs]:
     """Logits, features and truth of a run's roles; the logits of the training role without test-time views.
 
@@ -240,9 +239,8 @@ def run_outputs(
         roles: of its split; images that `data.also_train` added have none.
         data: where its images are now; none takes the folder that it was trained on.
         reduce: what the network gets of the metadata of a table; by default what there is.
-        device: as for `predict_table`.
-        cache: as for `predict_table`.
         say: as for `calibrate_run`.
+        **where: see `Where`.
 
     Raises:
         UserError: the split lacks a role, or the images are not there.
@@ -260,7 +258,7 @@ def run_outputs(
         # of training images features are what is asked for, and those are of the image as it is
         seen = replace(saved, views=ViewsConfig()) if role == "train" else saved
         # the cache of the whole table, which the training made
-        labelled = label_outputs(seen, reduce(of_role), of=table, device=device, cache=cache)
+        labelled = label_outputs(seen, reduce(of_role), of=table, **where)
         found[role] = RoleOutputs(tuple(of_role["image_id"]), labelled)
     return found
 
@@ -279,8 +277,8 @@ def label_outputs(
         saved: the model.
         table: the rows to predict.
         of: a larger table that they are of, whose pixels are cached together; none for these alone.
-        device: as for `logits_table`.
-        cache: as for `logits_table`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        cache: root of the pixel caches; none takes the default place.
     """
     outputs = logits_table(saved, table, of=of, cache_root=cache, device=device)
     position = {code: index for index, code in enumerate(saved.classes)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import cast
+from typing import Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -25,10 +25,11 @@ from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError
 from dermlens.metrics import Bools, Floats, Ints
 from dermlens.models.classifier import LesionClassifier, early_layer
-from dermlens.models.saved import save_dermoscopy
+from dermlens.models.saved import SavedModel, save_dermoscopy
 from dermlens.predict.document import Dermoscopy
 from dermlens.predict.pictures.preprocessing import LUMA, ViewsConfig
 from dermlens.runs import Run
+from dermlens.training.machine import Where
 
 FOLDS = 5
 PENALTY = 1.0
@@ -266,9 +267,8 @@ def learn_dermoscopy(
     *,
     kept: float,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
     say: Callable[[str], None] | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """Fit the boundary, write it into the run's model.json, and what was measured into dermoscopy.csv.
 
@@ -281,10 +281,9 @@ def learn_dermoscopy(
         dermoscopic: LesionTables of dermoscopy from elsewhere, by the name of the set; may be empty.
         other: the same of pictures that are none; at least one.
         kept: share of dermoscopic pictures that shall be taken for such.
-        data: where the run's own images are now; none takes the folder that it was trained on.
-        device: auto, cpu, cuda or mps.
-        cache: root of the pixel cache; none for the usual one.
+        data: as for `Run.table`.
         say: takes sentences on what was read of the run's own images.
+        **where: see `Where`.
 
     Returns:
         The rows of `fit_dermoscopy`.
@@ -305,40 +304,13 @@ def learn_dermoscopy(
     if not unseen:
         raise UserError(f"the split of run {run.path} has none of the roles {', '.join(ROLES)}")
     table = whole[whole["image_id"].isin(unseen)].reset_index(drop=True)
-    own_sets = sorted(set(_set_of_image(table)))
-    if twice := {*own_sets, *dermoscopic} & {*other} or {*own_sets} & {*dermoscopic}:
-        raise UserError(f"two sets are named {min(twice)}; the run's own are {', '.join(own_sets)}")
-    for name, given in {**dermoscopic, **other}.items():
-        if given["lesion_id"].nunique() < FOLDS:
-            raise UserError(f"set {name} has {given['lesion_id'].nunique()} lesions; {FOLDS} are the fewest")
-    ids = set(split.roles["image_id"])
-    for name, given in {**dermoscopic, **other}.items():
-        if len(shared := sorted(ids & {*given["image_id"]})):
-            raise UserError(
-                f"set {name} holds {len(shared)} images of the run's own split, {shared[0]} first"
-            )
+    own = {str(name): rows.reset_index(drop=True) for name, rows in table.groupby(_set_of_image(table))}
+    _check_sets(own, dermoscopic, other, set(split.roles["image_id"]))
     # features are of the image as it is, and not cut by what an earlier boundary looked at
     saved = replace(run.model(), views=ViewsConfig(), dermoscopy=None)
     layer = saved.model.watched = early_layer(saved.model.backbone, saved.size)
-    in_grey = replace(saved, model=cast(LesionClassifier, _InGreyscale(saved.model)))
-
-    def seen(name: str, table: pd.DataFrame, of: pd.DataFrame | None = None) -> dict[str, Features]:
-        shown = {}
-        for ending, model in (("", saved), (GREYSCALE, in_grey)):
-            found = label_outputs(model, table, of=of, device=device, cache=cache)
-            last = saved.model.head.features if layer else 0
-            shown[name + ending] = Features(found.features_ND[:, last:], found.lesion_N)
-        return shown
-
-    sets, known = _set_of_image(table), dict[str, Features]()
-    for name in own_sets:
-        known |= seen(name, table[sets == name].reset_index(drop=True), whole)
-    for name, given in dermoscopic.items():
-        known |= seen(name, given)
-    others = dict[str, Features]()
-    for name, given in other.items():
-        others |= seen(name, given)
-    found, rows = fit_dermoscopy(known, others, kept=kept, layer=layer)
+    known = _seen(saved, own, whole, **where) | _seen(saved, dermoscopic, **where)
+    found, rows = fit_dermoscopy(known, _seen(saved, other, **where), kept=kept, layer=layer)
     of_use = rows[(rows["dermoscopy"] == "no") & ~rows["set"].str.endswith(GREYSCALE)]
     worst = of_use.sort_values("taken").iloc[-1]
     if worst["taken"] > MOST:
@@ -352,6 +324,45 @@ def learn_dermoscopy(
     write_csv(run.dermoscopy_file, rows)
     save_dermoscopy(run.path, found)
     return rows
+
+
+def _check_sets(
+    own: Mapping[str, pd.DataFrame],
+    dermoscopic: Mapping[str, pd.DataFrame],
+    other: Mapping[str, pd.DataFrame],
+    ids: set[str],
+) -> None:
+    """Refuse sets of one name, too few lesions, and images of the run's split, by their `ids`.
+
+    Raises:
+        UserError: it names the set.
+    """
+    if twice := {*own, *dermoscopic} & {*other} or {*own} & {*dermoscopic}:
+        raise UserError(f"two sets are named {min(twice)}; the run's own are {', '.join(own)}")
+    for name, given in {**dermoscopic, **other}.items():
+        if given["lesion_id"].nunique() < FOLDS:
+            raise UserError(f"set {name} has {given['lesion_id'].nunique()} lesions; {FOLDS} are the fewest")
+        if shared := sorted(ids & {*given["image_id"]}):
+            raise UserError(
+                f"set {name} holds {len(shared)} images of the run's own split, {shared[0]} first"
+            )
+
+
+def _seen(
+    saved: SavedModel,
+    sets: Mapping[str, pd.DataFrame],
+    of: pd.DataFrame | None = None,
+    **where: Unpack[Where],
+) -> dict[str, Features]:
+    """What a network sees of each set, and of its greyscale copies, at the layer that it watches."""
+    in_grey = replace(saved, model=cast(LesionClassifier, _InGreyscale(saved.model)))
+    last = saved.model.head.features if saved.model.watched else 0
+    shown = {}
+    for name, table in sets.items():
+        for ending, model in (("", saved), (GREYSCALE, in_grey)):
+            found = label_outputs(model, table, of=of, **where)
+            shown[name + ending] = Features(found.features_ND[:, last:], found.lesion_N)
+    return shown
 
 
 class _InGreyscale(nn.Module):

@@ -149,7 +149,7 @@ def source_probe(
     The data section of the recipe names the sources.
     """
     from dermlens.recipe import load_recipe
-    from dermlens.studies.by_source import probe_sentences, write_source_probe
+    from dermlens.studies.source_probe import probe_sentences, write_source_probe
 
     loaded = load_recipe(recipe, overrides or (), trust_code=True)
     found = write_source_probe(loaded, data, model, out, device=device, cache=cache)

@@ -103,7 +103,7 @@ def split(
     classes: Classes = None,
 ) -> None:
     """Decide which image plays which role, and write that down as a split manifest."""
-    from dermlens.data.new_split import new_split
+    from dermlens.data.split import new_split
     from dermlens.targets import check_apart
 
     shares = {"holdout": holdout, "selection": selection, "calibration": calibration, "test": test}

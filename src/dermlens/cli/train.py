@@ -251,12 +251,13 @@ def evaluate(
 
 def report(run: RunFolder, data: RunData = None) -> None:
     """Write the report page and the model card of an evaluated run."""
-    from dermlens.report.page import what_the_numbers_mean, write_report
+    from dermlens.report import run_data
+    from dermlens.report.page import write_report
     from dermlens.runs import Run
 
     opened = Run.open(run)
     page = write_report(opened, data=data)
-    for sentence in what_the_numbers_mean(opened):
+    for sentence in run_data.RunData(opened).protocol_words:
         console.print(f"- {sentence}")
     console.print(f"report: {page}")
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import socket
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,11 +56,11 @@ def predict(
 
     A job that was interrupted goes on when the same command is given again; with --out, that is.
     """
-    from dermlens.predict.answers import Answer, answer_json, by_lesion, heading_json
-    from dermlens.predict.journal import Journal
-    from dermlens.predict.outputs import notes, progress, render_answers
-    from dermlens.predict.patients import Patient, find_images, one_patient, read_patients
-    from dermlens.predict.predictor import Predictor, answer_stream
+    from dermlens.predict.answers import heading_json
+    from dermlens.predict.journal import work_off
+    from dermlens.predict.outputs import notes, render_answers
+    from dermlens.predict.patients import one_patient, read_request
+    from dermlens.predict.predictor import Predictor
     from dermlens.predict.priors import parse_prior
     from dermlens.targets import check_apart
 
@@ -70,77 +69,30 @@ def predict(
     maps = source_maps(column, None, value, None)
     if table is None and (column or value):
         raise UserError("--column and --value say how --table is read: name one")
-    everyone = one_patient(age, sex, site)
-    found = find_images(images)
-    doubts = found.doubts
-    patients: dict[str, Patient] = {}
-    lesion_of: dict[str, str] = {}
-    if table is not None:
-        sheet = read_patients(table, found.images, maps["columns"], maps["values"])
-        patients, doubts, lesion_of = sheet.of_image, [*doubts, *sheet.doubts], sheet.lesion_of
+    asked = read_request(images, one_patient(age, sex, site), table, maps["columns"], maps["values"])
     if out is not None:
-        check_apart(out, [*found.images.values(), *([] if table is None else [table])])
-    for doubt in doubts:
+        check_apart(out, [*asked.images.values(), *([] if table is None else [table])])
+    for doubt in asked.doubts:
         warn(doubt)
     predictor = Predictor.open(model, threads)
     shares = None if prior is None else parse_prior(prior, predictor.classes)
-    answers: dict[str, Answer] = {}
-    unreadable: dict[str, str] = {}
-    with ExitStack() as stack:
-        journal = None
-        if out is not None:
-            journal = Journal(
-                out,
-                predictor,
-                shares,
-                everyone,
-                patients,
-                found.images,
-                [one for one in images if one.is_dir()],
-                lesion_of,
-            )
-            stack.enter_context(journal)
-            if journal.done:
-                warn(f"going on where {journal.path} ends: {len(journal.done)} images are done")
-        done = journal.done if journal is not None else ()
-        left = {image_id: path for image_id, path in found.images.items() if image_id not in done}
-        stream = answer_stream(predictor, left, lambda image_id: patients.get(image_id, everyone), shares)
-        try:
-            for image_id, one in progress(stream, len(left)):
-                if journal is not None:
-                    journal.add(image_id, one)
-                if isinstance(one, str):
-                    unreadable[image_id] = one
-                elif journal is None:
-                    answers[image_id] = one
-        except KeyboardInterrupt:
-            kept = "" if journal is None else f"; {len(journal.done)} images are kept in {journal.path}"
-            raise KeyboardInterrupt(f"interrupted{kept}") from None
-        for image_id, sentence in found.unreadable.items():
-            unreadable[image_id] = sentence
-            if journal is not None:
-                journal.add(image_id, sentence)
-        for sentence in unreadable.values():
-            warn(sentence)
-        what = "image_id"
-        if lesion_of:
-            answers, what = by_lesion(predictor, answers.items(), lesion_of, shares), "lesion_id"
-        given = [{what: name} | answer_json(one) for name, one in answers.items()]
-        if journal is not None:
-            given = list(journal.answers()) if as_json else []
-            states = journal.finish()
+    found = work_off(predictor, asked, shares, out, warn, listed=as_json)
+    for sentence in found.unreadable.values():
+        warn(sentence)
     if as_json:
-        _print_json(heading_json(predictor, shares) | {"answers": given, "unreadable": unreadable})
-    elif journal is not None and journal.done:
+        answers = {"answers": found.listed, "unreadable": found.unreadable}
+        _print_json(heading_json(predictor, shares) | answers)
+    elif found.written:
+        states, unit = found.written, "lesions" if asked.lesion_of else "images"
         console.print(
-            f"written: {out}, {states.total()} {'lesions' if lesion_of else 'images'}; uncertain:"
-            f" {states['uncertain']}, withheld: {states['withheld']}"
+            f"written: {out}, {states.total()} {unit}; uncertain: {states['uncertain']}, withheld:"
+            f" {states['withheld']}"
         )
         for note in notes(predictor, shares):
             console.print(note)
-    elif answers:
-        console.print(render_answers(predictor, answers, shares))
-    if unreadable:
+    elif found.answers:
+        console.print(render_answers(predictor, found.answers, shares))
+    if found.unreadable:
         raise typer.Exit(2)
 
 

@@ -74,8 +74,6 @@ def _passes_and_rest(n: int) -> tuple[int, int]:
     return passes, left * BATCH
 
 
-# Batches straight from the pixel cache.
-#
 # Shapes: N images of the table, R of a role, E of an epoch, B of a batch; M metadata features, C channels
 # (3), S side of the square. Row i of the cache, the metadata and the targets all belong to row i of the
 # table.

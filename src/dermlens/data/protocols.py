@@ -157,8 +157,6 @@ def _digest(path: str, _size: int, _modified_ns: int) -> str:
     return file_sha256(Path(path))
 
 
-# How images are drawn into roles: by image (`paper`), by lesion (`grouped`), by single-image lesion.
-#
 # The grouped draws order lesions by a hash of seed and id, not by a random-number generator: the same lesions
 # fall to the same roles whatever the order of the rows and the versions of NumPy and scikit-learn, so that a
 # committed manifest can be made again byte for byte.

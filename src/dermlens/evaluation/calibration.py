@@ -217,9 +217,6 @@ def _finite(value: Floats) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-# What sets and abstention do for the images.
-
-
 def answer_section(
     predictions: pd.DataFrame, vocabulary: Vocabulary, resamples: Resamples, *, level: float
 ) -> dict[str, Any]:

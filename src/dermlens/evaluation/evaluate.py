@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 
@@ -22,6 +22,9 @@ from dermlens.recipe import Recipe
 from dermlens.records import Metrics
 from dermlens.runs import Run
 
+if TYPE_CHECKING:
+    from dermlens.training.machine import Where
+
 # The test role is sealed: it is scored with `open_test` alone, each time with a line in the ledger of the
 # run, even where its predictions lie in the run already. Under `singletons` alone the test role is all that
 # is held out; it is scored like any other and `open_test` merely enters it. Of another set, images of the
@@ -38,14 +41,13 @@ def evaluate_run(
     *,
     data: Path | None = None,
     open_test: bool = False,
-    device: str = "auto",
     ledger: Path | None = None,
-    cache: Path | None = None,
     columns: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     values: ValueMap | None = None,
     prior: Prior = None,
     say: Callable[[str], None] | None = None,
+    **where: Unpack[Where],
 ) -> Metrics:
     """Score a run and write metrics.json; of another case mix than the model's own below `priors/`.
 
@@ -54,14 +56,13 @@ def evaluate_run(
         data: another labelled set, scored as the role `external` into `evaluations/<name>/` of the run; with
             `open_test`, where the run's own images are now, if they have moved.
         open_test: score the sealed test role too, and enter it in the run's ledger.
-        device: where to predict: auto, cpu, cuda or mps.
         ledger: a CSV of opened tests to enter it in as well as in the run's own; none for that alone.
-        cache: root of the pixel cache; none for the usual one.
         columns: the set's column by ours, as `read_table` takes them.
         labels: our class by the set's diagnosis.
         values: the set's words of age, sex and site by ours.
         prior: the case mix to score in, as `read_prior` takes it; none for the model's own.
         say: takes sentences on which table was read and what was made of it, before anything is predicted.
+        **where: see `Where`.
 
     Returns:
         What metrics.json says; its `warnings` says what a reader must know of the numbers.
@@ -79,8 +80,14 @@ def evaluate_run(
         )
     mix = _mix(run, prior)
     if data is not None and not open_test:
-        return _evaluate_other(run, data, maps, say, mix, device=device, cache=cache, ledger=ledger)
-    return _evaluate_own(run, data, say, mix, open_test=open_test, device=device, ledger=ledger, cache=cache)
+        return _evaluate_other(run, data, maps, say, mix, ledger, **where)
+
+    def predict_test() -> pd.DataFrame:
+        table = run.reading(data).announced_to(say)
+        test = table[table["image_id"].isin(run.split(table).ids("test"))].reset_index(drop=True)
+        return _predict(run, test, "test", **where)
+
+    return _evaluate_own(run, predict_test, mix, ledger, open_test=open_test)
 
 
 def _mix(run: Run, prior: Prior) -> ClassPrior | None:
@@ -100,37 +107,21 @@ def _folder(run: Run, mix: ClassPrior | None) -> Path:
     """Where scores in a case mix go."""
     if mix is None:
         return run.path
-    own = mix.name != "own"
     shares = "-".join(f"{share:.3g}" for share in mix.shares)
-    return run.path / "priors" / (mix.name if own else shares)
+    return run.path / "priors" / (shares if mix.name == "own" else mix.name)
 
 
 def _evaluate_own(
     run: Run,
-    data: Path | None,
-    say: Callable[[str], None] | None,
+    predict_test: Callable[[], pd.DataFrame],
     mix: ClassPrior | None,
+    ledger: Path | None,
     *,
     open_test: bool,
-    device: str,
-    ledger: Path | None,
-    cache: Path | None,
 ) -> Metrics:
     split = run.split()
-    held_out = [role for role in ("selection", "calibration", "test") if split.ids(role)]
-    if open_test and "test" not in held_out:
-        raise UserError(
-            f"run {run.path} has no test role to open: its split has {', '.join(held_out) or 'none'}"
-        )
-    sealed = seals_test(split) and not open_test
-    roles = [role for role in held_out if role != "test" or not sealed]
-    if not roles and sealed and "test" in held_out:
-        raise UserError(f"run {run.path} holds out a test role alone, which is sealed; --open-test scores it")
-
-    predictions = _held_out(
-        run, split, roles, lambda: _predict_test(run, data, say, device=device, cache=cache)
-    )
-    classes = classes_of(predictions)
+    roles = _roles_to_score(run, split, open_test=open_test)
+    predictions = _held_out(run, split, roles, predict_test)
     scored = predictions[predictions["role"].isin(roles)]
     if scored.empty:
         raise UserError(
@@ -138,21 +129,37 @@ def _evaluate_own(
             "`dermlens train` predicts them, and --open-test the test role"
         )
     _check_complete(run, split, scored, roles)
-    recipe = run.recipe
-    metrics = score(
-        scored,
-        classes,
-        recipe.evaluation,
-        described=recipe.data.facts,
-        decision=run.decision(),
-        prior=mix,
-    )
+    metrics = _score(run, scored, mix)
     metrics["warnings"] = _own_warnings(run, metrics) + absent_classes(_support(metrics)) + _rare(scored)
     if open_test:  # the ledger first: no number of the test role is seen that is not entered
         enter_opening(run, metrics["roles"]["test"], project=ledger)
     if mix is None or open_test:
         write_predictions(run.predictions_file, predictions)
     return Run(_folder(run, mix)).write_metrics(metrics)
+
+
+def _roles_to_score(run: Run, split: Split, *, open_test: bool) -> list[str]:
+    """The held-out roles of a split, test only where it is not sealed or is opened. Raises: UserError."""
+    held_out = [role for role in ("selection", "calibration", "test") if split.ids(role)]
+    if open_test and "test" not in held_out:
+        raise UserError(
+            f"run {run.path} has no test role to open: its split has {', '.join(held_out) or 'none'}"
+        )
+    if open_test or not seals_test(split):
+        return held_out
+    if held_out == ["test"]:
+        raise UserError(f"run {run.path} holds out a test role alone, which is sealed; --open-test scores it")
+    return [role for role in held_out if role != "test"]
+
+
+def _score(
+    run: Run, rows: pd.DataFrame, mix: ClassPrior | None, only: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Score predictions as the run's recipe has it; `only` as `score` takes it."""
+    config, described = run.recipe.evaluation, run.recipe.data.facts
+    return score(
+        rows, classes_of(rows), config, only=only, described=described, decision=run.decision(), prior=mix
+    )
 
 
 def _held_out(
@@ -192,19 +199,11 @@ def _check_complete(run: Run, split: Split, predictions: pd.DataFrame, roles: Se
             )
 
 
-def _predict_test(
-    run: Run, data: Path | None, say: Callable[[str], None] | None, *, device: str, cache: Path | None
-) -> pd.DataFrame:
-    table = run.reading(data).announced_to(say)
-    test = table[table["image_id"].isin(run.split(table).ids("test"))].reset_index(drop=True)
-    return _predict(run, test, role="test", device=device, cache=cache)
-
-
-def _predict(run: Run, table: pd.DataFrame, *, role: str, device: str, cache: Path | None) -> pd.DataFrame:
+def _predict(run: Run, table: pd.DataFrame, role: str, **where: Unpack[Where]) -> pd.DataFrame:
     from dermlens.training.predict import predict_table
 
-    predictions: pd.DataFrame = predict_table(run.model(), table, cache_root=cache, device=device)
-    return predictions.assign(role=role)
+    device, cache = where.get("device", "auto"), where.get("cache")
+    return predict_table(run.model(), table, cache_root=cache, device=device).assign(role=role)
 
 
 def _own_warnings(run: Run, metrics: dict[str, Any]) -> list[str]:
@@ -274,20 +273,11 @@ def score_other(run: Run, external: pd.DataFrame, mix: ClassPrior | None = None)
     Returns:
         metrics.json but for `warnings` and `data`.
     """
-    recipe = run.recipe
     own = run.predictions()
     thresholds = own[own["role"].isin(["selection", "calibration"])]
     split = run.split()
     _check_complete(run, split, own, [role for role in ("selection", "calibration") if split.ids(role)])
-    return score(
-        _joined(run, thresholds, external),
-        classes_of(external),
-        recipe.evaluation,
-        only=["external"],
-        described=recipe.data.facts,
-        decision=run.decision(),
-        prior=mix,
-    )
+    return _score(run, _joined(run, thresholds, external), mix, only=["external"])
 
 
 def _evaluate_other(
@@ -296,17 +286,15 @@ def _evaluate_other(
     maps: Maps,
     say: Callable[[str], None] | None,
     mix: ClassPrior | None,
-    *,
-    device: str,
-    cache: Path | None,
     ledger: Path | None,
+    **where: Unpack[Where],
 ) -> Metrics:
     recipe = run.recipe
     maps = {**maps, "classes": recipe.data.classes}
     read = read_set(data, **maps, skip=recipe.data.skip, squashed=recipe.data.squashed)
     table = read.announced_to(say)
     kept, warnings = without_own(run, data, table, ledger=ledger)
-    external = _predict(run, kept, role="external", device=device, cache=cache)
+    external = _predict(run, kept, "external", **where)
     metrics = score_other(run, external, mix)
     sha256 = table_sha256(table)
     name = f"{data.resolve().stem}-{sha256[:8]}"

@@ -1,3 +1,1 @@
 """What in an image, and in what is known of the patient, a model's answer goes by."""
-
-from __future__ import annotations

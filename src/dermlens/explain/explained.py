@@ -178,8 +178,6 @@ def sentences(explained: Explained) -> Iterator[str]:
     yield from explained.notes
 
 
-# One figure of an explained image.
-#
 # Colours that colour-blind readers tell apart: orange speaks for the class and purple against it
 # (ColorBrewer's PuOr), and cividis where a map has no sign.
 #

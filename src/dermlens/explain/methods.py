@@ -287,9 +287,6 @@ def _known(saved: SavedModel, meta_M: Metadata) -> list[str]:
     ]
 
 
-# The methods, a row each. A new one is a function above and a row here.
-
-
 Draw = Callable[[SavedModel, Pixels, Metadata, int], Heat]
 
 

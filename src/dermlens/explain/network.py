@@ -59,8 +59,6 @@ def spread(map_hw: npt.NDArray[np.floating], side: int) -> Floats:
     return out.reshape(*map_hw.shape[:-2], side, side)
 
 
-# A saved model as a function of squares and metadata.
-#
 # B batch, C classes, S side of the square, M metadata width.
 
 

@@ -157,8 +157,6 @@ def compare(
     }
 
 
-# From fp32 to int8, where the loss is known to be small.
-#
 # Convolutions become int8, nearly all of a mobile network's weights: a scale for each output channel, and an
 # 8-bit range for activations, seen on training images. The first convolution and the depthwise ones, few
 # weights and the most sensitive, stay as they are. Weights and activations are both unsigned: sums of signed

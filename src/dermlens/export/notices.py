@@ -10,10 +10,10 @@ from dermlens.files import copy_file, write_text
 from dermlens.predict.document import read_document
 from dermlens.predict.model_files import DOCUMENT_FILE, MEASURED_FILE, write_measured
 from dermlens.records import RunRecord
-from dermlens.report.card import limits_of, write_card
+from dermlens.report.card import write_card
 from dermlens.report.interpretation import provenance
 from dermlens.report.provenance import Exported, licence_text
-from dermlens.report.tables import in_role_order
+from dermlens.report.run_data import RunData
 from dermlens.runs import Run
 
 CARD, LICENCE = "MODEL_CARD.md", "LICENSE"
@@ -41,11 +41,9 @@ def write_notices(source: Path, folder: Path) -> list[Path]:
     record = run.read_record()
     written = []
     if run.metrics_file.is_file():
-        written.append(write_card(run, exported=Exported.read(folder)))
-        metrics = run.metrics
-        role = in_role_order(metrics.roles)[0]
-        looks = run_openings(run).to_json()
-        written.append(write_measured(metrics.roles[role], role, limits_of(run), folder, looks=looks))
+        found, looks = RunData(run), run_openings(run).to_json()
+        written.append(write_card(run, found=found, exported=Exported.read(folder)))
+        written.append(write_measured(found.scores, found.roles[0], found.limits, folder, looks=looks))
     else:
         written += _take_along(source, folder, CARD)
         if (folder / CARD).is_file():

@@ -1,3 +1,1 @@
 """The published model family: backbones cut before their last stage, Soft-Attention, a metadata branch."""
-
-from __future__ import annotations

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from dermlens.models.table import ChannelOrder, KerasForm, Normalization
 
-# How Keras draws the weights of layers that start at random.
-#
 # Keras starts every dense and convolutional layer by `glorot_uniform` with a bias of zeros unless its author
 # asks for another; PyTorch draws both from He's rule with a = √5, which makes the paper's metadata branch
 # (21 → 4096) 5.7 times as wide. Source: `keras.src.initializers.random_initializers`.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import numpy as np
 from pydantic import (
     Field,
     NonNegativeFloat,
@@ -16,8 +14,7 @@ from pydantic import (
 )
 
 from dermlens.documents import Section
-from dermlens.labels import Vocabulary
-from dermlens.predict.priors import ClassPrior, default_prior
+from dermlens.predict.priors import ClassPrior
 
 # Every tuple has one entry for each class, in the order of the logits. The larger arrays of an
 # out-of-distribution score lie next to model.json in decision.npz.
@@ -218,35 +215,3 @@ def plain_decision(classes: tuple[str, ...], temperature: float = 1.0) -> Decisi
         temperature: logits are divided by it.
     """
     return DecisionDocument(classes=classes, scaling=Scaling(temperature=temperature))
-
-
-def decision_of_0_1(old: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
-    """A decision as 0.1.0 wrote it, whose probabilities held for the training's class shares, as one
-    of today.
-
-    Its temperature and biases become those at equal class shares: log p − log π is log p there, but for a
-    constant. The rule that named a diagnosis by offsets is left out, for the most probable one is named; the
-    sets keep the score that they were fitted on; nobody has fitted marks of suspicion, so nothing is flagged.
-
-    Args:
-        old: `decision` of a `dermlens model 1`, with `rule`, and `prior` as shares or none.
-        vocabulary: the model's classes.
-    """
-    classes = vocabulary.classes
-    scaling = {name: old.get("scaling", {}).get(name) for name in ("temperature", "scale", "bias")}
-    scaling["temperature"] = scaling["temperature"] or 1.0
-    kept = {name: old[name] for name in ("classes", "ood", "abstention") if name in old}
-    if old.get("prior") is None:  # nobody calibrated it
-        return kept | {"scaling": scaling}
-    bias_C = np.array(scaling["bias"] or [0.0] * len(classes)) - np.log(old["prior"])
-    scaling["bias"] = (bias_C - bias_C.mean()).tolist()
-    found: dict[str, Any] = {"prior": default_prior(classes).model_dump(), "scaling": scaling}
-    if old.get("sets"):
-        found["sets"] = old["sets"] | {"score": "unscaled"}
-    if vocabulary.malignant:
-        found["suspicion"] = {
-            "malignant": vocabulary.malignant,
-            "premalignant": vocabulary.premalignant,
-            "reference": default_prior(classes).model_dump(),
-        }
-    return kept | found

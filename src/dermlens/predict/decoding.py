@@ -175,9 +175,6 @@ def main() -> None:
     run(_pictures)
 
 
-# Processes that decode pictures for this one, behind limits of memory and time, ended and replaced at
-# need.
-#
 # A process pool of another library did not fit: those start their processes by importing the caller's script
 # anew or by forking a process with threads, and none limits memory or lets small tasks pass large ones.
 

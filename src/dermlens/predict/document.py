@@ -21,10 +21,11 @@ from dermlens.errors import UserError
 from dermlens.files import write_json
 from dermlens.labels import Vocabulary
 from dermlens.metrics import Bools, Floats
-from dermlens.predict.decision_document import DecisionDocument, Share, decision_of_0_1
+from dermlens.predict.decision_document import DecisionDocument, Share
 from dermlens.predict.metadata import encoder_from_json
 from dermlens.predict.model_files import DOCUMENT_FILE, KEY, check_content, sealed
 from dermlens.predict.pictures.preprocessing import ColourConstancy, ViewsConfig
+from dermlens.predict.priors import default_prior
 
 AnyDocument = TypeVar("AnyDocument", bound=Section)
 
@@ -167,26 +168,8 @@ class ModelDocument(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_0_1(cls, content: Any) -> Any:
-        """Read what 0.1.0 wrote: a decision with a rule of its own, or a bare temperature."""
-        old_key = isinstance(content, dict) and "temperature" in content
-        if not isinstance(content, dict) or (content.get("format") == "dermlens model 2" and not old_key):
-            return content
-        rest = {name: value for name, value in content.items() if name != "temperature"}
-        classes = rest.get("classes")
-        if not isinstance(classes, list | tuple):
-            return rest  # that they are no list is reported below
-        if rest.get("format") == "dermlens model 1":
-            rest["format"] = "dermlens model 2"
-        old = rest.get("decision")
-        if isinstance(old, dict) and "rule" in old:
-            try:
-                rest["decision"] = decision_of_0_1(old, Vocabulary(tuple(classes), rest.get("described")))
-            except (TypeError, ValueError, AttributeError) as error:
-                raise ValueError(f"its decision cannot be read: {error}") from error
-        elif old is None and content.get("temperature", 1.0) != 1.0:
-            rest["decision"] = {"classes": classes, "scaling": {"temperature": content["temperature"]}}
-        return rest
+    def _of_now(cls, content: Any) -> Any:
+        return updated(content) if isinstance(content, dict) else content
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -214,6 +197,46 @@ class ModelDocument(Section):
         if width != self.meta_width:
             raise ValueError(f"meta_width is {self.meta_width}, and the encoder makes {width} numbers")
         return self
+
+
+def updated(content: dict[str, Any]) -> dict[str, Any]:
+    """A model.json as 0.1.0 wrote it, with a decision of a rule of its own or a bare temperature, as of now.
+
+    The probabilities of such a decision held for the training's class shares. Its temperature and biases
+    become those at equal class shares: log p − log π is log p there, but for a constant. The rule that named
+    a diagnosis by offsets is left out, for the most probable one is named; the sets keep the score that they
+    were fitted on; nobody has fitted marks of suspicion, so nothing is flagged.
+
+    Raises:
+        ValueError: its decision cannot be read.
+    """
+    rest = {name: value for name, value in content.items() if name != "temperature"}
+    old, classes, known = rest.get("decision"), rest.get("classes"), rest.get("format") == "dermlens model 2"
+    if (known and rest == content) or not isinstance(classes, list | tuple):
+        return rest  # that they are no list is reported with the rest
+    if rest.get("format") == "dermlens model 1":
+        rest["format"] = "dermlens model 2"
+    if old is None and content.get("temperature", 1.0) != 1.0:
+        rest["decision"] = {"classes": classes, "scaling": {"temperature": content["temperature"]}}
+    if not isinstance(old, dict) or "rule" not in old:
+        return rest
+    try:
+        found = {name: old[name] for name in ("classes", "ood", "abstention") if name in old}
+        scaling = {name: old.get("scaling", {}).get(name) for name in ("temperature", "scale", "bias")}
+        scaling["temperature"] = scaling["temperature"] or 1.0
+        vocabulary = Vocabulary(tuple(classes), rest.get("described"))
+        if old.get("prior") is not None:  # somebody calibrated it
+            bias_C = np.array(scaling["bias"] or [0.0] * len(classes)) - np.log(old["prior"])
+            scaling["bias"] = (bias_C - bias_C.mean()).tolist()
+            found["prior"] = reference = default_prior(vocabulary.classes).model_dump()
+            if old.get("sets"):
+                found["sets"] = old["sets"] | {"score": "unscaled"}
+            if malignant := vocabulary.malignant:
+                others = {"premalignant": vocabulary.premalignant, "reference": reference}
+                found["suspicion"] = {"malignant": malignant, **others}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"its decision cannot be read: {error}") from error
+    return rest | {"decision": found | {"scaling": scaling}}
 
 
 def read_document(path: Path) -> ModelDocument:

@@ -8,10 +8,10 @@ import json
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
-from itertools import islice
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,8 +19,9 @@ from dermlens import __version__
 from dermlens.errors import UserError, require
 from dermlens.files import atomic_path, check_target, claimed, file_sha256
 from dermlens.predict.answers import Answer, answer_json, answer_of_json, answer_row, by_lesion, heading_json
-from dermlens.predict.patients import Patient
-from dermlens.predict.predictor import Predictor
+from dermlens.predict.outputs import progress
+from dermlens.predict.patients import Request
+from dermlens.predict.predictor import Predictor, answer_stream
 from dermlens.predict.priors import ClassPrior
 from dermlens.predict.sources.tables import is_formula
 
@@ -33,51 +34,86 @@ LONGEST = 2**20
 class JobFile:
     """What a long job has done: lines of JSON with check sums, headed by the job.
 
-    One process at a time writes it, and a later one with the same heading goes on with it.
+    One process at a time writes it, and a later one with the same job goes on with it.
+
+    Args:
+        path: of the file.
+        job: what an earlier process must have in common with this one, under `job` and other keys.
+        of: what that is, in words.
 
     Raises:
         UserError: there is something else in its place, or another process is writing it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._whole = path, 0
+    def __init__(self, path: Path, job: Mapping[str, Any], of: str) -> None:
+        self.path, self._whole, self._of = path, 0, of
+        self._heading = _sealed(job)
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise UserError(f"{path} is in the way: what is done is kept there; move it")
         with ExitStack() as held:
             if not held.enter_context(claimed(path.with_name(f".{path.name}.lock"))):
                 raise UserError(f"{path} is being written by another process: wait, or name another --out")
             self.is_new = not path.exists()
-            self._file = held.enter_context(path.open("a+b"))
+            self._file = held.enter_context(path.open("ab"))
             self._held = held.pop_all()
 
-    def read(self, heading: bytes, why_not: Callable[[bytes], str]) -> Iterator[tuple[int, bytes]]:
-        """The whole lines behind the heading, with their numbers; none where there is no heading yet.
+    def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What is done so far, with the numbers of the lines; one that was cut short is none.
 
         Raises:
-            UserError: there is another heading, about which `why_not` makes the sentence.
+            UserError: it is of another job, or a line is damaged.
         """
-        self._file.seek(0)
-        first = self._file.readline(LONGEST)
-        if first != heading:
-            if not heading.startswith(first):
-                raise UserError(why_not(first))
-            return
-        self._whole = len(first)
-        for number, text in enumerate(self._file, start=1):
-            if not text.endswith(b"\n"):
-                break
-            yield number, text
-            self._whole += len(text)
+        with self.path.open("rb") as file:
+            first = file.readline(LONGEST)
+            if first != self._heading:
+                self._check_begun(first)
+                return
+            self._whole = len(first)
+            for number, text in enumerate(file, start=1):
+                if not text.endswith(b"\n"):
+                    break
+                try:
+                    yield number, _unsealed(text)
+                except ValueError as error:
+                    raise self.damaged(number) from error
+                self._whole += len(text)
 
-    def begin(self, heading: bytes) -> None:
+    def _check_begun(self, first: bytes) -> None:
+        """Let the beginning of a heading pass, and nothing else. Raises: UserError."""
+        if self._heading.startswith(first):
+            return
+        try:
+            ours = "job" in json.loads(first)
+        except (ValueError, TypeError, RecursionError):
+            ours = False
+        if ours:
+            raise UserError(
+                f"{self.path} belongs to another job (of another {self._of}): finish that one, name another"
+                " --out, or delete the file"
+            )
+        raise UserError(
+            f"{self.path} is no journal of dermlens, which keeps there what is done: move it, or name another"
+            " --out"
+        )
+
+    def damaged(self, number: int) -> UserError:
+        """The error about a line."""
+        return UserError(
+            f"{self.path}, line {number + 1}, is damaged: name another --out, or delete the file"
+        )
+
+    def begin(self) -> None:
         """Take away what was cut short, and write the heading where there is none; after `read`."""
         self._file.truncate(self._whole)
         if not self._whole:
-            self.write(heading)
+            self._add(self._heading)
 
-    def write(self, line: bytes) -> None:
+    def write(self, line: Mapping[str, Any]) -> None:
         """Add a line."""
-        self._file.write(line)
+        self._add(_sealed(line))
+
+    def _add(self, text: bytes) -> None:
+        self._file.write(text)
         self._file.flush()
 
     def remove(self) -> None:
@@ -110,11 +146,7 @@ class Journal:
         output: the file to be, whose suffix is one of `WRITERS`.
         predictor: the model.
         prior: the case mix; none for the model's own.
-        everyone: the patient of images that have no row.
-        patients: by image id.
-        images: the files to be answered for, by image id.
-        folders: those that were named, in which the images lie; images outside of them go by their file name.
-        lesion_of: the lesion of an image; the output then has an answer a lesion. Empty for one an image.
+        asked: the images, the output having an answer a lesion where lesions are named.
 
     Raises:
         UserError: another suffix, an id that a spreadsheet would run in a CSV file, a place that takes no
@@ -122,17 +154,7 @@ class Journal:
             another process is writing.
     """
 
-    def __init__(
-        self,
-        output: Path,
-        predictor: Predictor,
-        prior: ClassPrior | None,
-        everyone: Patient,
-        patients: Mapping[str, Patient],
-        images: Mapping[str, Path],
-        folders: Sequence[Path] = (),
-        lesion_of: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, output: Path, predictor: Predictor, prior: ClassPrior | None, asked: Request) -> None:
         known = output.suffix.lower() in WRITERS
         if known or output.exists():
             check_target(output)
@@ -140,22 +162,21 @@ class Journal:
             raise UserError(f"--out {output}: its ending says how to write; it is {', '.join(WRITERS)}")
         if output.suffix.lower() == ".parquet":
             require("pyarrow", "parquet")
-        names = [*images, *(lesion_of or {}).values(), *predictor.classes]
+        names = [*asked.images, *asked.lesion_of.values(), *predictor.classes]
         if output.suffix.lower() == ".csv" and (run := next(filter(is_formula, names), None)) is not None:
             raise UserError(
                 f"--out {output}: a spreadsheet would run the id {run!r} as a formula: rename"
-                f" {images.get(run, 'it')}, or write a .json or .parquet file"
+                f" {asked.images.get(run, 'it')}, or write a .json or .parquet file"
             )
         self.output, self.path = output, output.with_name(f"{output.name}.partial")
         self.done: set[str] = set()
-        self._predictor, self._prior, self._lesion_of = predictor, prior, lesion_of or {}
-        self._images, self._classes = images, predictor.classes
-        self._folders = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100  # links stay
+        self._predictor, self._prior, self._lesion_of = predictor, prior, asked.lesion_of
+        self._images, self._classes = asked.images, predictor.classes
+        self._folders = [Path(os.path.abspath(folder)) for folder in asked.folders]  # noqa: PTH100  # links stay
         self._void: set[int] = set()
         self._heading = heading_json(predictor, prior)
-        patients_text = json.dumps(
-            [asdict(everyone), {name: asdict(one) for name, one in patients.items()}, dict(self._lesion_of)]
-        )
+        patients = {name: asdict(one) for name, one in asked.patients.items()}
+        patients_text = json.dumps([asdict(asked.everyone), patients, asked.lesion_of])
         job = {
             "job": self._heading["model"],
             "dermlens": __version__,
@@ -163,9 +184,9 @@ class Journal:
             "prior": self._heading["prior"],
             "patients": _sha256(patients_text),
         }
-        self._file = JobFile(self.path)
+        self._file = JobFile(self.path, job, "model, dermlens, prior or patients")
         try:
-            self._resume(sealed_line(job))
+            self._resume()
         except UserError:
             self._file.close()
             raise
@@ -189,7 +210,7 @@ class Journal:
             line |= {"row": answer_row(found, self._classes), "answer": answer_json(found)}
             line |= {"score": None if found.score is None else list(found.score)}
             self.done.add(line["image_id"])
-        self._file.write(sealed_line(line))
+        self._file.write(line)
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """The answers so far, as `--json` has them."""
@@ -220,44 +241,28 @@ class Journal:
         """Take the journal away."""
         self._file.remove()
 
-    def _resume(self, heading: bytes) -> None:
+    def _resume(self) -> None:
         """Read what an earlier part of the job has written. Nothing is written to a file of another job."""
         answered_else = ""
-        for number, text in self._file.read(heading, self._why_not):
-            answered_else = self._resume_line(number, text) or answered_else
+        for number, line in self._file.read():
+            answered_else = self._resume_line(number, line) or answered_else
         if answered_else and not self.done:
             raise UserError(
                 f"{self.path} belongs to another job: it answers for {answered_else}, which is none of these"
                 " images as they are now; finish that one, or delete the file"
             )
-        self._file.begin(heading)
+        self._file.begin()
 
-    def _why_not(self, first: bytes) -> str:
-        try:
-            ours = "job" in json.loads(first)
-        except (ValueError, TypeError, RecursionError):
-            ours = False
-        if not ours:
-            return (
-                f"{self.path} is no journal of dermlens predict, which keeps answers there as they come: move"
-                " it, or name another --out"
-            )
-        return (
-            f"{self.path} belongs to another job (of another model, dermlens, prior or patients): finish that"
-            " one, or delete the file"
-        )
-
-    def _resume_line(self, number: int, text: bytes) -> str:
+    def _resume_line(self, number: int, line: dict[str, Any]) -> str:
         """Take a line's answer. Returns: the image it is of, if that has other bytes now; else nothing."""
         try:
-            line = unsealed_line(text)
             image_id = str(line["image_id"])
             where = "" if "unreadable" in line else str(line["file"][0])
             whole = not where or (isinstance(line["row"], dict) and isinstance(line["answer"]["state"], str))
-        except (ValueError, TypeError, KeyError, IndexError):
+        except (TypeError, KeyError, IndexError):
             whole = False
         if not whole:
-            raise UserError(f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew")
+            raise self._file.damaged(number)
         path = self._images.get(image_id)
         now = self._identity(path) if where and path is not None else None
         if where and (now is None or now[0] != where):
@@ -287,16 +292,7 @@ class Journal:
             yield {"lesion_id": name, "row": answer_row(one, self._classes), "answer": answer_json(one)}
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        with self.path.open("rb") as file:
-            for number, text in enumerate(file):
-                if number and number not in self._void:
-                    try:
-                        line = unsealed_line(text)
-                    except ValueError as error:
-                        raise UserError(
-                            f"{self.path}, line {number + 1}, is damaged: delete the file to begin anew"
-                        ) from error
-                    yield line
+        return (line for number, line in self._file.read() if number not in self._void)
 
     def _identity(self, path: Path) -> list[Any]:
         """What identifies a file: where it lies below the folder that was named, and its SHA-256."""
@@ -312,22 +308,22 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sealed_line(line: Mapping[str, Any]) -> bytes:
+def _sealed(line: Mapping[str, Any]) -> bytes:
     """A line of JSON whose last entry is the CRC-32 of the others."""
     text = json.dumps(line)
     return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode())}}}\n'.encode()
 
 
-def unsealed_line(text: bytes) -> dict[str, Any]:
-    """Read what `sealed_line` wrote. Raises: ValueError when bits have changed, or it is something else."""
+def _unsealed(text: bytes) -> dict[str, Any]:
+    """Read what `_sealed` wrote. Raises: ValueError when bits have changed, or it is something else."""
     try:
         line = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is no line of ours") from error
-    if not isinstance(line, dict) or sealed_line({k: v for k, v in line.items() if k != "crc32"}) != text:
+    rest = {key: value for key, value in line.items() if key != "crc32"} if isinstance(line, dict) else {}
+    if _sealed(rest) != text:
         raise ValueError("the check sum is not the line's")
-    del line["crc32"]
-    return line
+    return rest
 
 
 Lines = Callable[[], Iterator[dict[str, Any]]]
@@ -384,3 +380,73 @@ def _write_parquet(path: Path, heading: dict[str, Any], lines: Lines) -> None:
 
 
 WRITERS = {".csv": _write_csv, ".json": _write_json, ".parquet": _write_parquet}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What came of a request.
+
+    Attributes:
+        answers: by image id, or by lesion where lesions are named; empty where they went to a file.
+        listed: the same as `--json` has them, from a file too where they were asked for.
+        unreadable: the sentence for each image without an answer.
+        written: how many answers of each state went to a file; none where there is no file.
+    """
+
+    answers: dict[str, Answer]
+    listed: list[dict[str, Any]]
+    unreadable: dict[str, str]
+    written: Counter[str] | None
+
+
+def work_off(
+    predictor: Predictor,
+    asked: Request,
+    prior: ClassPrior | None,
+    out: Path | None,
+    say: Callable[[str], None],
+    *,
+    listed: bool,
+) -> Job:
+    """Answer for every image, and write the answers as they come, if they shall be in a file.
+
+    Args:
+        predictor: the model.
+        asked: the images.
+        prior: the case mix; none for the model's own.
+        out: the file; none keeps the answers in memory.
+        say: takes a sentence where an interrupted job goes on.
+        listed: whether answers that went to a file are wanted as well.
+
+    Raises:
+        UserError: as `Journal` raises it, or the prior does not fit the model.
+        KeyboardInterrupt: with a sentence that says what is kept.
+    """
+    answers, unreadable, what = dict[str, Answer](), dict[str, str](), "image_id"
+    written: Counter[str] | None = None
+    with ExitStack() as stack:
+        journal = None
+        if out is not None:
+            journal = stack.enter_context(Journal(out, predictor, prior, asked))
+            if journal.done:
+                say(f"going on where {journal.path} ends: {len(journal.done)} images are done")
+        left = {name: path for name, path in asked.images.items() if not journal or name not in journal.done}
+        stream = progress(answer_stream(predictor, left, asked.patient, prior), len(left))
+        try:
+            for image_id, one in chain(stream, asked.unreadable.items()):
+                if journal is not None:
+                    journal.add(image_id, one)
+                if isinstance(one, str):
+                    unreadable[image_id] = one
+                elif journal is None:
+                    answers[image_id] = one
+        except KeyboardInterrupt:
+            kept = "" if journal is None else f"; {len(journal.done)} images are kept in {journal.path}"
+            raise KeyboardInterrupt(f"interrupted{kept}") from None
+        if asked.lesion_of:
+            answers, what = by_lesion(predictor, answers.items(), asked.lesion_of, prior), "lesion_id"
+        given = [{what: name} | answer_json(one) for name, one in answers.items()]
+        if journal is not None:
+            given = list(journal.answers()) if listed else []
+            written = journal.finish()
+    return Job(answers, given, unreadable, written)

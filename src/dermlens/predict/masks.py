@@ -21,7 +21,7 @@ from dermlens import __version__
 from dermlens.errors import UserError
 from dermlens.files import atomic_path, file_sha256
 from dermlens.predict.decoding import PICTURE_MEMORY, Worker
-from dermlens.predict.journal import JobFile, sealed_line, unsealed_line
+from dermlens.predict.journal import JobFile
 from dermlens.predict.picture import Needs
 from dermlens.predict.pictures.preprocessing import Pixels
 from dermlens.predict.segmenter import LIMITS, Framed, Segmenter
@@ -125,12 +125,12 @@ class MaskFolder:
         self._images, self._ours = images, set[str]()
         job = {"job": segmenter.id, "segmenter": segmenter.document.sha256, "dermlens": __version__}
         self._made = not folder.exists()
-        self._file = JobFile(self.journal)
+        self._file = JobFile(self.journal, job, "segmenter or dermlens")
         try:
-            for number, text in self._file.read(sealed_line(job), self._why_not):
-                self._resume_line(number, text)
+            for number, line in self._file.read():
+                self._resume_line(number, line)
             self._check_free()
-            self._file.begin(sealed_line(job))
+            self._file.begin()
         except BaseException:
             if self._file.is_new:
                 self._remove()
@@ -159,7 +159,7 @@ class MaskFolder:
         """
         found = described(image_id, mask_HW)
         line = {"image_id": image_id, "sha256": _sha256(self._images[image_id]), "mask": asdict(found)}
-        self._file.write(sealed_line(line))  # first: what is there without a line counts as somebody else's
+        self._file.write(line)  # first: what is there without a line counts as somebody else's
         with atomic_path(self.folder / found.mask) as part:
             Image.fromarray(mask_HW).save(part, format="PNG")
         self.done[image_id] = found
@@ -187,24 +187,13 @@ class MaskFolder:
             with suppress(OSError):  # somebody else has put something into it
                 self.folder.rmdir()
 
-    def _why_not(self, first: bytes) -> str:
-        del first
-        return (
-            f"{self.journal} is of another job (another segmenter or dermlens): finish that one, or name"
-            " another --out"
-        )
-
-    def _resume_line(self, number: int, text: bytes) -> None:
+    def _resume_line(self, number: int, line: Mapping[str, Any]) -> None:
         try:
-            line = unsealed_line(text)
             content = dict(line["mask"])
             found = LesionMask(**content | {"box": content["box"] and tuple(content["box"])})
             image_id, before = found.image_id, str(line["sha256"])
         except (ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"{self.journal}, line {number + 1}, is damaged: name another --out, or delete the masks in"
-                " the folder"
-            ) from error
+            raise self._file.damaged(number) from error
         if image_id not in self._images:
             raise UserError(
                 f"{self.journal} is of another job: it has image {image_id}, which is none of these; finish"

@@ -95,8 +95,6 @@ Network = Callable[[Pixels, npt.NDArray[np.float32] | None], tuple[Numbers, Numb
 """logits_BC and features_BD of x_BSSC and meta_BM, which files without a metadata branch do not look at."""
 
 
-# An ONNX file under ONNX Runtime: pixels and metadata in, logits and features out. Free of torch.
-#
 # Shapes: B batch, S side of the square, C classes, M metadata width, D features.
 
 

@@ -283,6 +283,58 @@ def _cells(sheet: Sheet, name: str | None, joint: str = "_") -> list[str]:
     return [] if name is None else whole_ids(sheet.joined(parts(sheet.header, name), joint))
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Images to be answered for, and what is known of their patients.
+
+    Attributes:
+        images: path by image id.
+        unreadable: as `Found` has it.
+        folders: those that were named, in which images lie; images outside of them go by their file name.
+        everyone: the patient of images without a row.
+        patients: by image id.
+        lesion_of: as `Patients` has it.
+        doubts: what was left out, and what was read with a doubt.
+    """
+
+    images: Mapping[str, Path]
+    unreadable: dict[str, str] = field(default_factory=dict)
+    folders: Sequence[Path] = ()
+    everyone: Patient = Patient()
+    patients: dict[str, Patient] = field(default_factory=dict)
+    lesion_of: dict[str, str] = field(default_factory=dict)
+    doubts: Sequence[str] = ()
+
+    def patient(self, image_id: str) -> Patient:
+        """Of an image."""
+        return self.patients.get(image_id, self.everyone)
+
+
+def read_request(
+    named: Sequence[Path],
+    everyone: Patient,
+    table: Path | None,
+    columns: Mapping[str, str] | None = None,
+    values: ValueMap | None = None,
+) -> Request:
+    """What files and folders are, and what a table says of their patients, if there is one.
+
+    Args, Raises: as for `find_images` and `read_patients`.
+    """
+    found, said = find_images(named), Patients({}, [])
+    if table is not None:
+        said = read_patients(table, found.images, columns, values)
+    return Request(
+        found.images,
+        found.unreadable,
+        [one for one in named if one.is_dir()],
+        everyone,
+        said.of_image,
+        said.lesion_of,
+        [*found.doubts, *said.doubts],
+    )
+
+
 def _rows_of_images(
     sheet: Sheet, column: str, images: Mapping[str, Path], problems: Problems
 ) -> dict[str, int]:

@@ -35,7 +35,7 @@ from dermlens.predict.model_files import (
     read_measured,
 )
 from dermlens.predict.network import ATTENTION, EVIDENCE, ONNX_FILE, OnnxNetwork
-from dermlens.predict.patients import Patient, find_images, one_patient, read_patients
+from dermlens.predict.patients import Patient, one_patient, read_request
 from dermlens.predict.picture import Needs, Picture, Source, sources_in
 from dermlens.predict.pictures.preprocessing import Logits, Numbers, Pixels, average_views, symmetry, unturned
 from dermlens.predict.priors import ClassPrior, Prior, read_prior
@@ -92,9 +92,6 @@ def answer_stream(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             worker.close()
-
-
-# Images in, answers out: from the base install, without torch, pandas or network.
 
 
 SHIPPED = "shipped"
@@ -283,15 +280,11 @@ class Predictor:
     ) -> tuple[dict[str, str], Iterator[tuple[str, Answer | str]]]:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder of images")
-        found = find_images([folder])
-        doubts, patients, lesion_of = found.doubts, dict[str, Patient](), dict[str, str]()
-        if table is not None:
-            sheet = read_patients(Path(table), found.images)
-            patients, doubts, lesion_of = sheet.of_image, [*doubts, *sheet.doubts], sheet.lesion_of
-        for doubt in doubts:
+        asked = read_request([folder], everyone, None if table is None else Path(table))
+        for doubt in asked.doubts:
             warnings.warn(doubt, stacklevel=3)
-        stream = answer_stream(self, found.images, lambda name: patients.get(name, everyone), prior)
-        return lesion_of, chain(found.unreadable.items(), stream)
+        stream = answer_stream(self, asked.images, asked.patient, prior)
+        return asked.lesion_of, chain(asked.unreadable.items(), stream)
 
     def answers(
         self,

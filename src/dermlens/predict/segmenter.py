@@ -168,9 +168,6 @@ def framed(picture: Picture, size: int, shape: Shape) -> Framed:
     return Framed(to_square(pixels, own, size, shape), own)
 
 
-# The network.
-
-
 class Segmenter:
     """A network that finds the lesion; threads may share it.
 

@@ -1,33 +1,26 @@
-"""model_card.md (Mitchell et al. 2019), and where it answers each item of the reporting checklists."""
+"""model_card.md: what the model is, how well it does and what it is not for (Mitchell et al. 2019).
+
+A section whose facts the run does not have is left out.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dermlens.evaluation.ledger import run_openings, without_paths
+from dermlens.evaluation.ledger import without_paths
 from dermlens.files import write_text
-from dermlens.labels import Vocabulary
-from dermlens.predict.decision_document import DecisionDocument
-from dermlens.records import Metrics, RunRecord
+from dermlens.records import RunRecord
 from dermlens.records import estimate_text as estimate
 from dermlens.report import decision_tables, detection_tables, provenance, run_data, tables
 from dermlens.report import interpretation as words
+from dermlens.report.checklists import checklist_section
 from dermlens.report.provenance import Exported
-from dermlens.report.run_data import RunData, measure_leak, read_run_data
-from dermlens.report.tables import count, duration, environment, in_role_order
+from dermlens.report.run_data import RunData
+from dermlens.report.tables import duration, environment
 from dermlens.runs import Run
-
-# model_card.md: what the model is, how well it does and what it is not for (Mitchell et al. 2019).
-#
-# A section whose facts the run does not have is left out.
-
 
 USES = (
     "Research on classifiers of dermoscopic images: comparing methods, protocols and data.",
@@ -56,96 +49,53 @@ def write_card(run: Run, *, found: RunData | None = None, exported: Exported | N
         UserError: the run has not been evaluated, or a table next to it is of another decision.
     """
     path = run.card_file if exported is None else exported.folder / "MODEL_CARD.md"
-    write_text(path, card_text(run, found=found, exported=exported))
+    write_text(path, card_text(found or RunData(run), exported))
     return path
 
 
-def card_text(run: Run, *, found: RunData | None = None, exported: Exported | None = None) -> str:
+def card_text(found: RunData, exported: Exported | None = None) -> str:
     """The text of the card; arguments and errors are those of `write_card`."""
-    metrics = run.metrics
-    predictions = run.predictions()
-    record = run.read_record()
-    recipe = run.recipe if run.recipe_file.is_file() else None
-    roles = in_role_order(metrics.roles)
-    classes = list(metrics.classes)
-    vocabulary = Vocabulary(classes, metrics.described)
-    found = found or read_run_data(run, run, predictions, classes, None)
-    scores = metrics.roles[roles[0]]
-    source = words.provenance(predictions)
-    is_decided = metrics.decision == "calibrated"
-    decision = run.decision() if is_decided else None
-    ood = decision.ood.kind if decision and decision.ood else None
+    run, record, recipe, scores = found.run, found.record, found.recipe, found.scores
+    classes, vocabulary = found.classes, found.vocabulary
     recipe_text = provenance.recipe_text(recipe).rstrip() if recipe else ""
-    facts: dict[str, Any] = {
-        "name": recipe.name if recipe else run.path.resolve().name,
-        "notice": words.NOTICE,
+    int8 = exported is not None and exported.tried_int8
+    commands = provenance.commands(run, found.roles, ood=found.ood, decided=found.is_decided, int8=int8)
+    facts: dict[str, Any] = found.facts() | {
         "recipe": recipe,
         "start": without_paths(recipe.model.weights) if recipe else None,
-        "source": source,
         "record": record,
         "members": len(record.soup),
         "joined": record.joined,
-        "parameters": count(record.trainable_parameters or record.parameters),
+        "parameters": found.parameters,
         "seconds": duration(found.seconds) if found.seconds else None,
-        "role": roles[0],
-        "scores": scores,
         "classes": [(code, vocabulary.name(code), scores["per_class"][code]) for code in classes],
-        "melanoma_words": words.sought_words(scores, vocabulary),
-        "groups": tables.subgroup_tables(scores, classes),
-        "failures": [
-            table
-            for table in (
-                tables.confusions_table(scores, classes),
-                tables.classes_table(scores, classes),
-                tables.groups_table(scores),
-            )
-            if table
-        ],
+        "failures": tables.present(
+            tables.confusions_table(scores, classes),
+            tables.classes_table(scores, classes),
+            tables.groups_table(scores),
+        ),
         "missing_metadata": decision_tables.missing_metadata_table(run_data.read_missing_metadata(run)),
         "dermoscopy": decision_tables.dermoscopy_table(run_data.read_dermoscopy(run)),
         "out_of_distribution": decision_tables.out_of_distribution_table(
-            run_data.read_out_of_distribution(run), ood
+            run_data.read_out_of_distribution(run), found.ood
         ),
         "other_sets": decision_tables.other_sets_table(
             run_data.read_other_sets(run), vocabulary.sought_name if vocabulary.sought else "melanoma"
         ),
-        "protocol_words": words.protocol_words(
-            record, run.recipes(), metrics, roles, measure_leak(run, predictions, roles[0]), run_openings(run)
-        ),
         "also_train": _also_train(record),
-        "people": _people(found, classes),
-        "limits": words.data_limits(source, classes, found.acral, words.further_sets(record)),
+        "people": _people(found),
         "further": [provenance.CREDITS.get(name, name) for name in words.further_sets(record)],
         "uses": USES,
         "no_uses": NO_USES,
         "files": exported,
         "recipe_text": _Verbatim(recipe_text),
         "fence": "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", recipe_text))]),
-        "commands": _Verbatim(
-            "\n".join(
-                provenance.commands(
-                    run,
-                    roles,
-                    ood=ood,
-                    decided=is_decided,
-                    int8=exported is not None and exported.tried_int8,
-                )
-            )
-        ),
+        "commands": _Verbatim("\n".join(commands)),
         "estimate": estimate,
     }
-    facts |= _decision_facts(run, metrics, roles, decision, is_decided=is_decided)
+    facts |= _decision_facts(found)
     text = environment(finalize=_markdown).get_template("model_card.md.j2").render(facts)
-    return text + (checklist_section(text) if source == "ham10000" and is_decided else "")
-
-
-def limits_of(run: Run) -> tuple[str, ...]:
-    """What the data of an evaluated run cannot show, in sentences: its card's limits. Raises: UserError."""
-    classes = list(run.metrics.classes)
-    predictions = run.predictions()
-    found = read_run_data(run, run, predictions, classes, None)
-    further = words.further_sets(run.read_record())
-    return tuple(words.data_limits(words.provenance(predictions), classes, found.acral, further))
+    return text + (checklist_section(text) if found.source == "ham10000" and found.is_decided else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,35 +108,25 @@ class _Verbatim:
         return self.text
 
 
-def _decision_facts(
-    run: Run,
-    metrics: Metrics,
-    roles: Sequence[str],
-    decision: DecisionDocument | None,
-    *,
-    is_decided: bool,
-) -> dict[str, Any]:
+def _decision_facts(found: RunData) -> dict[str, Any]:
     """The sections on calibration, operating points, sets and abstention."""
-    judging = decision_tables.judging_role(roles, decided=is_decided)
-    scores = metrics.roles[judging]
-    marks = words.role_marks(roles, run.recipes(), decided=is_decided)
+    roles, decision, decided = found.roles, found.decision, found.is_decided
+    judging = decision_tables.judging_role(roles, decided=decided)
+    scores = found.metrics.roles[judging]
+    marks = words.role_marks(roles, found.run.recipes(), decided=decided)
     calibration = sets = None
     if decision is not None:
-        measured = run_data.read_calibration(run, judging, scores)
+        measured = run_data.read_calibration(found.run, judging, scores)
         calibration = {
             "words": [
                 *decision_tables.scaling_words(decision),
                 *decision_tables.chance_words(scores),
                 *([] if measured is not None else [UNMEASURED]),
             ],
-            "tables": [
-                table
-                for table in (
-                    decision_tables.calibration_table(scores["overall"], measured),
-                    decision_tables.equal_table(scores),
-                )
-                if table
-            ],
+            "tables": tables.present(
+                decision_tables.calibration_table(scores["overall"], measured),
+                decision_tables.equal_table(scores),
+            ),
         }
     if "answers" in scores:
         promise = decision_tables.sets_words(decision) if decision is not None else []
@@ -194,29 +134,28 @@ def _decision_facts(
             "words": [*promise, *decision_tables.abstention_words(scores)],
             "table": decision_tables.sets_table(scores, decision),
         }
-    points = (
-        detection_tables.suspicion_table(scores),
-        *detection_tables.suspicion_by_group(scores),
-        detection_tables.probability_table(scores),
-        detection_tables.operating_table(scores),
-        detection_tables.card_net_benefit_table(scores),
-    )
     return {
         "judging": judging,
         "calibration": calibration,
-        "decisions": decision_tables.decision_table(metrics, roles, marks),
-        "points": [table for table in points if table],
+        "decisions": decision_tables.decision_table(found.metrics, roles, marks),
+        "points": tables.present(
+            detection_tables.suspicion_table(scores),
+            *detection_tables.suspicion_by_group(scores),
+            detection_tables.probability_table(scores),
+            detection_tables.operating_table(scores),
+            detection_tables.card_net_benefit_table(scores),
+        ),
         "sets": sets,
     }
 
 
-def _people(found: RunData, classes: Sequence[str]) -> list[tables.Table]:
+def _people(found: RunData) -> list[tables.Table]:
     """Who and what the images are of."""
-    counts = [tables.counts_table(found.counts, classes)] if found.counts else []
     people = tables.people_table(found.people)
+    note = found.people_note or people.note
     return [
-        *counts,
-        tables.Table(people.caption, people.columns, people.rows, found.people_note or people.note),
+        tables.counts_table(found.counts, found.classes),
+        tables.Table(people.caption, people.columns, people.rows, note),
     ]
 
 
@@ -237,139 +176,3 @@ def _markdown(value: object) -> object:
     if not isinstance(value, str):
         return value
     return " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-
-# Where each item of the reporting checklists is answered: for the card, and for docs/reporting.md.
-#
-# checklists.csv is the one source. Its columns: checklist, item, section, name (in few words of ours), card
-# (headings of the model card, `;` between them), files (of the repository), note. A note that begins with
-# “Not done”, “Not applicable” or “Partly” is the answer, or the most of it.
-#
-# `python -m dermlens.report.card > docs/reporting.md` writes the page anew.
-#
-# Sources: Daneshjou et al. 2022, JAMA Dermatology 158(1), 90–96, doi:10.1001/jamadermatol.2021.4915;
-# Collins et al. 2024, BMJ 385, e078378, doi:10.1136/bmj-2023-078378.
-
-
-CITATIONS = {
-    "CLEAR Derm": "Daneshjou R, Barata C, Betz-Stablein B, et al. Checklist for Evaluation of Image-Based"
-    " Artificial Intelligence Reports in Dermatology: CLEAR Derm Consensus Guidelines From the International"
-    " Skin Imaging Collaboration Artificial Intelligence Working Group. JAMA Dermatol 158(1), 90–96 (2022)."
-    " doi:10.1001/jamadermatol.2021.4915",
-    "TRIPOD+AI": "Collins GS, Moons KGM, Dhiman P, et al. TRIPOD+AI statement: updated guidance for reporting"
-    " clinical prediction models that use regression or machine learning methods. BMJ 385, e078378 (2024)."
-    " doi:10.1136/bmj-2023-078378",
-}
-FRANK = ("Not done", "Not applicable", "Partly")
-SECTION = "Reporting checklists"
-CARD = "src/dermlens/shipped/MODEL_CARD.md"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One item of a checklist.
-
-    Attributes:
-        number: as published.
-        section: of the checklist.
-        name: in few words.
-        card: headings of the model card.
-        files: of the repository.
-        note: what else is to say.
-    """
-
-    number: str
-    section: str
-    name: str
-    card: tuple[str, ...]
-    files: tuple[str, ...]
-    note: str
-
-    @property
-    def is_frank(self) -> bool:
-        """Whether the note says that something is lacking, or why it cannot be there."""
-        return self.note.startswith(FRANK)
-
-
-def checklists() -> dict[str, list[Item]]:
-    """The items of every checklist, in its order."""
-    text = (files("dermlens.report") / "checklists.csv").read_text(encoding="utf-8")
-    found: dict[str, list[Item]] = {}
-    for row in csv.DictReader(io.StringIO(text)):
-        item = Item(
-            row["item"],
-            row["section"],
-            row["name"],
-            _parts(row["card"]),
-            _parts(row["files"]),
-            row["note"],
-        )
-        found.setdefault(row["checklist"], []).append(item)
-    return found
-
-
-def checklist_section(card: str) -> str:
-    """The last section of a card, which says of each item where it is answered.
-
-    Args:
-        card: its text so far; a heading that it does not have answers nothing.
-    """
-    there = {line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")}
-    lines = [
-        "",
-        f"## {SECTION}",
-        "",
-        "Items in our words; § is a section of this card, files are the repository's, and docs/reporting.md"
-        " says more.",
-    ]
-    for name, items in checklists().items():
-        lines += ["", f"{name} ({CITATIONS[name]}):", "", "| item | about | where |", "|---|---|---|"]
-        lines += [f"| {item.number} | {item.name} | {_in_card(item, there)} |" for item in items]
-    return "\n".join(lines) + "\n"
-
-
-def reporting_page() -> str:
-    """docs/reporting.md."""
-    lines = [
-        "# Reporting checklists",
-        "",
-        "Where the model that ships with dermlens, and the software around it, answer each item of two "
-        "checklists, and where they do not. Items are in our words; the published lists hold. § is a section "
-        f"of the [model card](../{CARD}). This page is made from `src/dermlens/report/checklists.csv` by "
-        "`python -m dermlens.report.card > docs/reporting.md`.",
-    ]
-    for name, items in checklists().items():
-        lines += ["", f"## {name}", "", f"{CITATIONS[name]}.", ""]
-        lines += ["| item | section | about | where | remark |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {item.number} | {item.section} | {item.name} | {_in_docs(item)} | {item.note} |"
-            for item in items
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _in_card(item: Item, there: set[str]) -> str:
-    shown = [f"§ {heading}" for heading in item.card if heading in there]
-    shown += [f"`{file}`" for file in item.files]
-    if item.card and not there.intersection(item.card):
-        return "; ".join(["not in this card", *shown])
-    places = "; ".join(shown)
-    return f"{item.note} {places}".strip() if item.is_frank else places
-
-
-def _in_docs(item: Item) -> str:
-    shown = [f"[§ {heading}](../{CARD}#{heading.lower().replace(' ', '-')})" for heading in item.card]
-    return "; ".join([*shown, *(f"[{file}]({_link(file)})" for file in item.files)])
-
-
-def _link(file: str) -> str:
-    """From docs/ to a file of the repository."""
-    return file.removeprefix("docs/") if file.startswith("docs/") else f"../{file}"
-
-
-def _parts(cell: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in cell.split(";") if part.strip())
-
-
-if __name__ == "__main__":
-    print(reporting_page(), end="")

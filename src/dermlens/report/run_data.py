@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,13 @@ from dermlens.data.protocols import lesion_groups
 from dermlens.data.table import read_configured, read_table, table_sha256
 from dermlens.errors import UserError
 from dermlens.evaluation.detection import sought_recall
+from dermlens.evaluation.ledger import run_openings
 from dermlens.evaluation.score import ROLE_ORDER
+from dermlens.labels import Vocabulary
 from dermlens.predict.sources.vocabulary import group_of
-from dermlens.records import RoleScores, RunRecord, ScoredSet
+from dermlens.records import RoleScores, ScoredSet
+from dermlens.report import interpretation as words
+from dermlens.report.tables import count, in_role_order, subgroup_tables
 from dermlens.runs import Run
 
 OUT_OF_DISTRIBUTION = "*_ood*.csv"
@@ -150,25 +153,85 @@ def _read(path: Path, *, words: Sequence[str], numbers: Sequence[str]) -> pd.Dat
     return table.astype(dict.fromkeys(words, str))
 
 
-@dataclass(frozen=True, slots=True)
 class RunData:
-    """The data of a run.
+    """A scored run and its data, as the page and the card show them; images are read when asked for.
 
     Attributes:
-        history: history.csv.
-        counts: role → class → images.
-        people: role, age, sex, site, one row an image; of the scored roles alone where the table is absent.
-        people_note: what to say of that.
-        images: the LesionTable with paths, where the data folder is there.
-        images_note: why it is not.
+        run: the run.
+        scored: the folder whose scores are meant, as `find_scored` gives it.
+        metrics: of that folder.
+        predictions: of that folder.
+        record: run.json.
+        recipe: of the run; none where that is gone.
+
+    Args:
+        run: with metrics.json and predictions.csv.
+        data: the folder the user named; none for the one in run.json.
+
+    Raises:
+        UserError: the run has no metrics, no scored role or no predictions.
     """
 
-    history: pd.DataFrame | None
-    counts: Mapping[str, Mapping[str, int]]
-    people: pd.DataFrame
-    people_note: str
-    images: pd.DataFrame | None
-    images_note: str
+    def __init__(self, run: Run, data: Path | None = None) -> None:
+        self.run, self._data = run, data
+        self.scored = find_scored(run, data)
+        self.metrics = self.scored.metrics
+        if not self.metrics.roles:
+            raise UserError(
+                f"{self.scored.metrics_file} has no scored role: `dermlens evaluate {run.path}` scores the"
+                " run again"
+            )
+        self.predictions = self.scored.predictions()
+        self.record = run.read_record()
+        self.recipe = run.recipe if run.recipe_file.is_file() else None
+        self.classes = list(self.metrics.classes)
+        self.vocabulary = Vocabulary(self.classes, self.metrics.described)
+        self.roles = in_role_order(self.metrics.roles)
+        self.scores = self.metrics.roles[self.roles[0]]
+        self.source = words.provenance(self.predictions)
+        self.is_decided = self.metrics.decision == "calibrated"
+        self.decision = run.decision() if self.is_decided else None
+        self.history = run.history()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the scores are of the run's own images."""
+        return self.scored.path == self.run.path
+
+    def facts(self) -> dict[str, Any]:
+        """What page and card have in common, by its name in their templates."""
+        return {
+            "name": self.recipe.name if self.recipe else self.run.path.resolve().name,
+            "notice": words.NOTICE,
+            "source": self.source,
+            "role": self.roles[0],
+            "scores": self.scores,
+            "melanoma_words": words.sought_words(self.scores, self.vocabulary),
+            "groups": subgroup_tables(self.scores, self.classes),
+            "protocol_words": self.protocol_words,
+            "limits": self.limits,
+        }
+
+    @property
+    def protocol_words(self) -> list[str]:
+        """The run's protocol and its roles in plain words: one sentence or a few each."""
+        leak = measure_leak(self.run, self.predictions, self.roles[0])
+        recipes, looks = self.run.recipes(), run_openings(self.run)
+        return words.protocol_words(self.record, recipes, self.metrics, self.roles, leak, looks)
+
+    @property
+    def limits(self) -> list[str]:
+        """What the data cannot show, in sentences."""
+        acral = None
+        if self.images is not None:
+            groups = self.images["site"].map(group_of)
+            acral = int((groups == "palms/soles").sum()), len(groups)
+        return words.data_limits(self.source, self.classes, acral, words.further_sets(self.record))
+
+    @property
+    def ood(self) -> str | None:
+        """Kind of the decision's out-of-distribution score; none without one."""
+        return self.decision.ood.kind if self.decision is not None and self.decision.ood is not None else None
 
     @property
     def seconds(self) -> float | None:
@@ -178,12 +241,89 @@ class RunData:
         return float(self.history["seconds"].sum()) or None
 
     @property
-    def acral(self) -> tuple[int, int] | None:
-        """How many images are of palms or soles, and of how many; none where the whole table is not there."""
-        if self.images is None:
+    def parameters(self) -> str | None:
+        """How many are trained."""
+        return count(self.record.trainable_parameters or self.record.parameters)
+
+    @cached_property
+    def images(self) -> pd.DataFrame | None:
+        """The LesionTable with paths, where the data folder is there.
+
+        Raises:
+            UserError: the folder the user named is not a data set, or is another one.
+        """
+        return self._images[0]
+
+    @property
+    def images_note(self) -> str:
+        """Why there is no such table."""
+        return self._images[1]
+
+    @cached_property
+    def _images(self) -> tuple[pd.DataFrame | None, str]:
+        data, named = self._data, self.record.data
+        folder = data or (Path(named) if named else None)
+        if folder is None:
+            return None, "No pictures: the run does not say where its images are; name them with --data."
+        if data is None and not folder.exists():
+            return (
+                None,
+                "No pictures: the images are no longer where the run found them; name them with --data.",
+            )
+        try:
+            table = self._read(folder)
+        except UserError as error:
+            if data is not None and self.is_own:
+                raise
+            return None, f"No pictures: {error}."
+        if not self.predictions["image_id"].isin(table["image_id"]).any():
+            if data is not None:
+                raise UserError(
+                    f"--data {folder} holds none of the scored images: name the folder they are in, or score "
+                    f"this set first with `dermlens evaluate {self.run.path} --data {folder}`"
+                )
+            return None, f"No pictures: {folder} holds none of the scored images."
+        return table, ""
+
+    def _read(self, folder: Path) -> pd.DataFrame:
+        if self.is_own and self.recipe is not None:
+            return read_configured(folder, config=self.recipe.data, check_files=False)
+        about = (None if self.is_own else self.metrics.data) or ScoredSet()
+        return _read_scored(folder, about, self.classes)
+
+    @cached_property
+    def _joined(self) -> pd.DataFrame | None:
+        """The table of the run's own images with their roles, where all of them are there."""
+        if not self.is_own or self.images is None or not self.run.split_file.is_file():
             return None
-        groups = self.images["site"].map(group_of)
-        return int((groups == "palms/soles").sum()), len(groups)
+        roles = self.run.split().roles
+        joined = roles[["image_id", "role"]].merge(self.images, on="image_id", validate="one_to_one")
+        return joined if len(joined) == len(roles) else None
+
+    @property
+    def people(self) -> pd.DataFrame:
+        """Role, age, sex, site, one row an image; of the scored roles alone where the table is absent."""
+        rows = self.predictions if self._joined is None else self._joined
+        return rows[["role", "age", "sex", "site"]].sort_values(
+            "role", key=lambda roles: roles.map(_place), kind="stable", ignore_index=True
+        )
+
+    @property
+    def people_note(self) -> str:
+        """What to say of that."""
+        if not self.is_own or self._joined is not None:
+            return ""
+        note = "the table of the other images was not there when the page was written."
+        return f"Of the scored roles alone: {note}"
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Role → class → images."""
+        found = self.record.counts if self.is_own else {}
+        if self._joined is not None:
+            found = _counts(self._joined["role"], self._joined["dx"])
+        found = found or _counts(self.predictions["role"], self.predictions["target"])
+        return dict(sorted(found.items(), key=lambda one: _place(one[0])))
 
 
 def find_scored(run: Run, data: Path | None) -> Run:
@@ -211,62 +351,16 @@ def _likeness(scored: Run, data: Path) -> int:
     metrics = scored.metrics
     about = metrics.data or ScoredSet()
     try:
-        table = read_table(data, **_maps(about), classes=metrics.classes, check_files=False)
+        table = _read_scored(data, about, metrics.classes)
     except UserError:
         return int(scored.path.name.rpartition("-")[0] == data.resolve().stem)
     return 2 * (table_sha256(table) == about.table_sha256)
 
 
-def _maps(about: ScoredSet) -> dict[str, Any]:
-    """The maps of columns, labels and values that a set was scored with, and the diagnoses left out."""
+def _read_scored(data: Path, about: ScoredSet, classes: Sequence[str]) -> pd.DataFrame:
+    """Read a set with the maps that it was scored with, and without the diagnoses left out."""
     maps: dict[str, Any] = about.model_dump(include={"columns", "labels", "values", "skip"})
-    return maps
-
-
-def read_run_data(
-    run: Run, scored: Run, predictions: pd.DataFrame, classes: Sequence[str], data: Path | None
-) -> RunData:
-    """Gather what is there.
-
-    Args:
-        run: the run.
-        scored: as `find_scored` gives it.
-        predictions: of the scored folder.
-        classes: the codes.
-        data: the folder the user named; none for the one in run.json.
-
-    Raises:
-        UserError: the folder the user named is not a data set, or is another one.
-    """
-    record = run.read_record()
-    own = scored.path == run.path
-    read: Callable[[Path], pd.DataFrame]
-    if own and run.recipe_file.is_file():
-        read = partial(read_configured, config=run.recipe.data, check_files=False)
-    else:
-        about = (None if own else scored.metrics.data) or ScoredSet()
-        read = partial(read_table, **_maps(about), classes=classes, check_files=False)
-    table, why_not = _table(run, record, predictions, data, read, own=own)
-    people = predictions[["role", "age", "sex", "site"]]
-    note = "Of the scored roles alone: the table of the other images was not there when the page was written."
-    counts = record.counts
-    if not own:
-        note, counts = "", {}
-    elif table is not None and run.split_file.is_file():
-        roles = run.split().roles
-        joined = roles[["image_id", "role"]].merge(table, on="image_id", validate="one_to_one")
-        if len(joined) == len(roles):
-            people, note = joined[["role", "age", "sex", "site"]], ""
-            counts = _counts(joined["role"], joined["dx"])
-    counts = counts or _counts(predictions["role"], predictions["target"])
-    return RunData(
-        run.history(),
-        dict(sorted(counts.items(), key=lambda one: _place(one[0]))),
-        _sorted(people),
-        note,
-        table,
-        why_not,
-    )
+    return read_table(data, **maps, classes=classes, check_files=False)
 
 
 def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, Any] | None:
@@ -298,47 +392,12 @@ def measure_leak(run: Run, predictions: pd.DataFrame, role: str) -> dict[str, An
     }
 
 
-def _table(
-    run: Run,
-    record: RunRecord,
-    predictions: pd.DataFrame,
-    data: Path | None,
-    read: Callable[[Path], pd.DataFrame],
-    *,
-    own: bool,
-) -> tuple[pd.DataFrame | None, str]:
-    """The LesionTable, or why there is none."""
-    folder = data or (Path(record.data) if record.data else None)
-    if folder is None:
-        return None, "No pictures: the run does not say where its images are; name them with --data."
-    if data is None and not folder.exists():
-        return None, "No pictures: the images are no longer where the run found them; name them with --data."
-    try:
-        table = read(folder)
-    except UserError as error:
-        if data is not None and own:
-            raise
-        return None, f"No pictures: {error}."
-    if not predictions["image_id"].isin(table["image_id"]).any():
-        if data is not None:
-            raise UserError(
-                f"--data {folder} holds none of the scored images: name the folder they are in, or score "
-                f"this set first with `dermlens evaluate {run.path} --data {folder}`"
-            )
-        return None, f"No pictures: {folder} holds none of the scored images."
-    return table, ""
-
-
 def _counts(roles: pd.Series, codes: pd.Series) -> dict[str, dict[str, int]]:
     """Role → class → rows."""
     return {
         str(role): {str(code): int(n) for code, n in of_role.value_counts().items()}
         for role, of_role in codes.groupby(roles)
     }
-
-
-def _sorted(people: pd.DataFrame) -> pd.DataFrame:
-    return people.sort_values("role", key=lambda roles: roles.map(_place), kind="stable", ignore_index=True)
 
 
 def _place(role: str) -> int:

@@ -118,6 +118,11 @@ class Table:
         return ([self.note] if self.note else []) + dash
 
 
+def present(*found: Table | None) -> list[Table]:
+    """Those of the tables that there are."""
+    return [table for table in found if table]
+
+
 def recall_table(scores: Mapping[str, Any], role: str, vocabulary: Vocabulary) -> Table:
     """Recall of every class: the first table of the report."""
     rows = []

@@ -1,3 +1,1 @@
 """The service: a model behind HTTP, and the page that asks it."""
-
-from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 
@@ -31,6 +31,7 @@ from dermlens.studies.folds import (
 from dermlens.studies.matrix import Matrix, budgeted, epoch_size, parse_matrix, updated_matrix
 from dermlens.studies.scores import compare_arms
 from dermlens.training.inputs import RolePlan, read_role_plan
+from dermlens.training.machine import Where
 
 # matrix.yaml        the matrix
 # arms/<arm>/        a cross-fit each
@@ -70,8 +71,7 @@ def ablate(
     out: Path,
     *,
     only: Collection[str] | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame | None:
     """Train the arms that are wanted and not there yet; score all that are there.
 
@@ -80,8 +80,7 @@ def ablate(
         data: the data folder.
         out: the folder of the ablation; absent, empty, or of the same ablation, which goes on.
         only: arms to train now; none for all.
-        device: as for `fit`.
-        cache: as for `fit`.
+        **where: see `Where`.
 
     Returns:
         The table, as ablation.csv has it; none while the baseline is not there.
@@ -97,7 +96,7 @@ def ablate(
     with taken_back(out, lambda: any(out.glob("arms/*/fold-*/run.json"))):
         plans = begin(matrix, data, out)
         for name in matrix.names if only is None else [name for name in matrix.names if name in only]:
-            train_arm(matrix, plans[name], name, data, out, device=device, cache=cache)
+            train_arm(matrix, plans[name], name, data, out, **where)
     if not gather(matrix, plans, out) or not is_trained(out / "arms" / matrix.baseline):
         return None
     return rescore(out)
@@ -127,9 +126,7 @@ def begin(matrix: Matrix, data: Path, out: Path) -> dict[str, Plan]:
     return plans
 
 
-def train_arm(
-    matrix: Matrix, plan: Plan, name: str, data: Path, out: Path, *, device: str, cache: Path | None
-) -> None:
+def train_arm(matrix: Matrix, plan: Plan, name: str, data: Path, out: Path, **where: Unpack[Where]) -> None:
     """Train what is missing of an arm. Args, Raises: as for `ablate`."""
     train_folds(
         plan.recipe,
@@ -137,8 +134,7 @@ def train_arm(
         out / "arms" / name,
         folds=matrix.folds,
         peeks=matrix.arms[name].peeks,
-        device=device,
-        cache=cache,
+        **where,
     )
 
 

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from dermlens.documents import flow
-from dermlens.evaluation.subgroups import Decision
+from dermlens.evaluation.transfer import Decision
 from dermlens.records import NONE, estimate_text
 from dermlens.report.plots import BLACK, legend_below, panels, run_mark, save_figure, title
 from dermlens.studies.scores import OVERALL, Row, by_arm

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 
@@ -41,6 +41,7 @@ from dermlens.studies.folds import (
     write_out_of_fold,
 )
 from dermlens.studies.scores import score_study
+from dermlens.training.machine import Where
 
 RECORD = "crossfit.json"
 PREDICTIONS = "predictions.csv"
@@ -56,8 +57,7 @@ def crossfit(
     *,
     folds: int = 5,
     only: Collection[int] | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Train the folds that are wanted and not there yet; once all are there, score their images.
 
@@ -67,8 +67,7 @@ def crossfit(
         out: the folder of the cross-fit; absent, empty, or of the same cross-fit, which goes on.
         folds: how many.
         only: folds to train now, so that long work fits into sittings; none for all.
-        device: as for `fit`.
-        cache: as for `fit`.
+        **where: see `Where`.
 
     Returns:
         The content of crossfit.json; without `roles`, and `status` partial, while folds are missing.
@@ -77,7 +76,7 @@ def crossfit(
         UserError: the recipe, the table or the split does not allow it, or the folder is of something else.
         KeyboardInterrupt: with a sentence that says how to go on.
     """
-    facts = train_folds(recipe, data, out, folds=folds, only=only, device=device, cache=cache)
+    facts = train_folds(recipe, data, out, folds=folds, only=only, **where)
     if facts["status"] == "completed":
         facts |= score_study(read_out_of_fold(out / PREDICTIONS), recipe.evaluation)
         write_json(out / RECORD, facts)
@@ -91,8 +90,7 @@ def crossfit_pairs(
     *,
     folds: int = 5,
     only: Collection[str] | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Train the pairs of folds that are wanted and not there yet, for soft labels within each fold.
 
@@ -102,8 +100,7 @@ def crossfit_pairs(
         out: the folder; absent, empty, or of the same pairs, which go on.
         folds: how many the lesions are cut into, at least three.
         only: pairs to train now, such as 0-1; none for all.
-        device: as for `fit`.
-        cache: as for `fit`.
+        **where: see `Where`.
 
     Returns:
         The content of pairs.json.
@@ -121,9 +118,7 @@ def crossfit_pairs(
         for name, held in pairs.items()
     }
     wanted = None if only is None else [f"{PAIR}{name}" for name in pairs if name in only]
-    facts, _ = train_units(
-        recipe, units, data, out, record=out / PAIRS, only=wanted, device=device, cache=cache
-    )
+    facts, _ = train_units(recipe, units, data, out, record=out / PAIRS, only=wanted, **where)
     return facts
 
 
@@ -135,8 +130,7 @@ def train_folds(
     folds: int,
     only: Collection[int] | None = None,
     peeks: bool = False,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """As `crossfit`, without scores; `peeks` as for `fold_recipes`."""
     if unknown := sorted(set(only or ()) - set(range(folds))):
@@ -144,9 +138,7 @@ def train_folds(
     recipes = fold_recipes(recipe, folds, peeks=peeks)
     units = {f"fold-{fold}": own for fold, own in enumerate(recipes)}
     wanted = None if only is None else [f"fold-{fold}" for fold in sorted(set(only))]
-    facts, splits = train_units(
-        recipe, units, data, out, record=out / RECORD, only=wanted, device=device, cache=cache
-    )
+    facts, splits = train_units(recipe, units, data, out, record=out / RECORD, only=wanted, **where)
     if facts["status"] == "completed":
         parts = {fold: held_out(Run(out / name), splits[name]) for fold, name in enumerate(units)}
         write_out_of_fold(out / PREDICTIONS, merge(parts))
@@ -161,8 +153,7 @@ def train_units(
     *,
     record: Path,
     only: Collection[str] | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> tuple[dict[str, Any], dict[str, Split]]:
     """Train the parts of a cross-fit that are wanted and not there yet.
 
@@ -173,8 +164,7 @@ def train_units(
         out: of the cross-fit; absent, empty, or of the same recipe.
         record: the file that says how far they are, written before, between and after.
         only: folders to train now; none for all.
-        device: as for `fit`.
-        cache: as for `fit`.
+        **where: see `Where`.
 
     Returns:
         What the record says, and the split of each.
@@ -192,7 +182,7 @@ def train_units(
             check_fold(runs[name], own, facts["table_sha256"])
         write_json(record, facts | _state(list(runs.values())))
         for name in units if only is None else only:
-            train_fold(units[name], data, runs[name].path, device=device, cache=cache)
+            train_fold(units[name], data, runs[name].path, **where)
             write_json(record, facts | _state(list(runs.values())))
     return facts | _state(list(runs.values())), splits
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from dermlens.sections import EvaluationConfig, ImbalanceConfig
 from dermlens.studies.crossfit import PAIR, PAIRS
 from dermlens.studies.folds import FOLD, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
+from dermlens.training.machine import Where
 
 Mean = Literal["probabilities", "logs"]
 Choose = Literal["all", "exhaustive"]
@@ -120,7 +121,7 @@ def soft_labels(members: Sequence[Path], path: Path, *, mean: Mean = "probabilit
             `ensemble`.
     """
     _check_priors(members)
-    table = average([predictions_file(member) for member in members], mean)
+    table = mean_table(aligned([predictions_file(member) for member in members]), mean)
     if FOLD not in table:
         raise UserError(
             f"{members[0]} is no cross-fit: what a teacher says of images that it was trained on, or chosen"
@@ -186,8 +187,7 @@ def training_labels(
     *,
     mean: Mean = "probabilities",
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """Write labels for distillation: what networks say of the very images that they were trained on.
 
@@ -199,9 +199,8 @@ def training_labels(
         members: one or more completed runs of the same training images.
         path: of the CSV, as for `soft_labels`.
         mean: as for `ensemble`.
-        data: where the images are; by default the folder that each run was trained on.
-        device: auto, cpu, cuda or mps.
-        cache: root of the pixel cache; by default the usual one.
+        data: as for `Run.table`.
+        **where: see `Where`.
 
     Returns:
         What was written.
@@ -218,7 +217,7 @@ def training_labels(
     tables = []
     for run in runs:
         saved = run.model()
-        outputs = run_outputs(run, saved, ("train",), data=data, device=device, cache=cache)["train"]
+        outputs = run_outputs(run, saved, ("train",), data=data, **where)["train"]
         p_NC = np.exp(log_softmax(outputs.labelled.logits_NC))
         table = pd.DataFrame(p_NC, columns=[f"p_{code}" for code in saved.classes])
         table.insert(0, "image_id", outputs.images)
@@ -296,19 +295,6 @@ def every_subset(tables: Sequence[pd.DataFrame], mean: Mean) -> pd.DataFrame:
         for one in itertools.combinations(range(len(tables)), size)
     ]
     return pd.DataFrame(rows, columns=["size", "mean_recall", "members"])
-
-
-def average(files: Sequence[Path], mean: Mean) -> pd.DataFrame:
-    """The mean of several tables of predictions, with the other columns (and folds) of the first.
-
-    Args:
-        files: predictions, all with folds or all without.
-        mean: as for `ensemble`.
-
-    Raises:
-        UserError: as for `ensemble`.
-    """
-    return mean_table(aligned(files), mean)
 
 
 def aligned(files: Sequence[Path]) -> list[pd.DataFrame]:

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from dermlens.errors import UserError
 from dermlens.evaluation.comparison import compare_runs
 from dermlens.evaluation.ledger import publish_run
-from dermlens.evaluation.subgroups import decide
+from dermlens.evaluation.transfer import decide
 from dermlens.report.figures import save_comparison
 from dermlens.runs import Run
 from dermlens.studies import by_source, crossfit

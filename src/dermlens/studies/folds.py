@@ -6,6 +6,7 @@ import gzip
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from dermlens.errors import UserError
 from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.training.fit import fit, resume_fit
+from dermlens.training.machine import Where
 
 NUMBER = "{fold}"
 """Stands for the number of the fold in the path of a file that each fold has of its own."""
@@ -111,15 +113,14 @@ def check_sealed(table: pd.DataFrame, split: Split) -> None:
         )
 
 
-def train_fold(recipe: Recipe, data: Path, folder: Path, *, device: str, cache: Path | None) -> Run:
+def train_fold(recipe: Recipe, data: Path, folder: Path, **where: Unpack[Where]) -> Run:
     """Train one fold, go on with it, or leave it as it is if it is completed.
 
     Args:
         recipe: of the fold.
         data: the data folder.
         folder: its run directory.
-        device: as for `fit`.
-        cache: as for `fit`.
+        **where: see `Where`.
 
     Raises:
         UserError: the folder holds a run of another recipe, or as for `fit`.
@@ -131,11 +132,11 @@ def train_fold(recipe: Recipe, data: Path, folder: Path, *, device: str, cache: 
             # A kill between folder and record leaves a folder that is no run.
             shutil.rmtree(folder, ignore_errors=True)
             print(f"{folder}: training")
-            return fit(recipe, data, out=folder, device=device, cache=cache)
+            return fit(recipe, data, out=folder, **where)
         if run.is_completed:
             return run
         print(f"{folder}: going on")
-        return resume_fit(folder, data=data, device=device, cache=cache)
+        return resume_fit(folder, data=data, **where)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
             f"{folder} was interrupted; the same command goes on where it stopped"

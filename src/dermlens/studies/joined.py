@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -23,7 +23,8 @@ from dermlens.models.config import ModelConfig, NetworkConfig
 from dermlens.models.saved import SavedModel
 from dermlens.models.table import BACKBONES, JOINED, METADATA_BRANCHES
 from dermlens.runs import Run
-from dermlens.studies.soup import make_run
+from dermlens.studies.soup import check_alike, input_of, make_run
+from dermlens.training.machine import Where
 
 LONGEST_NAME = 100
 """Characters of a recipe's name."""
@@ -34,17 +35,15 @@ def join(
     out: Path,
     *,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> Run:
     """Make a run of the joined network, and predict the roles that the first member predicted; never test.
 
     Args:
         members: two or more completed runs on one split, soups among them if need be.
         out: the run directory to make; absent or empty.
-        data: where their images are now; none takes the folder that the first was trained on.
-        device: where to predict, as for `predict_table`.
-        cache: as for `predict_table`.
+        data: as for `Run.table`.
+        **where: see `Where`.
 
     Returns:
         The completed run. It has no decision: `dermlens calibrate` gives it one.
@@ -58,15 +57,16 @@ def join(
     saved = [run.model() for run in runs]
     for run, other in zip(runs, saved, strict=True):
         _check_joins(run, other)
-        _check_fits(runs[0], saved[0], run, other)
+    forms = [(one.config.resolved_form, one.config.resolved_conventions) for one in saved]
+    inputs = [(*input_of(one), one.views) for one in saved]
+    check_alike(runs, {"input": inputs, "form of network": forms}, "they cannot be joined")
     section = joined_config(saved)
     made = joined(saved, section)
     name = "-".join(dict.fromkeys(run.recipe.name for run in runs))[:LONGEST_NAME]
     recipe = runs[0].recipe.model_copy(update={"name": name, "model": section})
     parameters = sum(tensor.numel() for tensor in made.model.parameters())
-    return make_run(
-        runs, made, recipe, out, data, device, cache, joined=True, start=None, trainable_parameters=parameters
-    )
+    facts = {"joined": True, "start": None, "trainable_parameters": parameters}
+    return make_run(runs, made, recipe, out, data, **where, **facts)
 
 
 def joined_config(saved: Sequence[SavedModel]) -> ModelConfig:
@@ -153,20 +153,3 @@ def _check_joins(run: Run, saved: SavedModel) -> None:
     ):
         if name not in known:
             raise UserError(f"{run.path} has model.{key}={name}; only those of dermlens itself can be joined")
-
-
-def _check_fits(first: Run, mine: SavedModel, run: Run, other: SavedModel) -> None:
-    """Two members see the same input, and were kept from the same lesions."""
-    pairs: dict[str, list[Any]] = {
-        "split": [one.split().roles.to_csv() for one in (first, run)],
-        "input": [
-            (one.classes, one.size, one.crop, one.colour_constancy, one.encoder.to_json(), one.views)
-            for one in (mine, other)
-        ],
-        "form of network": [
-            (one.config.resolved_form, one.config.resolved_conventions) for one in (mine, other)
-        ],
-    }
-    for words, (ours, theirs) in pairs.items():
-        if ours != theirs:
-            raise UserError(f"{run.path} has another {words} than {first.path}: they cannot be joined")

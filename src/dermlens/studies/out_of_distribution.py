@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Unpack, get_args
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,7 @@ from dermlens.recipe import Recipe, parse_recipe
 from dermlens.runs import Run
 from dermlens.studies.folds import check_fold, check_sealed, train_fold
 from dermlens.studies.reliability import without_metadata
+from dermlens.training.machine import Where
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FITTED = ("train", "selection", "calibration")
@@ -198,9 +199,8 @@ def far_ood(
     *,
     metadata: bool = True,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
     say: Callable[[str], None] | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """Score out-of-distribution sets against images of the run that it was not trained on.
 
@@ -214,10 +214,9 @@ def far_ood(
         path: of the CSV to write.
         metadata: whether the network gets age, sex and site. Sets that have none can stand out by
             that alone; without it the run's own images lose theirs too, those that fit the scores included.
-        data: where the run's own images are now; none takes the folder that it was trained on.
-        device: auto, cpu, cuda or mps.
-        cache: root of the pixel cache; none for the usual one.
+        data: as for `Run.table`.
         say: takes sentences on what was read of the run's own images.
+        **where: see `Where`.
 
     Returns:
         The rows of `out_of_distribution_table`.
@@ -230,12 +229,10 @@ def far_ood(
     saved = run.model()
     known = (lambda table: table) if metadata else without_metadata
     roles = FITTED if run.split().ids("selection") else ("train", "calibration")
-    own = run_outputs(run, saved, roles, data=data, reduce=known, device=device, cache=cache, say=say)
+    own = run_outputs(run, saved, roles, data=data, reduce=known, **where, say=say)
     train, *held_out = (own[role].labelled for role in roles)
     familiar, calibration = held_out if len(held_out) == 2 else _halves(*held_out)
-    shown = {
-        name: label_outputs(saved, known(table), device=device, cache=cache) for name, table in sets.items()
-    }
+    shown = {name: label_outputs(saved, known(table), **where) for name, table in sets.items()}
     result = out_of_distribution_table(train, calibration, familiar, shown)
     write_csv(path, result)
     return result
@@ -284,8 +281,7 @@ def unseen_class(
     out: Path,
     *,
     classes: Sequence[str] | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """Train the recipe without each class in turn and score the images of that class as out-of-distribution.
 
@@ -296,8 +292,7 @@ def unseen_class(
         data: the data folder.
         out: a folder for the runs; completed ones of the same recipe and data are not trained again.
         classes: to leave out now; none for all of the recipe's.
-        device: as for `fit`.
-        cache: as for `fit`.
+        **where: see `Where`.
 
     Returns:
         The rows of `out_of_distribution_table` for every class that has been left out so far.
@@ -327,14 +322,14 @@ def unseen_class(
         one = trainings[code]
         _write(one, data)
         with links_followed():
-            run = train_fold(one.recipe, one.folder, one.run.path, device=device, cache=cache)
+            run = train_fold(one.recipe, one.folder, one.run.path, **where)
         saved = run.model()
         with links_followed():
-            found = run_outputs(run, saved, FITTED, device=device, cache=cache)
+            found = run_outputs(run, saved, FITTED, **where)
         unsealed = table["image_id"].isin([image for role in FITTED for image in split.ids(role)])
         left_out = table[(table["dx"] == one.code) & unsealed].reset_index(drop=True)
         train, familiar, calibration = (found[role].labelled for role in FITTED)
-        sets = {one.code: label_outputs(saved, left_out, of=table, device=device, cache=cache)}
+        sets = {one.code: label_outputs(saved, left_out, of=table, **where)}
         rows.append(out_of_distribution_table(train, calibration, familiar, sets))
         write_csv(out / TABLE, pd.concat(rows, ignore_index=True))
     return pd.concat(rows, ignore_index=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from dermlens.report.curves import coverage_bars, reliability_diagram, risk_cove
 from dermlens.report.plots import save_figure
 from dermlens.report.run_data import METADATA_MEASURES, measured
 from dermlens.runs import Run
+from dermlens.training.machine import Where
 from dermlens.training.predict import predict_table
 
 # Every function takes arrays, so that a run, a cross-fit and a test can all be shown by them.
@@ -220,8 +221,7 @@ def report_run(
     folder: Path,
     *,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> dict[str, pd.DataFrame]:
     """`write_decision_report` of a calibrated run, for one of its roles.
 
@@ -229,9 +229,8 @@ def report_run(
         run: calibrated, with predictions of the role: those of the test role are there once it was opened.
         role: of its split.
         folder: to write to.
-        data: where its images are now; none takes the folder that it was trained on.
-        device: as for `predict_table`.
-        cache: as for `predict_table`.
+        data: as for `Run.table`.
+        **where: see `Where`.
 
     Returns:
         The tables by the name of their file.
@@ -245,12 +244,10 @@ def report_run(
     scored = run.predictions()["role"].unique()
     if role not in scored:
         raise UserError(f"run {run.path} has no predictions of role {role}{nearest(role, scored)}")
-    labelled = run_outputs(run, saved, (role,), data=data, device=device, cache=cache)[role].labelled
+    labelled = run_outputs(run, saved, (role,), data=data, **where)[role].labelled
     return write_decision_report(folder, labelled, saved.decision, saved.arrays, vocabulary=saved.vocabulary)
 
 
-# What a model is worth when less is known of the patient.
-#
 # Elsewhere age and sex are often missing, and the site comes in other words or not at all. Images of one role
 # are answered again with only part of what the table says; what is withheld is given as missing.
 
@@ -283,7 +280,7 @@ def missing_metadata(
         run: with predictions of the role: those of the test role are there once it was opened.
         role: of its split.
         path: of the CSV to write.
-        data: where the run's images are now; none takes the folder that it was trained on.
+        data: as for `Run.table`.
         device: as for `predict_table`.
         cache: as for `predict_table`.
 

@@ -78,8 +78,6 @@ def nested(target_N: Ints, p_NC: Floats, lesion_N: NDArray[Any], fold_N: Ints) -
     return Nested(np.exp(scaled_NC), fitted)
 
 
-# The numbers by which studies are read, each under a stated decision.
-#
 # Mean recall, recall and accuracy are of the named class; AUC, ECE and log loss of the probabilities.
 # `argmax` takes the probabilities as they come, a tie for the highest counting as wrong; `equal` scales them
 # to equal class shares by what the other folds teach and names the most probable class there, which is what

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ from dermlens.runs import Run, is_vacant, taken_back
 from dermlens.studies.folds import check_fold, draw, held_out, train_fold
 from dermlens.studies.scores import OVERALL, Decided, by_argmax, numbers
 from dermlens.studies.space import Search, load_search, words_of
-from dermlens.training.machine import resolve_device
+from dermlens.training.machine import Where, resolve_device
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -60,8 +60,7 @@ def search(
     out: Path,
     *,
     jobs: int = 1,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """Train the trials that are not there yet, and choose the best.
 
@@ -75,8 +74,7 @@ def search(
         data: the data folder.
         out: the folder of the search; absent, empty, or of the same search, which goes on.
         jobs: trials at once.
-        device: as for `fit`.
-        cache: as for `fit`.
+        **where: see `Where`.
 
     Returns:
         The content of search.csv.
@@ -88,9 +86,9 @@ def search(
     """
     require("optuna", "search")
     with taken_back(out, lambda: any(out.glob("trials/*/*/history.csv"))):
-        resolve_device(device)
+        resolve_device(where.get("device", "auto"))
         splits = _begin(plan, data, out)
-        work = partial(_work, plan, data, out, splits, device=device, cache=cache)
+        work = partial(_work, plan, data, out, splits, **where)
         try:
             if jobs == 1:
                 work()
@@ -126,9 +124,7 @@ def _begin(plan: Search, data: Path, out: Path) -> dict[int, Split]:
     return dict(zip(folds, splits, strict=True))
 
 
-def _work(
-    plan: Search, data: Path, out: Path, splits: Mapping[int, Split], *, device: str, cache: Path | None
-) -> None:
+def _work(plan: Search, data: Path, out: Path, splits: Mapping[int, Split], **where: Unpack[Where]) -> None:
     """Train trials until all are there, or are another process's."""
     study = open_study(plan, out)
     while True:
@@ -139,7 +135,7 @@ def _work(
             parts = []
             try:
                 for fold, recipe in plan.fold_recipes(plan.recipe_of(trial.params)).items():
-                    run = train_fold(recipe, data, folder / f"fold-{fold}", device=device, cache=cache)
+                    run = train_fold(recipe, data, folder / f"fold-{fold}", **where)
                     parts.append(held_out(run, splits[fold]))
                 value = measured(pd.concat(parts, ignore_index=True), plan.measure, plan.decision)
                 print(f"{folder}: {plan.measure} {value:.4f} with {values}")

@@ -15,10 +15,10 @@ all else          as in any run, the recipe being the first member's
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 import torch
@@ -34,6 +34,7 @@ from dermlens.runs import Run, check_vacant
 from dermlens.studies.crossfit import PREDICTIONS, RECORD
 from dermlens.studies.folds import held_out, merge, read_out_of_fold, write_out_of_fold
 from dermlens.studies.scores import score_study
+from dermlens.training.machine import Where
 from dermlens.training.predict import predict_table
 
 RECORDED = ("run.json", "recipe.yaml", "history.csv")
@@ -48,17 +49,15 @@ def soup(
     out: Path,
     *,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> Run:
     """Average runs into a run, and predict the roles that they predicted; never test.
 
     Args:
         members: two or more completed runs of one network on one split.
         out: the run directory to make; absent or empty.
-        data: where their images are now; none takes the folder that the first was trained on.
-        device: where to predict, as for `predict_table`.
-        cache: as for `predict_table`.
+        data: as for `Run.table`.
+        **where: see `Where`.
 
     Returns:
         The completed run. It has no decision: `dermlens calibrate` gives it one.
@@ -70,7 +69,7 @@ def soup(
     runs, saved = _open(members)
     model = saved[0].model
     model.load_state_dict(mean_of([one.model.state_dict() for one in saved]))
-    return make_run(runs, replace(saved[0], model=model), runs[0].recipe, out, data, device, cache)
+    return make_run(runs, replace(saved[0], model=model), runs[0].recipe, out, data, **where)
 
 
 def make_run(
@@ -79,8 +78,9 @@ def make_run(
     recipe: Recipe,
     out: Path,
     data: Path | None,
-    device: str,
-    cache: Path | None,
+    *,
+    device: str = "auto",
+    cache: Path | None = None,
     **facts: Any,
 ) -> Run:
     """Make a run of a model that is made of others' models.
@@ -127,8 +127,7 @@ def soup_crossfits(
     out: Path,
     *,
     data: Path | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    **where: Unpack[Where],
 ) -> dict[str, Any]:
     """Average cross-fits fold by fold into a cross-fit, and score it.
 
@@ -136,8 +135,7 @@ def soup_crossfits(
         members: two or more cross-fits with all their folds, of one network on one table.
         out: the folder to make, or one that was begun with them: completed folds are left as they are.
         data: as for `soup`.
-        device: as for `soup`.
-        cache: as for `soup`.
+        **where: see `Where`.
 
     Returns:
         The content of crossfit.json.
@@ -168,7 +166,7 @@ def soup_crossfits(
     for fold, (name, inner) in enumerate(folds.items()):
         if not Run(out / name).is_completed:
             shutil.rmtree(out / name, ignore_errors=True)  # of an earlier version, which began in place
-            soup(inner, out / name, data=data, device=device, cache=cache)
+            soup(inner, out / name, data=data, **where)
         made = Run.open(out / name)
         parts[fold] = held_out(made, made.split())
     facts |= {"status": "completed", "missing": []}
@@ -210,10 +208,38 @@ def _open(members: Sequence[Path]) -> tuple[list[Run], list[SavedModel]]:
     runs = [Run.open(member) for member in members]
     if nested := [run.path for run in runs if run.member_folder.is_dir()]:
         raise UserError(f"{nested[0]} is a soup itself: name its members along with the others")
+    first, recipes = runs[0], [run.recipe for run in runs]
+    if recipes[0].model.weights == "none":
+        raise UserError(f"{first.path} began at random weights; a soup needs members of one pretrained start")
+    for run, recipe in zip(runs, recipes, strict=True):
+        if recipe.seed != recipes[0].seed:
+            raise UserError(
+                f"{run.path} has seed {recipe.seed}, {first.path} has {recipes[0].seed}: members begin at the"
+                " same head; vary the rest of the recipe, not the seed"
+            )
     saved = [run.model() for run in runs]
-    for run, other in zip(runs[1:], saved[1:], strict=True):
-        _check_fits(runs[0], saved[0], run, other)
+    networks = [one.config.model_copy(update={"dropout": 0.0}) for one in saved]
+    check_alike(runs, {"network": networks, "input": map(input_of, saved)}, "their weights have no mean")
     return runs, saved
+
+
+def input_of(saved: SavedModel) -> tuple[Any, ...]:
+    """What lies in front of a network, but for the views."""
+    return saved.classes, saved.size, saved.crop, saved.colour_constancy, saved.encoder.to_json()
+
+
+def check_alike(runs: Sequence[Run], traits: Mapping[str, Iterable[Any]], why: str) -> None:
+    """Refuse runs of several splits, or that differ in a trait, which each has one of.
+
+    Raises:
+        UserError: it names run and trait, and ends with `why`.
+    """
+    # the split first: another one has another scale of ages
+    splits = [run.split().roles.to_csv() for run in runs]
+    for words, (first, *others) in ({"split": splits} | dict(traits)).items():
+        for run, own in zip(runs[1:], others, strict=True):
+            if own != first:
+                raise UserError(f"{run.path} has another {words} than {runs[0].path}: {why}")
 
 
 def _begin(out: Path, facts: dict[str, Any]) -> None:
@@ -267,27 +293,3 @@ def _folds(member: Path) -> list[str]:
         raise UserError(f"{member} lacks folds: `dermlens study crossfit` goes on with them")
     found = [path.name for path in member.glob("fold-*") if path.is_dir()]
     return sorted(found, key=lambda name: int(name.partition("-")[2]))
-
-
-def _check_fits(first: Run, mine: SavedModel, run: Run, other: SavedModel) -> None:
-    """Two members are one network, from one start, on one split."""
-    recipes = [one.recipe for one in (first, run)]
-    if recipes[0].model.weights == "none":
-        raise UserError(f"{first.path} began at random weights; a soup needs members of one pretrained start")
-    if recipes[0].seed != recipes[1].seed:
-        raise UserError(
-            f"{run.path} has seed {recipes[1].seed}, {first.path} has {recipes[0].seed}: members begin at the"
-            " same head; vary the rest of the recipe, not the seed"
-        )
-    # the split first: another one has another scale of ages
-    pairs: dict[str, list[Any]] = {
-        "split": [one.split().roles.to_csv() for one in (first, run)],
-        "network": [saved.config.model_copy(update={"dropout": 0.0}) for saved in (mine, other)],
-        "input": [
-            (saved.classes, saved.size, saved.crop, saved.colour_constancy, saved.encoder.to_json())
-            for saved in (mine, other)
-        ],
-    }
-    for words, found in pairs.items():
-        if found[0] != found[1]:
-            raise UserError(f"{run.path} has another {words} than {first.path}: their weights have no mean")

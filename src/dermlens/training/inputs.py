@@ -20,9 +20,10 @@ from torch import Tensor
 from dermlens.data.augment.augmentation import Augmentation, MetadataDropout
 from dermlens.data.augment.geometry import mix
 from dermlens.data.cache import PixelCache, open_cache
+from dermlens.data.leak import check_disjoint
 from dermlens.data.loaders import BatchLoader, make_loader
 from dermlens.data.manifest import BY_LESION, Split, load_manifest, make_roles
-from dermlens.data.split import absent_classes, check_disjoint, resolve_split, shuffled_metadata
+from dermlens.data.split import absent_classes, resolve_split, shuffled_metadata
 from dermlens.data.table import Reading, read_configured_set, read_set
 from dermlens.errors import UserError, nearest
 from dermlens.models.table import row_of

@@ -286,8 +286,6 @@ loss(RealWorldWeightConfig, neutral=RealWorldWeightConfig(mean_over_classes=Fals
 loss(MultiWeightedConfig, generalises=False)(multi_weighted)
 
 
-# Learning from soft labels.
-#
 # Source: Hinton, Vinyals and Dean 2015, §2. Shapes: B batch, C classes, N images of the table.
 
 

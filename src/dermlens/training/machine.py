@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -18,6 +18,18 @@ from dermlens.files import claimed
 from dermlens.runs import Run
 
 Device = Literal["cpu", "cuda", "mps"]
+
+
+class Where(TypedDict, total=False):
+    """Where networks compute, and where pixels are kept.
+
+    Attributes:
+        device: `auto`, the best there is and what is taken where none is named, `cpu`, `cuda` or `mps`.
+        cache: root of the pixel caches; none takes the default place.
+    """
+
+    device: str
+    cache: Path | None
 
 
 def resolve_device(name: str) -> Device:
@@ -86,8 +98,6 @@ def _cpu_has_bf16() -> bool:
     return any(abilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-# Several processes, one run directory.
-#
 # Lightning starts the others by running the same command again, so that each comes through `fit` once more;
 # a command that chose a new folder's name would choose another. The first process leaves the name for them.
 

@@ -130,8 +130,6 @@ def _by_lesion(
     return np.concatenate(drawn)
 
 
-# Class weights from class counts.
-#
 # Sources: the paper's Eq. 3–4 and its description of the older weights, the inverse of the share of a class;
 # effective number: Cui et al. 2019, Eq. 2 and §4.
 

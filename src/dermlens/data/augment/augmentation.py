@@ -171,8 +171,6 @@ def _maps(settings_BT6: Tensor) -> Tensor:
     return torch.stack(rows, dim=-2)
 
 
-# All that a recipe's `augment` does to the pixels of a training image by itself, in one pass.
-#
 # Shapes: B batch, C channels, H height, W width, T steps, K holes.
 
 

@@ -78,8 +78,6 @@ def ramp(field_HW: Field, low: float, high: float) -> Field:
     return t_HW * t_HW * (3 - 2 * t_HW)
 
 
-# The sheet a synthetic lesion is painted on: maps of what absorbs light, and the brushes that fill them.
-#
 # Lengths are millimetres on the skin: a picture is `FRAME_MM` high, whatever its size in pixels. Shape
 # suffixes: H, W rows and columns of the sheet; N points; 2 is (x, y).
 

@@ -1,4 +1,4 @@
-"""A folder of synthetic lesions and their patients in HAM10000's layout, and a sheet to look at them."""
+"""A folder of synthetic lesions and their patients in HAM10000's layout."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from dermlens.data.synthetic.canvas import FRAME_MM
 from dermlens.data.synthetic.lesions import PAINTERS
 from dermlens.data.synthetic.photograph import Skin, photograph
 from dermlens.errors import UserError
-from dermlens.files import atomic_path, scratch_folder, write_text
+from dermlens.files import scratch_folder, write_text
 from dermlens.labels import CLASSES
 from dermlens.predict.pictures.images import encoded
 
@@ -232,34 +232,3 @@ def render(
     skin = Skin.draw(rng)
     canvas = PAINTERS[dx](rng, size[0] / FRAME_MM)
     return [photograph(canvas, skin, np.random.default_rng([*seed, 2 + k]), size) for k in range(pictures)]
-
-
-def contact_sheet(path: Path, *, columns: int = 8, seed: int = 0, size: tuple[int, int] = (99, 132)) -> Path:
-    """A picture with one row of lesions for each class, named at the left, as in docs/images.
-
-        from dermlens.data.synthetic.folder import contact_sheet
-        contact_sheet(Path("docs/images/synthetic_lesions.png"))
-
-    Args:
-        path: PNG to write, in 256 colours.
-        columns: lesions of each class.
-        seed: of the lesions.
-        size: rows and columns of one picture on the sheet; it is rendered at three times that.
-
-    Returns:
-        The path.
-    """
-    rows, width = size
-    left, gap = 40, 3
-    sheet = Image.new("RGB", (left + columns * (width + gap), len(CLASSES) * (rows + gap)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for r, dx in enumerate(CLASSES):
-        y = r * (rows + gap)
-        pen.text((4, y + rows / 2 - 6), dx, "black")
-        for c in range(columns):
-            [(image_HW3, _)] = render(dx, 1, [seed, r, c], (3 * rows, 3 * width))
-            sheet.paste(Image.fromarray(image_HW3).reduce(3), (left + c * (width + gap), y))
-    with atomic_path(path) as part:
-        palette = sheet.quantize(256, kmeans=2)
-        part.write_bytes(encoded(sheet.quantize(palette=palette), "PNG", optimize=True))
-    return path

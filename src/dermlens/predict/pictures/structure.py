@@ -7,8 +7,6 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-# Every size that a picture's file announces, checked before a decoder allocates or loops for it.
-#
 # The size of the picture is one of many: a TIFF of 178 bytes may have a tile of 700 million pixels, a BMP of
 # one kilobyte a run-length code of 40 million, a JPEG a million segments. The checks walk headers alone, in
 # steps whose number is bounded, and refuse what no camera and no program writes.

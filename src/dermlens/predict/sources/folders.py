@@ -248,8 +248,6 @@ def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
         return False, True
 
 
-# Which file a table means, and what its image is called.
-#
 # A path in a table counts: `visit2/000.bmp` is the file in `visit2`. Where several files have one name and
 # the table states no folder, they must be equal, byte by byte. An image is called by its file's name without
 # suffix and, where different files share that, by its path below the data folder: `visit2/000`, with suffix

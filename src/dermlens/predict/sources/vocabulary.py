@@ -162,9 +162,6 @@ SIDES = frozenset({
 """What may stand next to a site and says only which side of the body it is on."""
 
 
-# The words for a patient's age, sex and body site: one vocabulary for training and for prediction.
-
-
 OLDEST = 120
 MISSING = frozenset({
     "", "unknown", "na", "n/a", "nan", "none", "null", "<na>", "not reported", "#n/a", "n.a.", "n.d.",
