@@ -1,4 +1,4 @@
-"""Pictures of a data set, decoded as every model here sees them; where scripts have always imported it from."""
+"""Pictures of a data set, decoded as every model here sees them; scripts import the reader from here."""
 
 from dermlens.predict.pictures.preprocessing import image_size, read_image
 
