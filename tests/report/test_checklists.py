@@ -9,7 +9,8 @@ import pytest
 from calibrated import make_calibrated_run
 from cards import sections, tables
 
-from dermlens.report.card import CITATIONS, SECTION, card_text, checklist_section, checklists, reporting_page
+from dermlens.report.card import card_text
+from dermlens.report.checklists import CITATIONS, SECTION, checklist_section, checklists, reporting_page
 from dermlens.report.run_data import RunData
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
-from dermlens.evaluation import subgroups
+from dermlens.evaluation import transfer
 from dermlens.runs import Run
 from dermlens.studies import by_source
 from dermlens.studies.by_source import (
@@ -40,8 +40,8 @@ def clinics(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_lesions_are_enough(monkeypatch):
-    monkeypatch.setattr(subgroups, "ENOUGH_TO_KEEP", 2)
-    for function in (subgroups.kept_classes, subgroups.lesion_losses):
+    monkeypatch.setattr(transfer, "ENOUGH_TO_KEEP", 2)
+    for function in (transfer.kept_classes, transfer.lesion_losses):
         monkeypatch.setattr(function, "__defaults__", (2,))
 
 
@@ -54,7 +54,7 @@ def of_two(recipe):
 def done(of_two, clinics, cache, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("done") / "crossfit"
     with pytest.MonkeyPatch.context() as patch:
-        for function in (subgroups.kept_classes, subgroups.lesion_losses):
+        for function in (transfer.kept_classes, transfer.lesion_losses):
             patch.setattr(function, "__defaults__", (2,))
         crossfit_by_source(of_two, clinics, out, sources=CLINICS[:2], device="cpu", cache=cache)
     return out
@@ -76,7 +76,7 @@ def test_scores_and_their_mean_are_those_of_the_predictions(done):
     facts = json.loads((done / RECORD).read_text())
     assert (facts["status"], list(facts["sources"])) == ("completed", ["north", "south"])
     tables = left_out_predictions(done)
-    losses = [subgroups.equal_prior_mean(subgroups.lesion_losses(table)).value for table in tables.values()]
+    losses = [transfer.equal_prior_mean(transfer.lesion_losses(table)).value for table in tables.values()]
     assert [one["log_loss"]["value"] for one in facts["sources"].values()] == pytest.approx(losses)
     assert facts["log_loss"]["value"] == pytest.approx(sum(losses) / 2)
 
