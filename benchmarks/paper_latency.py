@@ -21,6 +21,7 @@ import torch
 from dermlens.data.predictions import write_csv
 from dermlens.labels import CLASSES
 from dermlens.models.classifier import LesionClassifier, build_classifier
+from dermlens.models.summary import count
 from dermlens.recipe import load_recipe
 from dermlens.runs import environment
 from paper.latency import COLUMNS, LATENCY, REFERENCE
@@ -28,9 +29,8 @@ from paper.layers import META_WIDTH
 from paper.study import load_systems
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "paper"
-TURNS = 30
+TURNS = 15
 WARM_UP = 3
-OVERRIDES = ("model.weights=none",)
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def measure(turns: int) -> pd.DataFrame:
     for name, network in networks.items():
         ratio = seconds[name] / seconds[REFERENCE]
         low, middle, high = np.quantile(ratio, [0.025, 0.5, 0.975])
-        parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)
+        parameters, _ = count(network)
         rows.append(
             (
                 name,
@@ -86,7 +86,7 @@ def measure(turns: int) -> pd.DataFrame:
 
 def build(recipe: str) -> LesionClassifier:
     """The network of a recipe, with random weights, as it answers."""
-    loaded = load_recipe(recipe, OVERRIDES)
+    loaded = load_recipe(recipe, ("model.weights=none",))
     network = build_classifier(
         loaded.network, num_classes=len(CLASSES), meta_width=META_WIDTH, size=loaded.data.size
     )

@@ -190,11 +190,15 @@ def draw_arms(tables: Mapping[str, pd.DataFrame], *, replicates: int, seed: int)
     assert all(table["image_id"].tolist() == first["image_id"].tolist() for table in tables.values())
     classes = classes_of(first)
     target_N, _ = arrays(first, classes)
-    right_NA = np.stack(
-        [arrays(table, classes)[1].argmax(axis=1) == target_N for table in tables.values()], axis=1
-    )
+    right_NA = np.stack([named_right(table) for table in tables.values()], axis=1)
     found_RAC = draw_right(first, target_N, right_NA, len(classes), replicates=replicates, seed=seed)
     return Draws(tuple(tables), found_RAC[:, 0], found_RAC[:, 1:])
+
+
+def named_right(table: pd.DataFrame) -> Bools:
+    """(N,): whether the class of the highest probability is the true one."""
+    target_N, p_NC = arrays(table, classes_of(table))
+    return np.asarray(p_NC.argmax(axis=1) == target_N)
 
 
 def draw_right(

@@ -29,12 +29,12 @@ import pandas as pd
 import yaml
 from scipy import stats
 
-from dermlens.data.predictions import arrays, classes_of
+from dermlens.data.predictions import classes_of
 from dermlens.errors import UserError
 from dermlens.metrics import Floats, Ints
 from dermlens.studies.folds import FOLD, read_tables
 from dermlens.studies.matrix import Matrix, load_matrix
-from paper.contrasts import ALPHA, POWER, Measure, holm
+from paper.contrasts import ALPHA, POWER, Measure, holm, named_right
 
 FOLDER = "repeats"
 REPLICATES = 10_000
@@ -197,7 +197,9 @@ def _row(
     seed: int,
 ) -> dict[str, Any]:
     """A contrast before Holm's correction."""
-    right_SN, other_SN = (np.stack([_right(table) for table in tables]) for tables in (arm, reference))
+    right_SN, other_SN = (
+        np.stack([named_right(one) for one in tables]).astype(float) for tables in (arm, reference)
+    )
     first = arm[0]
     classes = classes_of(first)
     target_N = first["target"].map(classes.index).to_numpy(dtype=np.int64)
@@ -245,12 +247,6 @@ def _row(
         "margin": one.margin,
         "expected": one.expected,
     }
-
-
-def _right(table: pd.DataFrame) -> Floats:
-    """(N,): 1 where the class of the highest probability is the true one."""
-    target_N, p_NC = arrays(table, classes_of(table))
-    return np.asarray(p_NC.argmax(axis=1) == target_N, dtype=np.float64)
 
 
 def measure_folds(right_SN: Floats, target_N: Ints, fold_N: Ints, measure: Measure) -> Floats:

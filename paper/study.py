@@ -26,7 +26,7 @@ from paper.repeats import folder_of, load_repeated_matrix, planned_seeds, repeat
 # Published tables and records, read so that damage is said in one sentence.
 
 
-PUBLISHED = ("questions", "leak", "probes.csv", "counts.csv", "systems")
+PUBLISHED = ("questions", "leak", "repeats", "probes.csv", "counts.csv", "systems")
 
 
 def read_published(

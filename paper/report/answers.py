@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermlens.data.predictions import arrays, classes_of
 from dermlens.metrics import Floats
 from paper.attention_mass import COLUMNS as ATTENTION_COLUMNS
 from paper.attention_mass import summarise
@@ -23,6 +22,7 @@ from paper.contrasts import (
     draw_enough,
     draw_right,
     measure_contrasts,
+    named_right,
     present,
     rows_of,
 )
@@ -221,7 +221,7 @@ def post_stratified(results: Path, tables: Mapping[str, pd.DataFrame]) -> pd.Dat
     own = kind_N.isin(kinds).to_numpy()
     stratum_N = kind_N[own].map(kinds.index).to_numpy(dtype=np.int64)
     w_K = weight[kinds].to_numpy(dtype=np.float64) / weight[kinds].sum()
-    right_NA = np.stack([_right(tables[arm])[own] for arm in ("leaky", "clean")], axis=1)
+    right_NA = np.stack([named_right(tables[arm])[own] for arm in ("leaky", "clean")], axis=1)
 
     def shares(found_RAK: Floats) -> Floats:
         """(R, 2): accuracy of both, were the strata as large as in the paper's split."""
@@ -233,8 +233,3 @@ def post_stratified(results: Path, tables: Mapping[str, pd.DataFrame]) -> pd.Dat
     low, high = np.quantile(drawn_R2[:, 0] - drawn_R2[:, 1], [ALPHA / 2, 1 - ALPHA / 2])
     found = (WEIGHED, "leaky", "clean", "accuracy", len(rows), *value_2, value_2[0] - value_2[1], low, high)
     return pd.DataFrame([found], columns=list(AFTERWARDS_COLUMNS))
-
-
-def _right(table: pd.DataFrame) -> np.ndarray:
-    target_N, p_NC = arrays(table, classes_of(table))
-    return np.asarray(p_NC.argmax(axis=1) == target_N)

@@ -115,15 +115,11 @@ def _found(
         return "higher", nothing, f"{one.found}: {large:,} and {small:,}, {large / small:.0f} times fewer."
     if one.latency is not None and one.latency[0] in latency:
         times = latency[one.latency[0]]
-        said: Outcome = (
-            "higher"
-            if times["low"] >= one.latency[1]
-            else "lower"
-            if times["high"] < one.latency[1]
-            else "open"
-        )
         low, middle, high = (f"{times[name]:.0f}" for name in ("low", "ratio", "high"))
-        return said, nothing, f"{one.found}: {middle} [{low}–{high}] times as long."
+        words = f"{one.found}: {middle} [{low}–{high}] times as long."
+        if times["low"] >= one.latency[1]:
+            return "higher", nothing, words
+        return "lower" if times["high"] < one.latency[1] else "open", nothing, words
     if one.contrast is not None:
         own = contrasts[(contrasts["arm"] == one.contrast[0]) & (contrasts["reference"] == one.contrast[1])]
         if len(own):

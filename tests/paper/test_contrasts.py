@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,23 +12,9 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from dermlens.labels import CLASSES
 from paper.contrasts import Contrast, correct, draw_two_levels, holm, measure_contrasts
 
-FOLDS, LESIONS = 3, 40
+from .tiny_study import LESIONS, out_of_fold
 
-
-def out_of_fold(right: float, seed: int = 0) -> pd.DataFrame:
-    """Predictions in three folds, one image a lesion, a share of which is named right in each class."""
-    draw = np.random.default_rng(seed)
-    target_N = np.tile(np.arange(7), FOLDS * LESIONS)
-    named_N = np.where(draw.random(len(target_N)) < right, target_N, (target_N + 1) % 7)
-    p_NC = np.full((len(target_N), 7), 0.05)
-    p_NC[np.arange(len(target_N)), named_N] = 0.7
-    table = pd.DataFrame(p_NC, columns=[f"p_{code}" for code in CLASSES])
-    return table.assign(
-        image_id=[f"I{number:04d}" for number in range(len(target_N))],
-        lesion_id=[f"L{number:04d}" for number in range(len(target_N))],
-        target=[CLASSES[index] for index in target_N],
-        fold=np.repeat(np.arange(FOLDS), 7 * LESIONS),
-    )
+FOLDS = 3
 
 
 def contrast(arm: str, reference: str = "base", measure: str = "mean_recall") -> Contrast:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
@@ -23,25 +22,11 @@ from paper.repeats import (
     planned_seeds,
     repeated_matrices,
 )
+from paper.report.page import write_report
 
-FOLDS, LESIONS = 5, 40
+from .tiny_study import out_of_fold
 
-
-def out_of_fold(right: float, seed: int) -> pd.DataFrame:
-    """Predictions of an image a lesion in five folds; a share of each class is named right."""
-    draw = np.random.default_rng(seed)
-    target_N = np.tile(np.arange(7), FOLDS * LESIONS)
-    named_N = np.where(draw.random(len(target_N)) < right, target_N, (target_N + 1) % 7)
-    p_NC = np.full((len(target_N), 7), 0.05)
-    p_NC[np.arange(len(target_N)), named_N] = 0.7
-    table = pd.DataFrame(p_NC, columns=[f"p_{code}" for code in CLASSES])
-    return table.assign(
-        image_id=[f"I{number:04d}" for number in range(len(target_N))],
-        lesion_id=[f"L{number:04d}" for number in range(len(target_N))],
-        target=[CLASSES[index] for index in target_N],
-        fold=np.repeat(np.arange(FOLDS), 7 * LESIONS),
-        role="out_of_fold",
-    )
+FOLDS = 5
 
 
 def publish(results, matrix, shares, seeds=(0, 1, 2)):
@@ -49,7 +34,7 @@ def publish(results, matrix, shares, seeds=(0, 1, 2)):
     for seed in seeds:
         folder = results / folder_of(matrix, seed)
         for number, (arm, share) in enumerate(shares.items()):
-            table = out_of_fold(share, 10 * number + seed)
+            table = out_of_fold(share, 10 * number + seed, FOLDS)
             write_images(folder, table)
             write_arm(folder, arm, table)
 
@@ -79,7 +64,7 @@ def test_seeds_train_on_the_same_folds_from_layers_started_as_keras_does(name):
     ("measure", "oracle"), [("accuracy", accuracy_score), ("mean_recall", balanced_accuracy_score)]
 )
 def test_a_fold_is_measured_as_scikit_learn_does(measure, oracle):
-    tables = [out_of_fold(share, seed) for seed, share in enumerate((0.3, 0.6))]
+    tables = [out_of_fold(share, seed, FOLDS) for seed, share in enumerate((0.3, 0.6))]
     target_N = tables[0]["target"].map(CLASSES.index).to_numpy()
     fold_N = tables[0]["fold"].to_numpy()
     named_SN = [table[[f"p_{code}" for code in CLASSES]].to_numpy().argmax(axis=1) for table in tables]
@@ -124,7 +109,7 @@ def test_a_row_has_both_parts_of_the_variance_and_holms_correction_within_its_cl
     row = rows.loc[("corrected", "no_attention")]
     d_FS = []
     for seed in range(3):
-        tables = [out_of_fold(0.6, seed), out_of_fold(0.55, 10 + seed)]
+        tables = [out_of_fold(0.6, seed, FOLDS), out_of_fold(0.55, 10 + seed, FOLDS)]
         target_N = tables[0]["target"].map(CLASSES.index).to_numpy()
         right = [t[[f"p_{c}" for c in CLASSES]].to_numpy().argmax(axis=1) == target_N for t in tables]
         d_FS.append([(right[0][f] * 1.0).mean() - right[1][f].mean() for f in np.split(np.arange(1400), 5)])
@@ -146,7 +131,7 @@ def test_the_four_verdicts(tmp_path):
     publish(tmp_path / "helps", "parts_128", {"base": 0.7, "no_weights": 0.4, "no_metadata": 0.95})
     found = measure_repeats(tmp_path / "helps", replicates=500).set_index("reference")["verdict"]
     assert found.to_dict() == {"no_weights": "helps", "no_metadata": "hurts"}
-    same = out_of_fold(0.6, 0)
+    same = out_of_fold(0.6, 0, FOLDS)
     for seed in (0, 1):
         folder = tmp_path / "same" / folder_of("parts_128", seed)
         write_images(folder, same)
@@ -158,11 +143,20 @@ def test_the_four_verdicts(tmp_path):
     assert measure_repeats(tmp_path / "open", replicates=500)["verdict"].tolist() == ["undecided"]
 
 
+def test_the_report_shows_what_is_there_and_names_what_is_missing(tmp_path):
+    publish(tmp_path, "map_224", {"corrected": 0.9, "no_attention": 0.4})
+    page = write_report(tmp_path, tmp_path / "report").read_text(encoding="utf-8")
+    part = page[page.index('id="repeats"') : page.index('id="read"')]
+    assert '<td class="verdict">helps</td>' in part
+    assert part.count("Planned and not run") == 4
+    assert (tmp_path / "report" / "figures" / "repeats_map_224_attention.svg").is_file()
+
+
 def test_one_seed_says_nothing_and_seeds_of_other_images_are_refused(tmp_path):
     publish(tmp_path, "parts_128", {"base": 0.7, "no_weights": 0.4}, seeds=(0,))
     assert measure_repeats(tmp_path).empty
     folder = tmp_path / folder_of("parts_128", 1)
-    table = out_of_fold(0.5, 0).iloc[:-1]
+    table = out_of_fold(0.5, 0, FOLDS).iloc[:-1]
     write_images(folder, table)
     for arm in ("base", "no_weights"):
         write_arm(folder, arm, table)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from dermlens.labels import CLASSES
 from dermlens.studies.matrix import parse_matrix
 from paper.plan import Folders
 from paper.study import Study, System
@@ -49,3 +53,23 @@ def tiny_site(data: Path, out: Path, results: Path, cache: Path) -> Site:
 
 def trainings(study: Study) -> tuple:
     return study.chosen(("questions", "systems"))
+
+
+LESIONS = 40
+
+
+def out_of_fold(right: float, seed: int = 0, folds: int = 3) -> pd.DataFrame:
+    """Predictions in several folds, one image a lesion, a share of which is named right in each class."""
+    draw = np.random.default_rng(seed)
+    target_N = np.tile(np.arange(7), folds * LESIONS)
+    named_N = np.where(draw.random(len(target_N)) < right, target_N, (target_N + 1) % 7)
+    p_NC = np.full((len(target_N), 7), 0.05)
+    p_NC[np.arange(len(target_N)), named_N] = 0.7
+    table = pd.DataFrame(p_NC, columns=[f"p_{code}" for code in CLASSES])
+    return table.assign(
+        image_id=[f"I{number:04d}" for number in range(len(target_N))],
+        lesion_id=[f"L{number:04d}" for number in range(len(target_N))],
+        target=[CLASSES[index] for index in target_N],
+        fold=np.repeat(np.arange(folds), 7 * LESIONS),
+        role="out_of_fold",
+    )
