@@ -21,7 +21,7 @@ from dermlens import __version__
 from dermlens.errors import UserError
 from dermlens.files import atomic_path, file_sha256
 from dermlens.predict.decoding import PICTURE_MEMORY, Worker
-from dermlens.predict.journal import JobFile
+from dermlens.predict.jobfile import JobFile
 from dermlens.predict.picture import Needs
 from dermlens.predict.pictures.preprocessing import Pixels
 from dermlens.predict.segmenter import LIMITS, Framed, Segmenter
