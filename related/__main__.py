@@ -19,7 +19,8 @@ from related.plan import plan as planned
 from related.publication import publish
 from related.report import write_report
 from related.study import Job, Study, load_study
-from related.unseen import publish_unseen
+from related.unseen import UNSEEN, UNSEEN_TRAINED, publish_unseen
+from related.unseen_networks import frozen_scores, train_all, trained_scores
 from related.work import Site, Worker
 
 related = batch.program("related", "The systems that the paper compares itself with, on one ground.")
@@ -95,15 +96,29 @@ def away(
 @related.command()
 def unseen(
     data: Annotated[Path, typer.Option("--data", "-d", help="The folder of HAM10000.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Train networks without the class, in this folder.")
+    ] = None,
     results: Results = PUBLISHED,
+    only: Annotated[str | None, typer.Option("--only", help="With --out: such as df or df/fold-2.")] = None,
     weights: Weights = None,
+    device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Leave one class out after the other, and publish how well it is found to be strange."""
-    site = Site(data, Folders(None, results), cache=cache, weights=weights)
-    for scores in Worker(load_study(weights), site, say=console.print).unseen():
-        publish_unseen(scores, results / "unseen")  # so that what is stopped leaves its whole folds
-    console.print(f"published: {results / 'unseen'}; next: python -m related report")
+    """Leave one class out after the other, and publish how well it is found to be strange.
+
+    Without --out the network is a frozen one of ImageNet.
+    """
+    batch.check_folder(out)
+    site = Site(data, Folders(out, results), device=resolve_device(device), cache=cache, weights=weights)
+    worker = Worker(load_study(weights), site, say=console.print)
+    if out is None:
+        for scores in frozen_scores(worker):
+            publish_unseen(scores, results / UNSEEN)  # so that what is stopped leaves its whole folds
+    else:
+        train_all(worker, batch.chosen_names(only, "related"))
+        publish_unseen(trained_scores(worker), results / UNSEEN_TRAINED)
+    console.print(f"published in: {results}; next: python -m related report")
 
 
 @related.command("train-unet")

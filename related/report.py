@@ -24,11 +24,10 @@ from related.study import Study, System
 from related.table import MALIGNANT, METRICS, MISSED, SHOWN, WRONG, table_of
 from related.uncertainty import CHANCE, uncertainty_table
 from related.uncertainty import METRICS as UNCERTAINTY
-from related.unseen import MEASURES, SCORES, write_unseen_table
+from related.unseen import MEASURES, SCORES, UNSEEN, UNSEEN_TRAINED, write_unseen_table
 
 TABLE, PAGE, FIGURE = "table.csv", "index.md", "mean_recall.png"
-SURE, UNSEEN = "uncertainty.csv", "unseen"
-NOTHING = pd.DataFrame(columns=["left_out", "method", "measure", "value", "low", "high"])
+SURE = "uncertainty.csv"
 DIGITS = 6
 AWAY = ("mean_recall", "recall_mel")
 """Metrics of the page for other clinics' images; all are in their table.csv."""
@@ -43,14 +42,14 @@ class Tables:
         singletons: on lesions with a single image.
         away: on other clinics' images, by source.
         uncertainty: of the probabilities of the heads, on the folds, and away by source.
-        unseen: of classes that were left out.
+        unseen: of classes that were left out, by the folder of what is published.
     """
 
     folds: pd.DataFrame
     singletons: pd.DataFrame
     away: dict[str, pd.DataFrame]
     uncertainty: dict[str, pd.DataFrame]
-    unseen: pd.DataFrame
+    unseen: dict[str, pd.DataFrame]
 
 
 def write_report(study: Study, results: Path, config: EvaluationConfig | None = None) -> Path:
@@ -79,7 +78,11 @@ def write_report(study: Study, results: Path, config: EvaluationConfig | None = 
             for where, found in {HOME: folds, **away}.items()
             if _heads(study, found)
         },
-        write_unseen_table(results / UNSEEN, config) if (results / UNSEEN / SCORES).is_file() else NOTHING,
+        {
+            folder: write_unseen_table(results / folder, config)
+            for folder in UNSEEN_NETWORKS
+            if (results / folder / SCORES).is_file()
+        },
     )
     write_csv(results / TABLE, tables.folds, digits=DIGITS)
     if len(tables.singletons):
@@ -163,26 +166,44 @@ def _how_singletons() -> str:
     )
 
 
-def _unseen(table: pd.DataFrame) -> list[str]:
+UNSEEN_NETWORKS = {
+    UNSEEN: (
+        "The network is one of ImageNet, frozen. ODIN is left out, as no network was trained on the classes.",
+        "python -m related unseen --data DIR",
+    ),
+    UNSEEN_TRAINED: (
+        "The networks are the baseline's, trained in each fold on all classes but the one.",
+        "python -m related unseen --data DIR --out OUT",
+    ),
+}
+"""Of a published folder: what looks for the class, and the command."""
+
+
+def _unseen(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """A class that nothing was fitted on: how well each score of reference [4] and its rivals finds it."""
-    head = "## A class that was left out"
-    if table.empty:
-        return [head, "Not yet run: `python -m related unseen --data DIR`."]
-    caption = (
+    parts = [
+        "## A class that was left out",
         "Reference [4] scores strangeness by isolation forests on a network's features; printed AUC 0.74, its"
-        " hold-out unknown. Here the network is one of ImageNet, frozen, so no weight has seen the class; the"
-        " forest looks at all stages, the others at the last. AUROC and AUPR (strange images are the"
-        f" positives) the higher the better, FPR95 the lower. {table['folds'].min()} of 5 folds together,"
-        " intervals over lesions. ODIN"
-        " is left out, as no network was trained on the classes."
-    )
+        " hold-out unknown. No weight here has seen the class; the forest looks at all stages, the others at"
+        " the last. AUROC and AUPR (strange images are the positives) the higher the better, FPR95 the lower;"
+        " intervals over lesions.",
+    ]
+    for folder, (caption, command) in UNSEEN_NETWORKS.items():
+        parts.append(caption if folder in tables else f"{caption} Not yet run: `{command}`.")
+        if folder in tables:
+            parts.append(_unseen_rows(tables[folder]))
+    return parts
+
+
+def _unseen_rows(table: pd.DataFrame) -> str:
     rows = []
     for (left_out, method), part in table.groupby(["left_out", "method"], sort=False):
         by_measure = part.set_index("measure")
         strange, familiar = (int(by_measure[name].iloc[0]) for name in ("strange", "familiar"))
         cells = [_cell(by_measure.loc[measure], "value", "low", "high") for measure in MEASURES]
-        rows.append((f"{left_out} ({strange} of {strange + familiar} images)", method, *cells))
-    return [head, caption, _rows(("left out", "score", *(measure.upper() for measure in MEASURES)), rows)]
+        images = f"{strange} of {strange + familiar} images, {part['folds'].iloc[0]} of 5 folds"
+        rows.append((f"{left_out} ({images})", method, *cells))
+    return _rows(("left out", "score", *(measure.upper() for measure in MEASURES)), rows)
 
 
 def _uncertainty(study: Study, table: pd.DataFrame) -> str:

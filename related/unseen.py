@@ -1,16 +1,17 @@
 """A diagnosis that nothing was trained on, and scores of strangeness that may find it (Li et al. 2020, [4]).
 
-One class after the other is left out of what is fitted. The images of a fold are scored by what was fitted on
-the others: those of the class left out are the strange ones. The network is one of ImageNet, frozen, so no
-weight of it has seen the class; the deep isolation forest looks at all of its stages, the others at the last.
+One class after the other is left out of what is fitted. The images of a fold are scored by what was fitted
+on the others: those of the class left out are the strange ones. The network is either one of ImageNet,
+frozen, or trained on all classes but the one (`related.unseen_networks`), so no weight of it has seen the
+class. The deep isolation forest looks at all of its stages, the others at the last.
 
     forest        deep isolation forest, `related.isolation`
-    probability   1 less the highest probability of a softmax head (MSP)
-    energy        −ln Σ exp of its logits
+    probability   1 less the highest probability of the softmax (MSP)
+    energy        −ln Σ exp of the logits
     mahalanobis   least distance to a class mean, one covariance for all classes
     nearest       distance to the fifth nearest training image
-
-ODIN is left out: its step goes back through a network that was trained on the classes, and here none was.
+    odin          as probability, softened, after a step of the image; of a trained network alone, as the step
+                  goes back through it
 
 Shapes: N images, F features of a stage, C classes, `...` the leading axes of the weights.
 """
@@ -39,16 +40,24 @@ from related.isolation import DeepIsolationForest
 LEFT_OUT = ("df", "vasc", "akiec")
 """As rare as what a clinic has not seen; those that the article leaves out were not found."""
 METHODS = ("forest", "probability", "energy", "mahalanobis", "nearest")
+"""Of a frozen network."""
+TRAINED_METHODS = (*METHODS, "odin")
+"""Of a trained one."""
 MEASURES = ("auroc", "aupr", "fpr95")
 NEIGHBOURS, DIGITS = 5, 6
 SCORES, TABLE = "scores.csv.gz", "table.csv"
-COLUMNS = ("image_id", "lesion_id", "target", "fold", "left_out", *METHODS)
+UNSEEN, UNSEEN_TRAINED = "unseen", "unseen_trained"
+"""Published folders, of a frozen network and of trained ones."""
+COLUMNS = ("image_id", "lesion_id", "target", "fold", "left_out")
+"""Of a table of scores, before a column a method."""
 
 
 def strangeness(
     stages: Sequence[Floats], trains_N: Bools, target_N: Ints, scored_N: Bools, *, seed: int = 0
 ) -> dict[str, Floats]:
     """score_M of the scored images by every method, higher for what is less like the training images.
+
+    The softmax is that of a linear head, fitted on the last stage.
 
     Args:
         stages: features_NF of each stage of a network, the last one last.
@@ -57,19 +66,31 @@ def strangeness(
         scored_N: what is scored.
         seed: of the forests.
     """
+    scaler = StandardScaler().fit(stages[-1][trains_N])
+    head = LogisticRegression(C=0.01, max_iter=200)
+    head.fit(scaler.transform(stages[-1][trains_N]), target_N[trains_N])
+    logits_MC = scaler.transform(stages[-1][scored_N]) @ head.coef_.T + head.intercept_
+    if logits_MC.shape[1] == 1:  # of two classes the first has a logit of 0
+        logits_MC = np.concatenate([np.zeros_like(logits_MC), logits_MC], axis=1)
+    return of_logits(logits_MC) | of_features(stages, trains_N, target_N, scored_N, seed=seed)
+
+
+def of_logits(logits_MC: Floats) -> dict[str, Floats]:
+    """score_M of the methods that look at the logits of the classes that trained."""
+    total_M = logsumexp(logits_MC, axis=1)
+    return {"probability": 1 - np.exp(logits_MC.max(axis=1) - total_M), "energy": -total_M}
+
+
+def of_features(
+    stages: Sequence[Floats], trains_N: Bools, target_N: Ints, scored_N: Bools, *, seed: int = 0
+) -> dict[str, Floats]:
+    """score_M of the methods that look at features; arguments as of `strangeness`."""
     train, scored = ([stage[rows] for stage in stages] for rows in (trains_N, scored_N))
     scaler = StandardScaler().fit(train[-1])
     near_NF, far_MF, y_N = scaler.transform(train[-1]), scaler.transform(scored[-1]), target_N[trains_N]
-    head = LogisticRegression(C=0.01, max_iter=200).fit(near_NF, y_N)
-    logits_MC = far_MF @ head.coef_.T + head.intercept_
-    if logits_MC.shape[1] == 1:  # of two classes the first has a logit of 0
-        logits_MC = np.concatenate([np.zeros_like(logits_MC), logits_MC], axis=1)
     neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(near_NF)
-    forest = DeepIsolationForest(seed=seed).fit(train, y_N)
     return {
-        "forest": forest.scores(scored),
-        "probability": 1 - head.predict_proba(far_MF).max(axis=1),
-        "energy": -logsumexp(logits_MC, axis=1),
+        "forest": DeepIsolationForest(seed=seed).fit(train, y_N).scores(scored),
         "mahalanobis": mahalanobis(near_NF, y_N, far_MF),
         "nearest": neighbours.kneighbors(far_MF)[0][:, -1],
     }
@@ -115,7 +136,7 @@ def unseen_table(scores: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame
             and class left out, all folds together.
         config: of the bootstrap.
     """
-    rows = []
+    methods, rows = methods_of(scores), []
     for left_out, part in scores.groupby("left_out", sort=False):
         strange_N = (part["target"] == left_out).to_numpy(dtype=bool)
         resamples = resamples_of(part, strange_N.astype(np.int64), config)
@@ -125,7 +146,7 @@ def unseen_table(scores: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame
         ) -> dict[Place, Floats]:
             return {
                 (method, measure): value
-                for method in METHODS
+                for method in methods
                 for measure, value in detection(strange_N, part[method].to_numpy(float), weights).items()
             }
 
@@ -134,22 +155,27 @@ def unseen_table(scores: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame
             {"left_out": left_out, "method": method, "measure": measure, **found[method, measure]}
             | {"strange": int(strange_N.sum()), "familiar": int((~strange_N).sum())}
             | {"folds": part["fold"].nunique()}
-            for method in METHODS
+            for method in methods
             for measure in MEASURES
         ]
     return pd.DataFrame(rows)
+
+
+def methods_of(scores: pd.DataFrame) -> list[str]:
+    """The methods that a table of scores has columns of."""
+    return [method for method in TRAINED_METHODS if method in scores]
 
 
 def publish_unseen(scores: pd.DataFrame, folder: Path) -> None:
     """Write the scores by image id, from which the table is computed again."""
     folder.mkdir(parents=True, exist_ok=True)
     ordered = scores.sort_values(["left_out", "image_id"], ignore_index=True)
-    write_csv(folder / SCORES, ordered[list(COLUMNS)], digits=DIGITS)
+    write_csv(folder / SCORES, ordered[[*COLUMNS, *methods_of(scores)]], digits=DIGITS)
 
 
 def write_unseen_table(folder: Path, config: EvaluationConfig) -> pd.DataFrame:
     """The table of what is published, written beside it. Raises: UserError: the scores are damaged."""
-    scores = read_published(folder / SCORES, COLUMNS, METHODS)
+    scores = read_published(folder / SCORES, [*COLUMNS, *METHODS], METHODS)
     table = unseen_table(scores, config)
     write_csv(folder / TABLE, table, digits=DIGITS)
     return table

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from dermlens.data.cache import open_cache
@@ -40,9 +39,8 @@ from paper.batch import run_all
 from paper.plan import Folders
 from paper.study import start_of
 from related.away import FOLDER
-from related.classical import FeatureRecipe, Features, features, frozen_network, pipeline, probabilities
+from related.classical import FeatureRecipe, Features, features, pipeline, probabilities
 from related.heads import FittedHead
-from related.isolation import stage_features
 from related.king_zeng import for_population
 from related.masks import MASKED
 from related.plan import PREDICTIONS, RECORD, SCORED, is_done
@@ -50,7 +48,6 @@ from related.rates import best_rate, is_whole, rate_of, rates_of, split_of, unit
 from related.singletons import open_singletons
 from related.study import Ground, Job, Study, System
 from related.subset import best_subset, mean_of_members
-from related.unseen import LEFT_OUT, strangeness
 from related.views import mean_of_views
 
 AnyFeatures = TypeVar("AnyFeatures", bound=FeatureRecipe)
@@ -153,45 +150,12 @@ class Worker:
             open_singletons(self._whole, self.site.split).save(path)
         return path
 
-    # A class that nothing was fitted on.
-
-    def unseen(self) -> Iterator[pd.DataFrame]:
-        """Scores of the images of the folds by what saw all classes but one, for `unseen_table`.
-
-        Yields:
-            After each fold, all that there is so far.
-        """
-        self._table = read_configured(self.site.data, DataConfig())
-        recipe = self._with_start(FeatureRecipe(name="unseen"))
-        table, _ = self._drawn("folds", 0)
-        model = frozen_network(recipe, recipe.cached)
-        cache = open_cache(table, size=recipe.cached, crop="squash", root=self.site.cache)
-        parts = np.array_split(np.arange(len(table)), max(1, len(table) // 64))
-        found = [
-            stage_features(model, torch.from_numpy(cache.take(rows)).permute(0, 3, 1, 2)) for rows in parts
-        ]
-        stages = [np.concatenate(stage) for stage in zip(*found, strict=True)]
-        self.say(f"features of {len(stages)} stages of {len(table)} images")
-        target_N = table["dx"].map(list(CLASSES).index).to_numpy(np.int64)
-        scored = []
-        for fold in range(self.study.folds):
-            split = self._drawn("folds", fold)[1]
-            role = dict(zip(split.roles["image_id"], split.roles["role"], strict=True))
-            role_N = table["image_id"].map(role).to_numpy()
-            for left_out in LEFT_OUT:
-                trains_N = (role_N == "train") & (table["dx"] != left_out).to_numpy()
-                score = strangeness(stages, trains_N, target_N, role_N == "selection")
-                rows = table[role_N == "selection"].assign(target=table["dx"], fold=fold, left_out=left_out)
-                scored.append(rows.assign(**score))
-                self.say(f"fold {fold}, without {left_out}")
-            yield pd.concat(scored, ignore_index=True)
-
     # Classical systems and heads: features of each image, and what is fitted on those that train.
 
     def _fit(self, system: System, job: Job) -> None:
         """Fit on the images that train, and write the predictions of the others."""
         began = time.monotonic()
-        table, split = self._drawn(system.ground, job.fold)
+        table, split = self.drawn(system.ground, job.fold)
         role = dict(zip(split.roles["image_id"], split.roles["role"], strict=True))
         scored = table[(table["image_id"].map(role) == "selection").to_numpy()].reset_index(drop=True)
         p_NC, facts = self._fitted(system, job, scored, table)
@@ -210,7 +174,7 @@ class Worker:
             scored: the images.
             of: a table that has them, whose features are made together.
         """
-        table, split = self._drawn(system.ground, job.fold)
+        table, split = self.drawn(system.ground, job.fold)
         classes = list(CLASSES)
         role_N = table["image_id"].map(dict(zip(split.roles["image_id"], split.roles["role"], strict=True)))
         target_N = table["dx"].map(classes.index).to_numpy(np.int64)
@@ -220,7 +184,7 @@ class Worker:
         recipe: FeatureRecipe
         facts: dict[str, Any]
         if system.kind == "head":
-            recipe = self._with_start(self.study.head_of(system))
+            recipe = self.with_start(self.study.head_of(system))
             lr = job.rate or rate_of(self.study, system, self.site.folders)
             recipe = recipe.model_copy(update={"lr": lr})
             features_NF = self._features_of(recipe, table)
@@ -230,7 +194,7 @@ class Worker:
             p_NC = head.probabilities(self._features_of(recipe, of)[rows])
             facts = {"parameters": head.parameters, "temperature": head.temperature}
         else:
-            recipe = self._with_start(self.study.classical_of(system))
+            recipe = self.with_start(self.study.classical_of(system))
             features_NF = self._features_of(recipe, table)
             fitted = pipeline(recipe, job.seed).fit(features_NF[trains_N], target_N[trains_N])
             p_NC, facts = probabilities(fitted, self._features_of(recipe, of)[rows], len(classes)), {}
@@ -356,10 +320,11 @@ class Worker:
 
     @property
     def _whole(self) -> pd.DataFrame:
-        assert self._table is not None, "`work` reads it"
+        if self._table is None:
+            self._table = read_configured(self.site.data, DataConfig())
         return self._table
 
-    def _drawn(self, ground: Ground, fold: int) -> tuple[pd.DataFrame, Split]:
+    def drawn(self, ground: Ground, fold: int) -> tuple[pd.DataFrame, Split]:
         """The images outside the test role, by image id, and the split of a fold."""
         if ground == "singletons":
             split = open_singletons(self._whole, self.site.split)
@@ -390,7 +355,7 @@ class Worker:
             )
         return self._features[key]
 
-    def _with_start(self, recipe: AnyFeatures) -> AnyFeatures:
+    def with_start(self, recipe: AnyFeatures) -> AnyFeatures:
         """The recipe, its network's start from the folder of starts if there is one."""
         if recipe.features != "backbone":
             return recipe

@@ -8,18 +8,24 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import nn
 
 from dermlens.errors import UserError
 from dermlens.labels import CLASSES
+from dermlens.runs import Run
 from dermlens.sections import EvaluationConfig
-from related import work
+from related import unseen_networks
 from related.classical import FeatureRecipe
 from related.report import write_report
 from related.unseen import (
     METHODS,
     SCORES,
+    TRAINED_METHODS,
+    UNSEEN,
+    UNSEEN_TRAINED,
     detection,
     mahalanobis,
     publish_unseen,
@@ -27,6 +33,7 @@ from related.unseen import (
     unseen_table,
     write_unseen_table,
 )
+from related.unseen_networks import frozen_scores, odin, train_all, trained_scores
 from related.work import Worker
 
 
@@ -109,8 +116,8 @@ def test_damaged_scores_are_refused_by_name(tmp_path):
 def test_the_folds_are_scored_by_what_did_not_see_the_class(study, site_in, tmp_path, monkeypatch):
     """On the tiny data, from random weights: every image of the folds once for each class left out."""
     own = partial(FeatureRecipe, weights="none", cached=32)
-    monkeypatch.setattr(work, "FeatureRecipe", own)
-    monkeypatch.setattr(work, "LEFT_OUT", ("df",))
+    monkeypatch.setattr(unseen_networks, "FeatureRecipe", own)
+    monkeypatch.setattr(unseen_networks, "LEFT_OUT", ("df",))
     seen = []
 
     def spy(stages, trains_N, target_N, scored_N):
@@ -118,14 +125,73 @@ def test_the_folds_are_scored_by_what_did_not_see_the_class(study, site_in, tmp_
         assert not (trains_N & scored_N).any()
         return dict.fromkeys(METHODS, stages[-1][scored_N][:, 0])
 
-    monkeypatch.setattr(work, "strangeness", spy)
+    monkeypatch.setattr(unseen_networks, "strangeness", spy)
     worker = Worker(study, site_in(tmp_path / "out"), say=lambda _: None)
-    *_, found = worker.unseen()
+    *_, found = frozen_scores(worker)
     assert len(seen) == study.folds
     assert all(CLASSES.index("df") not in classes for classes in seen)
     assert not found["image_id"].duplicated().any()
     assert set(found["fold"]) == {0, 1}
     results = tmp_path / "results"
-    publish_unseen(found, results / "unseen")
+    publish_unseen(found, results / UNSEEN)
     page = write_report(study, results, EvaluationConfig(bootstrap=10)).read_text(encoding="utf-8")
     assert "| df (" in page.partition("## A class that was left out")[2]
+
+
+def test_networks_are_trained_without_the_class_and_once(study, site_in, tmp_path, monkeypatch):
+    """On the tiny data: the class takes no part in a training, and all of a fold's images are scored."""
+    monkeypatch.setattr(unseen_networks, "LEFT_OUT", ("bkl",))
+    monkeypatch.setattr(unseen_networks, "rate_of", lambda *_: 1e-3)
+    worker = Worker(study, site_in(tmp_path / "out"), say=lambda _: None)
+    with pytest.raises(UserError, match="no training"):
+        trained_scores(worker)
+    with pytest.raises(UserError, match="bkl/fold-7"):
+        train_all(worker, ["bkl/fold-7"])
+    train_all(worker, ["bkl/fold-1"])
+    run = Run(worker.site.out / "unseen" / "bkl" / "fold-1")
+    weights = run.model_file.read_bytes()
+    train_all(worker)
+    assert run.model_file.read_bytes() == weights
+    table, split = worker.drawn("folds", 1)
+    dx = table.set_index("image_id")["dx"]
+    trained = dx.loc[run.split().ids("train")]
+    assert sorted(trained.index) == [image for image in split.ids("train") if dx[image] != "bkl"]
+    assert run.split().ids("selection") == split.ids("selection")
+    found = trained_scores(worker)
+    assert not found["image_id"].duplicated().any()
+    held = {image for fold in (0, 1) for image in worker.drawn("folds", fold)[1].ids("selection")}
+    assert set(found["image_id"]) == held
+    assert np.isfinite(found[list(TRAINED_METHODS)].to_numpy()).all()
+    publish_unseen(found, tmp_path / "results" / UNSEEN_TRAINED)
+    page = write_report(study, tmp_path / "results", EvaluationConfig(bootstrap=10)).read_text("utf-8")
+    assert "| odin |" in page.partition("## A class that was left out")[2]
+
+
+def test_odin_steps_towards_the_class_that_is_named():
+    """Against the formula, its slope by finite differences, in double precision."""
+    torch.manual_seed(0)
+
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(12, 4).double()
+
+        def forward(self, x_BCHW, meta):
+            return self.linear(x_BCHW.flatten(1).sin()), {}
+
+    model = nn.ModuleDict({"normalize": nn.Identity(), "backbone": nn.Identity(), "head": Head()})
+    x_BCHW, known = torch.rand(3, 3, 2, 2).double() * 3, [0, 2, 3]
+
+    def log_p(x):
+        logits = model["head"](x, None)[0][:, known] / 1000
+        return logits.log_softmax(dim=1).max(dim=1).values.detach().numpy()
+
+    step = np.zeros((3, 12))
+    for place in range(12):
+        there = torch.zeros(12).double()
+        there[place] = 1e-6
+        there = there.view(1, 3, 2, 2)
+        step[:, place] = np.sign(log_p(x_BCHW + there) - log_p(x_BCHW - there))
+    moved = x_BCHW + 0.0014 * torch.from_numpy(step).view(3, 3, 2, 2)
+    np.testing.assert_allclose(odin(model, x_BCHW, known), 1 - np.exp(log_p(moved)), rtol=0, atol=1e-12)
+    assert (odin(model, x_BCHW, known) < 1 - np.exp(log_p(x_BCHW))).all()
