@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,15 +105,25 @@ def render(study: Study, tables: Tables, runs: Mapping[str, Any], config: Evalua
     waiting = [system for system in study.systems.values() if system.id not in scored]
     parts = ["# The systems that the paper compares itself with, on one ground", _how(study, config)]
     if len(tables.folds):
-        figure = f"![mean recall of each system]({FIGURE})"
         parts += [
             "## All systems",
-            figure,
-            _how_to_read(tables),
-            _measured(study, tables.folds, runs, tables.away),
+            f"![mean recall of each system]({FIGURE})",
+            "A network that no ImageNet start was given is marked `from random weights`.",
+            _measured(study, tables.folds),
+            "## Differences",
+            "To each system's own baseline, paired by image:",
+            _differences(study, tables.folds, SHOWN, METRICS),
         ]
-        parts += ["Differences to each system's own baseline, paired by image:"]
-        parts += [_differences(study, tables.folds, SHOWN, METRICS)]
+        if tables.away:
+            parts += ["## Away from home", _how_away(tables), _away(study, tables.folds, tables.away)]
+        parts += [
+            "## Folds and seeds",
+            "What the number of another fold or another start would be: the interval over folds and, of two"
+            " seeds, both values.",
+            _spread(study, tables.folds),
+            "## What differs, and what it took",
+            _facts(study, tables.folds, runs),
+        ]
     if tables.uncertainty:
         parts += ["## What the probabilities are worth", _how_sure(config)]
     for where, table in tables.uncertainty.items():
@@ -122,7 +132,7 @@ def render(study: Study, tables: Tables, runs: Mapping[str, Any], config: Evalua
         parts += [_differences(study, table, tuple(UNCERTAINTY), UNCERTAINTY)]
     if len(tables.singletons):
         parts += ["## Lesions with a single image", _how_singletons()]
-        parts += [_measured(study, tables.singletons, runs, {})]
+        parts += [_measured(study, tables.singletons), _facts(study, tables.singletons, runs)]
     if waiting:
         head = ("system", "what", "published, and on what", "what differs", "what it waits for")
         parts += ["## Not yet run", _rows(head, map(_waiting, waiting))]
@@ -139,8 +149,8 @@ def _how(study: Study, config: EvaluationConfig) -> str:
         f"All systems are scored on the same {study.folds} of {study.folds + 1} folds by lesion of HAM10000"
         " outside the test role of `grouped-v1`; the last fold chooses the learning rate of each training and"
         " is scored for none. A number is the mean over seeds; in brackets its"
-        f" {config.level:.0%} interval over lesions ({config.bootstrap} draws), below it that over folds and,"
-        " of two seeds, both values. `table.csv` is computed again from `predictions/` by the command below."
+        f" {config.level:.0%} interval over lesions ({config.bootstrap} draws). `table.csv` is computed again"
+        " from `predictions/` by the command below."
         " The class named is the most probable one, the probabilities as they come. Mean cost: a malignant"
         f" lesion ({', '.join(MALIGNANT)}) named benign costs {MISSED:g}, every other confusion {WRONG:g}. No"
         " ranking: schedules are scaled to two cores; a system marked as a reading fills gaps of its article."
@@ -218,48 +228,67 @@ def _uncertainty(study: Study, table: pd.DataFrame) -> str:
     return _rows(("system", *UNCERTAINTY.values()), rows)
 
 
-def _how_to_read(tables: Tables) -> str:
-    words = "A network that no ImageNet start was given is marked `from random weights`."
-    if not tables.away:
-        return f"{words} Other clinics' images were not scored."
+def _how_away(tables: Tables) -> str:
     places = " and ".join(PLACES[source] for source in tables.away)
     return (
-        f"{words} Away is {places}: each image is asked of one of the five networks, that of the fold which"
-        " its lesion id gives; the mean is over the classes that are there, all seven may be named. ISIC 2017"
-        " has three of them: naming every image a nevus has a mean recall of 1/3 there."
+        f"Away is {places}. Each image is asked of one of the five networks, that of the fold which its"
+        " lesion id gives; the mean is over the classes that are there, all seven may be named. ISIC 2017 has"
+        " three of them: naming every image a nevus has a mean recall of 1/3 there."
     )
 
 
-def _measured(
-    study: Study, table: pd.DataFrame, runs: Mapping[str, Any], away: Mapping[str, pd.DataFrame]
-) -> str:
-    """A row a system: what was published, ours, what differs, hours and parameters."""
-    head = (
-        "system", "published, and on what", *(METRICS[metric] for metric in SHOWN),
-        *(f"{METRICS[metric]} away, {source}" for source in away for metric in AWAY),
-        "what differs", "seeds", "hours a seed", "parameters",
-    )  # fmt: skip
+def _measured(study: Study, table: pd.DataFrame) -> str:
+    """A row a system: what was published, and ours with intervals over lesions."""
     rows = []
-    for name, part in table.groupby("system", sort=False):
-        system = study.systems[str(name)]
-        by_metric = part.set_index("metric")
-        facts = [facts for key, facts in runs.items() if key.startswith(f"{name}/")]
+    for system, by_metric in _by_system(study, table):
+        cells = [_cell(by_metric.loc[metric], "value", "low", "high") for metric in SHOWN]
+        rows.append((_described(system), system.published, *cells))
+    return _rows(("system", "published, and on what", *(METRICS[metric] for metric in SHOWN)), rows)
+
+
+def _away(study: Study, home: pd.DataFrame, away: Mapping[str, pd.DataFrame]) -> str:
+    """A row a system that was asked of other clinics' images, beside what it does at home."""
+    head = ["system"]
+    for metric in AWAY:
+        head += [f"{METRICS[metric]}, home", *(f"{METRICS[metric]}, {source}" for source in away)]
+    rows = []
+    for system, by_metric in _by_system(study, home):
+        asked = any((table["system"] == system.id).any() for table in away.values())
+        cells = []
+        for metric in AWAY:
+            cells.append(_cell(by_metric.loc[metric], "value", "low", "high"))
+            cells += [_elsewhere(table, system, metric) for table in away.values()]
+        rows += [(_named(system), *cells)] if asked else []
+    return _rows(tuple(head), rows)
+
+
+def _spread(study: Study, table: pd.DataFrame) -> str:
+    """A row a system: intervals over folds and the values of the seeds."""
+    rows = []
+    for system, by_metric in _by_system(study, table):
+        seeds = f"{int(by_metric['seeds'].iloc[0])} of {system.seeds}"
+        rows.append((_named(system), seeds, *(_spread_of(by_metric.loc[metric]) for metric in SHOWN)))
+    return _rows(("system", "seeds", *(METRICS[metric] for metric in SHOWN)), rows)
+
+
+def _facts(study: Study, table: pd.DataFrame, runs: Mapping[str, Any]) -> str:
+    """A row a system: what is not as published, and what it took."""
+    rows = []
+    for system, by_metric in _by_system(study, table):
+        facts = [facts for key, facts in runs.items() if key.startswith(f"{system.id}/")]
         hours = sum(float(one["seconds"]) for one in facts) / 3600 / len(facts) if facts else math.nan
-        cells = [_with_spread(by_metric.loc[metric]) for metric in SHOWN]
-        cells += [_elsewhere(found, system, metric) for found in away.values() for metric in AWAY]
         parameters = str(facts[0].get("parameters") or "–") if facts else "–"
         seeds = f"{int(by_metric['seeds'].iloc[0])} of {system.seeds}"
-        row = (
-            _described(system),
-            system.published,
-            *cells,
-            system.differs,
-            seeds,
-            f"{hours:.2f}",
-            parameters,
-        )
-        rows.append(row)
-    return _rows(head, rows)
+        rows.append((_named(system), system.differs, seeds, f"{hours:.2f}", parameters))
+    return _rows(
+        ("system", "what differs from what is published", "seeds", "hours a seed", "parameters"), rows
+    )
+
+
+def _by_system(study: Study, table: pd.DataFrame) -> Iterator[tuple[System, pd.DataFrame]]:
+    """Each system that was measured, and its rows by metric."""
+    for name, part in table.groupby("system", sort=False):
+        yield study.systems[str(name)], part.set_index("metric")
 
 
 def _elsewhere(table: pd.DataFrame, system: System, metric: str) -> str:
@@ -268,14 +297,14 @@ def _elsewhere(table: pd.DataFrame, system: System, metric: str) -> str:
     return _cell(found.iloc[0], "value", "low", "high") if len(found) else "–"
 
 
-def _with_spread(row: Any) -> str:
-    """A number with its intervals over lesions and folds and, of several seeds, the least and the largest."""
-    lines = [_cell(row, "value", "low", "high")]
+def _spread_of(row: Any) -> str:
+    """The interval over folds and, of several seeds, the least and the largest."""
+    lines = []
     if not pd.isna(row["folds_low"]) and row["folds_low"] < row["folds_high"]:
-        lines.append(f"folds {row['folds_low']:.3f}, {row['folds_high']:.3f}")
+        lines.append(f"folds {row['folds_low']:.3f} to {row['folds_high']:.3f}")
     if row["seeds"] > 1:
-        lines.append(f"seeds {row['seeds_low']:.3f}, {row['seeds_high']:.3f}")
-    return "<br>".join(lines)
+        lines.append(f"seeds {row['seeds_low']:.3f} to {row['seeds_high']:.3f}")
+    return "; ".join(lines) or "–"
 
 
 def _differences(study: Study, table: pd.DataFrame, shown: tuple[str, ...], words: Mapping[str, str]) -> str:

@@ -331,15 +331,21 @@ def test_a_row_of_the_page_has_what_was_published_ours_and_what_differs(study, p
         for name, system in study.systems.items()
     }
     page = write_report(replace(study, systems=rows), results, QUICK).read_text(encoding="utf-8")
-    table = page.partition("## All systems")[2].partition("Differences")[0]
     for name, system in rows.items():
-        (line,) = [line for line in table.splitlines() if line.startswith(f"| `{name}`")]
+        line = line_of(page, "## All systems", name)
         assert f"printed {name} |" in line
-        assert f"differs {name} |" in line
         assert system.title in line
         assert ("from random weights" in line) == (system.kind == "training")  # none has a start
-    forest = next(line for line in table.splitlines() if line.startswith("| `forest`"))
-    assert re.search(r"\]<br>folds 0\.\d+, 0\.\d+<br>seeds 0\.\d+, 0\.\d+ \|", forest)
+        assert f"differs {name} |" in line_of(page, "## What differs", name)
+    forest = line_of(page, "## Folds and seeds", "forest")
+    assert re.search(r"\| folds 0\.\d+ to 0\.\d+; seeds 0\.\d+ to 0\.\d+ \|", forest)
+
+
+def line_of(page: str, section: str, system: str) -> str:
+    """The row of a system in a section's table."""
+    lines = page.partition(section)[2].partition("\n## ")[0].splitlines()
+    (line,) = [line for line in lines if line.startswith(f"| `{system}`")]
+    return line
 
 
 def test_other_clinics_images_are_asked_of_the_network_that_their_lesion_gives(
@@ -364,8 +370,11 @@ def test_other_clinics_images_are_asked_of_the_network_that_their_lesion_gives(
     for name in ("training", "head"):
         publish_away(results, "milk10k", study.systems[name], 0, found[name])
     page = write_report(study, results, QUICK).read_text(encoding="utf-8")
-    assert "mean recall away, milk10k" in page
+    assert "mean recall, milk10k" in page
     away = pd.read_csv(results / "away" / "milk10k" / "table.csv").set_index(["system", "metric"])
+    cells = line_of(page, "## Away from home", "training").split("|")[2:-1]
+    assert len(cells) == 4
+    assert cells[1].split()[0] == f"{away.loc[('training', 'mean_recall'), 'value']:.3f}"
     named = found["training"]
     hit = named[columns].to_numpy().argmax(1) == named["target"].map(list(CLASSES).index).to_numpy()
     assert away.loc[("training", "accuracy"), "value"] == pytest.approx(hit.mean(), abs=1e-5)
