@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.calibration.abstention import fewest_lesions, fit_sets, lower_bound
+from dermlens.calibration.sets import fewest_lesions, fit_sets, lower_bound
 from dermlens.predict.decision import log_softmax
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dermlens.calibration.abstention import FEWEST_MALIGNANT, fit_marks, image_bound, lower_bound
+from dermlens.calibration.sets import lower_bound
+from dermlens.calibration.suspicion import FEWEST_MALIGNANT, fit_marks, image_bound
 from dermlens.evaluation.detection import ppv
 from dermlens.labels import CLASSES
 from dermlens.predict.decision_document import Suspicion

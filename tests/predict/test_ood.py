@@ -8,8 +8,8 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from dermlens.calibration import abstention as fitting
-from dermlens.calibration.abstention import fit_arrays, fit_ood, principal_directions
+from dermlens.calibration import out_of_distribution as fitting
+from dermlens.calibration.out_of_distribution import fit_arrays, fit_ood, principal_directions
 from dermlens.calibration.probabilities import Labelled
 from dermlens.predict.decision import BLOCK, ood_scores
 

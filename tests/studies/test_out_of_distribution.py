@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from dermlens.calibration.abstention import fit_ood
+from dermlens.calibration.out_of_distribution import fit_ood
 from dermlens.calibration.probabilities import Labelled
 from dermlens.predict.decision import ood_scores
 from dermlens.studies import out_of_distribution

@@ -14,8 +14,10 @@ from typing import Unpack
 import numpy as np
 import pandas as pd
 
-from dermlens.calibration.abstention import fit_marks, fit_ood, fit_sets
+from dermlens.calibration.out_of_distribution import fit_ood
 from dermlens.calibration.probabilities import Labelled, even_weights, fit_even_scaling
+from dermlens.calibration.sets import fit_sets
+from dermlens.calibration.suspicion import fit_marks
 from dermlens.data.predictions import arrays as truth_and_probabilities
 from dermlens.data.predictions import classes_of, holds_answers, read_predictions, write_predictions
 from dermlens.errors import UserError

@@ -19,8 +19,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from dermlens import metrics
-from dermlens.calibration.abstention import fit_ood
 from dermlens.calibration.decision import label_outputs, run_outputs
+from dermlens.calibration.out_of_distribution import fit_ood
 from dermlens.calibration.probabilities import Labelled, lesion_folds
 from dermlens.data.manifest import Split
 from dermlens.data.predictions import write_csv
