@@ -124,6 +124,13 @@ class Study:
         """All jobs, system by system."""
         return tuple(job for system in self.systems.values() for job in self.jobs_of(system))
 
+    @property
+    def baseline(self) -> System:
+        """The training that most systems are compared with."""
+        trained = [system for system in self.systems.values() if system.kind == "training"]
+        named = [system.baseline for system in self.systems.values()]
+        return max(trained, key=lambda system: named.count(system.id))
+
     def jobs_of(self, system: System) -> list[Job]:
         """The learning rates of a system, and then its folds, seed by seed; the singletons are one fold."""
         if system.waits:

@@ -124,7 +124,7 @@ def train_without(worker: Worker, left_out: str, fold: int) -> Run:
     header = {key: value for key, value in split.header.items() if key not in ("folds", "fold")}
     manifest = site.out / TRAINED / f"{left_out}-fold-{fold}.csv"
     Split(roles, header).save(manifest)
-    system = next(one for one in study.systems.values() if one.kind == "training")  # the first: the baseline
+    system = study.baseline
     rate = rate_of(study, system, site.folders)
     recipe = study.recipe_of(system, "seed=0", f"train.optimizer.lr={rate}")
     part = f"fold-{fold}"

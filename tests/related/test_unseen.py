@@ -20,6 +20,7 @@ from dermlens.sections import EvaluationConfig
 from related import unseen_networks
 from related.classical import FeatureRecipe
 from related.report import write_report
+from related.study import load_study
 from related.unseen import (
     METHODS,
     SCORES,
@@ -165,6 +166,10 @@ def test_networks_are_trained_without_the_class_and_once(study, site_in, tmp_pat
     publish_unseen(found, tmp_path / "results" / UNSEEN_TRAINED)
     page = write_report(study, tmp_path / "results", EvaluationConfig(bootstrap=10)).read_text("utf-8")
     assert "| odin |" in page.partition("## A class that was left out")[2]
+
+
+def test_it_is_the_baseline_that_is_trained_without_a_class():
+    assert load_study().baseline.id == "baseline"
 
 
 def test_odin_steps_towards_the_class_that_is_named():
