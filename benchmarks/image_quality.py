@@ -20,9 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from heading import heading
 from PIL import Image, ImageFilter
 
+from dermlens.calibration.variations import WAYS
 from dermlens.data.manifest import load_manifest
 from dermlens.data.table import read_table
 from dermlens.files import write_text
@@ -63,6 +65,18 @@ SPOILT: dict[str, Change] = {
     ],
     "grey": lambda image: np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8),
 }
+
+
+def as_elsewhere(way: Callable[[torch.Tensor], torch.Tensor]) -> Change:
+    """The middle square of a picture, as another clinic may take it."""
+
+    def change(image: np.ndarray) -> np.ndarray:
+        side = min(image.shape[:2])
+        top, left = (length // 2 - side // 2 for length in image.shape[:2])
+        square = np.ascontiguousarray(image[top : top + side, left : left + side])
+        return way(torch.from_numpy(square).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+
+    return change
 
 
 def look(paths: Sequence[Path], change: Change | None = None) -> list[np.ndarray]:
@@ -147,6 +161,13 @@ def main() -> None:
         for name, change in SPOILT.items():
             drawn = rng.permutation(len(calibration))[:SPOILT_OF]
             sets[f"role calibration, {name}"] = ([calibration[index] for index in drawn], change)
+        test = [paths[image_id] for image_id in split.ids("test")]
+        for name, way in WAYS.items():
+            drawn = rng.permutation(len(test))[:SPOILT_OF]
+            sets[f"role test (pictures alone), {name}"] = (
+                [test[index] for index in drawn],
+                as_elsewhere(way),
+            )
         predictor = Predictor.open()
         lines += [
             "",

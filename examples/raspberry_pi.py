@@ -163,6 +163,18 @@ def encode(encoder: dict[str, Any], age: float | None, sex: str | None, site: st
     return np.array([list(features.values())], np.float32)
 
 
+def _is_dermoscopy(features_E: np.ndarray, boundary: dict[str, Any]) -> bool:
+    """Whether a picture is on the side of dermoscopy, and near enough to all of it."""
+    if not features_E @ np.array(boundary["weights"]) + boundary["bias"] >= 0:
+        return False
+    if (typical := boundary.get("typical")) is None:
+        return True
+    z_E = (features_E - np.array(typical["mean"])) / np.array(typical["scale"])
+    along_K = np.array(typical["directions"]) @ z_E
+    less_K = 1 / np.array(typical["variances"]) - 1 / typical["rest"]
+    return bool(z_E @ z_E / typical["rest"] + along_K**2 @ less_K <= typical["farthest"])
+
+
 def decide(
     logits_C: np.ndarray, features_D: np.ndarray, document: dict[str, Any]
 ) -> tuple[np.ndarray, str, str, bool, list[str]]:
@@ -175,10 +187,7 @@ def decide(
     boundary = document.get("dermoscopy")
     if boundary and len(boundary["weights"]) > len(features_D):
         sys.exit("model.json and the network next to it are not of one model")
-    score = boundary and boundary["bias"] + float(
-        features_D[-len(boundary["weights"]) :] @ np.array(boundary["weights"])
-    )
-    alien = boundary is not None and not score >= 0
+    alien = boundary is not None and not _is_dermoscopy(features_D[-len(boundary["weights"]) :], boundary)
     doubts = ["it does not look like dermoscopy"] if alien else []
     classes, decision = document["classes"], document["decision"]
     logits_C = logits_C.astype(np.float64)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dermlens.calibration.decision import calibrate_run
-from dermlens.calibration.dermoscopy import GREYSCALE, learn_dermoscopy
+from dermlens.calibration.dermoscopy import COPIES, learn_dermoscopy
 from dermlens.data.synthetic.folder import write_synthetic
 from dermlens.data.table import read_table
 from dermlens.errors import UserError
@@ -78,7 +78,7 @@ def test_a_model_learns_it_and_the_run_tells_of_it(run, photographs, clinic, cac
     assert saved.dermoscopy.scores(features_1D).shape == (1,)
     pd.testing.assert_frame_equal(read_dermoscopy(run), rows, check_exact=False, rtol=1e-5)
     shown = dermoscopy_table(read_dermoscopy(run))
-    sets = [name + ending for name in ("own", "clinic", "photographs") for ending in ("", GREYSCALE)]
+    sets = [name + ending for name in ("own", "clinic", "photographs") for ending in COPIES]
     assert [row[0] for row in shown.rows] == sets
     assert shown.rows[-1][5] == "–", "no other source is on its side"
     output = commands(run, [], ood=None, decided=False, int8=False)

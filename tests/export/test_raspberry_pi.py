@@ -19,6 +19,7 @@ from saved_models import draw
 from dermlens.export.engines import ENGINES
 from dermlens.models.saved import load_model
 from dermlens.predict.decision import REASONS
+from dermlens.predict.document import Typical
 from dermlens.predict.patients import Patient
 from dermlens.predict.picture import Picture
 from dermlens.predict.pictures.preprocessing import LIMITS
@@ -105,7 +106,8 @@ def test_it_abstains_as_dermlens_does(model, tmp_path, section, limits):
         assert ("most likely" in line) != one.withheld
 
 
-def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
+@pytest.mark.parametrize("by", ["boundary", "distance"])
+def test_it_tells_dermoscopy_as_dermlens_does(model, by, tmp_path):
     """By a feature, so that some of the pictures are and some are not: the first get an answer."""
     files = [draw(tmp_path / f"{seed}.png", seed, (90, 70)) for seed in range(6)]
     folder = shutil.copytree(model, tmp_path / "model")
@@ -121,6 +123,12 @@ def test_it_tells_dermoscopy_as_dermlens_does(model, tmp_path):
         "weights": weights, "bias": -10 * float(np.median(features_ND[:, feature])), "kept": 0.98,
         "dermoscopic": {"own": 9}, "other": {"telephone": 9},
     }  # fmt: skip
+    if by == "distance":
+        middle_D, direction = features_ND.mean(axis=0), np.eye(len(weights))[feature]
+        shape = {"scale": [2.0] * len(weights), "directions": [direction], "variances": [0.1], "rest": 3.0}
+        typical = Typical(mean=middle_D, farthest=1.0, **shape)
+        farthest = float(np.median(typical.distances(features_ND)))
+        document["dermoscopy"] |= {"bias": 1e6, "typical": typical.model_dump() | {"farthest": farthest}}
     (folder / "model.json").write_text(json.dumps(document | {"manifest": None}))
     lines = run_predict(folder, *files).stdout.splitlines()
     answers = Predictor.open(folder).predict(files)

@@ -21,25 +21,32 @@ from torch import Tensor, nn
 
 from dermlens.calibration.decision import label_outputs
 from dermlens.calibration.probabilities import lesion_folds
+from dermlens.calibration.variations import varied
 from dermlens.data.predictions import write_csv
 from dermlens.errors import UserError
 from dermlens.metrics import Bools, Floats, Ints
 from dermlens.models.classifier import LesionClassifier, early_layer
 from dermlens.models.saved import SavedModel, save_dermoscopy
-from dermlens.predict.document import Dermoscopy
+from dermlens.predict.document import Dermoscopy, Typical
 from dermlens.predict.pictures.preprocessing import LUMA, ViewsConfig
 from dermlens.runs import Run
 from dermlens.training.machine import Where
 
 FOLDS = 5
-PENALTY = 1.0
-"""λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one. Strong, so that the
-boundary rests on what clinics share: of 0.02, 0.2 and 1, 1 keeps most of a clinic that took no part."""
+PENALTY = 0.05
+"""λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one. Once varied pictures are
+shown, of 0.02, 0.05, 0.2 and 1 it matters little to a clinic that took no part."""
+DIRECTIONS = 32
+"""Of the largest variance among dermoscopy; all others are given an equal one."""
+BROADER = 0.5
+"""Added to each variance of dermoscopy, 1 in the mean: other clinics differ more."""
 REPLICATES = 1000
 DIGITS = 6
 """Of a weight in model.json."""
 GREYSCALE = ", greyscale"
 """Ends the name of a set that holds the pictures of another one without their colours."""
+VARIED = ", varied"
+"""Ends the name of a set that holds the pictures of another one as other clinics may take them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Sets:
         x_ND: features.
         is_dermoscopy_N: the side.
         set_N: numbers of the sets, in their order.
-        source_N: numbers of where pictures are from: a set and its greyscale copies have one.
+        source_N: numbers of where pictures are from: a set and its copies have one.
         lesion_N: as in `Features`.
     """
 
@@ -78,7 +85,7 @@ class Sets:
         """Join them: dermoscopic ones first, each side in its order."""
         sets = [*dermoscopic.values(), *other.values()]
         counts = [len(one.lesion_N) for one in sets]
-        names = [name.removesuffix(GREYSCALE) for name in (*dermoscopic, *other)]
+        names = [_original(name) for name in (*dermoscopic, *other)]
         return cls(
             np.concatenate([one.features_ND for one in sets]),
             np.repeat(np.arange(len(sets)) < len(dermoscopic), counts),
@@ -112,8 +119,9 @@ def fit_dermoscopy(
     Each set of dermoscopy keeps its share, each picture judged by a boundary that was fitted without its
     lesion. A clinic that nobody has seen has to pass, too. So each set is also judged by a boundary that was
     fitted without its source, and the boundary stands no higher than where every set has its share that way,
-    but for sets so small that the share is less than a picture. A set whose name ends in `GREYSCALE` is of
-    the source that the rest of its name says.
+    but for sets so small that the share is less than a picture. What is too far from all dermoscopy to be any
+    is told by `Typical`, which is shown nothing else; it may turn away half as many. A set whose name ends in
+    `GREYSCALE` or `VARIED` is of the source that the rest of its name says.
 
     Args:
         dermoscopic: pictures by the name of their set, of lesions that the network was not trained on.
@@ -137,37 +145,102 @@ def fit_dermoscopy(
     fitted = _Fitted(joined, penalty)
     weight_D, bias = fitted.on(fitted.all)
     place = fitted.place(fitted.all, kept)
+    typical = fit_typical(joined, kept)
     score_N = _out_of_fold(joined, penalty) - place
+    far_N = _distances_out_of_fold(joined) > typical.farthest
     rows = []
     for index, (name, seen) in enumerate({**dermoscopic, **other}.items()):
         side, unseen = index < len(dermoscopic), np.nan
         if fitted.has_both_sides(rest := fitted.without_source(fitted.all, index)):
             rest_D, rest_bias = fitted.placed(rest, kept)
-            unseen = float((seen.features_ND @ rest_D + rest_bias >= 0).mean())
+            without = fit_typical(joined.part(np.isin(joined.set_N, sorted(rest))), kept)
+            near_N = without.distances(seen.features_ND) <= without.farthest
+            unseen = float(((seen.features_ND @ rest_D + rest_bias >= 0) & near_N).mean())
         rows.append(
             {
                 "set": name,
                 "dermoscopy": "yes" if side else "no",
                 "images": len(seen.lesion_N),
                 "lesions": len(np.unique(seen.lesion_N)),
-                **_share(score_N[joined.set_N == index] >= 0, seen.lesion_N),
+                **_share(((score_N >= 0) & ~far_N)[joined.set_N == index], seen.lesion_N),
                 "taken_unseen": unseen,
             }
         )
     found = Dermoscopy(
-        weights=tuple(float(f"{weight:.{DIGITS}g}") for weight in weight_D),
+        weights=_rounded(weight_D),
         bias=float(f"{bias - place:.{DIGITS}g}"),
         layer=layer,
         kept=kept,
+        typical=typical,
         dermoscopic=_counts(dermoscopic),
         other=_counts(other),
     )
     return found, pd.DataFrame(rows)
 
 
+def fit_typical(joined: Sets, kept: float) -> Typical:
+    """What dermoscopy is like, and how far from it a picture may be.
+
+    A picture may be as far as pictures of a source that took no part: in each set of dermoscopy all but half
+    of 1 − `kept` are nearer, but for sets so small that this is less than a picture. Where there is one
+    source, lesions that took no part stand for it.
+
+    Args:
+        joined: sets, those of dermoscopy are looked at.
+        kept: as for `fit_dermoscopy`.
+    """
+    own = joined.part(joined.is_dermoscopy_N)
+    if len(np.unique(own.source_N)) > 1:
+        squared_N = np.empty(len(own.lesion_N))
+        for source in np.unique(own.source_N):
+            held_N = own.source_N == source
+            squared_N[held_N] = _typical(own.x_ND[~held_N]).distances(own.x_ND[held_N])
+    else:
+        squared_N = _distances_out_of_fold(own)
+    share = (1 - kept) / 2
+    sets = [squared_N[own.set_N == one] for one in np.unique(own.set_N)]
+    large = [one for one in sets if len(one) * share >= 1] or [squared_N]
+    return _typical(own.x_ND, max(-_least(-one, share) for one in large))
+
+
+def _distances_out_of_fold(joined: Sets) -> Floats:
+    """Each picture's squared distance from dermoscopy that has none of its lesion, (N,)."""
+    squared_N = np.empty(len(joined.lesion_N))
+    for fitted_on, judged in lesion_folds(joined.source_N, joined.lesion_N, folds=FOLDS, seed=0):
+        part = joined.part(fitted_on)
+        squared_N[judged] = _typical(part.x_ND[part.is_dermoscopy_N]).distances(joined.x_ND[judged])
+    return squared_N
+
+
+def _typical(x_ND: NDArray[np.floating], farthest: float = 1.0) -> Typical:
+    mean_D, scale_D = x_ND.mean(axis=0), x_ND.std(axis=0)
+    scale_D = np.maximum(scale_D, 1e-3 * scale_D.mean() + 1e-9)  # a channel may be the same in all of them
+    z_ND = (x_ND - mean_D) / scale_D
+    variance_D, direction_DD = np.linalg.eigh(z_ND.T @ z_ND / len(z_ND))
+    variance_D, direction_DD = np.maximum(variance_D[::-1], 0) + BROADER, direction_DD[:, ::-1]
+    few = min(DIRECTIONS, len(variance_D) - 1)
+    return Typical(
+        mean=_rounded(mean_D),
+        scale=_rounded(scale_D),
+        directions=tuple(_rounded(row_D) for row_D in direction_DD[:, :few].T),
+        variances=_rounded(variance_D[:few]),
+        rest=float(variance_D[few:].mean()),
+        farthest=farthest,
+    )
+
+
+def _rounded(value_D: NDArray[np.floating]) -> tuple[float, ...]:
+    return tuple(float(f"{value:.{DIGITS}g}") for value in value_D)
+
+
 def _counts(sets: Mapping[str, Features]) -> dict[str, int]:
-    """Pictures of each set that was given; not of its greyscale copies."""
-    return {name: len(one.lesion_N) for name, one in sets.items() if not name.endswith(GREYSCALE)}
+    """Pictures of each set that was given; not of its copies."""
+    return {name: len(one.lesion_N) for name, one in sets.items() if _original(name) == name}
+
+
+def _original(name: str) -> str:
+    """The set that a set holds the pictures of: itself, or of which it is a greyscale or varied copy."""
+    return name.removesuffix(GREYSCALE).removesuffix(VARIED)
 
 
 class _Fitted:
@@ -274,7 +347,8 @@ def learn_dermoscopy(
 
     The run's images of the selection and calibration roles stand for dermoscopy, a set for each of their
     sources, together with the sets that are given. All of them are shown without their colours, too: there is
-    dermoscopy in greyscale. Diagnoses, ages, sexes and sites are not looked at.
+    dermoscopy in greyscale. And all are shown as another clinic might take them (`variations`). Diagnoses,
+    ages, sexes and sites are not looked at.
 
     Args:
         run: a completed run.
@@ -311,7 +385,7 @@ def learn_dermoscopy(
     layer = saved.model.watched = early_layer(saved.model.backbone, saved.size)
     known = _seen(saved, own, whole, **where) | _seen(saved, dermoscopic, **where)
     found, rows = fit_dermoscopy(known, _seen(saved, other, **where), kept=kept, layer=layer)
-    of_use = rows[(rows["dermoscopy"] == "no") & ~rows["set"].str.endswith(GREYSCALE)]
+    of_use = rows[(rows["dermoscopy"] == "no") & (rows["set"].map(_original) == rows["set"])]
     worst = of_use.sort_values("taken").iloc[-1]
     if worst["taken"] > MOST:
         raise UserError(
@@ -354,30 +428,41 @@ def _seen(
     of: pd.DataFrame | None = None,
     **where: Unpack[Where],
 ) -> dict[str, Features]:
-    """What a network sees of each set, and of its greyscale copies, at the layer that it watches."""
-    in_grey = replace(saved, model=cast(LesionClassifier, _InGreyscale(saved.model)))
+    """What a network sees of each set, and of its copies, at the layer that it watches."""
     last = saved.model.head.features if saved.model.watched else 0
     shown = {}
     for name, table in sets.items():
-        for ending, model in (("", saved), (GREYSCALE, in_grey)):
+        for ending, change in COPIES.items():
+            model = replace(saved, model=cast(LesionClassifier, _Shown(saved.model, change)))
             found = label_outputs(model, table, of=of, **where)
             shown[name + ending] = Features(found.features_ND[:, last:], found.lesion_N)
     return shown
 
 
-class _InGreyscale(nn.Module):
-    """A network that is shown each picture without its colours."""
+class _Shown(nn.Module):
+    """A network that is shown each picture changed."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.network = network
-        self.register_buffer("luma_C", torch.tensor(LUMA))
+        self.network, self.change = network, change
 
     def forward(self, x_BCHW: Tensor, meta_BM: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        luma_BHW = torch.einsum("bchw,c->bhw", x_BCHW.float(), self.luma_C)
-        grey_BCHW = luma_BHW.round().to(x_BCHW.dtype)[:, None].expand_as(x_BCHW)
-        found: tuple[Tensor, dict[str, Tensor]] = self.network(grey_BCHW, meta_BM)
+        found: tuple[Tensor, dict[str, Tensor]] = self.network(self.change(x_BCHW), meta_BM)
         return found
+
+
+def _in_greyscale(x_BCHW: Tensor) -> Tensor:
+    luma_C = torch.tensor(LUMA, device=x_BCHW.device)
+    luma_BHW = torch.einsum("bchw,c->bhw", x_BCHW.float(), luma_C)
+    return luma_BHW.round().to(x_BCHW.dtype)[:, None].expand_as(x_BCHW)
+
+
+COPIES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "": lambda x_BCHW: x_BCHW,
+    GREYSCALE: _in_greyscale,
+    VARIED: varied,
+}
+"""How each picture is shown, by the end of the set's name."""
 
 
 def is_own(name: str) -> bool:

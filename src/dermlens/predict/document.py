@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import (
     Field,
     NonNegativeFloat,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -29,17 +30,55 @@ from dermlens.predict.priors import default_prior
 
 AnyDocument = TypeVar("AnyDocument", bound=Section)
 
-# Whether a picture is dermoscopy at all: one linear look at what the network sees in it.
+# Whether a picture is dermoscopy at all: two looks at what the network sees in it.
 #
 # An out-of-distribution score says how unlike a picture is to those of the training. Dermoscopy from another
 # clinic can be that too, and a telephone's photograph of a lesion need not be; what tells the two apart is a
-# boundary that was fitted on both.
+# boundary that was fitted on both. It knows only the kinds of pictures that it was shown; of another kind is
+# what lies far from all dermoscopy.
 #
-# NumPy only. Shapes: N images, D features.
+# NumPy only. Shapes: N images, D features, K directions.
+
+
+class Typical(Section):
+    """How far a picture is from all dermoscopy: Mahalanobis' distance, of a covariance that is a sum of a few
+    directions and an equal variance in all others.
+
+    Attributes:
+        mean, scale: of each feature, (D,); what follows is of features less their mean, by their scale.
+        directions: orthonormal, (K, D).
+        variances: along them, (K,).
+        rest: variance in every other direction.
+        farthest: squared distance up to which a picture may be dermoscopy.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[PositiveFloat, ...]
+    directions: tuple[tuple[float, ...], ...]
+    variances: tuple[PositiveFloat, ...]
+    rest: PositiveFloat
+    farthest: PositiveFloat
+
+    @model_validator(mode="after")
+    def _of_one_width(self) -> Self:
+        if {len(row) for row in (self.scale, *self.directions)} - {len(self.mean)}:
+            raise ValueError("mean, scale and each of the directions have a number a feature")
+        if len(self.variances) != len(self.directions):
+            raise ValueError("each of the directions has a variance")
+        return self
+
+    def distances(self, features_ND: NDArray[np.floating]) -> Floats:
+        """Squared, (N,)."""
+        z_ND = (features_ND - np.array(self.mean)) / np.array(self.scale)
+        along_NK = z_ND @ np.array(self.directions).reshape(-1, len(self.mean)).T
+        less_K = 1 / np.array(self.variances) - 1 / self.rest
+        return np.asarray((z_ND**2).sum(axis=1) / self.rest + along_NK**2 @ less_K)
 
 
 class Dermoscopy(Section):
     """The boundary: score = features · weights + bias; a picture below 0 does not look like dermoscopy.
+
+    Nor does one that is too far from all of it.
 
     Attributes:
         weights: one a feature of the image, the metadata's part left out; with a `layer`, of its features
@@ -49,6 +88,7 @@ class Dermoscopy(Section):
         bias: places the boundary where `kept` says.
         kept: share of dermoscopic pictures that stay above it, every set of them counting alike, each picture
             judged by a boundary that was fitted without its lesion.
+        typical: what dermoscopy is like; none in models of before.
         dermoscopic: pictures that it was fitted on, by set.
         other: the same of pictures that are none.
     """
@@ -57,11 +97,15 @@ class Dermoscopy(Section):
     layer: str = ""
     bias: float
     kept: Share
+    typical: Typical | None = None
     dermoscopic: dict[str, PositiveInt]
     other: dict[str, PositiveInt]
 
     def scores(self, features_ND: NDArray[np.floating]) -> Floats:
-        """How far on the side of dermoscopy, (N,); log odds but for the bias.
+        """How far on the side of dermoscopy, (N,).
+
+        Log odds but for the bias or, where that is less, how much nearer to all dermoscopy it is than it may
+        be, as a share of that distance.
 
         Raises:
             UserError: the features are of another network.
@@ -69,7 +113,10 @@ class Dermoscopy(Section):
         self.check(features_ND.shape[1])
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number is no dermoscopy
             own_NE = features_ND[:, -len(self.weights) :].astype(np.float64)
-            return np.asarray(own_NE @ np.array(self.weights) + self.bias)
+            score_N = own_NE @ np.array(self.weights) + self.bias
+            if self.typical is not None:
+                score_N = np.minimum(score_N, 1 - self.typical.distances(own_NE) / self.typical.farthest)
+            return np.asarray(score_N)
 
     def check(self, features: int) -> None:
         """Make sure that it is of a network with so many features. Raises: UserError."""

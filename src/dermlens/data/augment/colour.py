@@ -239,7 +239,7 @@ def photographed(x_BCHW: Tensor, share_B: Tensor, quality_B: Tensor) -> Tensor:
         if share < 1:
             x_13HW[:] = _resampled(x_13HW, share)
         if quality:
-            x_13HW[:] = _compressed(x_13HW, quality)
+            x_13HW[:] = compressed(x_13HW, quality)
     return out_BCHW
 
 
@@ -250,7 +250,7 @@ def _resampled(x_13HW: Tensor, share: float) -> Tensor:
     return interpolate(small, size=x_13HW.shape[2:], mode="bilinear")
 
 
-def _compressed(x_13HW: Tensor, quality: int) -> Tensor:
+def compressed(x_13HW: Tensor, quality: int) -> Tensor:
     """To a JPEG file with halved colour resolution, as cameras write it, and back."""
     x_HW3 = np.ascontiguousarray(x_13HW[0].permute(1, 2, 0).cpu().numpy())
     data = simplejpeg.encode_jpeg(x_HW3, quality=quality, colorspace="RGB", colorsubsampling="420")
