@@ -36,13 +36,13 @@ FOLDS = 5
 PENALTY = 0.05
 """λ of: mean loss + λ/2 · the sum of squared weights, of features of variance one. Once varied pictures are
 shown, of 0.02, 0.05, 0.2 and 1 it matters little to a clinic that took no part."""
-DIRECTIONS = 32
+DIRECTIONS = 16
 """Of the largest variance among dermoscopy; all others are given an equal one."""
 BROADER = 0.5
 """Added to each variance of dermoscopy, 1 in the mean: other clinics differ more."""
 REPLICATES = 1000
-DIGITS = 6
-"""Of a weight in model.json."""
+DIGITS, FEW_DIGITS = 6, 4
+"""Of a weight in model.json, and of what dermoscopy is like."""
 GREYSCALE = ", greyscale"
 """Ends the name of a set that holds the pictures of another one without their colours."""
 VARIED = ", varied"
@@ -167,7 +167,7 @@ def fit_dermoscopy(
             }
         )
     found = Dermoscopy(
-        weights=_rounded(weight_D),
+        weights=_rounded(weight_D, DIGITS),
         bias=float(f"{bias - place:.{DIGITS}g}"),
         layer=layer,
         kept=kept,
@@ -220,17 +220,17 @@ def _typical(x_ND: NDArray[np.floating], farthest: float = 1.0) -> Typical:
     variance_D, direction_DD = np.maximum(variance_D[::-1], 0) + BROADER, direction_DD[:, ::-1]
     few = min(DIRECTIONS, len(variance_D) - 1)
     return Typical(
-        mean=_rounded(mean_D),
-        scale=_rounded(scale_D),
-        directions=tuple(_rounded(row_D) for row_D in direction_DD[:, :few].T),
-        variances=_rounded(variance_D[:few]),
+        mean=_rounded(mean_D, FEW_DIGITS),
+        scale=_rounded(scale_D, FEW_DIGITS),
+        directions=tuple(_rounded(row_D, FEW_DIGITS) for row_D in direction_DD[:, :few].T),
+        variances=_rounded(variance_D[:few], FEW_DIGITS),
         rest=float(variance_D[few:].mean()),
         farthest=farthest,
     )
 
 
-def _rounded(value_D: NDArray[np.floating]) -> tuple[float, ...]:
-    return tuple(float(f"{value:.{DIGITS}g}") for value in value_D)
+def _rounded(value_D: NDArray[np.floating], digits: int) -> tuple[float, ...]:
+    return tuple(float(f"{value:.{digits}g}") for value in value_D)
 
 
 def _counts(sets: Mapping[str, Features]) -> dict[str, int]:

@@ -63,6 +63,16 @@ def _warmer(x_CSS: Tensor) -> Tensor:
     return (x_CSS * gain_C[:, None, None]).round().clamp(0, 255).to(torch.uint8)
 
 
+def _with_scale(x_CSS: Tensor) -> Tensor:
+    """Dark ticks along the lower edge, 30 of them, every fifth longer: a millimetre scale."""
+    side, x_CSS = x_CSS.shape[1], x_CSS.clone()
+    wide = max(1, side // 200)
+    for tick in range(30):
+        at, high = round((tick + 0.5) * side / 30), side // (10 if tick % 5 == 0 else 18)
+        x_CSS[:, side - side // 20 - high : side - side // 20, at : at + wide] = 20
+    return x_CSS
+
+
 WAYS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "round field of view": _round_view(0.5),
     "small round field of view": _round_view(0.42),
@@ -77,6 +87,7 @@ WAYS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "brighter": lambda x_CSS: F.adjust_brightness(x_CSS, 1.4),
     "more contrast": lambda x_CSS: F.adjust_contrast(x_CSS, 1.6),
     "warmer": _warmer,
+    "with a scale": _with_scale,
     "JPEG of quality 30": lambda x_CSS: compressed(x_CSS[None], 30)[0],
 }
 """uint8 (3, S, S) → uint8 (3, S, S), by what is changed."""

@@ -264,8 +264,9 @@ def dermoscopy_table(found: pd.DataFrame | None) -> Table | None:
         "What is not taken for dermoscopy gets no probabilities; the scores above are of all images. Shares"
         " by a boundary that was fitted without the picture's lesion, intervals over lesions; the last column"
         " by one that was fitted without any picture of the set, as for a source that is new to the model."
-        " Where it stands is chosen on the same dermoscopy. `own`: roles selection and calibration. File:"
-        " `dermoscopy.csv`."
+        " Where it stands is chosen on the same dermoscopy. Greyscale and varied: the same pictures without"
+        " their colours, and each as another clinic may take it (round field of view, closer, softer, other"
+        " light). `own`: roles selection and calibration. File: `dermoscopy.csv`."
     )
     return Table("What is taken for dermoscopy", columns, rows, note, words=(0, 1))
 
