@@ -99,7 +99,7 @@ class System(Section):
         about: in a sentence.
         notebook: of the authors' run, if there is one.
         epochs: how many a whole training takes, for the estimate of hours.
-        seeds: trainings that a table's mean and deviation are of.
+        seeds: trainings that a number of a table is the mean of.
         without_gpu: what a machine without a GPU trains; none where that is out of its reach.
         timed_batch: images of the steps that a probe times, where the recipe's batch needs more memory than
             24 GB; none for the recipe's.

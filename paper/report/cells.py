@@ -140,11 +140,12 @@ class Measured:
         several = len(values) > 1
         return Ours(
             fmean(values),
-            stdev(values) if several else None,
+            stdev(values) if len(values) >= FEWEST_SEEDS else None,
             None if several else place.get("low"),
             None if several else place.get("high"),
             len(values),
             self._short(system, first),
+            tuple(values) if several else (),
         )
 
     def _short(self, system: str, training: Training) -> str:
@@ -347,9 +348,11 @@ def _of_notebook(printed: str, value: str, metric: str) -> Agreement:
 # The cells of a table as CSV: printed, notebook and ours, with what there is to say of each.
 
 
+FEWEST_SEEDS = 5
+"""Of fewer trainings each value is shown, and no standard deviation."""
 COLUMNS = (
     "row", "column", "metric", "system", "printed", "notebook", "notebook_value", "notebook_agrees", "ours",
-    "ours_sd", "ours_low", "ours_high", "seeds", "ours_agrees", "trained", "needs", "note",
+    "ours_sd", "ours_each", "ours_low", "ours_high", "seeds", "ours_agrees", "trained", "needs", "note",
 )  # fmt: skip
 
 
@@ -371,13 +374,16 @@ def write_cells(path: Path, cells: Sequence[Cell]) -> None:
     write_csv(path, pd.DataFrame(rows, columns=list(COLUMNS)), digits=5)
 
 
-def _numbers(cell: Cell) -> tuple[float | str | None, float | None, float | None, float | None, int | None]:
+def _numbers(
+    cell: Cell,
+) -> tuple[float | str | None, float | None, str | None, float | None, float | None, int | None]:
     ours = cell.ours
     if ours is None:
-        return None, None, None, None, None
+        return None, None, None, None, None, None
     if cell.metric in EXACT:
-        return f"{ours.value:.0f}", None, None, None, ours.seeds
-    return ours.value, ours.sd, ours.low, ours.high, ours.seeds
+        return f"{ours.value:.0f}", None, None, None, None, ours.seeds
+    each = "; ".join(f"{value:.5g}" for value in ours.each) or None
+    return ours.value, ours.sd, each, ours.low, ours.high, ours.seeds
 
 
 # Which recipe stands behind a column: systems by id, their files, and the cells that are theirs.

@@ -20,7 +20,8 @@ class Ours:
 
     Attributes:
         value: mean over seeds.
-        sd: over seeds; none of a single one.
+        sd: over seeds, of five or more.
+        each: of each seed, of several.
         low, high: 95 % interval over lesions, of a single seed, or of a related system's mean over seeds.
         seeds: how many.
         short: `6 of 63 epochs`, where less was trained than the authors did; else empty.
@@ -32,6 +33,7 @@ class Ours:
     high: float | None = None
     seeds: int = 1
     short: str = ""
+    each: tuple[float, ...] = ()
 
 
 RELATED = "related"

@@ -368,6 +368,8 @@ def _ours(cell: Cell) -> str:
     text = number(ours.value, 3)
     if ours.sd is not None:
         text += f" ± {number(ours.sd, 3)}"
+    elif ours.each:
+        text += f" ({', '.join(number(value, 3) for value in ours.each)})"
     if ours.low is not None:
         text += f" [{number(ours.low, 2)}–{number(ours.high, 2)}]"
     return f"{text}, {ours.short}" if ours.short else text

@@ -128,7 +128,10 @@ def test_a_trained_system_is_in_its_tables_with_its_seeds(page):
     cells = pd.read_csv(page.parent / "tables" / "table_5.csv").set_index(["row", "column"])
     own = cells.loc["MobileNetV3Small", "metadata + weighted loss"]
     assert own["seeds"] == 2
-    assert own["ours_sd"] > 0
+    assert np.isnan(own["ours_sd"]), "of two seeds both values stand there"
+    each = [float(value) for value in own["ours_each"].split("; ")]
+    assert len(each) == 2
+    assert np.mean(each) == pytest.approx(own["ours"], abs=1e-4)
     # one seed's interval does not belong to the mean of two
     assert np.isnan(own["ours_low"])
     assert np.isnan(own["ours_high"])
