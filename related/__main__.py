@@ -105,7 +105,7 @@ def unseen(
     device: Device = "auto",
     cache: Cache = None,
 ) -> None:
-    """Leave one class out after the other, and publish how well it is found to be strange.
+    """Leave one class out after the other, and publish how well its images are detected.
 
     Without --out the network is a frozen one of ImageNet.
     """

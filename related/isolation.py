@@ -1,7 +1,7 @@
-"""Deep isolation forest (Li et al. 2020, arXiv 2003.09365): how strange an image is to a network's stages.
+"""Deep isolation forest (Li et al. 2020, arXiv 2003.09365): out-of-distribution scores of a network's stages.
 
 For every stage of the network and every class a forest is fitted on the globally averaged features of the
-training images of that class. An image's strangeness at a stage is the least that the forests of the classes
+training images of that class. An image's score at a stage is the least that the forests of the classes
 give it, as it need be like one class alone; the score is the mean over stages. How the classes and the stages
 are joined was not found: both are a reading, after the class-conditional Gaussians of Lee et al. 2018.
 

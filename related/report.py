@@ -193,10 +193,10 @@ def _unseen(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """A class that nothing was fitted on: how well each score of reference [4] and its rivals finds it."""
     parts = [
         "## A class that was left out",
-        "Reference [4] scores strangeness by isolation forests on a network's features; printed AUC 0.74, its"
-        " hold-out unknown. No weight here has seen the class; the forest looks at all stages, the others at"
-        " the last. AUROC and AUPR (strange images are the positives) the higher the better, FPR95 the lower;"
-        " intervals over lesions.",
+        "Reference [4] detects such images by isolation forests on a network's features; printed AUC 0.74,"
+        " its hold-out unknown. No weight here has seen the class; the forest looks at all stages, the others"
+        " at the last. AUROC and AUPR (images of the class are the positives) the higher the better, FPR95"
+        " the lower; intervals over lesions.",
     ]
     for folder, (caption, command) in UNSEEN_NETWORKS.items():
         parts.append(caption if folder in tables else f"{caption} Not yet run: `{command}`.")
@@ -209,9 +209,9 @@ def _unseen_rows(table: pd.DataFrame) -> str:
     rows = []
     for (left_out, method), part in table.groupby(["left_out", "method"], sort=False):
         by_measure = part.set_index("measure")
-        strange, familiar = (int(by_measure[name].iloc[0]) for name in ("strange", "familiar"))
+        unseen, seen = (int(by_measure[name].iloc[0]) for name in ("unseen", "seen"))
         cells = [_cell(by_measure.loc[measure], "value", "low", "high") for measure in MEASURES]
-        images = f"{strange} of {strange + familiar} images, {part['folds'].iloc[0]} of 5 folds"
+        images = f"{unseen} of {unseen + seen} images, {part['folds'].iloc[0]} of 5 folds"
         rows.append((f"{left_out} ({images})", method, *cells))
     return _rows(("left out", "score", *(measure.upper() for measure in MEASURES)), rows)
 
@@ -266,7 +266,7 @@ def _spread(study: Study, table: pd.DataFrame) -> str:
     """A row a system: intervals over folds and the values of the seeds."""
     rows = []
     for system, by_metric in _by_system(study, table):
-        seeds = f"{int(by_metric['seeds'].iloc[0])} of {system.seeds}"
+        seeds = _seeds(system, by_metric)
         rows.append((_named(system), seeds, *(_spread_of(by_metric.loc[metric]) for metric in SHOWN)))
     return _rows(("system", "seeds", *(METRICS[metric] for metric in SHOWN)), rows)
 
@@ -278,11 +278,15 @@ def _facts(study: Study, table: pd.DataFrame, runs: Mapping[str, Any]) -> str:
         facts = [facts for key, facts in runs.items() if key.startswith(f"{system.id}/")]
         hours = sum(float(one["seconds"]) for one in facts) / 3600 / len(facts) if facts else math.nan
         parameters = str(facts[0].get("parameters") or "–") if facts else "–"
-        seeds = f"{int(by_metric['seeds'].iloc[0])} of {system.seeds}"
+        seeds = _seeds(system, by_metric)
         rows.append((_named(system), system.differs, seeds, f"{hours:.2f}", parameters))
     return _rows(
         ("system", "what differs from what is published", "seeds", "hours a seed", "parameters"), rows
     )
+
+
+def _seeds(system: System, by_metric: pd.DataFrame) -> str:
+    return f"{int(by_metric['seeds'].iloc[0])} of {system.seeds}"
 
 
 def _by_system(study: Study, table: pd.DataFrame) -> Iterator[tuple[System, pd.DataFrame]]:

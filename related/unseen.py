@@ -1,7 +1,7 @@
-"""A diagnosis that nothing was trained on, and scores of strangeness that may find it (Li et al. 2020, [4]).
+"""A diagnosis that nothing was trained on, and out-of-distribution scores that may detect it ([4]).
 
 One class after the other is left out of what is fitted. The images of a fold are scored by what was fitted
-on the others: those of the class left out are the strange ones. The network is either one of ImageNet,
+on the others: those of the class left out are out-of-distribution. The network is either one of ImageNet,
 frozen, or trained on all classes but the one (`related.unseen_networks`), so no weight of it has seen the
 class. The deep isolation forest looks at all of its stages, the others at the last.
 
@@ -52,7 +52,7 @@ COLUMNS = ("image_id", "lesion_id", "target", "fold", "left_out")
 """Of a table of scores, before a column a method."""
 
 
-def strangeness(
+def ood_scores(
     stages: Sequence[Floats], trains_N: Bools, target_N: Ints, scored_N: Bools, *, seed: int = 0
 ) -> dict[str, Floats]:
     """score_M of the scored images by every method, higher for what is less like the training images.
@@ -84,7 +84,7 @@ def of_logits(logits_MC: Floats) -> dict[str, Floats]:
 def of_features(
     stages: Sequence[Floats], trains_N: Bools, target_N: Ints, scored_N: Bools, *, seed: int = 0
 ) -> dict[str, Floats]:
-    """score_M of the methods that look at features; arguments as of `strangeness`."""
+    """score_M of the methods that look at features; arguments as of `ood_scores`."""
     train, scored = ([stage[rows] for stage in stages] for rows in (trains_N, scored_N))
     scaler = StandardScaler().fit(train[-1])
     near_NF, far_MF, y_N = scaler.transform(train[-1]), scaler.transform(scored[-1]), target_N[trains_N]
@@ -111,14 +111,14 @@ def mahalanobis(train_NF: Floats, target_N: Ints, scored_MF: Floats) -> Floats:
     return np.asarray((away_MCF**2).sum(axis=2).min(axis=1))
 
 
-def detection(strange_N: Bools, score_N: Floats, weights: Floats | None = None) -> dict[str, Floats]:
-    """How well a score tells strange images from familiar ones, each measure with the axes of the weights.
+def detection(unseen_N: Bools, score_N: Floats, weights: Floats | None = None) -> dict[str, Floats]:
+    """How well a score detects images of an unseen class, each measure with the axes of the weights.
 
     Returns:
-        `auroc`; `aupr`, strange images being the positives; `fpr95`, the share of familiar images that are
-        flagged by the highest threshold that flags 95 % of the strange ones.
+        `auroc`; `aupr`, images of the unseen class being the positives; `fpr95`, the share of the others that
+        is flagged by the highest threshold that flags 95 % of the unseen class.
     """
-    ranked = metrics.ranking(strange_N, score_N, weights)
+    ranked = metrics.ranking(unseen_N, score_N, weights)
     short = (ranked.tp < 0.95 * ranked.tp[..., -1:] - 1e-9).sum(axis=-1)
     flagged = np.take_along_axis(ranked.fp, np.asarray(short)[..., None], axis=-1)[..., 0]
     return {
@@ -138,22 +138,22 @@ def unseen_table(scores: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame
     """
     methods, rows = methods_of(scores), []
     for left_out, part in scores.groupby("left_out", sort=False):
-        strange_N = (part["target"] == left_out).to_numpy(dtype=bool)
-        resamples = resamples_of(part, strange_N.astype(np.int64), config)
+        unseen_N = (part["target"] == left_out).to_numpy(dtype=bool)
+        resamples = resamples_of(part, unseen_N.astype(np.int64), config)
 
         def statistic(
-            weights: Floats | None, part: pd.DataFrame = part, strange_N: NDArray[np.bool_] = strange_N
+            weights: Floats | None, part: pd.DataFrame = part, unseen_N: NDArray[np.bool_] = unseen_N
         ) -> dict[Place, Floats]:
             return {
                 (method, measure): value
                 for method in methods
-                for measure, value in detection(strange_N, part[method].to_numpy(float), weights).items()
+                for measure, value in detection(unseen_N, part[method].to_numpy(float), weights).items()
             }
 
         found = estimate(statistic, resamples, level=config.level)
         rows += [
             {"left_out": left_out, "method": method, "measure": measure, **found[method, measure]}
-            | {"strange": int(strange_N.sum()), "familiar": int((~strange_N).sum())}
+            | {"unseen": int(unseen_N.sum()), "seen": int((~unseen_N).sum())}
             | {"folds": part["fold"].nunique()}
             for method in methods
             for measure in MEASURES

@@ -33,7 +33,7 @@ from paper.study import read_record
 from related.classical import FeatureRecipe, frozen_network
 from related.isolation import stage_features
 from related.rates import rate_of
-from related.unseen import LEFT_OUT, of_features, of_logits, strangeness
+from related.unseen import LEFT_OUT, of_features, of_logits, ood_scores
 from related.work import Worker
 
 TEMPERATURE, STEP = 1000.0, 0.0014
@@ -60,7 +60,7 @@ def frozen_scores(worker: Worker) -> Iterator[pd.DataFrame]:
         role_N = _role_of(worker.drawn("folds", fold)[1], table)
         for left_out in LEFT_OUT:
             trains_N = (role_N == "train") & (table["dx"] != left_out).to_numpy()
-            score = strangeness(stages, trains_N, _target_of(table), role_N == "selection")
+            score = ood_scores(stages, trains_N, _target_of(table), role_N == "selection")
             rows = table[role_N == "selection"].assign(target=table["dx"], fold=fold, left_out=left_out)
             scored.append(rows.assign(**score))
             worker.say(f"fold {fold}, without {left_out}")

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from scipy.spatial.distance import cdist
 from sklearn.linear_model import LogisticRegression
 
-from dermlens.calibration.dermoscopy import (
+from dermlens.calibration.boundary import (
     GREYSCALE,
     PENALTY,
     Features,

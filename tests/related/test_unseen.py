@@ -29,8 +29,8 @@ from related.unseen import (
     UNSEEN_TRAINED,
     detection,
     mahalanobis,
+    ood_scores,
     publish_unseen,
-    strangeness,
     unseen_table,
     write_unseen_table,
 )
@@ -45,7 +45,7 @@ def scores():
     target_N = np.repeat([0, 1, 2], 40)
     stages = [rng.normal(size=(120, 3)) + 6 * np.eye(3)[target_N] for _ in range(2)]
     trains_N = (np.arange(120) % 2 == 0) & (target_N < 2)
-    found = strangeness(stages, trains_N, target_N, ~trains_N)
+    found = ood_scores(stages, trains_N, target_N, ~trains_N)
     frame = pd.DataFrame({"image_id": [f"i{n:03}" for n in np.flatnonzero(~trains_N)], "fold": 0})
     frame = frame.assign(lesion_id=frame["image_id"], left_out="df", **found)
     return frame.assign(target=np.array(["nv", "mel", "df"])[target_N[~trains_N]])
@@ -53,21 +53,21 @@ def scores():
 
 def test_every_method_but_the_head_finds_what_lies_elsewhere(scores):
     """The head alone cannot: what is far from its border it calls sure."""
-    strange_N = (scores["target"] == "df").to_numpy()
+    unseen_N = (scores["target"] == "df").to_numpy()
     for method in ("forest", "mahalanobis", "nearest"):
-        assert detection(strange_N, scores[method].to_numpy())["auroc"] > 0.9, method
+        assert detection(unseen_N, scores[method].to_numpy())["auroc"] > 0.9, method
     assert np.isfinite(scores[list(METHODS)].to_numpy()).all()
 
 
 def test_detection_is_scikit_learns_and_the_rate_is_by_hand():
     rng = np.random.default_rng(1)
-    familiar_N, strange_M = rng.normal(size=50).round(1), rng.normal(1, 1, size=40).round(1)
-    truth, score = np.repeat([False, True], [50, 40]), np.concatenate([familiar_N, strange_M])
+    seen_N, unseen_M = rng.normal(size=50).round(1), rng.normal(1, 1, size=40).round(1)
+    truth, score = np.repeat([False, True], [50, 40]), np.concatenate([seen_N, unseen_M])
     found = detection(truth, score)
     assert found["auroc"] == pytest.approx(roc_auc_score(truth, score))
     assert found["aupr"] == pytest.approx(average_precision_score(truth, score))
-    flagged = [t for t in np.unique(score) if (strange_M >= t).mean() >= 0.95]
-    assert found["fpr95"] == pytest.approx((familiar_N >= max(flagged)).mean())
+    flagged = [t for t in np.unique(score) if (unseen_M >= t).mean() >= 0.95]
+    assert found["fpr95"] == pytest.approx((seen_N >= max(flagged)).mean())
 
 
 def test_a_weight_counts_as_so_many_copies():
@@ -104,7 +104,7 @@ def test_the_table_is_computed_again_from_what_is_published(scores, tmp_path):
     differ = first.dropna(subset=["low"])  # of a perfect score all draws are one
     assert len(differ) >= 6
     assert (differ["low"] <= differ["value"]).all()
-    assert first["strange"].unique().tolist() == [40]
+    assert first["unseen"].unique().tolist() == [40]
 
 
 def test_damaged_scores_are_refused_by_name(tmp_path):
@@ -126,7 +126,7 @@ def test_the_folds_are_scored_by_what_did_not_see_the_class(study, site_in, tmp_
         assert not (trains_N & scored_N).any()
         return dict.fromkeys(METHODS, stages[-1][scored_N][:, 0])
 
-    monkeypatch.setattr(unseen_networks, "strangeness", spy)
+    monkeypatch.setattr(unseen_networks, "ood_scores", spy)
     worker = Worker(study, site_in(tmp_path / "out"), say=lambda _: None)
     *_, found = frozen_scores(worker)
     assert len(seen) == study.folds

@@ -34,15 +34,16 @@ AnyDocument = TypeVar("AnyDocument", bound=Section)
 #
 # An out-of-distribution score says how unlike a picture is to those of the training. Dermoscopy from another
 # clinic can be that too, and a telephone's photograph of a lesion need not be; what tells the two apart is a
-# boundary that was fitted on both. It knows only the kinds of pictures that it was shown; of another kind is
-# what lies far from all dermoscopy.
+# boundary that was fitted on both. A boundary knows only the kinds of pictures that it was shown. A picture
+# of another kind is recognised by its distance from all dermoscopy.
 #
 # NumPy only. Shapes: N images, D features, K directions.
 
 
 class Typical(Section):
-    """How far a picture is from all dermoscopy: Mahalanobis' distance, of a covariance that is a sum of a few
-    directions and an equal variance in all others.
+    """How far a picture is from all dermoscopy: a Mahalanobis distance.
+
+    The covariance has a variance of its own along a few directions, and one and the same in all others.
 
     Attributes:
         mean, scale: of each feature, (D,); what follows is of features less their mean, by their scale.
